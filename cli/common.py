@@ -1,0 +1,92 @@
+"""Options that several commands share, and how a training command runs its job."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from seqgen.training import Job
+
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", help="CPU threads; torch's own choice if not given.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings from a TOML file.")
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of training in steps.")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Length of training in passes over the corpus.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stderr but errors.")]
+ListSettings = Annotated[bool, typer.Option("--settings", help="List the algorithm's settings and exit.")]
+
+
+def list_settings(name: str, registry: dict[str, str]) -> None:
+    """Print every setting of an algorithm with its default and meaning, and exit."""
+    from seqgen import algorithms, settings
+
+    typer.echo(settings.help_table(algorithms.get(name, registry).Config))
+    raise typer.Exit
+
+
+def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
+    """Put the settings of a TOML file and of --set together; the latter win."""
+    from seqgen import settings
+
+    values = settings.flatten(settings.read_toml(config)) if config else {}
+    return values | settings.parse_pairs(pairs or [])
+
+
+def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
+    """Train a job to its end with a display, and say where the run is; exit 130 or 143 if it was interrupted."""
+    from seqgen import device
+    from seqgen.cli.progress import Display
+    from seqgen.loop import Interrupted
+
+    device.prepare(threads)
+    job = make()
+    say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+    for note in job.notes:
+        say(note)
+    say(f"run: {job.run.path} ({job.run.config['algorithm']}, {job.plan.steps:,} steps, {job.device})")
+    display = Display(job.run, job.plan, quiet=quiet)
+    try:
+        progress = job.train(display)
+    except Interrupted as stop:
+        display.close()
+        say(f"interrupted and saved at step {stop.step}; the same command resumes")
+        raise typer.Exit(128 + stop.signal_number) from stop
+    finally:
+        display.close()
+    say(f"{progress.finished}, {progress.seconds:.0f} s of training; next: {then.format(run=job.run.path)}")
+
+
+def run_or_latest(path: Path | None) -> Path:
+    """Return the run folder named, or the latest under runs/; UserError where there is none."""
+    from seqgen import run, training
+    from seqgen.errors import UserError
+
+    found = path or run.latest(training.ROOT)
+    if found is None:
+        raise UserError("no run under 'runs/'; run 'seqgen pretrain' first, or name one with --run")
+    return found
+
+
+def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
+    """Write text to stdout as it comes, or to a file that appears only once it is whole."""
+    if path is None:
+        write(sys.stdout)
+        sys.stdout.flush()
+        return
+    from seqgen import run
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8") as file:
+            write(file)
+
+    run.write_atomic(path, fill)

@@ -1,0 +1,123 @@
+"""The `seqgen` command: every group of commands, and user errors as one line with exit code 2.
+
+Command modules import torch only when they run, so that `seqgen --help` answers at once.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from seqgen.cli import adversarial, bench, corpora, evaluate, pretrain, sample
+from seqgen.errors import UserError
+
+app = typer.Typer(
+    name="seqgen",
+    help="Train small text generators on a file of sentences, sample from them, and measure them honestly.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("pretrain")(pretrain.pretrain)
+app.command("adversarial")(adversarial.adversarial)
+app.command("sample")(sample.sample)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(corpora.app, name="corpora")
+app.add_typer(bench.app, name="bench")
+
+USER_ERROR = 2
+INTERRUPTED = 130
+USAGE_ERROR = typer.BadParameter.__base__
+"""Base of the parser's own errors; which module it lives in depends on typer's version."""
+
+
+@app.callback(invoke_without_command=True)
+def _version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(version("seqgen"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `seqgen` script."""
+    with one_line_errors():
+        sys.exit(app(standalone_mode=False) or 0)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a user can cause into one line on stderr and an exit code; let everything else through."""
+    try:
+        yield
+    except UserError as error:
+        _end(str(error), USER_ERROR)
+    except USAGE_ERROR as error:  # type: ignore[misc]
+        _end_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        message = _os_error(error)
+        if message is None:
+            raise
+        _end(message, USER_ERROR)
+    except MemoryError:
+        _end(
+            "out of memory; use a smaller batch_size (--set batch_size=16) or a shorter --max-length",
+            USER_ERROR,
+        )
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        _end(
+            f"{str(error).splitlines()[0]} Use a smaller batch (--set batch_size=16) or --device cpu",
+            USER_ERROR,
+        )
+    except FloatingPointError as error:
+        _end(f"training diverged: {error}; the last checkpoint stands, try a lower --set lr=…", USER_ERROR)
+
+
+def _end(message: str, code: int) -> None:
+    typer.echo("seqgen: " + " ".join(message.split()), err=True)
+    sys.exit(code)
+
+
+def _end_usage(error: Exception) -> None:
+    context = getattr(error, "ctx", None)
+    message = error.format_message()  # type: ignore[attr-defined]
+    if context is not None and message.lstrip().startswith("Usage:"):  # no command given: it is the help text
+        typer.echo(message, err=True)
+        sys.exit(USER_ERROR)
+    where = context.command_path if context is not None else "seqgen"
+    _end(f"{message} See '{where} --help'.", USER_ERROR)
+
+
+def _os_error(error: OSError) -> str | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" while writing '{error.filename}'" if error.filename else ""
+        return f"no space left on the disk{place}; free some and run the same command again"
+    if error.filename is not None and error.errno in (
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.EROFS,
+        errno.ENAMETOOLONG,
+        errno.EEXIST,
+    ):
+        return f"{error.strerror}: '{error.filename}'; check the path and its permissions"
+    return None
+
+
+if __name__ == "__main__":
+    main()

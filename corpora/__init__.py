@@ -1,0 +1,30 @@
+"""The built-in corpora: weighted grammars of our own, and recipes that fetch public corpora."""
+
+from importlib.resources import files
+
+from seqgen.corpora.grammar import Grammar, parse_grammar
+from seqgen.errors import UserError, did_you_mean
+
+__all__ = ["Grammar", "card", "load", "names"]
+
+
+def names() -> list[str]:
+    """List the built-in corpora, sorted."""
+    found = (entry.name for entry in files(__name__).iterdir())
+    return sorted(name.removesuffix(".cfg") for name in found if name.endswith(".cfg"))
+
+
+def load(name: str) -> Grammar:
+    """Read a built-in grammar; UserError with the nearest name where there is none."""
+    return parse_grammar(name, _read(name, "cfg"))
+
+
+def card(name: str) -> str:
+    """Read the card of a built-in corpus (Markdown); UserError where there is none."""
+    return _read(name, "md")
+
+
+def _read(name: str, kind: str) -> str:
+    if name not in names():
+        raise UserError(f"no built-in corpus '{name}'{did_you_mean(name, names())}")
+    return files(__name__).joinpath(f"{name}.{kind}").read_text(encoding="utf-8")

@@ -1,0 +1,194 @@
+"""Weighted grammars without recursion as acyclic automata: draws, exact probabilities, exact entropy.
+
+A state is what is still to be written, as a tuple of symbols; expanding its leftmost symbol gives the next
+tokens. Equal remainders are one state, so a grammar of some hundred rules stays some thousand states. The
+paths of the automaton are the leftmost derivations of the grammar, save that two derivations which write the
+same token and leave the same remainder are already one path with their probabilities added.
+"""
+
+import math
+import random
+from bisect import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, combinations
+
+Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
+"""Alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
+
+ARTICLE = "a(n)"
+"""The terminal that becomes `a` or `an`, as the sound of the next word asks."""
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """Arcs lead from higher to lower states, the start is the last one; every path ends by stopping."""
+
+    arcs: list[dict[str, list[tuple[int, float]]]]
+    """arcs[state][token]: the states that the token leads to, each with its probability."""
+    stops: list[float]
+    """stops[state]: the probability that the sentence ends there; with the arcs of the state it adds to 1."""
+
+    @cached_property
+    def _choices(self) -> list[tuple[list[float], list[tuple[str, int]]]]:
+        """Cumulative probabilities and (token, target) of each state; target -1 ends the sentence."""
+        choices = []
+        for arcs, stop in zip(self.arcs, self.stops, strict=True):
+            steps = [(token, target, p) for token, targets in arcs.items() for target, p in targets]
+            steps += [("", -1, stop)] if stop else []
+            cumulative = list(accumulate(p for _, _, p in steps))
+            cumulative[-1] = 1.0  # whatever rounding made of it: a draw is below 1
+            choices.append((cumulative, [(token, target) for token, target, _ in steps]))
+        return choices
+
+    def draw(self, rng: random.Random) -> list[str]:
+        """Draw the tokens of one sentence, one `rng.random()` a token (and one where it may stop)."""
+        tokens: list[str] = []
+        choices, uniform = self._choices, rng.random
+        state = len(choices) - 1
+        while state >= 0:
+            cumulative, steps = choices[state]
+            token, state = steps[bisect(cumulative, uniform())]
+            tokens.append(token)
+        tokens.pop()
+        return tokens
+
+    def log_prob(self, tokens: Sequence[str]) -> float:
+        """Sum the probability of every path that writes the tokens, in nats; -inf where there is none."""
+        weights = {len(self.arcs) - 1: 1.0}
+        for token in tokens:
+            after: dict[int, float] = {}
+            for state, weight in weights.items():
+                for target, p in self.arcs[state].get(token, ()):
+                    after[target] = after.get(target, 0.0) + weight * p
+            if not after:
+                return -math.inf
+            weights = after
+        total = sum(weight * self.stops[state] for state, weight in weights.items())
+        return math.log(total) if total > 0 else -math.inf
+
+    def entropy(self) -> float:
+        """Entropy of the sentences in nats, by H(s) = Σ p (H(target) - log p) over the arcs of s.
+
+        That is the entropy of the paths, which is the sentences' own where no sentence has two: ValueError
+        with such a sentence otherwise.
+        """
+        twice = self.ambiguous()
+        if twice is not None:
+            raise ValueError(f"the grammar writes {twice!r} in two ways: its entropy is not that of its paths")
+        entropies: list[float] = []
+        for arcs, stop in zip(self.arcs, self.stops, strict=True):
+            steps = [(p, entropies[target]) for targets in arcs.values() for target, p in targets]
+            entropies.append(sum(p * (h - math.log(p)) for p, h in [*steps, (stop, 0.0)] if p))
+        return entropies[-1]
+
+    def lengths(self) -> tuple[int, float, int]:
+        """Shortest, mean and longest sentence in tokens, exactly."""
+        shortest: list[float] = []
+        mean: list[float] = []
+        longest: list[float] = []
+        for arcs, stop in zip(self.arcs, self.stops, strict=True):
+            steps = [(target, p) for targets in arcs.values() for target, p in targets]
+            shortest.append(min([0.0 if stop else math.inf, *(1 + shortest[t] for t, _ in steps)]))
+            longest.append(max([0.0, *(1 + longest[t] for t, _ in steps)]))
+            mean.append(sum(p * (1 + mean[t]) for t, p in steps))
+        return int(shortest[-1]), mean[-1], int(longest[-1])
+
+    def count(self) -> int:
+        """Number of paths: of distinct sentences, where no sentence has two."""
+        counts: list[int] = []
+        for arcs, stop in zip(self.arcs, self.stops, strict=True):
+            counts.append((stop > 0) + sum(counts[t] for targets in arcs.values() for t, _ in targets))
+        return counts[-1]
+
+    def tokens(self) -> list[str]:
+        """List every token that some sentence has, sorted."""
+        return sorted({token for arcs in self.arcs for token in arcs})
+
+    def ambiguous(self) -> list[str] | None:
+        """Find the tokens, from where they part, of a sentence that two paths write; None: there is none.
+
+        Two paths of one sentence part at some state by one token to two targets, and from there write the
+        same: so it is enough to look for a common continuation of each such pair.
+        """
+        common: dict[tuple[int, int], list[str] | None] = {}
+
+        def shared(left: int, right: int) -> list[str] | None:
+            key = (min(left, right), max(left, right))
+            if key not in common:
+                common[key] = search(*key)
+            return common[key]
+
+        def search(left: int, right: int) -> list[str] | None:
+            if left == right or (self.stops[left] and self.stops[right]):
+                return []
+            for token in self.arcs[left].keys() & self.arcs[right].keys():
+                for a, _ in self.arcs[left][token]:
+                    for b, _ in self.arcs[right][token]:
+                        tail = shared(a, b)
+                        if tail is not None:
+                            return [token, *tail]
+            return None
+
+        for arcs in self.arcs:
+            for token, targets in arcs.items():
+                for (a, _), (b, _) in combinations(targets, 2):
+                    tail = shared(a, b)
+                    if tail is not None:
+                        return [token, *tail]
+        return None
+
+
+def build_automaton(rules: Rules, start: str) -> Automaton:
+    """Build the automaton of a grammar that has no recursion (RecursionError otherwise)."""
+    numbers: dict[tuple[str, ...], int] = {}
+    arcs: list[dict[str, list[tuple[int, float]]]] = []
+    stops: list[float] = []
+
+    def visit(symbols: tuple[str, ...]) -> int:
+        if symbols in numbers:
+            return numbers[symbols]
+        merged: dict[tuple[str, tuple[str, ...]], float] = {}
+        for p, token, rest in _heads(rules, symbols):
+            merged[token, rest] = merged.get((token, rest), 0.0) + p
+        stop = merged.pop(("", ()), 0.0)
+        steps: dict[str, list[tuple[int, float]]] = {}
+        for (token, rest), p in merged.items():
+            steps.setdefault(token, []).append((visit(rest), p))
+        numbers[symbols] = len(arcs)
+        arcs.append(steps)
+        stops.append(stop)
+        return numbers[symbols]
+
+    visit((start,))
+    return Automaton(arcs, stops)
+
+
+def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str, tuple[str, ...]]]:
+    """Yield the ways to write one token: probability, token ("" ends the sentence), what is left to write."""
+    if not symbols:
+        yield 1.0, "", ()
+        return
+    first, rest = symbols[0], symbols[1:]
+    if first in rules:
+        for p, alternative in rules[first]:
+            for q, token, tail in _heads(rules, alternative + rest):
+                yield p * q, token, tail
+    elif first == ARTICLE:
+        for article in ("a", "an"):
+            p = sum(q for q, token, _ in _heads(rules, rest) if _takes(article, token))
+            if p:
+                yield p, article, (f"{ARTICLE} {article}", *rest)
+    elif first.startswith(ARTICLE):  # an article was written: only the words that it suits are left
+        fitting = [head for head in _heads(rules, rest) if _takes(first.removeprefix(ARTICLE).strip(), head[1])]
+        total = sum(p for p, _, _ in fitting)
+        for p, token, tail in fitting:
+            yield p / total, token, tail
+    else:
+        yield 1.0, first, rest
+
+
+def _takes(article: str, word: str) -> bool:
+    """Say whether the word is read with this article; by its first letter, so keep `hour`, `unit` out."""
+    return (article == "an") == (word[:1] in set("aeiou"))

@@ -1,0 +1,1 @@
+"""Text generation with sequence GANs and small likelihood models."""

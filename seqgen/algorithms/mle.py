@@ -1,0 +1,180 @@
+"""Maximum likelihood: a recurrent language model of sentences, trained on the next token.
+
+Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not) of the training batches
+under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before clipping; `lr`;
+`unique` and `entropy` of samples at temperature 1: share of distinct sentences and nats a token.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import losses, optim, settings
+from seqgen.metrics.likelihood import nll_figures
+from seqgen.models.generator import RNNGenerator
+from seqgen.sampling import Samples, sample, shifted
+from seqgen.tokenizer import PAD
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The recurrent generator."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    """recurrent cell"""
+    embedding: int = 256
+    """size of a token's embedding"""
+    hidden: int = 256
+    """units of a recurrent layer"""
+    layers: int = 1
+    """recurrent layers"""
+    dropout: float = 0.5
+    """share dropped of embeddings, between layers and of what the vocabulary head reads"""
+    tied: bool = False
+    """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
+    attention: bool = False
+    """attend over the generator's own past states"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99)
+        )
+
+    def build(self, vocab_size: int) -> RNNGenerator:
+        """Return a fresh generator."""
+        return RNNGenerator(vocab_size, **settings.to_dict(self))
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of maximum-likelihood training."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    lr: float = 3e-3
+    """peak learning rate of AdamW"""
+    weight_decay: float = 0.05
+    """AdamW's decay of matrices"""
+    warmup: float = 0.02
+    """share of training over which the learning rate rises; a cosine to zero follows"""
+    clip: float = 1.0
+    """bound of the gradient's norm"""
+    batch_size: int = 64
+    """sentences a step"""
+    epochs: int = 15
+    """passes over the training split"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at most 1,000 steps"""
+    patience: int | None = 4
+    """reports without a better validation NLL before training stops"""
+    bf16: bool = False
+    """run the generator in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+            warmup=(0.0, 1.0),
+            clip=(0.0, None),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+            patience=(1, None),
+        )
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return self.epochs * batches
+
+    @property
+    def read_size(self) -> int:
+        """Sentences of a step."""
+        return self.batch_size
+
+
+class Sampler(Protocol):
+    """An algorithm with an autoregressive generator."""
+
+    generator: RNNGenerator
+
+    def sample(self, n: int) -> Samples: ...
+
+
+class MLE(nn.Module):
+    """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down."""
+
+    Config = Config
+    criterion: str | None = "valid_nll"
+    grouped = True  # batches of sentences of like length waste little on padding
+
+    def __init__(self, config: Config, *, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.generator = config.generator.build(vocab_size)
+
+    def start_from(self, generator: dict[str, Tensor]) -> None:
+        """Take over a trained generator's weights."""
+        self.generator.load_state_dict(generator)
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        self.optimizers = {"generator": optim.adamw(self.generator, lr=c.lr, weight_decay=c.weight_decay)}
+
+    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
+        """Move the generator by one batch (B, T)."""
+        optimizer = self.optimizers["generator"]
+        factor = optim.warmup_cosine(progress, warmup=self.config.warmup)
+        optim.scale_lr(optimizer, factor)
+        self.train()
+        loss = mean_nll(self.generator, batch, bf16=self.config.bf16)
+        norms = optim.update({optimizer: loss}, clip=self.config.clip)
+        return {"nll": loss.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Measure held-out likelihood and the variety of samples."""
+        return evaluate(self, batches)
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Never stop: likelihood has no collapse."""
+        return None
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
+        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+
+def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> Tensor:
+    """Return the mean negative log-likelihood of a batch's real tokens, in nats a token; (B, T) → scalar."""
+    mask = batch != PAD
+    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=bf16):
+        hidden, _ = generator.hidden(shifted(batch), generator.initial(len(batch)))
+        targets = batch[mask]
+        weights = torch.full((len(targets),), 1.0 / len(targets), device=batch.device)
+        head = generator.head
+        return losses.head_loss(hidden[mask], head.weight, head.bias, targets, weights).loss
+
+
+def evaluate(algorithm: Sampler, batches: Iterable[Tensor]) -> Metrics:
+    """Return NLL and perplexity a token of held-out batches, and how varied 1,000 samples are."""
+    figures = nll_figures(algorithm.generator, batches)
+    valid = {"valid_nll": figures["nll"], "valid_ppl": figures["ppl"]} if figures["tokens"] else {}
+    return valid | sample_figures(algorithm.sample(1000))
+
+
+def sample_figures(samples: Samples) -> Metrics:
+    """Return the share of unique sentences and the entropy estimate (nats a token) of temperature-1 samples."""
+    mask = samples.tokens != PAD
+    unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
+    distinct = len(torch.unique(samples.tokens[mask]))
+    entropy = -float(samples.log_probs[mask].double().mean())
+    return {"unique": unique, "distinct_tokens": float(distinct), "entropy": entropy}

@@ -1,0 +1,327 @@
+"""SeqGAN: policy gradient with rollouts scored by a discriminator (Yu et al. 2017, arXiv:1609.05473).
+
+What differs from the paper, and why: a recurrent discriminator by default, whose reading of a beginning its
+continuations share; a baseline and normalised advantages, without which any positive reward sharpens the
+policy and passes for progress; an entropy bonus that holds the policy at the entropy it started with; and
+teacher forcing in every step, which keeps the likelihood of real text.
+
+Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy` of
+the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the entropy
+bonus's coefficient; `nll`, nats a token of the teacher-forced batches; `grad_norm` of the generator; then, of
+the generator, the figures of `mle`: `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens`, `entropy`.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import collapse, losses, optim, rewards, settings
+from seqgen.algorithms.mle import GeneratorConfig, Metrics, evaluate, mean_nll
+from seqgen.adversarial import game
+from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
+from seqgen.models.generator import RNNGenerator
+from seqgen.models.value import ValueHead
+from seqgen.rollouts import rollout_rewards
+from seqgen.sampling import Samples, sample, shifted
+from seqgen.tokenizer import PAD
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator and its training."""
+
+    kind: Literal["rnn", "cnn"] = "rnn"
+    """recurrent, or the paper's convolutional one"""
+    cell: Literal["lstm", "gru"] = "gru"
+    """recurrent cell"""
+    embedding: int = 64
+    """size of a token's embedding"""
+    hidden: int = 128
+    """units of a recurrent layer"""
+    layers: int = 1
+    """recurrent layers"""
+    bidirectional: bool = False
+    """read both ways; rollouts then cannot share the reading of a beginning"""
+    filters: float = 1.0
+    """multiplies the paper's number of convolution filters"""
+    dropout: float = 0.5
+    """share dropped while it learns; never while it scores"""
+    loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
+    """what it minimises"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            embedding=(1, None),
+            hidden=(1, None),
+            layers=(1, None),
+            filters=(0.01, None),
+            dropout=(0.0, 0.99),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+        )
+
+    def build(self, vocab_size: int) -> RNNDiscriminator | CNNDiscriminator:
+        """Return a fresh discriminator."""
+        if self.kind == "cnn":
+            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        return RNNDiscriminator(
+            vocab_size,
+            self.embedding,
+            self.hidden,
+            layers=self.layers,
+            cell=self.cell,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of adversarial training; the generator's come from the run it starts from."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    steps: int = 300
+    """updates of the generator"""
+    d_first: int = 500
+    """steps in which only the discriminator learns, before the first update of the generator"""
+    d_steps: int = 4
+    """updates of the discriminator at each update of the generator"""
+    batch_size: int = 64
+    """sentences of an update of either"""
+    lr: float = 3e-4
+    """learning rate of the generator"""
+    clip: float = 1.0
+    """bound of either gradient's norm"""
+    rollouts: int = 16
+    """continuations of every beginning (N in the paper)"""
+    max_rows: int | None = 32768
+    """continuations alive at once: bounds the memory of rollouts"""
+    lag: float = 0.8
+    """how much the policy that rolls out keeps of itself at each update (0.8 in the paper's code)"""
+    baseline: Literal["batch_mean", "leave_one_out", "learned", "none"] = "leave_one_out"
+    """what is taken off a reward"""
+    normalise: bool = True
+    """give the advantages of a batch mean 0 and deviation 1"""
+    reward: Literal["discriminator", "constant", "noise"] = "discriminator"
+    """the last two are controls that know nothing of the sentence"""
+    hold_entropy: float = 1.0
+    """share of its initial entropy at which a bonus holds the policy; 0 for a constant bonus"""
+    bonus: float = 0.0
+    """entropy bonus's coefficient: constant, or where holding starts"""
+    teacher_forcing: float = 1.0
+    """weight of the likelihood of a real batch in every update"""
+    report_every: int | None = 50
+    """steps between reports"""
+    patience: int | None = None
+    """unused by a game: it has no criterion to improve"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            steps=(1, None),
+            d_first=(0, None),
+            d_steps=(1, None),
+            batch_size=(2, None),
+            lr=(0.0, None),
+            clip=(0.0, None),
+            rollouts=(1, None),
+            max_rows=(1, None),
+            lag=(0.0, 1.0),
+            hold_entropy=(0.0, None),
+            bonus=(0.0, None),
+            teacher_forcing=(0.0, None),
+            report_every=(1, None),
+        )
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps."""
+        return self.d_first + self.steps
+
+    @property
+    def read_size(self) -> int:
+        """Real sentences of a step: each update of the discriminator sees its own."""
+        return self.batch_size * self.d_steps
+
+
+class SeqGAN(nn.Module):
+    """A generator, the lagging policy that rolls out, and a discriminator."""
+
+    Config = Config
+    criterion: str | None = None
+    grouped = False  # batches of one length would tell the discriminator's loss more of length than of text
+    updates: Tensor
+    bonus: Tensor
+    held: Tensor
+
+    def __init__(self, config: Config, *, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.generator = config.generator.build(vocab_size)
+        self.policy = copy.deepcopy(self.generator).requires_grad_(False)
+        self.discriminator = config.discriminator.build(vocab_size)
+        self.value = ValueHead(self.generator.head.weight.shape[1])
+        self.game = game(config.discriminator.loss)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("bonus", torch.tensor(config.bonus))
+        self.register_buffer("held", torch.tensor(float("nan")))
+
+    def start_from(self, generator: dict[str, Tensor]) -> None:
+        """Take over a pretrained generator's weights, for the policy that rolls out as well."""
+        self.generator.load_state_dict(generator)
+        self.policy.load_state_dict(generator)
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        d = c.discriminator
+        self.optimizers = {
+            "generator": optim.adamw(self.generator, lr=c.lr, betas=(0.9, 0.99)),
+            "discriminator": optim.adamw(self.discriminator, lr=d.lr, weight_decay=d.weight_decay),
+            "value": optim.adamw(self.value, lr=1e-2),
+        }
+
+    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
+        """Move the discriminator by every part of a real batch, then, once it has learned, the generator."""
+        parts = batch.split(self.config.batch_size)
+        figures: dict[str, Tensor | float] = {}
+        if self.updates >= self.config.d_first:
+            figures |= self._move_generator(parts[-1])
+        fakes = self.sample(len(batch)).tokens.split(self.config.batch_size)
+        for part, fake in zip(parts, fakes, strict=True):
+            figures |= self._move_discriminator(part, fake)
+        self.updates += 1
+        return figures
+
+    def _move_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor | float]:
+        self.discriminator.train()
+        loss, accuracy = self.game.loss(self.discriminator(real), self.discriminator(fake))
+        if isinstance(self.discriminator, CNNDiscriminator):
+            loss = loss + 0.2 * self.discriminator.penalty() / 100
+        optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
+        return {"d_loss": loss.detach(), "d_accuracy": accuracy}
+
+    def _move_generator(self, real: Tensor) -> dict[str, Tensor | float]:
+        c = self.config
+        drawn = self.sample(c.batch_size)
+        tokens = drawn.tokens[:, : int((drawn.tokens != PAD).any(dim=0).sum())]
+        mask = tokens != PAD
+        returns = self._returns(tokens, mask)
+        with policy_gradients(self.generator):
+            hidden, _ = self.generator.hidden(shifted(tokens), self.generator.initial(len(tokens)))
+        advantages, value_losses = self._advantages(hidden, returns, mask)
+        count = mask.sum()
+        head = self.generator.head
+        bonus = (self.bonus / count).expand(int(count))
+        played = losses.head_loss(
+            hidden[mask], head.weight, head.bias, tokens[mask], advantages[mask] / count, bonus
+        )
+        loss, nll = played.loss, torch.zeros(())
+        if c.teacher_forcing:
+            self.generator.train()
+            nll = mean_nll(self.generator, real)
+            loss = loss + c.teacher_forcing * nll
+        generator = self.optimizers["generator"]
+        norms = optim.update({generator: loss} | value_losses, clip=c.clip)
+        self._lag()
+        assert played.entropy is not None
+        entropy = played.entropy.mean()
+        self._hold(entropy)
+        last = mask.sum(dim=1, keepdim=True) - 1
+        return {
+            "reward": returns.gather(1, last).mean(),
+            "policy_entropy": entropy,
+            "bonus": self.bonus.clone(),
+            "nll": nll.detach(),
+            "grad_norm": norms[generator],
+        }
+
+    def _returns(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return what each token is worth: the discriminator's mean reward of what follows it; (B, T)."""
+        c = self.config
+        if c.reward == "constant":
+            return rewards.constant()(tokens, mask)
+        if c.reward == "noise":
+            return rewards.noise()(tokens, mask)
+        return rollout_rewards(
+            self.policy,
+            tokens,
+            self.discriminator,
+            c.rollouts,
+            of_logits=self.game.reward,
+            max_rows=c.max_rows,
+        )
+
+    def _advantages(
+        self, hidden: Tensor, returns: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[torch.optim.Optimizer, Tensor]]:
+        """Take the baseline off the returns; also the loss of a learned baseline, for its optimiser."""
+        c = self.config
+        value_losses = {}
+        if c.baseline == "learned":
+            values = self.value(hidden)
+            value_losses = {self.optimizers["value"]: rewards.value_loss(values, returns, mask)}
+            baseline = values.detach()
+        elif c.baseline == "none":
+            baseline = torch.zeros_like(returns)
+        else:
+            baseline = getattr(rewards, c.baseline)(returns, mask)
+        advantages = rewards.advantages(returns, baseline, mask)
+        return rewards.normalise(advantages, mask) if c.normalise else advantages, value_losses
+
+    @torch.no_grad()
+    def _lag(self) -> None:
+        """Let the policy that rolls out follow the generator: θ′ ← lag · θ′ + (1 - lag) · θ."""
+        for mine, new in zip(self.policy.parameters(), self.generator.parameters(), strict=True):
+            mine.lerp_(new, 1 - self.config.lag)
+
+    def _hold(self, entropy: Tensor) -> None:
+        """Raise the bonus while the policy's entropy is below what is held, lower it while above."""
+        if not self.config.hold_entropy:
+            return
+        if self.held.isnan():
+            self.held.copy_(entropy * self.config.hold_entropy)
+        self.bonus.add_(0.02 * (self.held - entropy)).clamp_(0.0, 0.5)
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Measure held-out likelihood and the variety of samples."""
+        return evaluate(self, batches)
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return collapse.collapsed(report, first)
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
+        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def policy_gradients(generator: RNNGenerator) -> Iterator[None]:
+    """Switch dropout off but keep gradients: what is moved must be the policy that was sampled.
+
+    cuDNN's recurrent layers go backwards in training mode only, so they stay in it with their dropout at 0.
+    """
+    training, dropout = generator.training, generator.rnn.dropout
+    generator.eval()
+    generator.rnn.train()
+    generator.rnn.dropout = 0.0
+    try:
+        yield
+    finally:
+        generator.rnn.dropout = dropout
+        generator.train(training)

@@ -1,0 +1,1 @@
+"""Speed against naive references and the floor."""

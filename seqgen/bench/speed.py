@@ -1,0 +1,148 @@
+"""The speed benchmark: sampling, adversarial updates and pretraining, against references and the floor."""
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqgen import optim
+from seqgen.bench import naive
+from seqgen.bench.timing import Clock, Row, Timing, interleaved
+from seqgen.losses import head_loss
+from seqgen.models.discriminator import RNNDiscriminator
+from seqgen.models.generator import RNNGenerator
+from seqgen.projection import chunk_rows, matmul
+from seqgen.rollouts import rollout_rewards
+from seqgen.sampling import sample, shifted
+from seqgen.tokenizer import EOS, PAD
+
+NEVER = -1e4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is benchmarked; the defaults are SeqGAN's oracle task (Yu et al. 2017)."""
+
+    vocab: int = 5000
+    length: int = 20
+    embedding: int = 32
+    hidden: int = 32
+    batch: int = 64
+    rollouts: int = 16
+
+    def rollout_rows(self) -> int:
+        """Distributions that the rollouts of a batch need: one for each beginning, then one a token."""
+        first = self.batch * (self.length - 1)
+        return first + self.batch * self.rollouts * (self.length - 1) * (self.length - 2) // 2
+
+
+def run(sizes: Sizes, device: torch.device, *, repeats: int = 5, clock: Clock | None = None) -> list[Row]:
+    """Time the three tasks; reference, ours and the bare matrix products of each take turns."""
+    clock = clock or _clock(device)
+    torch.manual_seed(0)
+    generator = RNNGenerator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
+    with torch.no_grad():  # no sentence ends early: the references have no means to stop
+        generator.head.offset[EOS] = NEVER
+    return [
+        _sampling(sizes, generator, repeats, clock),
+        _adversarial(sizes, generator, repeats, clock),
+        _pretraining(sizes, generator, repeats, clock),
+    ]
+
+
+def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+    batch, length = sizes.batch, sizes.length
+    timings = interleaved(
+        {
+            "naive": (lambda: naive.sample(generator, batch, length), 1),
+            "ours": (lambda: sample(generator, batch, length), 10),
+            "product": _product(sizes, generator),
+        },
+        repeats=2 * repeats,
+        clock=clock,
+    )
+    return _row("sampling", "sentences", batch, timings, sizes, products=batch * length)
+
+
+def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+    discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(
+        generator.head.weight.device
+    )
+    plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
+    plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-4), optim.adamw(fast, lr=1e-4)
+    shape = {"batch": sizes.batch, "length": sizes.length, "rollouts": sizes.rollouts}
+
+    def ours() -> None:
+        tokens = sample(fast, sizes.batch, sizes.length).tokens
+        rewards = rollout_rewards(fast, tokens, discriminator, sizes.rollouts)
+        _move(fast, fast_optimizer, tokens, rewards - rewards.mean(dim=0))
+
+    timings = interleaved(
+        {
+            "naive": (lambda: naive.adversarial_update(plain, discriminator, plain_optimizer, **shape), 1),
+            "ours": (ours, 1),
+            "product": _product(sizes, generator),
+        },
+        repeats=repeats,
+        clock=clock,
+    )
+    products = sizes.rollout_rows() + 4 * sizes.batch * sizes.length
+    return _row("adversarial update", "updates", 1, timings, sizes, products=products)
+
+
+def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+    tokens = naive.sample(generator, sizes.batch, sizes.length)
+    plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
+    plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
+    ones = torch.ones(tokens.shape, device=tokens.device)
+    timings = interleaved(
+        {
+            "naive": (lambda: naive.pretraining_step(plain, plain_optimizer, tokens), 5),
+            "ours": (lambda: _move(fast, fast_optimizer, tokens, ones), 5),
+            "product": _product(sizes, generator),
+        },
+        repeats=2 * repeats,
+        clock=clock,
+    )
+    work = sizes.batch * sizes.length
+    return _row("pretraining step", "tokens", work, timings, sizes, products=3 * work)
+
+
+def _move(
+    generator: RNNGenerator, optimizer: torch.optim.AdamW, tokens: Tensor, shares: Tensor
+) -> dict[torch.optim.Optimizer, float]:
+    """Move the generator by the mean of share · -log p(token), as the algorithms of the package do."""
+    mask = tokens != PAD
+    hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
+    weights = shares[mask] / mask.sum()
+    loss = head_loss(hidden[mask], generator.head.weight, generator.head.bias, tokens[mask], weights).loss
+    return optim.update({optimizer: loss}, clip=5.0)
+
+
+def _product(sizes: Sizes, generator: RNNGenerator) -> tuple:
+    """The case that measures the floor: a chunk's product with the vocabulary, the fastest that torch has."""
+    weight = generator.head.weight.detach()
+    states = torch.randn(chunk_rows(sizes.vocab, weight.device), sizes.hidden, device=weight.device)
+    bias = torch.zeros(sizes.vocab, device=weight.device)
+    return (lambda: matmul(states, weight, bias), 20)
+
+
+def _row(task: str, unit: str, work: int, timings: dict[str, Timing], sizes: Sizes, *, products: int) -> Row:
+    """Make a row whose floor is `products` rows multiplied with the vocabulary at the measured speed."""
+    rows = chunk_rows(sizes.vocab, torch.device("cpu"))
+    floor = timings["product"].median / rows * products
+    return Row(task, unit, work, timings["naive"], timings["ours"], floor)
+
+
+def _clock(device: torch.device) -> Clock:
+    """Seconds, once the device has done what it was asked."""
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def synchronised() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return synchronised

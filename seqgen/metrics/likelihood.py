@@ -1,0 +1,98 @@
+"""Likelihood of text under a model: -log p summed in float64 over real tokens, EOS included, padding not."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.ids import Ids
+from seqgen.sampling import evaluating, log_prob
+from seqgen.tokenizer import PAD, UNK
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A text's total negative log-likelihood, and what it is divided by."""
+
+    nats: float
+    tokens: int
+    """Real tokens: every word and every EOS, no padding."""
+    sentences: int
+    unknown: int = 0
+    """Tokens that are UNK: the model is not asked which word it was, so many of them flatter it."""
+
+    @property
+    def nats_per_token(self) -> float:
+        """NLL a token; depends on the tokenizer, so it compares models of one tokenizer only."""
+        return self.nats / self.tokens
+
+    @property
+    def nats_per_sentence(self) -> float:
+        """NLL a sentence, comparable with a grammar's entropy and across tokenizers without unknown words."""
+        return self.nats / self.sentences
+
+    @property
+    def perplexity(self) -> float:
+        """exp(NLL a token), infinite where that overflows."""
+        return math.exp(self.nats_per_token) if self.nats_per_token < 709 else math.inf
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Return every figure under its name, for a report; None in place of what JSON cannot hold."""
+        return {
+            "nats_per_token": self.nats_per_token,
+            "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
+            "nats_per_sentence": self.nats_per_sentence,
+            "tokens": self.tokens,
+            "sentences": self.sentences,
+            "unknown": self.unknown,
+        }
+
+
+@torch.no_grad()
+def likelihood(score: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Likelihood:
+    """Sum -log p over batches of ids (B, T), each row a sentence, EOS, then PAD.
+
+    `score` gives the (B, T) log-probabilities of a model in evaluation mode; what it says at PAD is ignored.
+    """
+    nats, tokens, sentences, unknown = 0.0, 0, 0, 0
+    for batch in batches:
+        real = batch != PAD
+        nats -= float(score(batch).double().masked_fill(~real, 0.0).sum())
+        tokens += int(real.sum())
+        sentences += len(batch)
+        unknown += int((batch == UNK).sum())
+    return Likelihood(nats, tokens, sentences, unknown)
+
+
+def generator_likelihood(generator: Any, batches: Iterable[Tensor]) -> Likelihood:
+    """Sum -log p of batches of ids (B, T) under a generator, without dropout."""
+    with evaluating(generator):
+        return likelihood(partial(log_prob, generator), batches)
+
+
+def nll_figures(generator: Any, batches: Iterable[Tensor]) -> dict[str, float]:
+    """Return `nll` (nats a real token), `ppl` (its exponential) and `tokens`; only the last without text."""
+    found = generator_likelihood(generator, batches)
+    if not found.tokens:
+        return {"tokens": 0}
+    return {"nll": found.nats_per_token, "ppl": found.perplexity, "tokens": found.tokens}
+
+
+def bounded_batches(ids: Ids, *, rows: int = 128, positions: int = 32_768) -> Iterator[Tensor]:
+    """Yield every sentence once, short ones first, in batches (B, T) of at most `rows` and `positions` B · T.
+
+    A sentence longer than `positions` makes a batch of its own, so one huge line costs no more than itself.
+    """
+    lengths = ids.lengths()
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[min(start + rows, len(order)) - 1]])
+        stop = start + max(1, min(rows, positions // max(1, longest)))
+        yield ids.batch(order[start:stop])
+        start = stop

@@ -1,0 +1,1 @@
+"""Neural network modules: nn.Modules and nothing else."""

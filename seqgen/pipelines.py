@@ -1,0 +1,96 @@
+"""How each kind of tokenizer cuts text and puts it together again, as parts of the `tokenizers` library."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+import tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+
+KINDS = ("auto", "word", "character", "bpe", "byte")
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+
+SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI")
+"""How the Unicode names of letters begin whose scripts put no space between words."""
+
+SPACE = "▁"
+"""Stands for the space before a word within tokens."""
+
+_LONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
+_LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}&&[^{_LONE}]]"
+# A number with its separators, a word with inner apostrophes and hyphens, or any one character (so also
+# each Han or kana letter); each with the space before it.
+_WORDS = rf"{SPACE}?(?:\p{{N}}+(?:[.,]\p{{N}}+)+|{_LETTER}+(?:['’\-]{_LETTER}+)*|[^{SPACE}])|{SPACE}"
+_SPACED_CHARACTERS = rf"{SPACE}?[^{SPACE}]|{SPACE}"
+_CHARACTERS = r"[\s\S]"
+
+
+def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
+    """Return an untrained tokenizer: normalise, cut, look up; and its decoder, the inverse.
+
+    `spaced`: a `character` tokenizer gives each character the space before it, not the space a token of its
+    own.
+    """
+    inner = tokenizers.Tokenizer(_model(kind))
+    steps: list[normalizers.Normalizer] = [normalizers.NFC()]
+    if lowercase:
+        steps.append(normalizers.Lowercase())
+    if kind == "byte":
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        # The first word has a space before it too, which the inverse takes away.
+        inner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    elif kind == "character" and not spaced:
+        inner.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated")
+        inner.decoder = decoders.Fuse()
+    else:
+        steps.append(normalizers.Replace(SPACE, "_"))
+        space = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=False)
+        pattern = _SPACED_CHARACTERS if kind == "character" else _WORDS
+        inner.pre_tokenizer = pre_tokenizers.Sequence(
+            [space, pre_tokenizers.Split(Regex(pattern), "isolated")]
+        )
+        inner.decoder = decoders.Metaspace(SPACE, prepend_scheme="always", split=False)
+    inner.normalizer = normalizers.Sequence(steps)
+    return inner
+
+
+def kind_of(parsed: dict) -> tuple[str, bool]:
+    """Tell, from the parts of a `tokenizer.json`, the kind, and whether the space is a token of its own."""
+    cut = parsed.get("pre_tokenizer") or {}
+    if parsed["model"]["type"] == "BPE":
+        return ("byte" if cut["type"] == "ByteLevel" else "bpe"), False
+    patterns = [each.get("pattern", {}).get("Regex") for each in [cut, *cut.get("pretokenizers", [])]]
+    if _CHARACTERS in patterns:
+        return "character", True
+    return ("character" if _SPACED_CHARACTERS in patterns else "word"), False
+
+
+def choose_kind(sample: Sequence[str]) -> str:
+    """Return `character` for text of a script without spaces between words, otherwise `word`.
+
+    Text of such a script that has been cut into words is `word`: most lines then hold a space, and pieces
+    are short, though longer than one character.
+    """
+    if spaced_characters(sample):
+        return "character"
+    letters = {letter: n for letter, n in Counter(chain.from_iterable(sample)).items() if letter.isalpha()}
+    spaceless = sum(n for letter, n in letters.items() if unicodedata.name(letter, "").startswith(SPACELESS))
+    if 2 * spaceless <= sum(letters.values()):
+        return "word"
+    pieces = [len(piece) for line in sample for piece in line.split()]
+    cut = 2 * sum(" " in line for line in sample) > len(sample) and sum(pieces) < 3 * len(pieces)
+    return "word" if cut else "character"
+
+
+def spaced_characters(sample: Sequence[str]) -> bool:
+    """Whether nearly all characters of a sample stand alone between spaces."""
+    pieces = [len(piece) for line in sample if " " in line for piece in line.split()]
+    return 10 * sum(length == 1 for length in pieces) > 9 * len(pieces)
+
+
+def _model(kind: str) -> models.Model:
+    if kind == "byte":
+        return models.BPE()
+    unknown = SPECIALS[-1]
+    return models.BPE(unk_token=unknown) if kind == "bpe" else models.WordLevel({}, unk_token=unknown)

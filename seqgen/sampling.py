@@ -1,0 +1,248 @@
+"""Sampling from a generator and scoring with it, without ever holding the logits of a whole batch."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.errors import UserError
+from seqgen.losses import head_loss
+from seqgen.models.head import Head
+from seqgen.models.state import State, select
+from seqgen.projection import Project, chunk_rows, in_range, no_autocast, projection
+from seqgen.tokenizer import BOS, EOS, PAD
+
+BELOW_ONE = 1 - 2.0**-23
+"""A factor that takes every float32 below what it was: uniform · BELOW_ONE · total never rounds to total."""
+
+
+class Generator(Protocol):
+    """Anything autoregressive with a vocabulary head: an RNN, the decoder of a VAE."""
+
+    vocab_size: int
+    head: Head
+
+    def initial(self, batch: int) -> State: ...
+
+    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]: ...
+
+
+class Samples(NamedTuple):
+    """What `sample` returns."""
+
+    tokens: Tensor
+    """(B, length) ids: a sentence, EOS, then PAD."""
+    log_probs: Tensor
+    """(B, length) log-probability of each drawn token under the distribution it was drawn from; 0 at PAD."""
+
+
+def draw(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    count: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbid: Sequence[int] = (),
+    rng: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw tokens from softmax((hidden · weightᵀ + bias) / temperature), never holding (R, V) at a time.
+
+    hidden (R, H), weight (V, H), bias (V,). Returns tokens (R,) and the log-probability of each under the
+    distribution it was drawn from (after temperature, top-k, top-p and forbid), (R,). With `count` = N the
+    N independent draws of a row share its distribution: (R, N) each. Temperature 0 takes the argmax, whose
+    log-probability is 0. top_k keeps the k likeliest tokens; top_p the smallest set of the likeliest with
+    probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
+    """
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k is {top_k}; it must be at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p is {top_p}; it must be in (0, 1]")
+    if temperature < 0 or not math.isfinite(temperature):
+        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
+    if len(forbid):
+        bias = bias.index_fill(0, torch.as_tensor(list(forbid), device=bias.device), -math.inf)
+    with torch.no_grad(), no_autocast(hidden.device):
+        project = projection(weight, bias, hidden.dtype, scale=1 / temperature if temperature > 0 else 1.0)
+        uniform = torch.rand(len(hidden), count or 1, device=hidden.device, generator=rng)
+        uniform *= BELOW_ONE
+        step = chunk_rows(len(weight), hidden.device)
+        drawn = []
+        for states, numbers in zip(hidden.split(step), uniform.split(step), strict=True):
+            if temperature == 0:
+                best = project(states, False).argmax(dim=-1, keepdim=True)
+                drawn.append((best.expand(numbers.shape), torch.zeros_like(numbers)))
+            elif top_k is not None or top_p is not None:
+                drawn.append(_draw_likeliest(project(states, True), numbers, top_k, top_p))
+            else:
+                drawn.append(_draw_two_level(project, states, numbers))
+    tokens, log_probs = (
+        drawn[0] if len(drawn) == 1 else (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    )
+    return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
+
+
+def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the CDF at uniform: first find the block of tokens, then the token within it.
+
+    states (R, H), uniform (R, N) in [0, BELOW_ONE) → tokens and their log-probabilities, (R, N) each.
+    """
+    for shifted in (False, True):
+        powers = project(states, shifted).exp2_()
+        sums = _block_sums(powers)
+        ends = sums.cumsum(dim=1)
+        if in_range(ends[:, -1]):
+            break
+    else:
+        raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
+    vocab_size, width = powers.shape[1], _block_width(powers.shape[1])
+    total = ends[:, -1:]
+    aim = uniform * total
+    block = _invert(sums, ends, aim)
+    first = block * width
+    index = (first[..., None] + torch.arange(width, device=states.device)).clamp_(max=vocab_size - 1)
+    inside = powers.gather(1, index.flatten(1)).view(index.shape)  # (R, N, width)
+    ends_inside = inside.cumsum(dim=-1)
+    # The last block may be narrower than width: what stands after its end must not be reached.
+    last = (vocab_size - 1 - first).clamp_(max=width - 1)[..., None]
+    limit = ends_inside.gather(2, last) * BELOW_ONE
+    aim = aim.sub_((ends - sums).gather(1, block)).clamp_(min=0)[..., None].minimum(limit)
+    within = _invert(inside, ends_inside, aim)
+    return first + within[..., 0], (inside.gather(2, within)[..., 0] / total).log_()
+
+
+def _invert(parts: Tensor, ends: Tensor, aim: Tensor) -> Tensor:
+    """Find which part the aim falls in; never one that is 0, however the sums were rounded.
+
+    parts (…, K) ≥ 0, their running sums ends (…, K), aim (…, N) ≥ 0 and below the last; → (…, N).
+    """
+    index = torch.searchsorted(ends, aim, right=True)
+    if parts.device.type == "cpu":
+        return index
+    # Running sums made in parallel may rise where a part is 0.
+    index = index.clamp(max=parts.shape[-1] - 1)
+    return index.where(parts.gather(-1, index) > 0, parts.argmax(dim=-1, keepdim=True))
+
+
+def _block_width(vocab_size: int) -> int:
+    """About 1.5 √V, in whole vector registers: summing all blocks is cheaper the longer they are."""
+    return -(-int(1.5 * math.sqrt(vocab_size)) // 16) * 16 or 16
+
+
+def _block_sums(powers: Tensor) -> Tensor:
+    """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
+    width = _block_width(powers.shape[1])
+    whole = powers.shape[1] // width * width
+    sums = powers[:, :whole].unflatten(1, (-1, width)).sum(dim=-1)
+    if whole == powers.shape[1]:
+        return sums
+    return torch.cat((sums, powers[:, whole:].sum(dim=-1, keepdim=True)), dim=1)
+
+
+def _draw_likeliest(
+    bits: Tensor, uniform: Tensor, top_k: int | None, top_p: float | None
+) -> tuple[Tensor, Tensor]:
+    """Draw from the top-k, top-p part of 2^bits / Σ 2^bits: (R, V), uniform (R, N) → (R, N), (R, N)."""
+    kept, ids = bits.topk(min(top_k or bits.shape[1], bits.shape[1]), dim=-1)
+    probs = torch.softmax(kept * math.log(2), dim=-1)
+    if top_p is not None:
+        before = probs.cumsum(dim=-1) - probs
+        probs = probs.masked_fill(before >= top_p, 0)
+        probs /= probs.sum(dim=-1, keepdim=True)
+    ends = probs.cumsum(dim=-1)
+    place = _invert(probs, ends, uniform * ends[:, -1:])
+    return ids.gather(1, place), probs.gather(1, place).log()
+
+
+@contextmanager
+def evaluating(module: object) -> Iterator[None]:
+    """Switch dropout off (eval mode) and gradients off inside; restore each module's own mode after."""
+    modules = [m for m in module.modules() if m.training] if isinstance(module, nn.Module) else []
+    for m in modules:
+        m.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for m in modules:
+            m.training = True
+
+
+def sample(
+    generator: Generator,
+    batch: int,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    prompt: Tensor | None = None,
+    min_length: int = 0,
+    forbid: Sequence[int] = (),
+    state: State | None = None,
+    rng: torch.Generator | None = None,
+) -> Samples:
+    """Write `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
+
+    prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
+    log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
+    initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. Dropout and gradients are off
+    while it runs. A sentence that has ended is not advanced any further.
+    """
+    device = generator.head.weight.device
+    tokens = torch.full((batch, length), PAD, device=device)
+    log_probs = torch.zeros(batch, length, device=device)
+    given = torch.full((batch, 1), BOS, device=device)
+    if prompt is not None:
+        if prompt.shape[-1] >= length:
+            raise UserError(
+                f"the prompt has {prompt.shape[-1]} tokens; length is {length} and must exceed it"
+            )
+        given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
+        tokens[:, : given.shape[1] - 1] = given[:, 1:]
+    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    with evaluating(generator):
+        weight, bias = generator.head.weight, generator.head.bias
+        state = generator.initial(batch) if state is None else state
+        active: Tensor | None = None  # all of them
+        for t in range(given.shape[1] - 1, length):
+            hidden, state = generator.hidden(given, state)
+            barred = (*forbid, EOS) if t < min_length else forbid
+            drawn, scores = draw(hidden[:, -1], weight, bias, forbid=barred, **how)
+            rows = slice(None) if active is None else active
+            tokens[rows, t], log_probs[rows, t] = drawn, scores
+            going = drawn != EOS
+            if not going.all():
+                state, drawn = select(state, going), drawn[going]
+                active = going.nonzero()[:, 0] if active is None else active[going]
+            if not len(drawn):
+                break
+            given = drawn[:, None]
+    return Samples(tokens, log_probs)
+
+
+def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:
+    """log p(token t | tokens before it) of every real position, 0 at PAD, in nats; (B, T) → (B, T).
+
+    Without gradient and without holding (B, T, V). Dropout is as the generator's mode has it.
+    """
+    state = generator.initial(tokens.shape[0]) if state is None else state
+    real = tokens != PAD
+    with torch.no_grad():
+        hidden, _ = generator.hidden(shifted(tokens), state)
+        aims = tokens[real]
+        head = generator.head
+        nll = head_loss(
+            hidden[real], head.weight, head.bias, aims, torch.ones_like(aims, dtype=hidden.dtype)
+        ).nll
+    return torch.zeros(tokens.shape, device=tokens.device, dtype=nll.dtype).masked_scatter(real, -nll)
+
+
+def shifted(tokens: Tensor) -> Tensor:
+    """What the generator reads to predict `tokens`: BOS, then all but the last; (B, T) → (B, T)."""
+    return torch.cat((torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]), dim=1)

@@ -1,0 +1,361 @@
+"""From a corpus and settings to a run: what `seqgen pretrain` and `seqgen adversarial` do, as functions.
+
+`pretrain` and `adversarial` train to the end and return the run. `pretrain_job` and `adversarial_job` stop
+short of training: a `Job` holds everything ready, so that the command line can show it and draw its progress.
+"""
+
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgen import algorithms, corpora, device, loop, run, settings, text, trained
+from seqgen.batches import Batches, encode_lines, in_order
+from seqgen.errors import UserError
+from seqgen.loop import Plan, Progress
+from seqgen.run import Run
+from seqgen.tokenizer import Tokenizer, train_tokenizer
+
+ROOT = Path("runs")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which text, and how it becomes tokens."""
+
+    corpus: str = "scenes"
+    column: str | None = None
+    valid: str | None = None
+    test: str | None = None
+    tokenizer: str = "auto"
+    lowercase: bool = False
+    max_vocab: int | None = None
+    min_count: int = 1
+    max_length: int | None = None
+    """Tokens a sentence, EOS included; None: 64 words or pieces, 200 characters or bytes."""
+
+
+@dataclass
+class Job:
+    """A training ready to start or to go on."""
+
+    run: Run
+    algorithm: Any
+    tokenizer: Tokenizer
+    batches: Batches
+    validation: Iterable[Tensor]
+    plan: Plan
+    device: torch.device
+    notes: list[str] = field(default_factory=list)
+    """What the user should know before it starts."""
+
+    def train(self, observe: loop.Observer = lambda progress, report: None) -> Progress:
+        """Train to the end, from the last checkpoint if there is one."""
+        with run.locked(self.run.path):
+            run.mark_latest(self.run.path)
+            return loop.train(
+                self.algorithm,
+                self.batches,
+                self.validation,
+                self.run,
+                self.plan,
+                device=self.device,
+                decode=partial(trained.decode, self.tokenizer),
+                observe=observe,
+            )
+
+
+def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> Run:
+    """Train a likelihood model on a corpus and return its run; the options are those of `pretrain_job`."""
+    source = Source(corpus=corpus, **{key: options.pop(key) for key in list(options) if key in _SOURCE_KEYS})
+    job = pretrain_job(source, algorithm, **options)
+    job.train()
+    return job.run
+
+
+def adversarial(init: Run | Path | str | None = None, algorithm: str = "seqgan", **options: Any) -> Run:
+    """Train a generator against a discriminator and return its run; the options are those of `adversarial_job`."""
+    job = adversarial_job(init, algorithm, **options)
+    job.train()
+    return job.run
+
+
+_SOURCE_KEYS = frozenset(Source.__dataclass_fields__) - {"corpus"}
+
+
+def pretrain_job(
+    source: Source,
+    algorithm: str = "mle",
+    *,
+    path: Path | str | None = None,
+    values: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+    device_name: str = "auto",
+) -> Job:
+    """Open the corpus, train or reload the tokenizer, and build the algorithm with its settings.
+
+    Args:
+        path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
+        values: settings by (dotted) name, over the algorithm's defaults.
+        steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+
+    Raises:
+        UserError: the corpus, a setting or the run folder is not what it must be.
+    """
+    cls = algorithms.get(algorithm, algorithms.PRETRAIN)
+    config = _config(cls, values, epochs)
+    where = device.pick(device_name)
+    folder = Path(path) if path else ROOT / f"{algorithm}-{_slug(source.corpus)}"
+    source = _lasting(source, folder)
+    corpus = text.open_corpus(
+        source.corpus, column=source.column, valid=source.valid, test=source.test, seed=seed
+    )
+    asked = {
+        "verb": "pretrain",
+        "algorithm": algorithm,
+        "settings": settings.to_dict(config),
+        "source": asdict(source),
+        "corpus_hash": corpus.hash,
+        "seed": seed,
+        "init": None,
+    }
+    existing = _existing(folder, asked)
+    tokenizer = (
+        Tokenizer.load(folder / run.TOKENIZER)
+        if existing
+        else train_tokenizer(
+            corpus.train,
+            source.tokenizer,
+            lowercase=source.lowercase,
+            max_vocab=source.max_vocab,
+            min_count=source.min_count,
+        )
+    )
+    return _job(cls, config, asked, folder, corpus, tokenizer, steps=steps, where=where, existing=existing)
+
+
+def adversarial_job(
+    init: Run | Path | str | None = None,
+    algorithm: str = "seqgan",
+    *,
+    path: Path | str | None = None,
+    values: Mapping[str, Any] | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device_name: str = "auto",
+) -> Job:
+    """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
+
+    Without `init` the latest run under `runs/` is taken: a pretrained one starts a new game, an adversarial
+    one goes on. The other arguments are those of `pretrain_job`.
+    """
+    found = _initial_run(init, path)
+    if found.config["verb"] == "adversarial" and init is None:
+        path, found = found.path, run.open_run(Path(found.config["init"]))
+        algorithm = run.open_run(Path(path)).config["algorithm"]
+    cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
+    generator = {f"generator.{key}": value for key, value in _generator_settings(found).items()}
+    config = _config(cls, generator | dict(values or {}), epochs)
+    folder = Path(path) if path else ROOT / f"{algorithm}-{_slug(found.config['source']['corpus'])}"
+    where = device.pick(device_name)
+    start = trained.load(found, "cpu")
+    asked = {
+        "verb": "adversarial",
+        "algorithm": algorithm,
+        "settings": settings.to_dict(config),
+        "source": found.config["source"],
+        "corpus_hash": found.config["corpus_hash"],
+        "seed": found.config["seed"] if seed is None else seed,
+        "init": str(found.path.resolve()),
+    }
+    existing = _existing(folder, asked)
+    job = _job(
+        cls,
+        config,
+        asked,
+        folder,
+        start.corpus,
+        start.tokenizer,
+        steps=steps,
+        where=where,
+        existing=existing,
+        generator=start.algorithm.generator.state_dict(),
+    )
+    job.notes.insert(0, f"generator: {found.path}")
+    return job
+
+
+def _lasting(source: Source, folder: Path) -> Source:
+    """Name files by their absolute paths, and keep what comes from a pipe: sampling and measuring read it again."""
+    if source.corpus == "-":
+        kept = folder / "corpus.txt"
+        piped = sys.stdin.buffer.read()
+        if kept.exists() and kept.read_bytes() != piped:
+            raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete the folder")
+        run.write_atomic(kept, lambda path: _write_bytes(path, piped))
+        source = replace(source, corpus=str(kept))
+    built_in = corpora.names()
+    names = {
+        key: str(Path(spec).resolve())
+        for key in ("corpus", "valid", "test")
+        if (spec := getattr(source, key)) is not None and spec not in built_in and Path(spec).exists()
+    }
+    return replace(source, **names)
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _initial_run(init: Run | Path | str | None, path: Path | str | None) -> Run:
+    if isinstance(init, Run):
+        return init
+    if init is not None:
+        return run.open_run(Path(init))
+    newest = run.latest(ROOT)
+    if path is not None and (Path(path) / run.CONFIG).exists():
+        newest = Path(path)
+    if newest is None:
+        raise UserError(
+            "no run to start from under 'runs/'; run 'seqgen pretrain' first, or name one with --init"
+        )
+    return run.open_run(newest)
+
+
+def _generator_settings(found: Run) -> dict[str, Any]:
+    generator = found.config["settings"].get("generator")
+    if not isinstance(generator, dict):
+        raise UserError(f"run '{found.path}' ({found.config['algorithm']}) holds no generator to start from")
+    return generator
+
+
+def _config(cls: Any, values: Mapping[str, Any] | None, epochs: int | None) -> Any:
+    given = dict(values or {})
+    if epochs is not None:
+        given["epochs"] = epochs
+    return settings.override(cls.Config(), given)
+
+
+def _slug(corpus: str) -> str:
+    """Return a corpus's short name for a folder: 'data/captions.txt' → 'captions'."""
+    name = Path(corpus.removeprefix("hf:").split(":")[0].rstrip("/")).name
+    name = name.split(".")[0] if name != "-" else "stdin"
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "corpus"
+
+
+def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
+    """Return the run in a folder if it is the one asked for; UserError where it is another."""
+    if not (folder / run.CONFIG).exists() or not (folder / run.TOKENIZER).exists():
+        return None
+    existing = run.open_run(folder)
+    for key, value in settings.flatten(asked).items():
+        if key == "settings.epochs":
+            continue  # a longer training of the same run is the same run
+        before = settings.flatten(existing.config).get(key)
+        if before != value:
+            raise UserError(
+                f"'{folder}' holds a run with {key}={before}, not {value}; choose another --run, or delete the folder"
+            )
+    return existing
+
+
+def _job(
+    cls: Any,
+    config: Any,
+    asked: dict[str, Any],
+    folder: Path,
+    corpus: text.Corpus,
+    tokenizer: Tokenizer,
+    *,
+    steps: int | None,
+    where: torch.device,
+    existing: Run | None,
+    generator: dict[str, Tensor] | None = None,
+) -> Job:
+    source = asked["source"]
+    limit = source["max_length"] or (200 if tokenizer.kind in ("character", "byte") else 64)
+    train = encode_lines(corpus.train, tokenizer, max_length=limit)
+    valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
+    batches = Batches(train, config.read_size, seed=asked["seed"], grouped=cls.grouped)
+    whole = steps or config.total_steps(len(batches))
+    facts = {
+        "vocab_size": tokenizer.vocab_size,
+        "length": int(train.lengths().max()),
+        "steps": whole,
+        "grammar": corpus.grammar,
+        "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
+        "removed": corpus.removed,
+    }
+    made = existing or run.create(folder, _versions() | asked | facts)
+    if existing and whole != existing.config["steps"]:
+        made = run.create(folder, existing.config | asked | facts)
+    if not existing:
+        tokenizer.save(folder / run.TOKENIZER)
+    torch.manual_seed(asked["seed"])
+    algorithm = trained.build(made.config)
+    if generator is not None:
+        algorithm.start_from(generator)
+    algorithm.to(where)
+    algorithm.configure()
+    report_every = config.report_every or min(len(batches), 1000)
+    plan = Plan(
+        steps=whole,
+        report_every=report_every,
+        checkpoint_every=report_every,
+        patience=config.patience,
+        seed=asked["seed"],
+    )
+    validation = _Validation(valid, 256, where)
+    notes = _notes(corpus, tokenizer, train, valid, limit)
+    return Job(made, algorithm, tokenizer, batches, validation, plan, where, notes)
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """The validation split as batches on a device, as often as asked for."""
+
+    ids: Any
+    batch_size: int
+    device: torch.device
+
+    def __iter__(self) -> Any:
+        for tokens, _ in in_order(self.ids, self.batch_size):
+            yield tokens.to(self.device)
+
+
+def _notes(corpus: text.Corpus, tokenizer: Tokenizer, train: Any, valid: Any, limit: int) -> list[str]:
+    sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test sentences"
+    notes = [f"corpus: {corpus.name}: {sizes}; {tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens"]
+    removed = {name: count for name, count in corpus.removed.items() if count}
+    if removed:
+        listed = ", ".join(f"{count:,} from {name}" for name, count in removed.items())
+        notes.append(f"removed as duplicates of held-out sentences: {listed}")
+    if train.truncated:
+        notes.append(
+            f"{train.truncated:,} training sentences were cut to {limit} tokens; --max-length raises this"
+        )
+    if train.unknown or valid.unknown:
+        notes.append(
+            f"unknown tokens: {train.unknown:,} of {len(train.tokens):,} in training, {valid.unknown:,} of {len(valid.tokens):,} in validation"
+        )
+    return notes
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "seqgen": version("seqgen"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "command": shlex.join(["seqgen", *sys.argv[1:]]) if Path(sys.argv[0]).name == "seqgen" else "",
+    }

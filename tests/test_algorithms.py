@@ -1,0 +1,233 @@
+"""The contract, held by every algorithm of both registries, and what is particular to each."""
+
+import math
+
+import pytest
+import torch
+
+from seqgen import algorithms, optim, settings
+from seqgen.algorithms.mle import GeneratorConfig, mean_nll
+from seqgen.algorithms.seqgan import SeqGAN, policy_gradients
+from seqgen.batches import Batches, pack
+from seqgen.errors import UserError
+from seqgen.tokenizer import EOS, PAD
+
+V, LENGTH = 13, 7
+SMALL = {"generator.embedding": 5, "generator.hidden": 11, "generator.dropout": 0.1, "batch_size": 3}
+GAME = {
+    "d_first": 1,
+    "d_steps": 2,
+    "rollouts": 2,
+    "discriminator.embedding": 5,
+    "discriminator.hidden": 7,
+    "bonus": 0.1,
+}
+VARIANTS = [
+    ("mle", {}),
+    ("mle", {"generator.cell": "gru", "generator.layers": 2, "generator.tied": True}),
+    ("mle", {"generator.attention": True}),
+    ("seqgan", {}),
+    ("seqgan", {"generator.cell": "gru", "baseline": "batch_mean", "normalise": False, "max_rows": 11}),
+    ("seqgan", {"discriminator.bidirectional": True, "discriminator.cell": "lstm", "baseline": "learned"}),
+    ("seqgan", {"discriminator.kind": "cnn", "discriminator.filters": 0.02, "baseline": "none"}),
+    ("seqgan", {"discriminator.loss": "least_squares", "generator.attention": True, "hold_entropy": 0.0}),
+]
+
+
+def build(name, values, seed=0):
+    torch.manual_seed(seed)
+    cls = algorithms.get(name)
+    given = SMALL | (GAME if name in algorithms.ADVERSARIAL else {}) | values
+    algorithm = cls(settings.override(cls.Config(), given), vocab_size=V, length=LENGTH)
+    algorithm.configure()
+    return algorithm
+
+
+def batch(rows=6, length=LENGTH, seed=1):
+    rng = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(3, V, (rows, length), generator=rng)
+    for row, end in enumerate(torch.randint(1, length, (rows,), generator=rng).tolist()):
+        tokens[row, end] = EOS
+        tokens[row, end + 1 :] = PAD
+    return tokens
+
+
+def run(algorithm, steps=3, batches=None):
+    torch.manual_seed(5)
+    return [
+        algorithm.step(batches or batch(seed=i) if batches is None else batches, i / steps)
+        for i in range(steps)
+    ]
+
+
+@pytest.mark.parametrize(("name", "values"), VARIANTS)
+def test_figures_are_finite_and_every_parameter_moves(name, values):
+    algorithm = build(name, values)
+    before = {key: p.clone() for key, p in algorithm.named_parameters()}
+    for figures in run(algorithm, steps=4):
+        assert all(math.isfinite(float(value)) for value in figures.values()), figures
+    still = {key.split(".")[0] for key, p in algorithm.named_parameters() if torch.equal(p, before[key])}
+    # The value head learns only where it is the baseline; the policy follows the generator instead of learning.
+    allowed = {"value"} if values.get("baseline") != "learned" else set()
+    assert still == (allowed if name == "seqgan" else set())
+
+
+@pytest.mark.parametrize(("name", "values"), VARIANTS)
+def test_same_seed_same_weights_and_state_round_trip(name, values):
+    one, two = build(name, values), build(name, values)
+    run(one)
+    run(two)
+    other = build(name, values, seed=9)
+    other.load_state_dict(one.state_dict())
+    for mine, same, loaded in zip(one.parameters(), two.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, same)
+        assert torch.equal(mine, loaded)
+
+
+@pytest.mark.parametrize(("name", "values"), VARIANTS)
+@pytest.mark.parametrize("tokens", [torch.full((4, 1), EOS), torch.tensor([[5, EOS], [EOS, PAD], [6, 7]])])
+def test_the_shortest_batches(name, values, tokens):
+    for figures in run(build(name, values), batches=tokens):
+        assert all(math.isfinite(float(value)) for value in figures.values())
+
+
+@pytest.mark.parametrize(("name", "values"), VARIANTS)
+def test_evaluation_and_samples(name, values):
+    algorithm = build(name, values)
+    figures = algorithm.evaluate([batch(seed=2), batch(seed=3)])
+    assert figures["valid_nll"] == pytest.approx(math.log(figures["valid_ppl"]))
+    assert 0 < figures["unique"] <= 1
+    assert algorithm.watch(figures, figures) is None
+    assert "valid_nll" not in algorithm.evaluate([])
+    assert algorithm.samples(4).shape == (4, LENGTH)
+    assert algorithm.sample(5, length=2).tokens.shape == (5, 2)
+
+
+def test_every_registry_entry_resolves_and_no_name_is_in_both():
+    for registry in (algorithms.PRETRAIN, algorithms.ADVERSARIAL):
+        for name in registry:
+            assert algorithms.get(name, registry).__doc__
+    assert not algorithms.PRETRAIN.keys() & algorithms.ADVERSARIAL.keys()
+    with pytest.raises(UserError, match="no algorithm 'seqgn'; did you mean 'seqgan'"):
+        algorithms.get("seqgn")
+
+
+@pytest.mark.parametrize("name", [*algorithms.PRETRAIN, *algorithms.ADVERSARIAL])
+def test_every_setting_has_a_help_text(name):
+    assert all(text for _, _, _, text in settings.describe(algorithms.get(name).Config))
+
+
+def test_nll_does_not_depend_on_padding():
+    algorithm = build("mle", {})
+    algorithm.eval()
+    tokens = batch()
+    wider = torch.cat((tokens, torch.full((6, 5), PAD)), dim=1)
+    assert float(mean_nll(algorithm.generator, tokens)) == pytest.approx(
+        float(mean_nll(algorithm.generator, wider)), abs=1e-6
+    )
+
+
+def test_mean_nll_is_the_closed_form_of_a_uniform_model():
+    algorithm = build("mle", {})
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.zero_()
+    # PAD and BOS are ruled out: every one of the V - 2 others is as likely
+    assert float(mean_nll(algorithm.generator, batch())) == pytest.approx(math.log(V - 2), abs=1e-6)
+
+
+def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
+    algorithm = build("seqgan", {"d_first": 1})
+    generator = [p.clone() for p in algorithm.generator.parameters()]
+    figures = algorithm.step(batch(), 0.0)
+    assert figures.keys() == {"d_loss", "d_accuracy"}
+    assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), generator, strict=True))
+    discriminator = [p.clone() for p in algorithm.discriminator.parameters()]
+    algorithm._move_generator(batch())
+    assert all(
+        torch.equal(p, q) for p, q in zip(algorithm.discriminator.parameters(), discriminator, strict=True)
+    )
+    assert all(p.grad is None for p in algorithm.parameters())
+
+
+def test_the_rollout_policy_lags():
+    algorithm = build("seqgan", {"lag": 0.75, "d_first": 0})
+    old = [p.clone() for p in algorithm.policy.parameters()]
+    algorithm.step(batch(), 0.0)
+    new = algorithm.generator.parameters()
+    for was, now, generator in zip(old, algorithm.policy.parameters(), new, strict=True):
+        assert torch.allclose(now, 0.75 * was + 0.25 * generator, atol=1e-6)
+
+
+def test_a_constant_reward_teaches_nothing_over_a_baseline():
+    values = {"reward": "constant", "teacher_forcing": 0.0, "hold_entropy": 0.0, "bonus": 0.0, "d_first": 0}
+    algorithm = build("seqgan", values)
+    before = [p.clone() for p in algorithm.generator.parameters()]
+    run(algorithm, steps=2)
+    assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), before, strict=True))
+
+
+def test_a_reward_for_one_token_makes_it_likelier():
+    algorithm = build("seqgan", {"teacher_forcing": 0.0, "lr": 1e-2, "batch_size": 31})
+    wanted = 7
+    algorithm._returns = lambda tokens, mask: (tokens == wanted).float() * mask
+    share = lambda: (algorithm.sample(500).tokens == wanted).float().mean()  # noqa: E731
+    torch.manual_seed(2)
+    before = share()
+    for _ in range(40):
+        algorithm._move_generator(batch())
+    assert share() > 2 * before
+
+
+def test_the_bonus_holds_the_entropy():
+    algorithm = build("seqgan", {"bonus": 0.0})
+    algorithm._hold(torch.tensor(2.0))
+    algorithm._hold(torch.tensor(1.5))  # 0.02 · (2 - 1.5) above the start
+    assert float(algorithm.bonus) == pytest.approx(0.01)
+    algorithm._hold(torch.tensor(3.0))
+    assert float(algorithm.bonus) == 0.0
+
+
+def test_policy_gradients_switch_dropout_off_and_back():
+    generator = GeneratorConfig(embedding=5, hidden=7, layers=2, dropout=0.5).build(V).train()
+    tokens = batch()
+    with policy_gradients(generator):
+        one, _ = generator.hidden(tokens, generator.initial(6))
+        two, _ = generator.hidden(tokens, generator.initial(6))
+        assert one.requires_grad
+    assert torch.equal(one, two)
+    assert generator.training
+    assert generator.rnn.dropout == 0.5
+    three, _ = generator.hidden(tokens, generator.initial(6))
+    assert not torch.equal(one, three)
+
+
+def test_maximum_likelihood_learns_a_language_of_known_entropy():
+    # Three tokens, then EOS: the first uniform over 4, the second determined by it, the third uniform over 2.
+    rng = torch.Generator().manual_seed(0)
+    first = torch.randint(4, 8, (600, 1), generator=rng)
+    third = torch.randint(4, 6, (600, 1), generator=rng)
+    tokens = torch.cat((first, first + 4, third, torch.full((600, 1), EOS)), dim=1)
+    floor = (math.log(4) + math.log(2)) / 4
+    values = {"batch_size": 20, "generator.hidden": 23, "generator.dropout": 0.0, "lr": 1e-2}
+    for seed in range(3):
+        algorithm = build("mle", values, seed=seed)
+        batches = Batches(pack(tokens.tolist()), 20, seed=seed)
+        for i in range(300):
+            algorithm.step(next(batches), i / 300)
+        assert algorithm.evaluate([tokens])["valid_nll"] < 1.03 * floor
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("name", "values"), VARIANTS)
+def test_a_step_on_cuda(name, values):
+    algorithm = build(name, values).cuda()
+    algorithm.configure()
+    for bf16 in (False, True):
+        if hasattr(algorithm.config, "bf16"):
+            algorithm.config = settings.override(algorithm.config, {"bf16": bf16})
+        for i in range(3):
+            figures = algorithm.step(batch(seed=i).cuda(), i / 3)
+            assert all(math.isfinite(float(value)) for value in figures.values())
+    assert next(iter(algorithm.generator.parameters())).is_cuda
+    assert isinstance(algorithm, SeqGAN) or optim.adamw(algorithm, lr=0.1)

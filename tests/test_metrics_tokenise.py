@@ -1,0 +1,55 @@
+"""Tokenisations by name, each against its source, and the automatic choice."""
+
+import pytest
+from sacrebleu.metrics import BLEU
+
+from seqgen.errors import UserError
+from seqgen.metrics.tokenise import TOKENISATIONS, automatic, tokeniser
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("whitespace", ["Don't", "go,", "3.5", "km."]),
+        ("treebank", ["Do", "n't", "go", ",", "3.5", "km", "."]),
+        ("13a", ["Don't", "go", ",", "3.5", "km", "."]),
+        ("character", list("Don'tgo,3.5km.")),
+    ],
+)
+def test_every_tokenisation(name: str, expected: list[str]) -> None:
+    assert tokeniser(name)(" Don't  go, 3.5 km.") == expected
+
+
+@pytest.mark.parametrize("name", TOKENISATIONS)
+def test_a_blank_line_has_no_token(name: str) -> None:
+    assert tokeniser(name)("") == []
+    assert tokeniser(name)(" \t ") == []
+
+
+def test_13a_is_what_sacrebleu_does() -> None:
+    line = 'He said: "A&quot;B" costs 1,000.5-2 (or so)... '
+    assert tokeniser("13a")(line) == BLEU()._preprocess_segment(line).split()
+
+
+def test_characters_beyond_the_basic_plane_stay_whole() -> None:
+    assert tokeniser("character")("我 𠮷😀") == ["我", "𠮷", "😀"]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="no tokenisation 'treebnk'; did you mean 'treebank'"):
+        tokeniser("treebnk")
+    with pytest.raises(UserError, match="allowed: whitespace, treebank, character, 13a, auto"):
+        tokeniser("xyz")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["a man on a horse", "two dogs"], "treebank"),
+        (["秦川雄帝宅，函谷壮皇居。"], "character"),
+        (["秦 川 雄 帝 宅 ， 函 谷 壮 皇 居 。"], "character"),
+        (["a man said 你好 to the dog"], "treebank"),
+    ],
+)
+def test_automatic_choice(lines: list[str], expected: str) -> None:
+    assert automatic(lines) == expected

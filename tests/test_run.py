@@ -1,0 +1,98 @@
+"""The run folder: atomic writes, and what is said of a folder that is missing, foreign or corrupt."""
+
+import json
+
+import pytest
+import torch
+
+from seqgen import run
+from seqgen.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    run.write_text(path, "old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run.write_atomic(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_weights_and_state_come_back_as_they_were(tmp_path):
+    made = run.create(tmp_path / "r", {"algorithm": "mle"})
+    shared = torch.randn(5, 3)
+    run.save_weights(made, {"a": shared, "b": shared, "c": torch.arange(7)})
+    weights = run.load_weights(made)
+    assert torch.equal(weights["a"], shared)
+    assert torch.equal(weights["b"], shared)
+    assert weights["c"].tolist() == list(range(7))
+    assert run.load_state(made) is None
+    run.save_state(made, {"step": 3, "rng": torch.get_rng_state()})
+    state = run.load_state(made)
+    assert state["step"] == 3
+    assert torch.equal(state["rng"], torch.get_rng_state())
+
+
+def test_reports_after_the_checkpoint_and_torn_lines_are_forgotten(tmp_path):
+    made = run.create(tmp_path / "r", {"algorithm": "mle"})
+    for step in (2, 4, 6):
+        run.append_metrics(made, {"step": step})
+    with (made.path / run.METRICS).open("a") as file:
+        file.write('{"step": 8, "nl')
+    run.forget_after(made, 4)
+    assert [row["step"] for row in made.metrics()] == [2, 4]
+    assert (made.path / run.METRICS).read_text().count("\n") == 2
+
+
+def test_latest_names_the_newest_run(tmp_path):
+    assert run.latest(tmp_path) is None
+    for name in ("one", "two"):
+        run.create(tmp_path / name, {"algorithm": "mle"})
+        run.mark_latest(tmp_path / name)
+    assert run.latest(tmp_path) == tmp_path / "two"
+    (tmp_path / "two" / run.CONFIG).unlink()
+    (tmp_path / "two").rmdir()
+    assert run.latest(tmp_path) is None
+
+
+def test_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(UserError, match="no run at.*seqgen pretrain"):
+        run.open_run(tmp_path / "absent")
+    with pytest.raises(UserError, match="not a run folder: it has no config.json"):
+        run.open_run(tmp_path)
+    (tmp_path / run.CONFIG).write_text("{")
+    with pytest.raises(UserError, match="not a seqgen configuration"):
+        run.open_run(tmp_path)
+    (tmp_path / run.CONFIG).write_text(json.dumps({"other": 1}))
+    with pytest.raises(UserError, match="names no algorithm"):
+        run.open_run(tmp_path)
+
+
+def test_corrupt_files_say_so(tmp_path):
+    made = run.create(tmp_path / "r", {"algorithm": "mle"})
+    with pytest.raises(UserError, match="has no weights yet"):
+        run.load_weights(made)
+    for content in (b"", b"garbage that is no checkpoint", b"PK\x03\x04 half a zip"):
+        (made.path / run.WEIGHTS).write_bytes(content)
+        with pytest.raises(UserError, match="corrupt or no safetensors file"):
+            run.load_weights(made)
+        (made.path / run.STATE).write_bytes(content)
+        with pytest.raises(UserError, match=r"state.pt' is corrupt"):
+            run.load_state(made)
+
+
+def test_a_state_with_code_in_it_is_refused(tmp_path):
+    made = run.create(tmp_path / "r", {"algorithm": "mle"})
+    torch.save({"step": print}, made.path / run.STATE)
+    with pytest.raises(UserError, match="is corrupt"):
+        run.load_state(made)
+
+
+def test_one_process_at_a_time(tmp_path):
+    with run.locked(tmp_path), pytest.raises(UserError, match="another process is training"), run.locked(tmp_path):
+        pass
