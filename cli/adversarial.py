@@ -26,7 +26,7 @@ def adversarial(
     quiet: common.Quiet = False,
     list_settings: common.ListSettings = False,
 ) -> None:
-    """Train a pretrained generator by policy gradient against a discriminator. The same command again resumes."""
+    """Train a pretrained generator against a discriminator. The same command again resumes."""
     from seqgen import algorithms
 
     if list_settings:

@@ -1,5 +1,6 @@
 """Options that several commands share, and how a training command runs its job."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,7 @@ def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
-    """Train a job to its end with a display, and say where the run is; exit 130 or 143 if it was interrupted."""
+    """Train a job to its end with a display, and say where the run is; exit 130 or 143 if interrupted."""
     from seqgen import device
     from seqgen.cli.progress import Display
     from seqgen.loop import Interrupted
@@ -80,8 +81,12 @@ def run_or_latest(path: Path | None) -> Path:
 def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
     """Write text to stdout as it comes, or to a file that appears only once it is whole."""
     if path is None:
-        write(sys.stdout)
-        sys.stdout.flush()
+        try:
+            write(sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader has seen enough (`| head`). Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     from seqgen import run
 

@@ -4,7 +4,6 @@ Command modules import torch only when they run, so that `seqgen --help` answers
 """
 
 import errno
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,22 +60,13 @@ def one_line_errors() -> Iterator[None]:
         _end_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         _end("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has seen enough (`| head`). Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         message = _os_error(error)
         if message is None:
             raise
         _end(message, USER_ERROR)
-    except MemoryError:
-        _end(
-            "out of memory; use a smaller batch_size (--set batch_size=16) or a shorter --max-length",
-            USER_ERROR,
-        )
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "out of memory" not in str(error):
             raise
         _end(
             f"{str(error).splitlines()[0]} Use a smaller batch (--set batch_size=16) or --device cpu",
@@ -104,7 +94,7 @@ def _end_usage(error: Exception) -> None:
 def _os_error(error: OSError) -> str | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = f" while writing '{error.filename}'" if error.filename else ""
-        return f"no space left on the disk{place}; free some and run the same command again"
+        return f"no space left on the disk{place}; make room and run the same command again"
     if error.filename is not None and error.errno in (
         errno.ENOENT,
         errno.EACCES,

@@ -13,7 +13,7 @@ def pretrain(
     corpus: Annotated[
         str,
         typer.Option(
-            help="A built-in name, a file (.txt .csv .tsv .jsonl, .gz of these, .parquet), a folder, - or hf:NAME."
+            help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, - or hf:NAME."
         ),
     ] = "scenes",
     column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,

@@ -46,9 +46,8 @@ def sample(
     devices.prepare(threads)
     say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     found = trained.load(common.run_or_latest(run), device)
-    say(
-        f"run: {found.run.path} ({found.run.config['algorithm']} on {found.run.config['source']['corpus']}), temperature {temperature:g}, seed {seed}"
-    )
+    trained_on = f"{found.run.config['algorithm']} on {found.run.config['source']['corpus']}"
+    say(f"run: {found.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     sentences = trained.generate(
         found,
         n,

@@ -5,7 +5,7 @@ from importlib.resources import files
 from seqgen.corpora.grammar import Grammar, parse_grammar
 from seqgen.errors import UserError, did_you_mean
 
-__all__ = ["Grammar", "card", "load", "names"]
+__all__ = ["Grammar", "card", "load", "names", "summary"]
 
 
 def names() -> list[str]:
@@ -22,6 +22,11 @@ def load(name: str) -> Grammar:
 def card(name: str) -> str:
     """Read the card of a built-in corpus (Markdown); UserError where there is none."""
     return _read(name, "md")
+
+
+def summary(name: str) -> str:
+    """Return the line below the title of a card."""
+    return next(line for line in card(name).splitlines() if line and not line.startswith("#"))
 
 
 def _read(name: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, combinations
+from itertools import accumulate, combinations, product
 
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
 """Alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
@@ -76,7 +76,9 @@ class Automaton:
         """
         twice = self.ambiguous()
         if twice is not None:
-            raise ValueError(f"the grammar writes {twice!r} in two ways: its entropy is not that of its paths")
+            raise ValueError(
+                f"the grammar writes {twice!r} in two ways: its entropy is not that of its paths"
+            )
         entropies: list[float] = []
         for arcs, stop in zip(self.arcs, self.stops, strict=True):
             steps = [(p, entropies[target]) for targets in arcs.values() for target, p in targets]
@@ -107,37 +109,35 @@ class Automaton:
         return sorted({token for arcs in self.arcs for token in arcs})
 
     def ambiguous(self) -> list[str] | None:
-        """Find the tokens, from where they part, of a sentence that two paths write; None: there is none.
+        """Find what two paths of one sentence write from parting to meeting; None: no sentence has two.
 
-        Two paths of one sentence part at some state by one token to two targets, and from there write the
+        Two paths of one sentence part at some state by one token to two targets, and from there on write the
         same: so it is enough to look for a common continuation of each such pair.
         """
-        common: dict[tuple[int, int], list[str] | None] = {}
-
-        def shared(left: int, right: int) -> list[str] | None:
-            key = (min(left, right), max(left, right))
-            if key not in common:
-                common[key] = search(*key)
-            return common[key]
-
-        def search(left: int, right: int) -> list[str] | None:
-            if left == right or (self.stops[left] and self.stops[right]):
-                return []
-            for token in self.arcs[left].keys() & self.arcs[right].keys():
-                for a, _ in self.arcs[left][token]:
-                    for b, _ in self.arcs[right][token]:
-                        tail = shared(a, b)
-                        if tail is not None:
-                            return [token, *tail]
-            return None
-
+        known: dict[tuple[int, int], list[str] | None] = {}
         for arcs in self.arcs:
             for token, targets in arcs.items():
-                for (a, _), (b, _) in combinations(targets, 2):
-                    tail = shared(a, b)
+                for (left, _), (right, _) in combinations(targets, 2):
+                    tail = self._shared(left, right, known)
                     if tail is not None:
                         return [token, *tail]
         return None
+
+    def _shared(
+        self, left: int, right: int, known: dict[tuple[int, int], list[str] | None]
+    ) -> list[str] | None:
+        """Find a continuation that both states have, up to where they meet; None: there is none."""
+        if left == right or (self.stops[left] and self.stops[right]):
+            return []
+        key = (min(left, right), max(left, right))
+        if key not in known:
+            known[key] = None
+            for token in [token for token in self.arcs[left] if token in self.arcs[right]]:
+                for (a, _), (b, _) in product(self.arcs[left][token], self.arcs[right][token]):
+                    tail = self._shared(a, b, known)
+                    if tail is not None:
+                        known[key] = [token, *tail]
+        return known[key]
 
 
 def build_automaton(rules: Rules, start: str) -> Automaton:
@@ -181,7 +181,9 @@ def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str,
             if p:
                 yield p, article, (f"{ARTICLE} {article}", *rest)
     elif first.startswith(ARTICLE):  # an article was written: only the words that it suits are left
-        fitting = [head for head in _heads(rules, rest) if _takes(first.removeprefix(ARTICLE).strip(), head[1])]
+        fitting = [
+            head for head in _heads(rules, rest) if _takes(first.removeprefix(ARTICLE).strip(), head[1])
+        ]
         total = sum(p for p, _, _ in fitting)
         for p, token, tail in fitting:
             yield p / total, token, tail

@@ -85,10 +85,7 @@ class Grammar:
         return re.findall(f"[{MARKS}]|[^{MARKS}\\s]+", sentence)
 
     def _write(self, tokens: Sequence[str]) -> str:
-        if self.characters:
-            text = "".join(tokens)
-        else:
-            text = re.sub(f" ([{MARKS}])", r"\1", " ".join(tokens))
+        text = "".join(tokens) if self.characters else re.sub(f" ([{MARKS}])", r"\1", " ".join(tokens))
         return text + self.answer(text) if self.answer else text
 
 
@@ -97,8 +94,7 @@ def parse_grammar(name: str, text: str) -> Grammar:
     options: dict[str, str] = {}
     paragraphs: dict[str, str] = {}
     rule = ""
-    for line in text.splitlines():
-        line = re.sub(r"(^|\s)#.*", "", line)
+    for line in re.sub(r"(?m)(^|\s)#.*$", "", text).splitlines():
         head = re.match(r"([A-Z]\w*)\s+->\s+(.*)", line)
         if option := re.match(r"%(\w+)\s+(\w+)\s*$", line):
             options[option[1]] = option[2]
@@ -124,7 +120,7 @@ def parse_grammar(name: str, text: str) -> Grammar:
 def _alternatives(where: str, body: str, characters: bool) -> list[tuple[float, tuple[str, ...]]]:
     """Read `a B [2] | c` into probabilities and symbols."""
     weights, sequences = [], []
-    for part in body.split(" | ") if body.strip() else []:
+    for part in re.split(r"(?:^|\s)\|(?=\s|$)", body):
         written = re.fullmatch(r"\s*(.*?)\s*(?:\[([\d.]+)\])?\s*", part)
         if not written or not written[1]:
             raise ValueError(f"{where}: an empty alternative is written ''")
@@ -136,7 +132,9 @@ def _alternatives(where: str, body: str, characters: bool) -> list[tuple[float, 
         sequences.append(tuple(symbols))
     if not weights or min(weights) <= 0:
         raise ValueError(f"{where}: no alternative, or a weight that is not positive")
-    return [(weight / math.fsum(weights), sequence) for weight, sequence in zip(weights, sequences, strict=True)]
+    return [
+        (weight / math.fsum(weights), sequence) for weight, sequence in zip(weights, sequences, strict=True)
+    ]
 
 
 def _is_name(symbol: str) -> bool:

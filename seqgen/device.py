@@ -6,7 +6,7 @@ from seqgen.errors import UserError
 
 
 def pick(name: str = "auto") -> torch.device:
-    """Return the device named `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device named `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
     UserError where the name is none of these or this machine has no such device.
     """

@@ -1,7 +1,7 @@
 """The one training loop: step, report, checkpoint, resume. It knows an algorithm only by its contract.
 
-Figures that every report carries, beside those of the algorithm: `step`, `epoch`, `seconds` of training so far,
-`tokens_per_second` of real training tokens since the last report.
+Figures that every report carries, beside those of the algorithm: `step`, `epoch`, `seconds` of training so
+far, `tokens_per_second` of real training tokens since the last report.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class Algorithm(Protocol):
         """Draw n sentences (n, T) to show in a report."""
 
     def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Say why training must stop after this report, or None; `first` is the report before the first step."""
+        """Say why training must stop after this report, or None; `first` is the report at step 0."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
@@ -143,7 +143,7 @@ def train(
 
 
 def resume(algorithm: Algorithm, batches: Batches, run: Run) -> Progress:
-    """Put the run's last checkpoint back: weights, optimisers, batch order, random state; return where it stands."""
+    """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
     state = runs.load_state(run)
     if state is None:
         runs.forget_after(run, 0)
@@ -226,7 +226,8 @@ def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, r
         return
     progress.since_best += 1
     if plan.patience is not None and progress.since_best >= plan.patience:
-        progress.finished = f"stopped: {algorithm.criterion} has not improved on {progress.best:.4f} for {plan.patience} reports"
+        best = f"{algorithm.criterion} has not improved on {progress.best:.4f}"
+        progress.finished = f"stopped: {best} for {plan.patience} reports"
 
 
 @contextlib.contextmanager
@@ -247,8 +248,8 @@ def _catch_signals() -> Iterator[list[int]]:
         caught.append(number)
         signal.signal(number, previous[number])
 
-    previous = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
+    previous: dict[int, Any] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         try:
             previous[number] = signal.getsignal(number)
             signal.signal(number, note)

@@ -28,7 +28,7 @@ def adamw(
 
 
 def warmup_cosine(progress: float, *, warmup: float, floor: float = 0.0) -> float:
-    """Return the learning-rate factor at `progress` in [0, 1]: linear over `warmup`, then a cosine to `floor`."""
+    """Return the learning rate's factor at `progress` in [0, 1]: linear up to 1, then a cosine to `floor`."""
     if progress < warmup:
         return max(progress / warmup, 1e-3)
     done = (progress - warmup) / max(1.0 - warmup, 1e-9)
@@ -65,7 +65,8 @@ def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> 
         if not math.isfinite(norm):
             for other in losses:
                 other.zero_grad(set_to_none=True)
-            raise FloatingPointError(f"the gradient's norm is {norm} at a loss of {float(losses[optimizer].detach())}")
+            reached = float(losses[optimizer].detach())
+            raise FloatingPointError(f"the gradient's norm is {norm} at a loss of {reached}")
     for optimizer in losses:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -18,10 +18,12 @@ SPACE = "▁"
 """Stands for the space before a word within tokens."""
 
 _LONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
-_LETTER = rf"[\p{{L}}\p{{M}}\p{{N}}&&[^{_LONE}]]"
-# A number with its separators, a word with inner apostrophes and hyphens, or any one character (so also
-# each Han or kana letter); each with the space before it.
-_WORDS = rf"{SPACE}?(?:\p{{N}}+(?:[.,]\p{{N}}+)+|{_LETTER}+(?:['’\-]{_LETTER}+)*|[^{SPACE}])|{SPACE}"
+_LETTER = rf"[\p{{L}}\p{{M}}&&[^{_LONE}]]"
+_PART = rf"(?:{_LETTER}|\p{{N}})+"
+# A number with its separators; a word of letters and digits, with inner apostrophes, and hyphens between
+# letters (4-1 is a sum); or any one character, so also each Han or kana letter. Each has the space before it.
+_WORD = rf"{_PART}(?:(?:['’]|(?<={_LETTER})-(?={_LETTER})){_PART})*"
+_WORDS = rf"{SPACE}?(?:\p{{N}}+(?:[.,]\p{{N}}+)+|{_WORD}|[^{SPACE}])|{SPACE}"
 _SPACED_CHARACTERS = rf"{SPACE}?[^{SPACE}]|{SPACE}"
 _CHARACTERS = r"[\s\S]"
 
@@ -67,20 +69,22 @@ def kind_of(parsed: dict) -> tuple[str, bool]:
 
 
 def choose_kind(sample: Sequence[str]) -> str:
-    """Return `character` for text of a script without spaces between words, otherwise `word`.
+    """Return `character` where there are no words between spaces to be found, otherwise `word`.
 
-    Text of such a script that has been cut into words is `word`: most lines then hold a space, and pieces
-    are short, though longer than one character.
+    That is text with hardly a space (names, formulas), with a space between any two characters, or mostly of
+    a script without spaces. Text of such a script that has been cut into words is `word`: most lines then
+    hold a space, and pieces are short, though longer than one character.
     """
-    if spaced_characters(sample):
+    spaced = sum(" " in line for line in sample)
+    if 10 * spaced < len(sample) or spaced_characters(sample):
         return "character"
     letters = {letter: n for letter, n in Counter(chain.from_iterable(sample)).items() if letter.isalpha()}
     spaceless = sum(n for letter, n in letters.items() if unicodedata.name(letter, "").startswith(SPACELESS))
     if 2 * spaceless <= sum(letters.values()):
         return "word"
     pieces = [len(piece) for line in sample for piece in line.split()]
-    cut = 2 * sum(" " in line for line in sample) > len(sample) and sum(pieces) < 3 * len(pieces)
-    return "word" if cut else "character"
+    cut_into_words = 2 * spaced > len(sample) and sum(pieces) < 3 * len(pieces)
+    return "word" if cut_into_words else "character"
 
 
 def spaced_characters(sample: Sequence[str]) -> bool:

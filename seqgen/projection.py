@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LOG2E = math.log2(math.e)
-CHUNK_ELEMENTS = 128 * 5000
-"""Logits held at a time on a CPU: 2.5 MB, so that every pass over them stays in the cache."""
+CHUNK_ELEMENTS = 256 * 5000
+"""Logits held at a time on a CPU: 5 MB of float32, so that every pass over them stays in the cache."""
 CHUNK_ELEMENTS_CUDA = 1 << 28
 """Logits held at a time on an accelerator: 1 GB of float32."""
 SAFE = 2.0**-60, 2.0**60
@@ -61,8 +61,6 @@ def projection(weight: Tensor, bias: Tensor, dtype: torch.dtype, *, scale: float
 
 def in_range(sums: Tensor) -> bool:
     """Whether every row's sum of exponentials is where float32 is at ease; False if one is NaN."""
-    if not sums.numel():
-        return True
     low, high = torch.aminmax(sums)
     return SAFE[0] < low.item() and high.item() < SAFE[1]
 

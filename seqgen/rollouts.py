@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from seqgen.adversarial import scores
+from seqgen.games import scores
 from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.models.state import State, concatenate, repeat, select
 from seqgen.sampling import Generator, draw, evaluating

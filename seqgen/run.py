@@ -1,4 +1,4 @@
-"""The run folder: what a training writes, whole at every moment, so that it can be read, replayed and resumed.
+"""The run folder: what a training writes, whole at every moment, to be read, replayed and resumed.
 
 config.json        command, algorithm, settings, corpus and its hash, seed, versions
 tokenizer.json     loads with tokenizers.Tokenizer.from_file
@@ -10,6 +10,7 @@ samples/           what the generator wrote at each report
 
 import contextlib
 import errno
+import io
 import json
 import os
 import pickle
@@ -20,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import safetensors
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqgen.errors import UserError
@@ -62,6 +62,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Have `write` fill a temporary file beside `path`, flush it to disk, then rename it into place.
 
     Whoever reads `path` sees the old content or the new, never a part; on any failure the old stays.
+    UserError where the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,18 +71,28 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left on the disk while writing '{path}', which stays as it was; "
+                "make room and run the same command again"
+            ) from error
         raise
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8."""
-    write_atomic(path, lambda temporary: _write_text(temporary, text))
+    write_bytes(path, text.encode())
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomic(path, write)
 
 
 def create(path: Path, config: dict[str, Any]) -> Run:
@@ -145,14 +156,14 @@ def mark_latest(path: Path) -> None:
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:
     """Write a state dict as model.safetensors; tensors that share memory are written once each."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_atomic(run.path / WEIGHTS, lambda path: save_file(whole, path, metadata={"format": "pt"}))
+    write_bytes(run.path / WEIGHTS, safetensors.torch.save(whole, metadata={"format": "pt"}))
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Read model.safetensors onto a device; UserError where it is missing or corrupt."""
     path = run.path / WEIGHTS
     try:
-        return load_file(path, device=str(device))
+        return safetensors.torch.load_file(path, device=str(device))
     except FileNotFoundError as error:
         raise UserError(
             f"run '{run.path}' has no weights yet; let its training reach its first report"
@@ -165,11 +176,14 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tens
 
 def save_state(run: Run, state: dict[str, Any]) -> None:
     """Write all that resuming needs."""
-    write_atomic(run.path / STATE, lambda path: torch.save(state, path))
+    # Through memory: torch's own writer reports a full disk as an error of the format.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(run.path / STATE, buffer.getvalue())
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
-    """Read what resuming needs onto the CPU, or None before the first checkpoint; UserError where it is corrupt."""
+    """Read what resuming needs onto the CPU; None before the first checkpoint, UserError where corrupt."""
     path = run.path / STATE
     if not path.exists():
         return None
@@ -200,8 +214,3 @@ def forget_after(run: Run, step: int) -> None:
     """Drop the reports after `step`: a resumed run makes them again."""
     kept = [row for row in run.metrics() if row["step"] <= step]
     write_text(run.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Tell whether a write failed for want of space (or quota)."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,7 +1,8 @@
 """Sampling from a generator and scoring with it, without ever holding the logits of a whole batch."""
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +17,10 @@ from seqgen.projection import Project, chunk_rows, in_range, no_autocast, projec
 from seqgen.tokenizer import BOS, EOS, PAD
 
 BELOW_ONE = 1 - 2.0**-23
-"""A factor that takes every float32 below what it was: uniform · BELOW_ONE · total never rounds to total."""
+"""A factor that takes every float32 below what it was."""
+
+
+Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class Generator(Protocol):
@@ -59,38 +63,65 @@ def draw(
     log-probability is 0. top_k keeps the k likeliest tokens; top_p the smallest set of the likeliest with
     probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
     """
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
+    tokens, log_probs = drawer(weight, bias, hidden.dtype, **how)(hidden, count or 1)  # type: ignore[arg-type]
+    return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
+
+
+def drawer(
+    weight: Tensor,
+    bias: Tensor,
+    dtype: torch.dtype,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbid: Sequence[int] = (),
+    rng: torch.Generator | None = None,
+) -> Drawer:
+    """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
+    _check(temperature, top_k, top_p)
+    if len(forbid):
+        bias = bias.index_fill(0, torch.as_tensor(list(forbid), device=bias.device), -math.inf)
+    step = chunk_rows(len(weight), weight.device)
+    with torch.no_grad():
+        project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
+
+    def some(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        if temperature == 0:
+            best = project(states, False).argmax(dim=-1, keepdim=True)
+            return best.expand(uniform.shape), torch.zeros_like(uniform)
+        if top_k is not None or top_p is not None:
+            return _draw_likeliest(project(states, True), uniform, top_k, top_p)
+        return _draw_two_level(project, states, uniform)
+
+    def all_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), no_autocast(hidden.device):
+            uniform = torch.rand(len(hidden), count, device=hidden.device, generator=rng)
+            if not len(hidden):
+                return uniform.long(), uniform
+            if len(hidden) <= step:
+                return some(hidden, uniform)
+            parts = map(some, hidden.split(step), uniform.split(step))
+            tokens, log_probs = zip(*parts, strict=True)
+            return torch.cat(tokens), torch.cat(log_probs)
+
+    return all_rows
+
+
+def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
     if top_k is not None and top_k < 1:
         raise UserError(f"top_k is {top_k}; it must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"top_p is {top_p}; it must be in (0, 1]")
     if temperature < 0 or not math.isfinite(temperature):
         raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
-    if len(forbid):
-        bias = bias.index_fill(0, torch.as_tensor(list(forbid), device=bias.device), -math.inf)
-    with torch.no_grad(), no_autocast(hidden.device):
-        project = projection(weight, bias, hidden.dtype, scale=1 / temperature if temperature > 0 else 1.0)
-        uniform = torch.rand(len(hidden), count or 1, device=hidden.device, generator=rng)
-        uniform *= BELOW_ONE
-        step = chunk_rows(len(weight), hidden.device)
-        drawn = []
-        for states, numbers in zip(hidden.split(step), uniform.split(step), strict=True):
-            if temperature == 0:
-                best = project(states, False).argmax(dim=-1, keepdim=True)
-                drawn.append((best.expand(numbers.shape), torch.zeros_like(numbers)))
-            elif top_k is not None or top_p is not None:
-                drawn.append(_draw_likeliest(project(states, True), numbers, top_k, top_p))
-            else:
-                drawn.append(_draw_two_level(project, states, numbers))
-    tokens, log_probs = (
-        drawn[0] if len(drawn) == 1 else (torch.cat(parts) for parts in zip(*drawn, strict=True))
-    )
-    return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
 
 
 def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Invert the CDF at uniform: first find the block of tokens, then the token within it.
 
-    states (R, H), uniform (R, N) in [0, BELOW_ONE) → tokens and their log-probabilities, (R, N) each.
+    states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
     """
     for shifted in (False, True):
         powers = project(states, shifted).exp2_()
@@ -102,18 +133,21 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
         raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
     vocab_size, width = powers.shape[1], _block_width(powers.shape[1])
     total = ends[:, -1:]
-    aim = uniform * total
+    aim = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
     block = _invert(sums, ends, aim)
-    first = block * width
-    index = (first[..., None] + torch.arange(width, device=states.device)).clamp_(max=vocab_size - 1)
-    inside = powers.gather(1, index.flatten(1)).view(index.shape)  # (R, N, width)
-    ends_inside = inside.cumsum(dim=-1)
-    # The last block may be narrower than width: what stands after its end must not be reached.
-    last = (vocab_size - 1 - first).clamp_(max=width - 1)[..., None]
-    limit = ends_inside.gather(2, last) * BELOW_ONE
-    aim = aim.sub_((ends - sums).gather(1, block)).clamp_(min=0)[..., None].minimum(limit)
-    within = _invert(inside, ends_inside, aim)
-    return first + within[..., 0], (inside.gather(2, within)[..., 0] / total).log_()
+    aim = aim.sub_((ends - sums).gather(1, block)).clamp_(min=0)[..., None]
+    start = block * width
+    if vocab_size % width:  # the last block is narrower: look at width tokens, leave out those before it
+        start, before = start.clamp(max=vocab_size - width), start
+    # Every run of width numbers of the buffer as a row, without a copy: taking rows is faster than a gather.
+    runs = powers.as_strided((powers.numel() - width + 1, width), (1, 1))
+    rows = torch.arange(0, powers.numel(), vocab_size, device=states.device)[:, None]
+    inside = runs.index_select(0, (rows + start).flatten()).view(*block.shape, width)
+    if vocab_size % width:
+        inside.masked_fill_(torch.arange(width, device=states.device) < (before - start)[..., None], 0)
+    ends = inside.cumsum(dim=-1)
+    within = _invert(inside, ends, aim.minimum(ends[..., -1:] * BELOW_ONE))
+    return start + within[..., 0], inside.gather(2, within)[..., 0].div_(total).log_()
 
 
 def _invert(parts: Tensor, ends: Tensor, aim: Tensor) -> Tensor:
@@ -129,9 +163,16 @@ def _invert(parts: Tensor, ends: Tensor, aim: Tensor) -> Tensor:
     return index.where(parts.gather(-1, index) > 0, parts.argmax(dim=-1, keepdim=True))
 
 
+@functools.cache
 def _block_width(vocab_size: int) -> int:
-    """About 1.5 √V, in whole vector registers: summing all blocks is cheaper the longer they are."""
-    return -(-int(1.5 * math.sqrt(vocab_size)) // 16) * 16 or 16
+    """About 1.5 √V, for sums of longer blocks are cheaper; a divisor of V where one is near."""
+    root = math.isqrt(vocab_size)
+    whole = [width for width in range(root, 2 * root + 1) if vocab_size % width == 0]
+    return (
+        min(whole, key=lambda width: abs(2 * width - 3 * root))
+        if whole
+        else min(-(-3 * root // 32) * 16, vocab_size)
+    )
 
 
 def _block_sums(powers: Tensor) -> Tensor:
@@ -206,14 +247,17 @@ def sample(
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
         tokens[:, : given.shape[1] - 1] = given[:, 1:]
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    draws: dict[bool, Drawer] = {}
     with evaluating(generator):
-        weight, bias = generator.head.weight, generator.head.bias
         state = generator.initial(batch) if state is None else state
         active: Tensor | None = None  # all of them
         for t in range(given.shape[1] - 1, length):
             hidden, state = generator.hidden(given, state)
-            barred = (*forbid, EOS) if t < min_length else forbid
-            drawn, scores = draw(hidden[:, -1], weight, bias, forbid=barred, **how)
+            early = t < min_length
+            if early not in draws:
+                how["forbid"] = (*forbid, EOS) if early else forbid
+                draws[early] = drawer(generator.head.weight, generator.head.bias, hidden.dtype, **how)
+            drawn, scores = (part[:, 0] for part in draws[early](hidden[:, -1], 1))
             rows = slice(None) if active is None else active
             tokens[rows, t], log_probs[rows, t] = drawn, scores
             going = drawn != EOS

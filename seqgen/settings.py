@@ -94,7 +94,7 @@ def describe(cls: type) -> list[tuple[str, Any, Any, str]]:
 
 
 def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
-    """Check fields against inclusive (lowest, highest) limits, None for none; UserError names the first outside."""
+    """Check fields against inclusive (lowest, highest) limits, None for none; UserError where outside."""
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is None or ((low is None or value >= low) and (high is None or value <= high)):

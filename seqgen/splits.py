@@ -89,8 +89,6 @@ def _draw(hashes: np.ndarray, parts: int, rng: np.random.Generator) -> np.ndarra
     part_of_group = np.zeros(len(copies), np.uint8)
     order = rng.permutation(len(copies))
     order = order[copies[order] <= share]
-    # At least one group is left for the rest even where all are small.
-    order = order[: len(copies) - 1]
     for part in range(1, parts + 1):
         taken = int(np.searchsorted(np.cumsum(copies[order]), share, side="right"))
         part_of_group[order[:taken]] = part

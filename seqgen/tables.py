@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import IO
 
 from seqgen.blocks import lines
-from seqgen.errors import UserError, did_you_mean
+from seqgen.errors import UserError
 
 ROWS = 1000
 """Rows read at once; also how many decide which columns hold text."""
@@ -21,8 +21,7 @@ def choose_column(name: str, columns: Mapping[str, bool], column: str | None) ->
     listed = ", ".join(repr(each) for each in columns)
     if column is not None:
         if column not in columns:
-            hint = did_you_mean(column, columns).split("; allowed")[0]
-            raise UserError(f"{name} has no column {column!r}{hint}; its columns: {listed}")
+            raise UserError(f"{name} has no column {column!r}; its columns: {listed}")
         return column
     text = [each for each, is_text in columns.items() if is_text] if len(columns) > 1 else list(columns)
     if len(text) == 1:

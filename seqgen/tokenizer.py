@@ -150,11 +150,11 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Learn a vocabulary from sentences; ids depend on nothing but them and the options.
 
-    `word` keeps words with inner apostrophes and hyphens, numbers, and single punctuation marks, each with
+    `word` takes words with inner apostrophes and hyphens, numbers, and single punctuation marks, each with
     the space before it, so that decoding restores the spacing; Han and kana letters stand alone.
     `character` takes single characters, the space among them, except where the text already has a space
     between any two: then the space goes with its character. `bpe` merges the characters of words, `byte`
-    those of UTF-8 bytes. `auto` is `character` for scripts without spaces, else `word`.
+    their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without any, else `word`.
 
     `max_vocab` bounds the vocabulary, special tokens included (8,000 for bpe and byte where not given);
     `min_count` drops rarer words and characters, or merges. Words and characters are numbered by falling
@@ -165,9 +165,7 @@ def train_tokenizer(
         raise UserError(f"no tokenizer {kind!r}{did_you_mean(kind, KINDS)}")
     least = len(SPECIALS) + (256 if kind == "byte" else 1)
     if max_vocab is not None and max_vocab < least:
-        raise UserError(
-            f"a vocabulary of {max_vocab} is too small; a {kind} tokenizer needs at least {least}"
-        )
+        raise UserError(f"a vocabulary of {max_vocab} is too small; the least for {kind!r} is {least}")
     if min_count < 1:
         raise UserError(f"a minimum count of {min_count} makes no sense; give 1 or more")
     if not isinstance(lines, Lines):

@@ -82,7 +82,7 @@ def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> 
 
 
 def adversarial(init: Run | Path | str | None = None, algorithm: str = "seqgan", **options: Any) -> Run:
-    """Train a generator against a discriminator and return its run; the options are those of `adversarial_job`."""
+    """Train a generator against a discriminator and return its run; options as of `adversarial_job`."""
     job = adversarial_job(init, algorithm, **options)
     job.train()
     return job.run
@@ -197,25 +197,26 @@ def adversarial_job(
 
 
 def _lasting(source: Source, folder: Path) -> Source:
-    """Name files by their absolute paths, and keep what comes from a pipe: sampling and measuring read it again."""
+    """Name files by absolute paths, and keep what comes from a pipe: measuring reads the corpus again."""
     if source.corpus == "-":
         kept = folder / "corpus.txt"
         piped = sys.stdin.buffer.read()
         if kept.exists() and kept.read_bytes() != piped:
-            raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete the folder")
-        run.write_atomic(kept, lambda path: _write_bytes(path, piped))
+            raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete it")
+        run.write_bytes(kept, piped)
         source = replace(source, corpus=str(kept))
     built_in = corpora.names()
-    names = {
-        key: str(Path(spec).resolve())
-        for key in ("corpus", "valid", "test")
-        if (spec := getattr(source, key)) is not None and spec not in built_in and Path(spec).exists()
-    }
-    return replace(source, **names)
 
+    def absolute(spec: str | None) -> str | None:
+        is_file = spec is not None and spec not in built_in and Path(spec).exists()
+        return str(Path(spec).resolve()) if spec is not None and is_file else spec
 
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    return replace(
+        source,
+        corpus=absolute(source.corpus) or "",
+        valid=absolute(source.valid),
+        test=absolute(source.test),
+    )
 
 
 def _initial_run(init: Run | Path | str | None, path: Path | str | None) -> Run:
@@ -260,12 +261,12 @@ def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
         return None
     existing = run.open_run(folder)
     for key, value in settings.flatten(asked).items():
-        if key == "settings.epochs":
+        if key in ("settings.epochs", "settings.steps"):
             continue  # a longer training of the same run is the same run
         before = settings.flatten(existing.config).get(key)
         if before != value:
             raise UserError(
-                f"'{folder}' holds a run with {key}={before}, not {value}; choose another --run, or delete the folder"
+                f"'{folder}' holds a run with {key}={before}, not {value}; choose another --run, or delete it"
             )
     return existing
 
@@ -301,7 +302,7 @@ def _job(
     if existing and whole != existing.config["steps"]:
         made = run.create(folder, existing.config | asked | facts)
     if not existing:
-        tokenizer.save(folder / run.TOKENIZER)
+        run.write_text(folder / run.TOKENIZER, tokenizer.to_json())
     torch.manual_seed(asked["seed"])
     algorithm = trained.build(made.config)
     if generator is not None:
@@ -335,8 +336,9 @@ class _Validation:
 
 
 def _notes(corpus: text.Corpus, tokenizer: Tokenizer, train: Any, valid: Any, limit: int) -> list[str]:
-    sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test sentences"
-    notes = [f"corpus: {corpus.name}: {sizes}; {tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens"]
+    sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test"
+    vocabulary = f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens"
+    notes = [f"corpus: {corpus.name}: {sizes} sentences; {vocabulary}"]
     removed = {name: count for name, count in corpus.removed.items() if count}
     if removed:
         listed = ", ".join(f"{count:,} from {name}" for name, count in removed.items())
@@ -346,9 +348,9 @@ def _notes(corpus: text.Corpus, tokenizer: Tokenizer, train: Any, valid: Any, li
             f"{train.truncated:,} training sentences were cut to {limit} tokens; --max-length raises this"
         )
     if train.unknown or valid.unknown:
-        notes.append(
-            f"unknown tokens: {train.unknown:,} of {len(train.tokens):,} in training, {valid.unknown:,} of {len(valid.tokens):,} in validation"
-        )
+        parts = (("training", train), ("validation", valid))
+        shares = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in parts)
+        notes.append(f"unknown tokens (rarer than --min-count): {shares}")
     return notes
 
 

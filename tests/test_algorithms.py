@@ -54,10 +54,7 @@ def batch(rows=6, length=LENGTH, seed=1):
 
 def run(algorithm, steps=3, batches=None):
     torch.manual_seed(5)
-    return [
-        algorithm.step(batches or batch(seed=i) if batches is None else batches, i / steps)
-        for i in range(steps)
-    ]
+    return [algorithm.step(batch(seed=i) if batches is None else batches, i / steps) for i in range(steps)]
 
 
 @pytest.mark.parametrize(("name", "values"), VARIANTS)
@@ -143,7 +140,7 @@ def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
     assert figures.keys() == {"d_loss", "d_accuracy"}
     assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), generator, strict=True))
     discriminator = [p.clone() for p in algorithm.discriminator.parameters()]
-    algorithm._move_generator(batch())
+    algorithm._move_generator(batch(), 0.0)
     assert all(
         torch.equal(p, q) for p, q in zip(algorithm.discriminator.parameters(), discriminator, strict=True)
     )
@@ -175,7 +172,7 @@ def test_a_reward_for_one_token_makes_it_likelier():
     torch.manual_seed(2)
     before = share()
     for _ in range(40):
-        algorithm._move_generator(batch())
+        algorithm._move_generator(batch(), 0.0)
     assert share() > 2 * before
 
 

@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot write the cache folder .*Not a directory"):
+    with pytest.raises(UserError, match=r"cannot write the cache folder .*Not a directory"):
         cache.entry("kind", "key", write_five)
 
 

@@ -252,18 +252,19 @@ def test_a_corpus_that_changed_or_went(cli, trained, corpus):
     assert code == 2
     assert "is no longer the one that run" in err
     corpus.unlink()
-    code, _, err = cli("evaluate", "--n", 4)
+    code, _, err = cli("evaluate", "--n", 4, "--quiet")
     assert code == 2
     assert one_line(err)
+    assert "corpus.txt" in err
 
 
 def test_a_full_disk_leaves_what_was_there(cli, trained, corpus, monkeypatch):
     before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
 
-    def full(path, write):
-        raise OSError(28, "No space left on device", str(path))
+    def full(file):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run, "write_atomic", full)
+    monkeypatch.setattr(os, "fsync", full)
     code, _, err = cli("pretrain", "--corpus", corpus, "--steps", 9, *SMALL)
     assert code == 2
     assert one_line(err)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqgen.models.generator import RNNGenerator
+from seqgen.models.generator import SMALL_STEP, RNNGenerator
 from seqgen.models.head import Head
 from seqgen.models.state import concatenate, repeat, select
 from seqgen.tokenizer import BOS, PAD
@@ -44,6 +44,20 @@ def test_step_by_step_equals_teacher_forcing(options):
         torch.testing.assert_close(part, other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("batch", [B, 379], ids=["bare cell", "layer"])
+def test_steps_without_gradient_equal_teacher_forcing(batch):
+    g = generator(attention=True)
+    assert (batch * H <= SMALL_STEP) == (batch == B)
+    expected, (h, c, *_) = g(ids(batch), g.initial(batch))
+    state, steps = g.initial(batch), []
+    with torch.no_grad():
+        for t in range(T):
+            one, state = g(ids(batch)[:, t : t + 1], state)
+            steps.append(one)
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(state[:2], (h.detach(), c.detach()), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", SHAPES[:8], ids=lambda o: "-".join(str(v) for v in o.values()))
 def test_states_branch_by_rows(options):
     g = generator(**options)
@@ -54,6 +68,10 @@ def test_states_branch_by_rows(options):
     for place, row in enumerate((2, 0, 1, 1, 1)):
         alone, _ = g.hidden(ids(5, 2)[place : place + 1], select(state, slice(row, row + 1)))
         torch.testing.assert_close(after[place : place + 1], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_repeat_keeps_copies_together():
+    assert repeat((torch.tensor([[3], [4]]),), 2)[0].tolist() == [[3], [3], [4], [4]]
 
 
 def test_lstm_is_a_loop_of_cells():

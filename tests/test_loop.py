@@ -1,4 +1,4 @@
-"""The loop on a small algorithm: resume is bit-identical, reports change nothing, the best weights are kept."""
+"""The loop on a small algorithm: bit-identical resume, reports that change nothing, the best weights kept."""
 
 import itertools
 import json
@@ -89,9 +89,8 @@ def train(folder, *, steps, report_every=4, checkpoint_every=4, patience=None, t
 
 
 def same_weights(one, two):
-    return all(
-        torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
-    )
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def without_times(made):

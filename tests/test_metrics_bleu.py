@@ -9,8 +9,8 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from seqgen.errors import UserError
-from seqgen.metrics.bleu import bleu, bleu_of, closest_lengths, closest_other_lengths, self_bleu
-from seqgen.metrics.ngrams import code_sentences
+from seqgen.metrics.bleu import bleu, bleu_of, chunks, closest_lengths, closest_other_lengths, self_bleu
+from seqgen.metrics.ngrams import code_sentences, join
 from seqgen.metrics.tokenise import tokeniser
 
 METHOD1 = SmoothingFunction().method1
@@ -158,6 +158,15 @@ def test_chunks_of_hypotheses_change_nothing() -> None:
     whole, chunked = bleu_of(hyps, refs), bleu_of(hyps, refs, chunk_tokens=7)
     for n in ORDERS:
         assert chunked[n].tolist() == whole[n].tolist()
+
+
+def test_chunks_are_bounded_and_lose_nothing() -> None:
+    text = code_sentences(random_text(random.Random(5), 101, 5, 9), {})
+    parts = list(chunks(text, 20))
+    assert join(parts).codes.tolist() == text.codes.tolist()
+    assert join(parts).lengths.tolist() == text.lengths.tolist()
+    assert max(len(part.codes) for part in parts) < 20 + 9
+    assert len(parts) == -(-len(text.codes) // 20)
 
 
 def test_different_sentences_are_not_their_own_references() -> None:

@@ -29,18 +29,18 @@ KEYS = {
 
 
 class Coin:
-    """Derives "h" and "t", each with probability 1/2."""
+    """Derives "h" and "t", each with probability 1/2; takes "edge" for valid, too, without deriving it."""
 
     name = "coin"
 
     def log_prob(self, sentence: str) -> float:
-        return -math.log(2) if self.valid(sentence) else -math.inf
+        return -math.log(2) if sentence in ("h", "t") else -math.inf
 
     def entropy(self) -> float:
         return math.log(2)
 
     def valid(self, sentence: str) -> bool:
-        return sentence in ("h", "t")
+        return sentence in ("h", "t", "edge")
 
 
 def test_the_report_has_its_keys_and_is_json() -> None:
@@ -56,6 +56,7 @@ def test_the_figures_of_a_small_text_by_hand() -> None:
     report = evaluate(HYPS, REFS, TRAIN, tokenisation="whitespace")
     assert (report["copies"], report["novel"], report["unique"]) == (2, 0.5, 0.75)
     assert report["lengths"]["mean"] == pytest.approx((4 + 7 + 4 + 0) / 4)
+    assert evaluate(["it rains .", "x", "y"], REFS, TRAIN)["novel"] == pytest.approx(2 / 3)
     assert report["vocabulary"] == 9
     # BLEU-2: "a dog runs .": all 4 words, 2 of 3 bigrams, nearest length 5; the blank line counts 0.
     # "the men sat on a horse .": 7 words, 4 of 6 bigrams (not "the men", "men sat"), nearest length 7.
@@ -109,7 +110,7 @@ def test_a_model_adds_its_likelihoods() -> None:
 
 def test_a_grammar_judges_the_samples() -> None:
     report = evaluate(
-        ["h", "x", "t", "h"], ["h", "t"], ["h", "t"], nll_test=Likelihood(3.0, 4, 2), grammar=Coin()
+        ["h", "x", "t", "edge"], ["h", "t"], ["h", "t"], nll_test=Likelihood(3.0, 4, 2), grammar=Coin()
     )
     assert report["grammar"] == {
         "name": "coin",

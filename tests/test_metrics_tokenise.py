@@ -27,7 +27,7 @@ def test_a_blank_line_has_no_token(name: str) -> None:
 
 
 def test_13a_is_what_sacrebleu_does() -> None:
-    line = 'He said: "A&quot;B" costs 1,000.5-2 (or so)... '
+    line = 'He said: "A&quot;B" costs 1,000.5-2 (or so)... re-\n'
     assert tokeniser("13a")(line) == BLEU()._preprocess_segment(line).split()
 
 

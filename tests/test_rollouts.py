@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqgen.adversarial import scores
+from seqgen.games import scores
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
 from seqgen.models.generator import RNNGenerator
 from seqgen.rollouts import rollout_rewards
-from seqgen.sampling import log_prob, sample
+from seqgen.sampling import log_prob, sample, shifted
 from seqgen.tokenizer import EOS, PAD, UNK
 
 B, T, N, V, E, H = 7, 5, 3, 13, 2, 11
@@ -130,35 +130,51 @@ def test_the_policies_of_these_tests_end_sentences_early_and_late():
         assert max(lengths) == T, options
 
 
+def all_sentences(length: int) -> Tensor:
+    """Every sentence of the two words UNK and 4, of at most `length` tokens."""
+    ended = [
+        [*body, EOS] + [PAD] * (length - 1 - count)
+        for count in range(length)
+        for body in itertools.product((UNK, 4), repeat=count)
+    ]
+    return torch.tensor(ended + [list(body) for body in itertools.product((UNK, 4), repeat=length)])
+
+
+def place_sum(whole: Tensor) -> Tensor:
+    return (whole * torch.arange(1, whole.shape[1] + 1)).sum(dim=1) % 7 / 7.0
+
+
 @pytest.mark.parametrize("max_rows", [None, 700])
 def test_mean_of_many_rollouts_is_the_expectation(max_rows):
-    vocab, length, n = 5, 3, 3000
-    policy = generator(vocab=vocab, ends=0.5)
+    n, policy, sentences = 3000, generator(vocab=5, ends=0.5), all_sentences(3)
     tokens = torch.tensor([[3, 4, EOS], [4, 3, 3], [4, EOS, PAD]])
-
-    def score(whole: Tensor) -> Tensor:
-        place = torch.arange(1, whole.shape[1] + 1)
-        return (whole * place).sum(dim=1) % 7 / 7.0
-
-    rewards = rollout_rewards(
-        policy, tokens, score, n, max_rows=max_rows, rng=torch.Generator().manual_seed(3)
-    )
-    written = []
-    for count in range(1, length + 1):
-        for body in itertools.product((UNK, 4), repeat=count - 1):
-            written.append([*body, EOS] + [PAD] * (length - count))
-    written += [list(body) for body in itertools.product((UNK, 4), repeat=length)]
-    sentences = torch.tensor(written)
+    rng = torch.Generator().manual_seed(3)
+    rewards = rollout_rewards(policy, tokens, place_sum, n, max_rows=max_rows, rng=rng)
     log_probs = log_prob(policy, sentences)
-    assert float(log_probs.sum(dim=1).exp().sum()) == pytest.approx(1.0, abs=1e-5)
-    earned = torch.stack([score(row[row != PAD][None])[0] for row in sentences])
+    assert log_probs.sum(dim=1).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    earned = place_sum(sentences)
     for b, t in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]:
         follows = (sentences[:, : t + 1] == tokens[b, : t + 1]).all(dim=1)
         probs = log_probs[follows, t + 1 :].sum(dim=1).exp()
-        mean = float((probs * earned[follows]).sum())
-        error = float((probs * (earned[follows] - mean) ** 2).sum() / n) ** 0.5
+        mean = (probs * earned[follows]).sum().item()
+        error = ((probs * (earned[follows] - mean) ** 2).sum().item() / n) ** 0.5
         assert error > 1e-4
-        assert abs(float(rewards[b, t]) - mean) < 4 * error, (b, t)
+        assert abs(rewards[b, t].item() - mean) < 4 * error, (b, t)
+
+
+def test_rewards_make_the_gradient_of_the_expected_score():
+    # Σ_Y p(Y) Σ_t Q(Y, t) ∇ log p(y_t | y_<t) = ∇ Σ_Y p(Y) score(Y), over all sentences Y
+    policy, sentences = generator(vocab=5, ends=0.5), all_sentences(3)
+    rng = torch.Generator().manual_seed(3)
+    rewards = rollout_rewards(policy, sentences, place_sum, 30_000, rng=rng)
+    logits, _ = policy(shifted(sentences), policy.initial(len(sentences)))
+    log_probs = logits.log_softmax(dim=-1).gather(2, sentences[..., None])[..., 0] * (sentences != PAD)
+    probs = log_probs.sum(dim=1).exp()
+    parameters = list(policy.parameters())
+    expected = torch.autograd.grad((probs * place_sum(sentences)).sum(), parameters, retain_graph=True)
+    estimated = torch.autograd.grad((probs.detach()[:, None] * rewards * log_probs).sum(), parameters)
+    exact, estimate = (torch.cat([g.flatten() for g in part]) for part in (expected, estimated))
+    assert (exact - estimate).norm() < 0.05 * exact.norm()
 
 
 def test_temperature_is_the_policys():

@@ -1,6 +1,7 @@
 """The run folder: atomic writes, and what is said of a folder that is missing, foreign or corrupt."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,12 +16,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 
     def fail(temporary):
         temporary.write_text("half")
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="Input/output"):
         run.write_atomic(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
+def test_a_full_disk_says_so_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.txt"
+    run.write_text(path, "old")
+
+    def fill(temporary):
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(b"x")
+
+    with pytest.raises(UserError, match=r"no space left on the disk while writing.*stays as it was"):
+        run.write_atomic(path, fill)
+    assert path.read_text() == "old"
 
 
 def test_weights_and_state_come_back_as_they_were(tmp_path):
@@ -61,9 +76,9 @@ def test_latest_names_the_newest_run(tmp_path):
 
 
 def test_what_is_no_run_says_so(tmp_path):
-    with pytest.raises(UserError, match="no run at.*seqgen pretrain"):
+    with pytest.raises(UserError, match=r"no run at.*seqgen pretrain"):
         run.open_run(tmp_path / "absent")
-    with pytest.raises(UserError, match="not a run folder: it has no config.json"):
+    with pytest.raises(UserError, match=r"not a run folder: it has no config.json"):
         run.open_run(tmp_path)
     (tmp_path / run.CONFIG).write_text("{")
     with pytest.raises(UserError, match="not a seqgen configuration"):
@@ -94,5 +109,9 @@ def test_a_state_with_code_in_it_is_refused(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    with run.locked(tmp_path), pytest.raises(UserError, match="another process is training"), run.locked(tmp_path):
+    with (
+        run.locked(tmp_path),
+        pytest.raises(UserError, match="another process is training"),
+        run.locked(tmp_path),
+    ):
         pass

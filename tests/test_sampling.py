@@ -113,6 +113,25 @@ def test_extreme_uniform_numbers_land_on_likely_tokens(number, monkeypatch):
             assert bias[token] > -1e4
 
 
+@pytest.mark.parametrize("vocab_size", [90, 97])
+def test_aims_at_the_very_ends_of_blocks_land_on_likely_tokens(vocab_size):
+    # Sums of a block made in two ways differ by rounding: aim at each block's first and last float.
+    width = sampling._block_width(vocab_size)
+    bits = torch.randn(3000, vocab_size, generator=rng())
+    for place in (0, 1, -1, -2):  # impossible tokens at both ends of every block
+        bits[:, place % width :: width] = -math.inf
+    bits[:, -1] = -math.inf
+    sums = sampling._block_sums(bits.exp2())
+    ends = sums.cumsum(dim=1) / sums.cumsum(dim=1)[:, -1:]
+    uniform = torch.cat((ends - sums / ends[:, -1:], ends[:, :-1], ends * (1 - 2**-23)), dim=1)
+    uniform = uniform.clamp(0, 1 - 2**-24)
+    tokens, log_probs = sampling._draw_two_level(lambda states, shifted: bits.clone(), bits[:, :1], uniform)
+    assert (tokens >= 0).all()
+    assert (tokens < vocab_size).all()
+    assert torch.isfinite(bits.gather(1, tokens)).all()
+    assert torch.isfinite(log_probs).all()
+
+
 def test_logits_beyond_the_range_of_exp():
     hidden, weight, bias = head()
     for shift in (-500.0, 500.0):

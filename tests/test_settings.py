@@ -74,7 +74,7 @@ def test_an_unambiguous_ending_names_a_nested_setting():
 
 def test_pairs_need_an_equals_sign():
     assert settings.parse_pairs(["a=1", "b = x=y"]) == {"a": "1", "b": "x=y"}
-    with pytest.raises(UserError, match="--set takes key=value.*'hidden'"):
+    with pytest.raises(UserError, match=r"--set takes key=value.*'hidden'"):
         settings.parse_pairs(["hidden"])
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,14 +89,14 @@ def test_a_table_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
 def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name)
-    message = r"has no column 'captoin'; did you mean 'caption'\?; its columns: 'id', 'caption'"
+    message = "has no column 'captoin'; its columns: 'id', 'caption'"
     with pytest.raises(UserError, match=message):
         read(tmp_path / name, "captoin")
 
 
 def test_two_columns_of_text_need_a_choice(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("en,de,n\na cat,eine Katze,1\n")
-    with pytest.raises(UserError, match="2 columns of text; name one with --column; .* 'en', 'de', 'n'"):
+    with pytest.raises(UserError, match=r"2 columns of text; name one with --column; .* 'en', 'de', 'n'"):
         read(tmp_path / "a.csv")
     assert read(tmp_path / "a.csv", "de") == ["eine Katze"]
 
@@ -184,7 +185,7 @@ def test_a_directory_without_such_files_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no file '.*nowhere.txt'; give the path of an existing"):
+    with pytest.raises(UserError, match=r"no file '.*nowhere\.txt'; give the path of an existing"):
         read(tmp_path / "nowhere.txt")
 
 
@@ -217,7 +218,7 @@ def test_standard_input_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(SENTENCES).encode())))
     [source] = sources.find("-")
     for _ in range(2):  # the pipe itself could be read only once
-        assert sum(sources.read(source, None), []) == SENTENCES
+        assert list(chain(*sources.read(source, None))) == SENTENCES
 
 
 def test_a_pipe_is_text_too(tmp_path: Path) -> None:

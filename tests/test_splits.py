@@ -34,7 +34,7 @@ def test_a_drawn_split_shares_nothing_and_loses_nothing(seed: int) -> None:
     rows = [found.train, found.valid, found.test]
     assert sorted(np.concatenate(rows).tolist()) == list(range(1_009))
     sets = [set(train[each].tolist()) for each in rows]
-    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert sum(map(len, sets)) == len(set.union(*sets))
     assert all((np.diff(each) > 0).all() for each in rows)
     # 5 % of 1,009 lines is 50; a group of copies that no longer fits ends the draw a little earlier.
     assert 40 <= len(found.valid) <= 50

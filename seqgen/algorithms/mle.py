@@ -1,8 +1,9 @@
 """Maximum likelihood: a recurrent language model of sentences, trained on the next token.
 
-Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not) of the training batches
-under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before clipping; `lr`;
-`unique` and `entropy` of samples at temperature 1: share of distinct sentences and nats a token.
+Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
+batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
+clipping; `lr`; and of 1,000 samples at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, and
+`entropy`, nats a token.
 """
 
 from collections.abc import Iterable
@@ -41,9 +42,7 @@ class GeneratorConfig:
     """attend over the generator's own past states"""
 
     def __post_init__(self) -> None:
-        settings.bounds(
-            self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99)
-        )
+        settings.bounds(self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99))
 
     def build(self, vocab_size: int) -> RNNGenerator:
         """Return a fresh generator."""
@@ -51,7 +50,7 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class MLEConfig:
     """Settings of maximum-likelihood training."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -108,11 +107,11 @@ class Sampler(Protocol):
 class MLE(nn.Module):
     """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down."""
 
-    Config = Config
+    Config = MLEConfig
     criterion: str | None = "valid_nll"
     grouped = True  # batches of sentences of like length waste little on padding
 
-    def __init__(self, config: Config, *, vocab_size: int, length: int) -> None:
+    def __init__(self, config: MLEConfig, *, vocab_size: int, length: int) -> None:
         super().__init__()
         self.config, self.length = config, length
         self.generator = config.generator.build(vocab_size)
@@ -172,7 +171,7 @@ def evaluate(algorithm: Sampler, batches: Iterable[Tensor]) -> Metrics:
 
 
 def sample_figures(samples: Samples) -> Metrics:
-    """Return the share of unique sentences and the entropy estimate (nats a token) of temperature-1 samples."""
+    """Return the share of unique sentences, the distinct tokens and the entropy (nats a token) of samples."""
     mask = samples.tokens != PAD
     unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
     distinct = len(torch.unique(samples.tokens[mask]))

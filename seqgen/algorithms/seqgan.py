@@ -5,10 +5,10 @@ continuations share; a baseline and normalised advantages, without which any pos
 policy and passes for progress; an entropy bonus that holds the policy at the entropy it started with; and
 teacher forcing in every step, which keeps the likelihood of real text.
 
-Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy` of
-the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the entropy
-bonus's coefficient; `nll`, nats a token of the teacher-forced batches; `grad_norm` of the generator; then, of
-the generator, the figures of `mle`: `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens`, `entropy`.
+Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy`
+of the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the
+entropy bonus's coefficient; `nll`, nats a token of the teacher-forced batches; `grad_norm` of the generator;
+then the generator's figures of `mle`: `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens`, `entropy`.
 """
 
 import contextlib
@@ -22,13 +22,16 @@ from torch import Tensor, nn
 
 from seqgen import collapse, losses, optim, rewards, settings
 from seqgen.algorithms.mle import GeneratorConfig, Metrics, evaluate, mean_nll
-from seqgen.adversarial import game
+from seqgen.games import game
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
 from seqgen.models.generator import RNNGenerator
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import rollout_rewards
 from seqgen.sampling import Samples, sample, shifted
 from seqgen.tokenizer import PAD
+
+L2 = 0.2
+"""Weight of the convolutional discriminator's penalty, as in the paper's code."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class DiscriminatorConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class SeqGANConfig:
     """Settings of adversarial training; the generator's come from the run it starts from."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -100,7 +103,7 @@ class Config:
     batch_size: int = 64
     """sentences of an update of either"""
     lr: float = 3e-4
-    """learning rate of the generator"""
+    """learning rate of the generator at the start; a cosine to a tenth follows"""
     clip: float = 1.0
     """bound of either gradient's norm"""
     rollouts: int = 16
@@ -157,14 +160,14 @@ class Config:
 class SeqGAN(nn.Module):
     """A generator, the lagging policy that rolls out, and a discriminator."""
 
-    Config = Config
+    Config = SeqGANConfig
     criterion: str | None = None
     grouped = False  # batches of one length would tell the discriminator's loss more of length than of text
     updates: Tensor
     bonus: Tensor
     held: Tensor
 
-    def __init__(self, config: Config, *, vocab_size: int, length: int) -> None:
+    def __init__(self, config: SeqGANConfig, *, vocab_size: int, length: int) -> None:
         super().__init__()
         self.config, self.length = config, length
         self.generator = config.generator.build(vocab_size)
@@ -196,7 +199,7 @@ class SeqGAN(nn.Module):
         parts = batch.split(self.config.batch_size)
         figures: dict[str, Tensor | float] = {}
         if self.updates >= self.config.d_first:
-            figures |= self._move_generator(parts[-1])
+            figures |= self._move_generator(parts[-1], progress)
         fakes = self.sample(len(batch)).tokens.split(self.config.batch_size)
         for part, fake in zip(parts, fakes, strict=True):
             figures |= self._move_discriminator(part, fake)
@@ -207,16 +210,18 @@ class SeqGAN(nn.Module):
         self.discriminator.train()
         loss, accuracy = self.game.loss(self.discriminator(real), self.discriminator(fake))
         if isinstance(self.discriminator, CNNDiscriminator):
-            loss = loss + 0.2 * self.discriminator.penalty() / 100
+            loss = loss + L2 * self.discriminator.penalty()
         optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
         return {"d_loss": loss.detach(), "d_accuracy": accuracy}
 
-    def _move_generator(self, real: Tensor) -> dict[str, Tensor | float]:
+    def _move_generator(self, real: Tensor, progress: float) -> dict[str, Tensor | float]:
         c = self.config
-        drawn = self.sample(c.batch_size)
-        tokens = drawn.tokens[:, : int((drawn.tokens != PAD).any(dim=0).sum())]
+        optim.scale_lr(self.optimizers["generator"], optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
+        tokens = self.sample(c.batch_size).tokens
         mask = tokens != PAD
-        returns = self._returns(tokens, mask)
+        returns = self._returns(tokens, mask)  # before the trim: continuations may be longer than the batch
+        longest = int(mask.any(dim=0).sum())
+        tokens, mask, returns = tokens[:, :longest], mask[:, :longest], returns[:, :longest]
         with policy_gradients(self.generator):
             hidden, _ = self.generator.hidden(shifted(tokens), self.generator.initial(len(tokens)))
         advantages, value_losses = self._advantages(hidden, returns, mask)
@@ -267,7 +272,7 @@ class SeqGAN(nn.Module):
     ) -> tuple[Tensor, dict[torch.optim.Optimizer, Tensor]]:
         """Take the baseline off the returns; also the loss of a learned baseline, for its optimiser."""
         c = self.config
-        value_losses = {}
+        value_losses: dict[torch.optim.Optimizer, Tensor] = {}
         if c.baseline == "learned":
             values = self.value(hidden)
             value_losses = {self.optimizers["value"]: rewards.value_loss(values, returns, mask)}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqgen import optim
 from seqgen.bench import naive
-from seqgen.bench.timing import Clock, Row, Timing, interleaved
+from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
 from seqgen.losses import head_loss
 from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.models.generator import RNNGenerator
@@ -63,7 +63,7 @@ def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock)
         repeats=2 * repeats,
         clock=clock,
     )
-    return _row("sampling", "sentences", batch, timings, sizes, products=batch * length)
+    return _row("sampling", "sentences", batch, timings, chunks=_chunks(sizes, generator, batch * length))
 
 
 def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
@@ -89,7 +89,7 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
         clock=clock,
     )
     products = sizes.rollout_rows() + 4 * sizes.batch * sizes.length
-    return _row("adversarial update", "updates", 1, timings, sizes, products=products)
+    return _row("adversarial update", "updates", 1, timings, chunks=_chunks(sizes, generator, products))
 
 
 def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
@@ -107,7 +107,7 @@ def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
         clock=clock,
     )
     work = sizes.batch * sizes.length
-    return _row("pretraining step", "tokens", work, timings, sizes, products=3 * work)
+    return _row("pretraining step", "tokens", work, timings, chunks=_chunks(sizes, generator, 3 * work))
 
 
 def _move(
@@ -121,7 +121,7 @@ def _move(
     return optim.update({optimizer: loss}, clip=5.0)
 
 
-def _product(sizes: Sizes, generator: RNNGenerator) -> tuple:
+def _product(sizes: Sizes, generator: RNNGenerator) -> Case:
     """The case that measures the floor: a chunk's product with the vocabulary, the fastest that torch has."""
     weight = generator.head.weight.detach()
     states = torch.randn(chunk_rows(sizes.vocab, weight.device), sizes.hidden, device=weight.device)
@@ -129,10 +129,14 @@ def _product(sizes: Sizes, generator: RNNGenerator) -> tuple:
     return (lambda: matmul(states, weight, bias), 20)
 
 
-def _row(task: str, unit: str, work: int, timings: dict[str, Timing], sizes: Sizes, *, products: int) -> Row:
-    """Make a row whose floor is `products` rows multiplied with the vocabulary at the measured speed."""
-    rows = chunk_rows(sizes.vocab, torch.device("cpu"))
-    floor = timings["product"].median / rows * products
+def _chunks(sizes: Sizes, generator: RNNGenerator, rows: int) -> float:
+    """How many products of a chunk make a product of so many rows."""
+    return rows / chunk_rows(sizes.vocab, generator.head.weight.device)
+
+
+def _row(task: str, unit: str, work: int, timings: dict[str, Timing], *, chunks: float) -> Row:
+    """Make a row whose floor is so many of the products that `_product` times."""
+    floor = timings["product"].median * chunks
     return Row(task, unit, work, timings["naive"], timings["ours"], floor)
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 Clock = Callable[[], float]
+Case = tuple[Callable[[], object], int]
+"""A function, and how often a run calls it."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Row:
 
 
 def interleaved(
-    cases: Mapping[str, tuple[Callable[[], object], int]],
+    cases: Mapping[str, Case],
     *,
     repeats: int = 5,
     warmup: int = 1,

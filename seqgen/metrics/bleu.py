@@ -6,7 +6,7 @@ the weights are 1/n each, clipped counts take the maximum over the references, a
 length (the shorter of two), and a sentence without any known word scores 0.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,8 @@ CHUNK_TOKENS = 4_000_000
 """Tokens of hypotheses that are counted beside the references at a time."""
 
 Scores = dict[int, Floats]
+Combine = Callable[[Ints, Ints, Floats], Scores]
+"""How lengths (N,), reference lengths (N,) and clipped matches (max_n, N) become scores."""
 
 
 def bleu(hyps: Sequence[Sequence[str]], refs: Sequence[Sequence[str]], max_n: int = 5) -> Scores:
@@ -42,14 +44,38 @@ def self_bleu(hyps: Sequence[Sequence[str]], max_n: int = 5) -> Scores:
     return self_bleu_of(code_sentences(hyps, {}), max_n=max_n)
 
 
-def bleu_of(hyps: Coded, refs: Coded, *, max_n: int = 5, chunk_tokens: int = CHUNK_TOKENS) -> Scores:
-    """Do what `bleu` does for texts coded by one vocabulary."""
+def method1_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:
+    """Return brevity penalty times mean precision from clipped matches (max_n, N) and lengths (N,)."""
+    orders = np.arange(1, len(matched) + 1)[:, None]
+    possible = np.maximum(1, lengths - orders + 1)
+    log_precision = np.log(np.where(matched > 0, matched, EPSILON) / possible)
+    penalty = brevity_penalty(lengths, ref_lengths)
+    penalty[matched[0] == 0] = 0.0  # no word matches, or there is none
+    means = np.cumsum(log_precision, axis=0) / orders
+    return {n: penalty * np.exp(means[n - 1]) for n in range(2, len(matched) + 1)}
+
+
+def brevity_penalty(lengths: Ints, ref_lengths: Ints) -> Floats:
+    """exp(1 - r / c) of sentences of c words shorter than the reference's r, else 1; (N,)."""
+    short = lengths <= ref_lengths
+    return np.where(short, np.exp(1 - ref_lengths / np.maximum(1, lengths)), 1.0)
+
+
+def bleu_of(
+    hyps: Coded,
+    refs: Coded,
+    *,
+    max_n: int = 5,
+    chunk_tokens: int = CHUNK_TOKENS,
+    combine: Combine = method1_scores,
+) -> Scores:
+    """Do what `bleu` does for texts coded by one vocabulary; `combine` may be another protocol's."""
     matched = matches(hyps, refs, max_n, chunk_tokens)
-    return scores(hyps.lengths, closest_lengths(hyps.lengths, refs.lengths), matched)
+    return combine(hyps.lengths, closest_lengths(hyps.lengths, refs.lengths), matched)
 
 
-def self_bleu_of(text: Coded, *, max_n: int = 5) -> Scores:
-    """Do what `self_bleu` does for a coded text."""
+def self_bleu_of(text: Coded, *, max_n: int = 5, combine: Combine = method1_scores) -> Scores:
+    """Do what `self_bleu` does for a coded text; `combine` may be another protocol's."""
     if len(text) < 2:
         raise UserError(
             f"self-BLEU compares sentences with each other: {len(text)} given, at least 2 are needed"
@@ -59,7 +85,7 @@ def self_bleu_of(text: Coded, *, max_n: int = 5) -> Scores:
         matched[grams.n - 1] = np.bincount(
             grams.sentence, weights=_clipped_by_others(grams), minlength=len(text)
         )
-    return scores(text.lengths, closest_other_lengths(text.lengths), matched)
+    return combine(text.lengths, closest_other_lengths(text.lengths), matched)
 
 
 def matches(hyps: Coded, refs: Coded, max_n: int, chunk_tokens: int = CHUNK_TOKENS) -> Floats:
@@ -68,11 +94,12 @@ def matches(hyps: Coded, refs: Coded, max_n: int, chunk_tokens: int = CHUNK_TOKE
         raise UserError("BLEU compares with references: none given, at least 1 is needed")
     # A chunk no smaller than the references keeps the cost of counting them again below that of the chunks.
     size = max(chunk_tokens, len(refs.codes))
-    parts = [_matches(part, refs, max_n) for part in _chunks(hyps, size)]
+    parts = [_matches(part, refs, max_n) for part in chunks(hyps, size)]
     return np.concatenate([np.zeros((max_n, 0)), *parts], axis=1)
 
 
-def _chunks(text: Coded, tokens: int) -> Iterator[Coded]:
+def chunks(text: Coded, tokens: int) -> Iterator[Coded]:
+    """Cut a text into runs of sentences of about so many tokens: at most that and one sentence more."""
     chunk = np.cumsum(text.lengths) // tokens
     bounds = [*np.flatnonzero(np.diff(chunk, prepend=-1)), len(text)]
     for start, stop in pairwise(bounds):
@@ -126,16 +153,3 @@ def closest_other_lengths(lengths: Ints) -> Ints:
     for i in np.flatnonzero(count == 1):
         nearest[i] = closest_lengths(known[i : i + 1], np.delete(known, i))[0]
     return nearest[which]
-
-
-def scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:
-    """Return brevity penalty times mean precision from clipped matches (max_n, N) and lengths (N,)."""
-    max_n = len(matched)
-    orders = np.arange(1, max_n + 1)[:, None]
-    possible = np.maximum(1, lengths - orders + 1)
-    log_precision = np.log(np.where(matched > 0, matched, EPSILON) / possible)
-    short = lengths <= ref_lengths
-    penalty = np.where(short, np.exp(1 - ref_lengths / np.maximum(1, lengths)), 1.0)
-    penalty[matched[0] == 0] = 0.0  # no word matches, or there is none
-    means = np.cumsum(log_precision, axis=0) / orders
-    return {n: penalty * np.exp(means[n - 1]) for n in range(2, max_n + 1)}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from sacrebleu.metrics import BLEU
 
-from seqgen.metrics.bleu import closest_lengths, matches
-from seqgen.metrics.ngrams import Coded, code_sentences
+from seqgen.metrics.bleu import Scores, brevity_penalty, closest_lengths, matches
+from seqgen.metrics.ngrams import Coded, Floats, Ints, code_sentences
 from seqgen.metrics.tokenise import tokeniser
 
 ORDERS = 4
@@ -39,6 +39,23 @@ def corpus_bleu_of(hyps: Coded, refs: Coded, tokenizer: str = "13a") -> CorpusBL
         max_ngram_order=ORDERS,
     )
     return CorpusBLEU(score.score, signature(len(refs), tokenizer))
+
+
+def sacrebleu_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:
+    """Score each sentence as sacrebleu's `sentence_score` does, / 100, from what `matches` counts; {n: (N,)}.
+
+    `BLEU(max_ngram_order=n, effective_order=True, smooth_method="exp")`: the k-th order without a match counts
+    2**-k matches, the mean is over the orders that the sentence has, a sentence without any match scores 0.
+    """
+    orders = np.arange(1, len(matched) + 1)[:, None]
+    possible = np.maximum(0, lengths - orders + 1)
+    has_order, missed = possible > 0, (matched == 0) & (possible > 0)
+    smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=0), matched)
+    log_precision = np.where(has_order, np.log(np.where(has_order, smoothed, 1) / np.maximum(1, possible)), 0)
+    means = np.cumsum(log_precision, axis=0) / np.maximum(1, np.cumsum(has_order, axis=0))
+    penalty = brevity_penalty(lengths, ref_lengths)
+    penalty[matched[0] == 0] = 0.0
+    return {n: penalty * np.exp(means[n - 1]) for n in range(2, len(matched) + 1)}
 
 
 def signature(references: int, tokenizer: str = "13a") -> str:

@@ -192,12 +192,13 @@ def grammar_scores(
     `entropy` of the grammar, nats a sentence; `test_nll`: nats a test sentence under the grammar, the entropy
     as this test split estimates it; `ratio`: nats a test sentence under the model over the entropy.
     """
-    log_probs = [grammar.log_prob(line) for line in lines if grammar.valid(line)]
+    valid = [line for line in lines if grammar.valid(line)]
+    log_probs = [found for found in map(grammar.log_prob, valid) if np.isfinite(found)]
     test_nll = -float(np.mean([grammar.log_prob(line) for line in test]))
     entropy = grammar.entropy()
     return {
         "name": grammar.name,
-        "valid": len(log_probs) / len(lines),
+        "valid": len(valid) / len(lines),
         "nll": -float(np.mean(log_probs)) if log_probs else None,
         "entropy": entropy,
         "test_nll": test_nll if np.isfinite(test_nll) else None,

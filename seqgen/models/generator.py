@@ -9,6 +9,9 @@ from seqgen.models.state import State
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
+SMALL_STEP = 64 * 64
+"""Rows times hidden units up to which one LSTM step is cheaper as a bare cell."""
+
 
 class CausalAttention(nn.Module):
     """One head of attention from every state to itself and the states before it, added to the state.
@@ -79,7 +82,8 @@ class RNNGenerator(nn.Module):
         """The state before anything was read: zeros, on the device and in the type of the weights."""
         weight = self.head.weight
         hidden = self.rnn.hidden_size
-        state = tuple(weight.new_zeros(batch, self.layers, hidden) for _ in range(2 if self._is_lstm else 1))
+        parts = 2 if isinstance(self.rnn, nn.LSTM) else 1
+        state = tuple(weight.new_zeros(batch, self.layers, hidden) for _ in range(parts))
         if self.attention is None:
             return state
         return (*state, weight.new_zeros(batch, 0, hidden), weight.new_zeros(batch, 0, hidden))
@@ -89,24 +93,38 @@ class RNNGenerator(nn.Module):
 
         tokens: ids (B, T), or soft one-hot vectors (B, T, V) that mix embeddings; → (B, T, H), State.
         """
-        soft = tokens.is_floating_point()
-        embedded = tokens @ self.embedding.weight if soft else self.embedding(tokens)
-        recurrent = [part.transpose(0, 1).contiguous() for part in state[: 2 if self._is_lstm else 1]]
-        given = tuple(recurrent) if self._is_lstm else recurrent[0]
-        states, last = self.rnn(self.dropout(embedded), given)
-        after: State = tuple(part.transpose(0, 1) for part in (last if self._is_lstm else (last,)))
+        weight = self.embedding.weight
+        embedded = tokens @ weight if tokens.is_floating_point() else F.embedding(tokens, weight)
+        if self.training:
+            embedded = self.dropout(embedded)
+        states, after = self._recur(embedded, state)
         if self.attention is not None:
             states, keys, values = self.attention(states, *state[-2:])
             after = (*after, keys, values)
         if self.projection is not None:
             states = self.projection(states)
-        return self.dropout(states), after
+        return self.dropout(states) if self.training else states, after
+
+    def _recur(self, embedded: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the recurrent layers, whose own states have the layers first; (B, T, E) → (B, T, H), State."""
+        if self._steps_alone(embedded):
+            given = state[0][:, 0], state[1][:, 0]
+            h, c = torch.lstm_cell(embedded[:, 0], given, *self.rnn.all_weights[0])
+            return h[:, None], (h[:, None], c[:, None])
+        h = state[0].transpose(0, 1).contiguous()
+        if isinstance(self.rnn, nn.LSTM):
+            states, (h, c) = self.rnn(embedded, (h, state[1].transpose(0, 1).contiguous()))
+            return states, (h.transpose(0, 1), c.transpose(0, 1))
+        states, h = self.rnn(embedded, h)
+        return states, (h.transpose(0, 1),)
+
+    def _steps_alone(self, embedded: Tensor) -> bool:
+        """Whether this is a step so small that a bare cell takes half the time of the layer around it."""
+        small = embedded.shape[1] == 1 and embedded.shape[0] * self.rnn.hidden_size <= SMALL_STEP
+        plain = isinstance(self.rnn, nn.LSTM) and self.layers == 1
+        return small and plain and embedded.device.type == "cpu" and not torch.is_grad_enabled()
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read T tokens, (B, T) ids or (B, T, V) soft one-hots; → logits (B, T, V), State."""
         states, after = self.hidden(tokens, state)
         return self.head(states), after
-
-    @property
-    def _is_lstm(self) -> bool:
-        return isinstance(self.rnn, nn.LSTM)

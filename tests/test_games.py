@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from seqgen.adversarial import GAMES, clipped, cross_entropy, game, least_squares, scores
 from seqgen.errors import UserError
+from seqgen.games import GAMES, clipped, cross_entropy, game, least_squares, scores
 from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.tokenizer import EOS, PAD
 

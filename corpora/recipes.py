@@ -1,0 +1,179 @@
+"""Recipes of public corpora: where each file lives, its checksum, its licence, how it is read."""
+
+from dataclasses import dataclass
+
+from seqgen.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a recipe."""
+
+    url: str
+    name: str
+    """What it is called once fetched."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to get a public corpus and read it."""
+
+    name: str
+    title: str
+    files: tuple[File, ...]
+    licence: str
+    read: str
+    """What turns the bytes into sentences (or images)."""
+    then: str
+    """The command to run next; {folder} is where the files are."""
+
+
+TEXYGEN = "https://raw.githubusercontent.com/geek-ai/Texygen/master"
+NEWS = "https://raw.githubusercontent.com/pclucas14/GansFallingShort/master/real_data_experiments/data/news"
+MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist"
+CIFAR = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/main/plain_text"
+
+LINES = "UTF-8, a sentence a line"
+
+RECIPES = (
+    Recipe(
+        name="coco",
+        title="COCO image captions, Texygen's split that published tables use: 10,000 + 10,000 sentences",
+        files=(
+            File(
+                f"{TEXYGEN}/data/image_coco.txt",
+                "coco_train.txt",
+                546442,
+                "2c0fd1f0f43aac6a9dc3926a535516ccf395de535e15ac1fd17cd569420736f5",
+            ),
+            File(
+                f"{TEXYGEN}/data/testdata/test_coco.txt",
+                "coco_test.txt",
+                536184,
+                "72e25c9fb4d2cd43182ac602c92f6ffc377762147f9709572943b0b09174bcae",
+            ),
+        ),
+        licence="captions CC BY 4.0 (COCO Consortium), the repository MIT (Texygen)",
+        read=f"{LINES}; the last line has no newline; lower case, punctuation attached to the word before",
+        then="seqgen pretrain --corpus {folder}/coco_train.txt --test {folder}/coco_test.txt",
+    ),
+    Recipe(
+        name="news",
+        title="WMT 2017 news, the split of Language GANs Falling Short: 10,000 + 10,000 sentences",
+        files=(
+            File(
+                f"{NEWS}/valid.txt",
+                "news_train.txt",
+                1350298,
+                "e66a6fdd1f6cb15cb8f851051e5c49062270e0de1e69213289ce50b88a1d7281",
+            ),
+            File(
+                f"{NEWS}/test.txt",
+                "news_test.txt",
+                1326837,
+                "e1ba37a752bc8fba6d9743898b30bb36119cc665cd35b229060bf5f75a94837d",
+            ),
+        ),
+        licence="not stated (news of the WMT 2017 shared task; the repository has no licence)",
+        read=f"{LINES}; already split into words and marks by spaces; valid.txt serves as the training file",
+        then="seqgen pretrain --corpus {folder}/news_train.txt --test {folder}/news_test.txt",
+    ),
+    Recipe(
+        name="poems",
+        title="16,394 classical Chinese poems of four lines, a character a token",
+        files=(
+            File(
+                f"{TEXYGEN}/data/shi.txt",
+                "poems.txt",
+                1590217,
+                "ac03c5fbb07776f0e43cb1ccfc74732f5313ab3d832df81c8e0db327df35e666",
+            ),
+        ),
+        licence="MIT (Texygen); the poems themselves are in the public domain",
+        read=f"{LINES}; characters and marks are separated by spaces, so the word tokenizer reads characters",
+        then="seqgen pretrain --corpus {folder}/poems.txt --tokenizer word",
+    ),
+    Recipe(
+        name="texygen-samples",
+        title="what six models wrote for Texygen's published COCO table, 9,984 sentences each",
+        files=tuple(
+            File(f"{TEXYGEN}/docs/instances/{model}.txt", f"{model}.txt", size, sha256)
+            for model, size, sha256 in (
+                ("leakgan", 505716, "e3aa1b08801c5f5e84c1b1a9470e68860a833a19e48e4dbaa3637be24fde9ed8"),
+                ("maligan", 580918, "493d672fae4d676532b252ba70b2133523d17ae9c9c84e01dd3dbb8b33771b95"),
+                ("mle", 599409, "e80736112f9cf8ad3a9c3dbc0c9fba15252a415bfb4e2c4167e5aac6da71569c"),
+                ("rank", 515457, "c7ab24a5442874f6824b2ea301c3483a40c927277dae967c94d26bad96a775ed"),
+                ("seq", 579128, "ac724272107b33d2c6d40c8a003ba29e856a09b0f2f77a921e486ed1d4a6d26c"),
+                ("textgan", 256621, "b11ae70a638eb71bb49b669bd305cceaca430782b52c4538fe1864bd2229bd15"),
+            )
+        ),
+        licence="MIT (Texygen)",
+        read=f"{LINES}; split into words and marks by spaces, some lines end in a space",
+        then="seqgen evaluate --hyp {folder}/mle.txt --ref coco_test.txt",
+    ),
+    Recipe(
+        name="mnist",
+        title="MNIST, 60,000 + 10,000 handwritten digits of 28 x 28 grey pixels (images)",
+        files=tuple(
+            File(f"{MNIST}/{part}-ubyte.gz", f"{part}-ubyte.gz", size, sha256)
+            for part, size, sha256 in (
+                (
+                    "train-images-idx3",
+                    9912422,
+                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                ),
+                (
+                    "train-labels-idx1",
+                    28881,
+                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                ),
+                (
+                    "t10k-images-idx3",
+                    1648877,
+                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                ),
+                (
+                    "t10k-labels-idx1",
+                    4542,
+                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+                ),
+            )
+        ),
+        licence="not stated by its authors (Yann LeCun and Corinna Cortes); often given as CC BY-SA 3.0",
+        read="gzipped IDX: a big-endian header of 16 bytes (images) or 8 (labels), a byte a pixel or label",
+        then="seqgen image train --data {folder}",
+    ),
+    Recipe(
+        name="cifar10",
+        title="CIFAR-10, 50,000 + 10,000 colour photographs of 32 x 32 pixels in ten classes (images)",
+        files=(
+            File(
+                f"{CIFAR}/train-00000-of-00001.parquet",
+                "train.parquet",
+                119705255,
+                "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883",
+            ),
+            File(
+                f"{CIFAR}/test-00000-of-00001.parquet",
+                "test.parquet",
+                23940850,
+                "841389e6f2d64f28bf17310e430aebac20ec3ba611a3c5e231dc93c645ce84de",
+            ),
+        ),
+        licence="not stated (its dataset card says unknown)",
+        read="Parquet; column img holds PNG bytes {bytes, path}, column label the class 0 to 9",
+        then="seqgen image train --data {folder}",
+    ),
+)
+"""The oracle of the SeqGAN paper is left out: it is published as a pickle, which runs code when read."""
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a recipe; UserError with the nearest name where there is none."""
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise UserError(f"no recipe '{name}'{did_you_mean(name, [recipe.name for recipe in RECIPES])}")

@@ -1,0 +1,79 @@
+"""Protocols by name: the choices that make figures comparable, fixed together and printed with them.
+
+| name        | tokens                                       | BLEU-n of a sentence                             |
+|-------------|----------------------------------------------|--------------------------------------------------|
+| `seqgen`    | treebank; characters for unspaced scripts    | NLTK's `sentence_bleu`, `method1`                |
+| `texygen`   | treebank                                     | the same: reproduces the tables since Zhu et al. 2018 |
+| `sacrebleu` | 13a; characters for unspaced scripts         | sacrebleu's `sentence_score`: smoothing `exp`, orders that the sentence has, / 100 |
+
+All of them use every reference, keep the case, and leave the sentence itself out of its self-BLEU. Texygen's
+tables score the first line to the last of a file; its code as shipped takes 500 references instead, which
+halves BLEU-5.
+"""
+
+from dataclasses import dataclass
+
+from seqgen.errors import UserError, did_you_mean
+from seqgen.metrics import bleu, corpus_bleu
+from seqgen.metrics.bleu import Combine
+from seqgen.metrics.tokenise import AUTO, TOKENISATIONS, tokeniser
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a named protocol fixes."""
+
+    name: str
+    spaced: str
+    """the tokenisation of scripts written with spaces"""
+    unspaced: str
+    """the tokenisation of scripts written without"""
+    allowed: tuple[str, ...]
+    """the tokenisations that may be asked for"""
+    smoothing: str
+    bleu: str
+    """how a sentence's BLEU is described beside the figures"""
+    combine: Combine
+
+
+METHOD1 = "mean of NLTK's sentence_bleu with method1, all references"
+SENTENCE_SCORE = "mean of sacrebleu's sentence_score / 100 with smoothing exp, all references"
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "seqgen", "treebank", "character", tuple(TOKENISATIONS), "method1", METHOD1, bleu.method1_scores
+        ),
+        Protocol("texygen", "treebank", "treebank", ("treebank",), "method1", METHOD1, bleu.method1_scores),
+        Protocol(
+            "sacrebleu",
+            "13a",
+            "character",
+            ("13a", "character"),
+            "exp",
+            SENTENCE_SCORE,
+            corpus_bleu.sacrebleu_scores,
+        ),
+    )
+}
+
+
+def named(name: str) -> Protocol:
+    """Return the protocol of a name; UserError with the nearest name where there is none."""
+    if name not in PROTOCOLS:
+        raise UserError(f"no protocol '{name}'{did_you_mean(name, PROTOCOLS)}")
+    return PROTOCOLS[name]
+
+
+def check(protocol: str, tokenisation: str) -> None:
+    """Refuse, before anything is read, an unknown name and a tokenisation that the protocol does not have."""
+    chosen = named(protocol)
+    if tokenisation == AUTO:
+        return
+    tokeniser(tokenisation)
+    if tokenisation not in chosen.allowed:
+        raise UserError(
+            f"--protocol {protocol} scores {' or '.join(chosen.allowed)} tokens, not {tokenisation}; "
+            f"leave --tokenisation out, or use --protocol seqgen"
+        )

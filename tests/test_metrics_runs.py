@@ -1,0 +1,73 @@
+"""The evaluation of a run: what its model says of the test split and of its own samples."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqgen import text
+from seqgen.algorithms.mle import MLE, Config, GeneratorConfig
+from seqgen.errors import UserError
+from seqgen.metrics.runs import evaluate_run
+from seqgen.run import Run
+from seqgen.sampling import log_prob
+from seqgen.tokenizer import EOS, train_tokenizer
+from seqgen.trained import Trained, generate
+
+LINES = [
+    f"the {a} {b}s on a {c}" for a in ("dog", "cat", "man") for b in ("sit", "run") for c in ("mat", "hill")
+]
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Trained:
+    """An untrained generator over a small corpus, as a run would hold it."""
+    (tmp_path / "train.txt").write_text("\n".join(LINES), encoding="utf-8")
+    (tmp_path / "test.txt").write_text(
+        "the dog runs\na cat sits on the very long green hill\n", encoding="utf-8"
+    )
+    corpus = text.open_corpus(str(tmp_path / "train.txt"), test=str(tmp_path / "test.txt"), seed=0)
+    tokenizer = train_tokenizer(corpus.train, "word", min_count=1)
+    torch.manual_seed(0)
+    config = Config(generator=GeneratorConfig(embedding=5, hidden=7))
+    algorithm = MLE(config, vocab_size=tokenizer.vocab_size, length=6).eval()
+    run = Run(tmp_path / "run", {"length": 6})
+    found = Trained(run, algorithm, tokenizer, torch.device("cpu"))
+    found.corpus = corpus
+    return found
+
+
+def test_a_run_is_scored_on_its_samples_and_its_whole_test_split(trained: Trained) -> None:
+    report = evaluate_run(trained, n=31, temperature=0.7, seed=5)
+    # the test split by hand: each sentence uncut (the second is longer than the run's 6 tokens), with its EOS
+    nats, tokens = 0.0, 0
+    for line in trained.corpus.test:
+        ids = torch.tensor([[*trained.tokenizer.encode(line), EOS]])
+        nats -= float(log_prob(trained.algorithm.generator, ids).sum())
+        tokens += ids.numel()
+    assert report["likelihood"]["test"]["tokens"] == tokens == 3 + 1 + 9 + 1
+    assert report["nll_test"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert report["likelihood"]["test"]["unknown"] == 3  # very, long, green
+    # the samples are those that `generate` draws with this seed, scored at temperature 1
+    drawn = list(generate(trained, 31, seed=5, temperature=0.7, with_log_prob=True))
+    nats = -sum(sentence.log_prob or 0.0 for sentence in drawn)
+    assert report["nll_gen"] == pytest.approx(nats / sum(s.tokens for s in drawn), rel=1e-9)
+    said = report["protocol"]
+    assert (said["n"], said["references"], said["temperature"], said["seed"]) == (31, 2, 0.7, 5)
+    assert said["corpus_hash"] == trained.corpus.hash
+    assert report["real"]["bleu"]["2"] > report["bleu"]["2"]
+
+
+def test_the_same_seed_gives_the_same_report(trained: Trained) -> None:
+    assert evaluate_run(trained, n=13, seed=1) == evaluate_run(trained, n=13, seed=1)
+
+
+def test_a_corpus_without_test_sentences_is_refused(trained: Trained, tmp_path: Path) -> None:
+    class Untested:
+        name, test = "captions", ()
+
+    trained.corpus = Untested()  # type: ignore[assignment]
+    with pytest.raises(
+        UserError, match="corpus 'captions' has no test sentence; name a file of them with --test"
+    ):
+        evaluate_run(trained, n=5)
