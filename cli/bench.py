@@ -26,7 +26,7 @@ def speed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Time sampling, an adversarial update and a pretraining step.
+    """Time a pretraining step, sampling and an adversarial update.
 
     The reference is the plain loop of published code on the same models; the floor is the time that the
     products with the vocabulary alone would take at the speed measured here. Takes a minute or two.

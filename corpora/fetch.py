@@ -147,7 +147,8 @@ def _open(address: str, have: int) -> http.client.HTTPResponse:
             f"{address} answered {error.code} {error.reason}; check the address or name another with --url"
         ) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+        cause = getattr(error, "reason", error)
+        reason = getattr(cause, "strerror", None) or cause
         raise UserError(
             f"cannot reach {address}: {reason}; check the network, or try another address with --url"
         ) from error

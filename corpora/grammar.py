@@ -52,7 +52,7 @@ class Grammar:
         """Draw n sentences. The same seed gives the same ones on every machine and version of Python, the
         first of them whatever n is: the only randomness is `random.Random(seed).random()` (Mersenne twister).
         """
-        rng = random.Random(seed)
+        rng = random.Random(int(seed))
         return [self._write(self.automaton.draw(rng)) for _ in range(n)]
 
     def log_prob(self, sentence: str) -> float:

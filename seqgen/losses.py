@@ -9,6 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from seqgen.projection import Project, chunk_rows, in_range, matmul, no_autocast, projection
 
+LN2 = math.log(2)
+
 
 class HeadLoss(NamedTuple):
     """What `head_loss` returns; only `loss` carries a gradient."""
@@ -55,29 +57,21 @@ class _HeadLoss(torch.autograd.Function):
         entropy_weights: Tensor | None,
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        rows, vocab_size = hidden.shape[0], weight.shape[0]
-        step = chunk_rows(vocab_size, hidden.device)
+        step = chunk_rows(len(weight), hidden.device)
         exact = torch.promote_types(hidden.dtype, torch.float32)
         shares = weights.to(exact)[:, None]
-        bonus = None if entropy_weights is None else entropy_weights.to(exact)[:, None]
-        nll, entropy = hidden.new_zeros(2, rows, dtype=exact)
+        bonus = scratch = None
+        if entropy_weights is not None:  # three numbers of every logit are held at a time
+            step = max(1, step // 2)
+            bonus = entropy_weights.to(exact)[:, None]
+            scratch = hidden.new_empty(2, min(step, len(hidden)), len(weight), dtype=exact)
+        rows = _Rows(hidden, targets[:, None], shares, bonus)
+        nll, entropy = hidden.new_zeros(2, len(hidden), dtype=exact)
         grads = _Gradients(hidden, weight) if wanted else None
         project = projection(weight, bias, hidden.dtype)
-        for start in range(0, rows, step):
-            part = slice(start, min(start + step, rows))
-            states, aims = hidden[part], targets[part, None]
-            if bonus is None:
-                powers, sums, nll[part] = _powers(project, states, aims)
-                if grads is not None:
-                    grads.add(part, states, powers, shares[part] / sums)
-            else:
-                probs, logs = _probs(project, states)
-                nll[part] = -logs.gather(1, aims)[:, 0]
-                entropy[part] = -torch.linalg.vecdot(probs, logs)
-                if grads is not None:
-                    # The slope of -e · H(softmax(x)) is e · p · (log p + H).
-                    slope = logs.add_(entropy[part, None]).mul_(bonus[part]).add_(shares[part]).mul_(probs)
-                    grads.add(part, states, slope, torch.ones_like(shares[part]))
+        for start in range(0, len(hidden), step):
+            part = slice(start, start + step)
+            nll[part], entropy[part] = _chunk(project, rows.take(part), part, grads, scratch)
         loss = (nll * shares[:, 0]).sum()
         if bonus is not None:
             loss = loss - (entropy * bonus[:, 0]).sum()
@@ -120,24 +114,41 @@ class _Gradients:
         return self.hidden, weight, self.head_t[-1].index_add(0, targets, -shares[:, 0])
 
 
-def _powers(project: Project, states: Tensor, aims: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(logits) up to a factor of each row (R, V), their sums (R, 1), -log p(aims) (R,)."""
+class _Rows(NamedTuple):
+    hidden: Tensor  # (R, H)
+    aims: Tensor  # (R, 1)
+    shares: Tensor  # (R, 1)
+    bonus: Tensor | None  # (R, 1)
+
+    def take(self, part: slice) -> "_Rows":
+        return _Rows(*(None if rows is None else rows[part] for rows in self))  # type: ignore[arg-type]
+
+
+def _chunk(
+    project: Project, rows: _Rows, part: slice, grads: _Gradients | None, scratch: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """-log p(targets) and entropies (0 where not asked for) of a chunk of rows, (R,) each.
+
+    A function of its own so that a chunk's logits are freed before the next chunk's are made: memory that
+    is given back to the system and asked for again costs more than what is computed in it.
+    """
     for shifted in (False, True):
-        bits = project(states, shifted)
-        aimed = bits.gather(1, aims)
-        powers = bits.exp2_()
+        bits = project(rows.hidden, shifted)
+        aimed = bits.gather(1, rows.aims)
+        powers = bits.exp2_() if scratch is None else torch.exp2(bits, out=scratch[0, : len(bits)])
         sums = powers.sum(dim=-1, keepdim=True)
         if in_range(sums):
             break
-    return powers, sums, (sums.log2() - aimed)[:, 0] * math.log(2)
-
-
-def _probs(project: Project, states: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and their logarithms, (R, V) each."""
-    for shifted in (False, True):
-        bits = project(states, shifted)
-        powers = bits.exp2()
-        sums = powers.sum(dim=-1, keepdim=True)
-        if in_range(sums):
-            break
-    return powers.div_(sums), bits.sub_(sums.log2()).mul_(math.log(2))
+    logs = sums.log2()
+    nll = (logs - aimed) * LN2
+    entropy, slope, scale = torch.zeros_like(nll), powers, rows.shares / sums
+    if rows.bonus is not None and scratch is not None:
+        mean = torch.mul(powers, bits, out=scratch[1, : len(bits)]).sum(dim=-1, keepdim=True) / sums
+        entropy = (logs - mean) * LN2
+        if grads is not None:
+            # The slope of -e · H(softmax(x)) is e · p · (log p + H).
+            level = rows.shares + rows.bonus * (entropy - logs * LN2)
+            slope, scale = bits.mul_(rows.bonus * LN2).add_(level).mul_(powers), 1 / sums
+    if grads is not None:
+        grads.add(part, rows.hidden, slope, scale)
+    return nll[:, 0], entropy[:, 0]

@@ -64,7 +64,7 @@ def test_figures_are_finite_and_every_parameter_moves(name, values):
     for figures in run(algorithm, steps=4):
         assert all(math.isfinite(float(value)) for value in figures.values()), figures
     still = {key.split(".")[0] for key, p in algorithm.named_parameters() if torch.equal(p, before[key])}
-    # The value head learns only where it is the baseline; the policy follows the generator instead of learning.
+    # The value head learns only where it is the baseline; the policy follows the generator.
     allowed = {"value"} if values.get("baseline") != "learned" else set()
     assert still == (allowed if name == "seqgan" else set())
 

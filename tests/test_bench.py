@@ -131,7 +131,7 @@ def test_reference_update_moves_the_generator_only():
 
 def test_run_makes_a_row_of_every_task():
     rows = speed.run(TINY, torch.device("cpu"), repeats=1)
-    assert [row.task for row in rows] == ["sampling", "adversarial update", "pretraining step"]
+    assert [row.task for row in rows] == ["pretraining step", "sampling", "adversarial update"]
     assert all(row.ratio > 0 and row.floor is not None and row.floor > 0 for row in rows)
 
 
@@ -145,7 +145,7 @@ def test_command_prints_a_table_or_json():
     report = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
     assert report["sizes"]["rollouts"] == 2
     assert report["threads"] == 1
-    assert [row["task"] for row in report["rows"]] == ["sampling", "adversarial update", "pretraining step"]
+    assert [row["task"] for row in report["rows"]] == ["pretraining step", "sampling", "adversarial update"]
     assert report["rows"][0]["ratio"] == pytest.approx(
         report["rows"][0]["ours_per_second"] / report["rows"][0]["naive_per_second"], rel=1e-6
     )

@@ -215,6 +215,21 @@ def test_the_same_seed_gives_the_same_sentences_the_first_ones_whatever_the_numb
     assert grammar.sample(0, 5) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("couplets", "钓叟醉卧荷叶洲，书生缓歌松阴台。"),
+        ("expressions", "(7+2)*(3+6)-3*(2-9)=102"),
+        (
+            "scenes",
+            "five clean white plates of eggs and peppers sit on a round table beside a glass of wine.",
+        ),
+    ],
+)
+def test_seed_0_begins_with_this_sentence_everywhere(name: str, sentence: str):
+    assert load(name).sample(1, 0) == [sentence]
+
+
 def test_draws_depend_on_nothing_but_the_documented_generator():
     """One number of Mersenne twister a token, in order: the same on every machine and Python."""
     grammar = load("couplets")
@@ -311,6 +326,13 @@ def test_scenes_are_varied_and_of_the_promised_length():
     assert len({token for sentence in found for token in grammar.tokens(sentence)}) >= 400
     assert len(set(found)) / len(found) > 0.98
     assert grammar.entropy() > 20
+
+
+def test_the_summary_of_scenes_says_what_the_code_says():
+    automaton = load("scenes").automaton
+    shortest, _, longest = automaton.lengths()
+    expected = f"{len(automaton.tokens())} words and marks, {shortest} to {longest} tokens"
+    assert expected in corpora.summary("scenes")
 
 
 def test_scenes_read_well():

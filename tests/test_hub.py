@@ -81,6 +81,7 @@ def test_its_columns(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"column 'n' holds .*int64.*, not text"):
         open_corpus(name, column="n")
     assert list(open_corpus(name, column="de").train) == ["Katze"]
+    assert list(open_corpus(name, column="en").train) == ["cat"]
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])

@@ -140,6 +140,16 @@ def test_bfloat16_states_give_float32_losses():
         assert float(F.cosine_similarity(gradient.float().flatten(), wanted.flatten(), dim=0)) > 0.999
 
 
+def test_no_gradient_work_where_none_is_wanted(monkeypatch):
+    leaves, targets, weights = parts()
+    monkeypatch.delattr(losses, "_Gradients")
+    with torch.no_grad():
+        head_loss(*leaves, targets, weights)
+    head_loss(*(leaf.detach() for leaf in leaves), targets, weights)
+    with pytest.raises(NameError, match="_Gradients"):
+        head_loss(*leaves, targets, weights)
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("entropy", [False, True], ids=["", "entropy"])
 def test_cuda_equals_cpu(entropy):

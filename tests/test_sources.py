@@ -115,9 +115,8 @@ def test_a_single_column_needs_no_choice_even_of_numbers(tmp_path: Path) -> None
 def test_csv_fields_may_hold_newlines_quotes_and_a_megabyte(tmp_path: Path) -> None:
     long = "word " * 200_000
     (tmp_path / "a.csv").write_text(f'id,text\r\n1,"two\r\nlines, ""quoted"""\r\n2\r\n3,{long}\r\n')
-    limit = csv.field_size_limit()
     assert read(tmp_path / "a.csv", "text") == ['two\nlines, "quoted"', long]
-    assert csv.field_size_limit() == limit
+    assert csv.field_size_limit() == 131_072  # the limit of the module is left as it was
 
 
 def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
@@ -162,7 +161,7 @@ def test_what_only_ends_in_parquet_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"plain text", gzip.compress(b"word " * 999)[:-9], gzip.compress(b"a")[:14] + b"\xff" * 9]
+    "data", [b"plain text", gzip.compress(b"word " * 999)[:-9], gzip.compress(b"a")[:10] + b"\xff" * 9]
 )
 def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.txt.gz").write_bytes(data)

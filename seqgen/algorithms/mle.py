@@ -2,8 +2,8 @@
 
 Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
 batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
-clipping; `lr`; and of 1,000 samples at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, and
-`entropy`, nats a token.
+clipping; `lr`; and of 1,000 samples at temperature 1 `unique`, the share of different sentences,
+`distinct_tokens`, and `entropy`, nats a token.
 """
 
 from collections.abc import Iterable

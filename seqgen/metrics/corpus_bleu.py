@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sacrebleu.metrics import BLEU
+from sacrebleu.metrics.bleu import BLEUScore
 
 from seqgen.metrics.bleu import Scores, brevity_penalty, closest_lengths, matches
 from seqgen.metrics.ngrams import Coded, Floats, Ints, code_sentences
@@ -29,16 +30,34 @@ class CorpusBLEU:
 
 def corpus_bleu_of(hyps: Coded, refs: Coded, tokenizer: str = "13a") -> CorpusBLEU:
     """Score texts coded by one vocabulary after sacrebleu's tokenizer named (`13a`, `char`, `none`)."""
+    score = corpus_score(corpus_counts(hyps, refs).sum(axis=1))
+    return CorpusBLEU(score.score, signature(len(refs), tokenizer))
+
+
+def corpus_counts(hyps: Coded, refs: Coded) -> Floats:
+    """What corpus BLEU sums over the sentences: matches and n-grams of orders 1 … 4, both lengths; (10, N)."""
     orders = np.arange(1, ORDERS + 1)[:, None]
-    score = BLEU.compute_bleu(
-        correct=[int(count) for count in matches(hyps, refs, ORDERS).sum(axis=1)],
-        total=[int(count) for count in np.maximum(0, hyps.lengths - orders + 1).sum(axis=1)],
-        sys_len=int(hyps.lengths.sum()),
-        ref_len=int(closest_lengths(hyps.lengths, refs.lengths).sum()),
+    return np.concatenate(
+        [
+            matches(hyps, refs, ORDERS),
+            np.maximum(0, hyps.lengths - orders + 1),
+            hyps.lengths[None],
+            closest_lengths(hyps.lengths, refs.lengths)[None],
+        ]
+    )
+
+
+def corpus_score(sums: Floats) -> BLEUScore:
+    """Have sacrebleu turn the sums of `corpus_counts`, (10,), into its score."""
+    whole = [round(float(each)) for each in sums]
+    return BLEU.compute_bleu(
+        correct=whole[:ORDERS],
+        total=whole[ORDERS : 2 * ORDERS],
+        sys_len=whole[-2],
+        ref_len=whole[-1],
         smooth_method="exp",
         max_ngram_order=ORDERS,
     )
-    return CorpusBLEU(score.score, signature(len(refs), tokenizer))
 
 
 def sacrebleu_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:

@@ -1,5 +1,6 @@
 """How varied a set of sentences is, how much of it is new, and how long its sentences are."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -28,16 +29,27 @@ def unique(lines: Sequence[str]) -> float:
     return len({" ".join(line.split()) for line in lines}) / len(lines)
 
 
-def copies(lines: Sequence[str], train: Iterable[str]) -> int:
-    """Count the sentences that stand in the training set, regardless of case and white space.
+def copied(lines: Sequence[str], train: Iterable[str]) -> list[bool]:
+    """Whether each sentence stands in the training set, regardless of case and white space.
 
-    So lenient because a tokenizer may have lost either ("a dog ." for "A dog."); what is not a copy is new:
-    novel = 1 - copies / N. Holds the sentences in memory, not the training set. A blank sentence is no copy.
+    So lenient because a tokenizer may have lost either ("a dog ." for "A dog."). Holds the sentences in
+    memory, not the training set. A blank sentence is no copy.
     """
     keys = [_key(line) for line in lines]
     wanted = set(keys) - {""}
     found = {key for key in map(_key, train) if key in wanted}
-    return sum(key in found for key in keys)
+    return [key in found for key in keys]
+
+
+def copies(lines: Sequence[str], train: Iterable[str]) -> int:
+    """Count the sentences that `copied` marks; what is not a copy is new: novel = 1 - copies / N."""
+    return sum(copied(lines, train))
+
+
+def most_repeated(lines: Sequence[str], top: int = 5) -> list[tuple[str, int]]:
+    """The sentences that stand most often, at least twice, white space normalised, with their counts."""
+    counts = Counter(" ".join(line.split()) for line in lines)
+    return [(line, count) for line, count in counts.most_common(top) if count > 1]
 
 
 def _key(line: str) -> str:

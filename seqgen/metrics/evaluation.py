@@ -1,98 +1,67 @@
-"""All scores of a set of sentences beside those of real text, as one object that states its protocol.
+"""All scores of sets of sentences, beside real text and an n-gram baseline, as one object that states its protocol.
 
-| key          | meaning                                                                                |
-|--------------|----------------------------------------------------------------------------------------|
-| `bleu`       | mean BLEU-n of the sentences against all references (NLTK, method1); "2" … "5"         |
-| `self_bleu`  | mean BLEU-n of each sentence against all the others; "2" … "5"; lower is more varied   |
-| `sacrebleu`  | `score` (0 to 100) and `signature` of sacrebleu's corpus BLEU, all references for each |
-| `nll_test`   | nats a token (EOS counts, padding does not) of the test split under the model, or null |
-| `nll_gen`    | nats a token of the samples under the model that drew them, at temperature 1, or null  |
-| `likelihood` | for `test` and `gen`: every figure of `Likelihood`                                     |
-| `distinct`   | different n-grams over all n-grams of the whole set; "1" … "4"                         |
-| `unique`     | share of different sentences                                                           |
-| `novel`      | share of sentences that are no copies, or null without training sentences              |
-| `copies`     | number of sentences that stand in the training set, regardless of case and spacing     |
-| `lengths`    | tokens a sentence: `mean`, `sd`, `min`, `max`, quantiles                               |
-| `vocabulary` | number of different tokens                                                             |
-| `grammar`    | on a built-in corpus: what `grammar_scores` says                                       |
-| `real`       | the text scores of as many training sentences: what real text reaches; or null         |
-| `protocol`   | everything those figures depend on                                                     |
+| key               | meaning                                                                           |
+|-------------------|-----------------------------------------------------------------------------------|
+| `bleu`            | mean BLEU-n of the sentences against all references; "2" … "5"                    |
+| `self_bleu`       | mean BLEU-n of each sentence against all the others; lower is more varied         |
+| `sacrebleu`       | `score` (0 to 100) and `signature` of sacrebleu's corpus BLEU, all references     |
+| `distinct`        | different n-grams over all n-grams of the whole set; "1" … "4"                    |
+| `entropy`         | of the n-gram frequencies, nats; "1" … "4"                                        |
+| `unique`          | share of different sentences                                                      |
+| `zipf`            | Zipf's exponent (`seqgen.metrics.sets.zipf`)                                      |
+| `coverage`        | share of the references' words that the sentences use                             |
+| `vocabulary`      | number of different tokens                                                        |
+| `repeated`        | the five sentences that stand most often, with their counts, two at least         |
+| `lengths`         | tokens a sentence: `mean`, `sd`, `min`, `max`, quantiles                          |
+| `novel`, `copies` | share of sentences that do not stand in the training set, number of those that do |
+| `copying`         | tokens of the longest run shared with a training sentence, `longest_mean`, `longest_max`; `overlap`: share of sentences that overlap too much by markovify's rule |
+| `jsd`             | Jensen–Shannon divergence of the n-gram frequencies from the references', nats; "2" … "5" |
+| `ms_jaccard`      | MS-Jaccard-n (Alihosseini et al. 2019), 1 is equal; "2" … "5"                     |
+| `length_distance` | 1-Wasserstein distance of the lengths from the references', tokens                |
+| `frechet`         | Fréchet distance of sentence embeddings from the references'                      |
+| `lm`              | nats a token (Caccia et al. 2020), Kneser–Ney 5-grams: `score` of the sentences under a model of the references, `reverse` of the references under a model of the sentences, the `perplexity` of both |
+| `classifier`      | `accuracy` of telling the sentences from references, `chance` 0.5                 |
+| `intervals`       | 95 % intervals, [low, high], under the same keys (`seqgen.metrics.uncertainty`)   |
+| `nll_test`        | nats a token (EOS counts, padding does not) of the test split under the model, or null |
+| `nll_gen`         | nats a token of the samples under the model that drew them, at temperature 1, or null |
+| `likelihood`      | for `test` and `gen`: every figure of `Likelihood`                                |
+| `grammar`         | on a built-in corpus: what `grammar_scores` says                                  |
+| `real`            | the text scores of as many training sentences: what real text reaches; or null. Its copying is that of the references, which are held out |
+| `baseline`        | the text scores of as many draws of a Kneser–Ney model of the training sentences; or null |
+| `floor`           | without training sentences: the distances between two halves of the references    |
+| `rows`            | with several sets of sentences: all scores of each, under its `name`              |
+| `protocol`        | everything those figures depend on                                                |
 
-`nll_gen` estimates the model's entropy when the samples were drawn at temperature 1. Tables in the literature
-give that name to the likelihood of training text instead, often averaged over padding: they do not compare.
+The first set's own scores stand at the top. `nll_gen` estimates the model's entropy when the samples were
+drawn at temperature 1. Tables in the literature give that name to the likelihood of training text instead,
+often averaged over padding: they do not compare. Of `self_bleu`, `distinct`, `jsd`, `ms_jaccard`, `coverage`,
+`frechet` and `lm` only figures of the same N compare, so every row has the same N.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seqgen.errors import UserError
-from seqgen.metrics import diversity
-from seqgen.metrics.bleu import Scores, bleu_of, self_bleu_of
-from seqgen.metrics.corpus_bleu import corpus_bleu_of, our_name, tokenizer_for
-from seqgen.metrics.ngrams import Coded, code_sentences
-from seqgen.metrics.tokenise import AUTO, automatic, tokeniser
+from seqgen.metrics import baseline, kneser_ney, rows
+from seqgen.metrics.grammar import Figures, GrammarOracle, grammar_scores, valid_share
+from seqgen.metrics.ngrams import Coded
+from seqgen.metrics.rows import Report, Sheet
+from seqgen.metrics.tokenise import AUTO
+from seqgen.metrics.uncertainty import GROUPS, RESAMPLES
+from seqgen.metrics.yardstick import Encoder, Yardstick, real_sample, yardstick
 
-Report = dict[str, Any]
 
-
-class GrammarOracle(Protocol):
-    """What a built-in corpus knows of its own language."""
+@dataclass(frozen=True)
+class Subject:
+    """A set of sentences to be scored, and what only its source knows of it."""
 
     name: str
-
-    def log_prob(self, sentence: str) -> float: ...
-
-    def entropy(self) -> float: ...
-
-    def valid(self, sentence: str) -> bool: ...
-
-
-class Figures(Protocol):
-    """A model's likelihood of some text (`seqgen.metrics.likelihood.Likelihood`)."""
-
-    @property
-    def nats_per_token(self) -> float: ...
-
-    @property
-    def nats_per_sentence(self) -> float: ...
-
-    def as_dict(self) -> dict[str, float | None]: ...
-
-
-@dataclass
-class Coder:
-    """Turns lines into token codes of one vocabulary, so that texts coded by it can be compared."""
-
-    tokenisation: str
-    vocabulary: dict[str, int] = field(default_factory=dict)
-
-    def __call__(self, lines: Iterable[str]) -> Coded:
-        return code_sentences(map(tokeniser(self.tokenisation), lines), self.vocabulary)
-
-
-@dataclass
-class References:
-    """The reference sentences, coded once for all the texts that are scored against them."""
-
-    coder: Coder
-    coded: Coded
-    sacrebleu_tokenizer: str
-    sacrebleu_coder: Coder
-    sacrebleu_coded: Coded
-
-
-def references(refs: Sequence[str], tokenisation: str) -> References:
-    """Code the references under a tokenisation and under sacrebleu's."""
-    coder = Coder(tokenisation)
-    coded = coder(refs)
-    theirs = tokenizer_for(tokenisation)
-    if our_name(theirs) == tokenisation:
-        return References(coder, coded, theirs, coder, coded)
-    sacrebleu_coder = Coder(our_name(theirs))
-    return References(coder, coded, theirs, sacrebleu_coder, sacrebleu_coder(refs))
+    lines: Sequence[str] = field(repr=False)
+    nll_test: Figures | None = None
+    nll_gen: Figures | None = None
 
 
 def evaluate(
@@ -100,119 +69,131 @@ def evaluate(
     refs: Sequence[str],
     train: Sequence[str] | None = None,
     *,
+    protocol: str = "seqgen",
     tokenisation: str = AUTO,
     seed: int = 0,
-    protocol: Mapping[str, Any] | None = None,
+    stated: Mapping[str, Any] | None = None,
     nll_test: Figures | None = None,
     nll_gen: Figures | None = None,
     grammar: GrammarOracle | None = None,
+    encoder: Encoder | None = None,
 ) -> Report:
     """Score sentences against references and beside real text; the keys are those of the module's table.
 
-    `train` are the sentences that the writer of `hyps` learned from: they give `novel`, `copies` and `real`
-    (as many of them as there are hypotheses, drawn by `seed`). Blank hypotheses stay and score 0; blank
-    references are left out. `protocol` adds what only the caller knows (temperature, file names). UserError
-    at an unknown tokenisation, fewer than two hypotheses or no reference.
+    `train` are the sentences that the writer of `hyps` learned from: they give `novel`, `copies`, `copying`,
+    `real` and `baseline`. Blank hypotheses stay and score 0; blank references are left out. `protocol` is a
+    name (`seqgen.metrics.protocols`), `stated` adds to the report's what only the caller knows (temperature,
+    file names). UserError at an unknown name, fewer than two hypotheses or no reference.
     """
-    kept = [line for line in refs if line.strip()]
-    _check(hyps, kept, tokenisation)
-    chosen = automatic(kept) if tokenisation == AUTO else tokenisation
-    reference = references(kept, chosen)
-    report: Report = {**text_scores(hyps, reference, train), "real": None}
-    report["nll_test"] = nll_test and nll_test.nats_per_token
-    report["nll_gen"] = nll_gen and nll_gen.nats_per_token
-    report["likelihood"] = {"test": nll_test and nll_test.as_dict(), "gen": nll_gen and nll_gen.as_dict()}
-    if grammar:
-        report["grammar"] = grammar_scores(hyps, kept, grammar, nll_test)
-    real = real_sample(train, len(hyps), seed) if train else []
-    if len(real) > 1:
-        report["real"] = text_scores(real, reference, None)
-        if grammar:
-            report["real"]["grammar"] = {"valid": _valid(real, grammar)}
-    stated = {
-        "n": len(hyps),
-        "blank": sum(not line.strip() for line in hyps),
-        "references": len(kept),
-        "train": len(train) if train else None,
-        "real_n": len(real) if len(real) > 1 else None,
-        "tokenisation": chosen,
-        "case": "kept",
-        "smoothing": "method1",
-        "self_bleu": "leave-one-out",
-        "temperature": None,
-        "seed": seed,
+    _check(len(hyps))
+    against = yardstick(
+        refs, train, protocol=protocol, tokenisation=tokenisation, seed=seed, encoder=encoder
+    )
+    return compare([Subject("sentences", hyps, nll_test, nll_gen)], against, stated=stated, grammar=grammar)
+
+
+def compare(
+    subjects: Sequence[Subject],
+    against: Yardstick,
+    *,
+    stated: Mapping[str, Any] | None = None,
+    grammar: GrammarOracle | None = None,
+) -> Report:
+    """Score sets of sentences, each cut to the size of the smallest, against one yardstick; see `evaluate`."""
+    n = min(len(subject.lines) for subject in subjects)
+    _check(n)
+    scored = [_subject_row(subject, n, against, grammar) for subject in subjects]
+    real_lines = real_sample(against.train or [], n, against.seed)
+    real = _text_row(real_lines, against, grammar, is_real=True) if len(real_lines) > 1 else None
+    report: Report = {
+        **scored[0],
+        "real": real,
+        "baseline": _baseline_row(n, against, grammar),
+        "floor": None if against.train else _floor(against),
     }
-    report["protocol"] = stated | dict(protocol or {})
+    del report["name"]
+    if len(scored) > 1:
+        report["rows"] = scored
+    blank = sum(not line.strip() for line in subjects[0].lines[:n])
+    report["protocol"] = _protocol(n, blank, against) | dict(stated or {})
+    report["protocol"]["real_n"] = len(real_lines) if real else None
     return report
 
 
-def _check(hyps: Sequence[str], refs: Sequence[str], tokenisation: str) -> None:
-    if tokenisation != AUTO:
-        tokeniser(tokenisation)
-    if not refs:
-        raise UserError(
-            "no reference to score against: every line is blank or there is none; give at least one"
-        )
-    if len(hyps) < 2:
-        raise UserError(f"{len(hyps)} sentence to score: self-BLEU compares sentences, give at least 2")
+def _check(n: int) -> None:
+    if n < 2:
+        raise UserError(f"{n} sentence to score: self-BLEU compares sentences, give at least 2")
 
 
-def text_scores(lines: Sequence[str], reference: References, train: Iterable[str] | None) -> Report:
-    """Score sentences by their words alone: every key of the table that needs no model."""
-    coded = reference.coder(lines)
-    if reference.sacrebleu_coder is reference.coder:
-        sacrebleu_coded = coded
-    else:
-        sacrebleu_coded = reference.sacrebleu_coder(lines)
-    corpus = corpus_bleu_of(sacrebleu_coded, reference.sacrebleu_coded, reference.sacrebleu_tokenizer)
-    copied = None if train is None else diversity.copies(lines, train)
-    return {
-        "bleu": _means(bleu_of(coded, reference.coded)),
-        "self_bleu": _means(self_bleu_of(coded)),
-        "sacrebleu": {"score": corpus.score, "signature": corpus.signature},
-        "distinct": {str(n): share for n, share in diversity.distinct(coded).items()},
-        "unique": diversity.unique(lines),
-        "novel": None if copied is None else 1 - copied / len(lines),
-        "copies": copied,
-        "lengths": diversity.length_statistics(coded),
-        "vocabulary": diversity.vocabulary_size(coded),
-    }
+def _subject_row(subject: Subject, n: int, against: Yardstick, grammar: GrammarOracle | None) -> Report:
+    lines, test, gen = subject.lines[:n], subject.nll_test, subject.nll_gen
+    row: Report = {"name": subject.name, **rows.score_row(lines, against)}
+    row["nll_test"], row["nll_gen"] = test and test.nats_per_token, gen and gen.nats_per_token
+    row["likelihood"] = {"test": test and test.as_dict(), "gen": gen and gen.as_dict()}
+    if grammar:
+        row["grammar"] = grammar_scores(lines, against.refs, grammar, test)
+    return row
 
 
-def _means(scores: Scores) -> dict[str, float]:
-    return {str(n): float(values.mean()) for n, values in scores.items()}
-
-
-def grammar_scores(
-    lines: Sequence[str], test: Sequence[str], grammar: GrammarOracle, nll_test: Figures | None
+def _text_row(
+    lines: Sequence[str], against: Yardstick, grammar: GrammarOracle | None, *, is_real: bool = False
 ) -> Report:
-    """Judge samples, and the model's likelihood of the test split, by the grammar that made the corpus.
+    row = rows.score_row(lines, against, is_real=is_real)
+    if grammar:
+        row["grammar"] = {"valid": valid_share(lines, grammar)}
+    return row
 
-    `valid`: share of samples that the grammar derives; `nll`: nats a sentence of those under the grammar;
-    `entropy` of the grammar, nats a sentence; `test_nll`: nats a test sentence under the grammar, the entropy
-    as this test split estimates it; `ratio`: nats a test sentence under the model over the entropy.
-    """
-    valid = [line for line in lines if grammar.valid(line)]
-    log_probs = [found for found in map(grammar.log_prob, valid) if np.isfinite(found)]
-    test_nll = -float(np.mean([grammar.log_prob(line) for line in test]))
-    entropy = grammar.entropy()
+
+def _baseline_row(n: int, against: Yardstick, grammar: GrammarOracle | None) -> Report | None:
+    if not against.train:
+        return None
+    characters = against.tokenisation == "character"
+    lines = baseline.baseline_sample(against.train, n, seed=against.seed, characters=characters)
+    return _text_row(lines, against, grammar)
+
+
+def _floor(against: Yardstick) -> Report | None:
+    """Distances of one half of the references, drawn by the seed, from the other: of real text from real text."""
+    order = np.random.default_rng(against.seed).permutation(len(against.refs))
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    if len(halves[0]) < 2:
+        return None
+    sides: list[tuple[list[str], Coded]] = [
+        ([against.refs[i] for i in half], against.coded.take(half)) for half in halves
+    ]
+    other = yardstick(
+        sides[1][0],
+        protocol=against.protocol.name,
+        tokenisation=against.tokenisation,
+        seed=against.seed,
+        encoder=against.encoder,
+    )
+    lines = sides[0][0]
+    sheet = Sheet()
+    coded = other.coder(lines)
+    rows.gram_distances(sheet, coded, other)
+    rows.distances(sheet, lines, coded, other)
+    rows.verdict(sheet, coded, other)
+    return sheet.report() | {"n": len(lines)}
+
+
+def _protocol(n: int, blank: int, against: Yardstick) -> Report:
+    train = len(against.train) if against.train else None
     return {
-        "name": grammar.name,
-        "valid": len(valid) / len(lines),
-        "nll": -float(np.mean(log_probs)) if log_probs else None,
-        "entropy": entropy,
-        "test_nll": test_nll if np.isfinite(test_nll) else None,
-        "ratio": nll_test and nll_test.nats_per_sentence / entropy,
+        "name": against.protocol.name,
+        "n": n,
+        "blank": blank,
+        "references": len(against.refs),
+        "train": train,
+        "tokenisation": against.tokenisation,
+        "case": "kept",
+        "bleu": against.protocol.bleu,
+        "smoothing": against.protocol.smoothing,
+        "self_bleu": "leave-one-out",
+        "encoder": against.encoder.name,
+        "language_model": f"Kneser–Ney, order {kneser_ney.ORDER}, {len(against.known):,} words of the references",
+        "baseline": f"Kneser–Ney, order {baseline.ORDER}" if train else None,
+        "intervals": f"95 %: bootstrap over sentences, {RESAMPLES:,} resamples; sets: jackknife of {GROUPS} groups",
+        "temperature": None,
+        "seed": against.seed,
     }
-
-
-def _valid(lines: Sequence[str], grammar: GrammarOracle) -> float:
-    return sum(map(grammar.valid, lines)) / len(lines)
-
-
-def real_sample(train: Sequence[str], n: int, seed: int) -> list[str]:
-    """Draw n training sentences without replacement, in their order; all of them where there are no more."""
-    if n >= len(train):
-        return list(train)
-    chosen = np.random.default_rng(seed).choice(len(train), size=n, replace=False)
-    return [train[int(i)] for i in np.sort(chosen)]

@@ -35,6 +35,13 @@ class Coded:
             raise ValueError(f"sentences are cut in runs, not in steps of {step}")
         return Coded(self.codes[ends[start] : ends[max(start, stop)]], self.lengths[start:stop])
 
+    def take(self, rows: Ints) -> "Coded":
+        """Pick sentences by number, in the order given; (K,)."""
+        ends = np.cumsum(self.lengths)
+        lengths = self.lengths[rows]
+        starts = np.repeat(ends[rows] - lengths - (np.cumsum(lengths) - lengths), lengths)
+        return Coded(self.codes[starts + np.arange(len(starts))], lengths)
+
 
 def code_sentences(sentences: Iterable[Sequence[str]], vocabulary: dict[str, int]) -> Coded:
     """Code tokens by `vocabulary`, which grows by those it lacks: texts that share it can be compared."""

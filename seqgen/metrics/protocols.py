@@ -3,7 +3,7 @@
 | name        | tokens                                       | BLEU-n of a sentence                             |
 |-------------|----------------------------------------------|--------------------------------------------------|
 | `seqgen`    | treebank; characters for unspaced scripts    | NLTK's `sentence_bleu`, `method1`                |
-| `texygen`   | treebank                                     | the same: reproduces the tables since Zhu et al. 2018 |
+| `texygen`   | treebank                                     | the same: reproduces the tables of Zhu et al. 2018 |
 | `sacrebleu` | 13a; characters for unspaced scripts         | sacrebleu's `sentence_score`: smoothing `exp`, orders that the sentence has, / 100 |
 
 All of them use every reference, keep the case, and leave the sentence itself out of its self-BLEU. Texygen's
@@ -14,8 +14,8 @@ halves BLEU-5.
 from dataclasses import dataclass
 
 from seqgen.errors import UserError, did_you_mean
-from seqgen.metrics import bleu, corpus_bleu
-from seqgen.metrics.bleu import Combine
+from seqgen.metrics.bleu import Combine, method1_scores
+from seqgen.metrics.corpus_bleu import sacrebleu_scores
 from seqgen.metrics.tokenise import AUTO, TOKENISATIONS, tokeniser
 
 
@@ -43,9 +43,9 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol(
-            "seqgen", "treebank", "character", tuple(TOKENISATIONS), "method1", METHOD1, bleu.method1_scores
+            "seqgen", "treebank", "character", tuple(TOKENISATIONS), "method1", METHOD1, method1_scores
         ),
-        Protocol("texygen", "treebank", "treebank", ("treebank",), "method1", METHOD1, bleu.method1_scores),
+        Protocol("texygen", "treebank", "treebank", ("treebank",), "method1", METHOD1, method1_scores),
         Protocol(
             "sacrebleu",
             "13a",
@@ -53,7 +53,7 @@ PROTOCOLS = {
             ("13a", "character"),
             "exp",
             SENTENCE_SCORE,
-            corpus_bleu.sacrebleu_scores,
+            sacrebleu_scores,
         ),
     )
 }

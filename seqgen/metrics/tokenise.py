@@ -19,7 +19,7 @@ from seqgen.errors import UserError, did_you_mean
 Tokenise = Callable[[str], list[str]]
 
 AUTO = "auto"
-"""What asks for `automatic` to choose."""
+"""What asks the protocol to choose by the script (`is_unspaced`)."""
 
 
 def tokeniser(name: str) -> Tokenise:
@@ -29,14 +29,14 @@ def tokeniser(name: str) -> Tokenise:
     return TOKENISATIONS[name]()
 
 
-def automatic(lines: Sequence[str], *, sample: int = 1000) -> str:
-    """Name the tokenisation that fits the first lines: `character` for unspaced scripts, else `treebank`.
+def is_unspaced(lines: Sequence[str], *, sample: int = 1000) -> bool:
+    """Whether the first lines are of a script written without spaces.
 
     It follows the automatic choice of a tokenizer for training (`seqgen.tokenizer.choose_kind`).
     """
     from seqgen.tokenizer import choose_kind
 
-    return "character" if choose_kind(list(islice(lines, sample))) == "character" else "treebank"
+    return choose_kind(list(islice(lines, sample))) == "character"
 
 
 def _whitespace() -> Tokenise:

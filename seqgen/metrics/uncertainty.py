@@ -1,0 +1,83 @@
+"""95 % intervals: the bootstrap for means over sentences, the jackknife for what only a whole set has.
+
+Drawing sentences with replacement repeats some, which self-BLEU, distinct-n and the share of different
+sentences take for a lack of variety. So those, and every other figure of a set, are computed once more
+without each of 20 random groups of sentences (delete-a-group jackknife, Kott 2001):
+
+    variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.metrics.ngrams import Floats, Ints
+
+RESAMPLES = 1000
+GROUPS = 20
+T95 = 2.093024
+"""The 97.5 % point of Student's t with 19 degrees of freedom."""
+CHUNK = 2_000_000
+"""Draws held at a time."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often each of N sentences stands in each of R resamples, (R, N): one set of draws for all scores."""
+
+    weights: Tensor
+
+    def means(self, scores: Mapping[str, Floats]) -> dict[str, Interval]:
+        """The interval of the mean of each score, (N,)."""
+        if not scores:
+            return {}
+        sums = self.sums(np.stack(list(scores.values()), axis=1)) / self.weights.shape[1]
+        return {name: percentiles(column) for name, column in zip(scores, sums.T, strict=True)}
+
+    def ratio(self, numerators: Floats, denominators: Floats) -> Interval:
+        """The interval of a ratio of two sums, as nats over tokens; (N,), (N,)."""
+        sums = self.sums(np.stack([numerators, denominators], axis=1))
+        return percentiles(sums[:, 0] / sums[:, 1])
+
+    def sums(self, columns: Floats) -> Floats:
+        """Sum K columns over every resample; (N, K) → (R, K)."""
+        return (self.weights @ torch.from_numpy(columns).float()).double().numpy()
+
+
+def bootstrap(n: int, seed: int, resamples: int = RESAMPLES) -> Bootstrap:
+    """Draw n of n sentences with replacement, `resamples` times."""
+    rng = np.random.default_rng(seed)
+    weights = torch.empty(resamples, n)
+    step = max(1, CHUNK // max(1, n))
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        weights[start : start + rows] = torch.from_numpy(counts)
+    return Bootstrap(weights)
+
+
+def percentiles(values: Floats) -> Interval:
+    """The 2.5 and 97.5 % points."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def groups(n: int, seed: int) -> Ints | None:
+    """Assign n sentences to 20 random groups of nearly the same size; None where a group would hold one only."""
+    if n < 2 * GROUPS:
+        return None
+    return np.random.default_rng(seed).permutation(n) % GROUPS
+
+
+def jackknife(values: Floats) -> Interval:
+    """The interval of a statistic from its value, then those without each group; (1 + J,)."""
+    value, without = values[0], values[1:]
+    variance = (len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum()
+    half = T95 * float(np.sqrt(variance))
+    return float(value) - half, float(value) + half

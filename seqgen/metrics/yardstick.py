@@ -1,0 +1,129 @@
+"""What every row of an evaluation is held against: the references, the training text, the models of real text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from seqgen.errors import UserError
+from seqgen.metrics import kneser_ney
+from seqgen.metrics.corpus_bleu import our_name, tokenizer_for
+from seqgen.metrics.embeddings import LSA, Encode
+from seqgen.metrics.kneser_ney import KneserNey
+from seqgen.metrics.ngrams import Coded, Floats, Ints, code_sentences
+from seqgen.metrics.protocols import Protocol, check, named
+from seqgen.metrics.tokenise import AUTO, is_unspaced, tokeniser
+
+OWN_ENCODER = "LSA of the references, 64 dimensions"
+TRAIN = 100_000
+"""Training sentences in which shared runs are looked for; exact copies are looked for in all."""
+
+
+@dataclass
+class Coder:
+    """Turns lines into token codes of one vocabulary, so that texts coded by it can be compared."""
+
+    tokenisation: str
+    vocabulary: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, lines: Iterable[str]) -> Coded:
+        return code_sentences(map(tokeniser(self.tokenisation), lines), self.vocabulary)
+
+
+@dataclass
+class Encoder:
+    """How sentences become vectors: a name to be printed, and a function, None for our own."""
+
+    name: str = OWN_ENCODER
+    encode: Encode | None = None
+
+
+@dataclass
+class Yardstick:
+    """References and training sentences, coded once; everything derived from them is computed when first used."""
+
+    protocol: Protocol
+    tokenisation: str
+    refs: Sequence[str]
+    train: Sequence[str] | None
+    seed: int
+    encoder: Encoder
+
+    @cached_property
+    def coder(self) -> Coder:
+        return Coder(self.tokenisation)
+
+    @cached_property
+    def coded(self) -> Coded:
+        """The references under the protocol's tokenisation."""
+        return self.coder(self.refs)
+
+    @property
+    def sacrebleu_tokenizer(self) -> str:
+        return tokenizer_for(self.tokenisation)
+
+    @cached_property
+    def sacrebleu_coder(self) -> Coder:
+        theirs = our_name(self.sacrebleu_tokenizer)
+        return self.coder if theirs == self.tokenisation else Coder(theirs)
+
+    @cached_property
+    def sacrebleu_coded(self) -> Coded:
+        same = self.sacrebleu_coder is self.coder
+        return self.coded if same else self.sacrebleu_coder(self.refs)
+
+    @cached_property
+    def train_coded(self) -> Coded:
+        """At most 100,000 training sentences, drawn by the seed."""
+        return self.coder(real_sample(self.train or [], TRAIN, self.seed))
+
+    @cached_property
+    def known(self) -> Ints:
+        """The vocabulary of every scoring model: the words of the references."""
+        return np.unique(self.coded.codes)
+
+    @cached_property
+    def real_model(self) -> KneserNey:
+        """The language model of real text: of the references, which no row has seen."""
+        return kneser_ney.fit(self.coded, self.known)
+
+    @cached_property
+    def _encoded_refs(self) -> Floats:
+        return self.encoder.encode(self.refs) if self.encoder.encode else np.zeros((0, 0))
+
+    def embed(self, lines: Sequence[str], coded: Coded) -> tuple[Floats, Floats]:
+        """Embed sentences and the references; (N, D), (R, D)."""
+        if self.encoder.encode is None:
+            return LSA(self.coded, seed=self.seed)(coded)
+        return self.encoder.encode(lines), self._encoded_refs
+
+
+def yardstick(
+    refs: Sequence[str],
+    train: Sequence[str] | None = None,
+    *,
+    protocol: str = "seqgen",
+    tokenisation: str = AUTO,
+    seed: int = 0,
+    encoder: Encoder | None = None,
+) -> Yardstick:
+    """Choose the tokenisation and leave blank references out; UserError where a name or the references are not usable."""
+    check(protocol, tokenisation)
+    kept = [line for line in refs if line.strip()]
+    if not kept:
+        raise UserError(
+            "no reference to score against: every line is blank or there is none; give at least one"
+        )
+    found = named(protocol)
+    if tokenisation == AUTO:
+        tokenisation = found.unspaced if is_unspaced(kept) else found.spaced
+    return Yardstick(found, tokenisation, kept, train or None, seed, encoder or Encoder())
+
+
+def real_sample(train: Sequence[str], n: int, seed: int) -> list[str]:
+    """Draw n training sentences without replacement, in their order; all of them where there are no more."""
+    if n >= len(train):
+        return list(train)
+    chosen = np.random.default_rng(seed).choice(len(train), size=n, replace=False)
+    return [train[int(i)] for i in np.sort(chosen)]

@@ -1,0 +1,58 @@
+"""The Python interface, as the README shows it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import seqgen
+
+SMALL = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
+GAME = {"d_first": 1, "rollouts": 2, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    corpus = folder / "captions.txt"
+    verbs = ("runs", "sits", "sleeps", "waits", "eats")
+    corpus.write_text("".join(f"the {who} {verb} now.\n" for who in ("cat", "dog", "man") for verb in verbs))
+    run = seqgen.pretrain(str(corpus), path=folder / "mle", steps=5, values=SMALL, min_count=1)
+    return run, seqgen.adversarial(run, path=folder / "gan", steps=3, values=GAME)
+
+
+def test_the_whole_path_in_python(runs):
+    run, gan = runs
+    assert (run.config["algorithm"], gan.config["algorithm"]) == ("mle", "seqgan")
+    drawn = list(seqgen.sample(gan, 7, temperature=0.8, seed=3, with_log_prob=True))
+    assert len(drawn) == 7
+    assert all(isinstance(sentence.text, str) and sentence.log_prob < 0 for sentence in drawn)
+    report = seqgen.evaluate(gan, n=11)
+    assert report["protocol"]["n"] == 11
+    assert set(report["bleu"]) == {"2", "3", "4", "5"}
+    loaded = seqgen.load(gan.path)
+    assert [s.text for s in seqgen.sample(loaded, 7, temperature=0.8, seed=3)] == [s.text for s in drawn]
+
+
+def test_any_sentences_can_be_scored():
+    hyps = ["a cat sat on the mat", "a dog ran home today"]
+    report = seqgen.evaluate(hyps=hyps, refs=hyps)
+    # each hypothesis is its own reference
+    assert report["bleu"]["5"] == pytest.approx(1.0)
+    with pytest.raises(TypeError, match="a run, or hyps and refs"):
+        seqgen.evaluate(hyps=hyps)
+
+
+def test_errors_are_exceptions():
+    with pytest.raises(seqgen.UserError, match="no run at"):
+        seqgen.load("absent")
+    with pytest.raises(AttributeError, match="no attribute 'pretran'"):
+        _ = seqgen.pretran
+
+
+def test_every_public_name_resolves_and_importing_is_light():
+    for name in seqgen.__all__:
+        assert getattr(seqgen, name).__doc__
+        assert name in dir(seqgen)
+    code = "import sys, seqgen; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
