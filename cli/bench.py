@@ -21,6 +21,9 @@ def speed(
     hidden: Annotated[int, typer.Option(min=1, help="Units of the recurrent layer.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Sentences in a batch.")] = 64,
     rollouts: Annotated[int, typer.Option(min=1, help="Continuations of every beginning.")] = 16,
+    sentences: Annotated[
+        int, typer.Option(min=0, help="Sentences and references for BLEU; 0 leaves it out.")
+    ] = 10_000,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
@@ -41,6 +44,10 @@ def speed(
     place = devices.pick(device)
     sizes = bench.Sizes(vocab, length, embedding, hidden, batch, rollouts)
     rows = bench.run(sizes, place, repeats=repeats)
+    if sentences:
+        from seqgen.bench import metrics
+
+        rows += metrics.run(*metrics.corpus(sentences), repeats=repeats)
     about = {
         "sizes": vars(sizes),
         "device": str(place),

@@ -22,7 +22,9 @@ def pretrain(
     tokenizer: Annotated[str, typer.Option(help="auto, word, character, bpe or byte.")] = "auto",
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Fold the case of the words.")] = False,
     max_vocab: Annotated[int | None, typer.Option(min=5, help="Largest vocabulary.")] = None,
-    min_count: Annotated[int, typer.Option(min=1, help="Rarer words become unknown.")] = 1,
+    min_count: Annotated[
+        int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/ALGORITHM-CORPUS if not given.")

@@ -58,14 +58,23 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
 
 
 def kind_of(parsed: dict) -> tuple[str, bool]:
-    """Tell, from the parts of a `tokenizer.json`, the kind, and whether the space is a token of its own."""
+    """Tell, from the parts of a `tokenizer.json`, the kind, and whether the space is a token of its own.
+
+    Raise ValueError for parts that are not put together as `build` does.
+    """
     cut = parsed.get("pre_tokenizer") or {}
-    if parsed["model"]["type"] == "BPE":
-        return ("byte" if cut["type"] == "ByteLevel" else "bpe"), False
-    patterns = [each.get("pattern", {}).get("Regex") for each in [cut, *cut.get("pretokenizers", [])]]
-    if _CHARACTERS in patterns:
-        return "character", True
-    return ("character" if _SPACED_CHARACTERS in patterns else "word"), False
+    model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]
+    pattern = parts[-1].get("pattern", {}).get("Regex")
+    match model, [part.get("type") for part in parts]:
+        case "BPE", ["ByteLevel"]:
+            return "byte", False
+        case "BPE", ["Metaspace", "Split"]:
+            return "bpe", False
+        case "WordLevel", ["Metaspace", "Split"]:
+            return ("character" if pattern == _SPACED_CHARACTERS else "word"), False
+        case "WordLevel", ["Split"]:
+            return "character", True
+    raise ValueError(f"it cuts text in another way ({model} over {cut.get('type', 'whole lines')})")
 
 
 def choose_kind(sample: Sequence[str]) -> str:
@@ -89,7 +98,7 @@ def choose_kind(sample: Sequence[str]) -> str:
 
 def spaced_characters(sample: Sequence[str]) -> bool:
     """Whether nearly all characters of a sample stand alone between spaces."""
-    pieces = [len(piece) for line in sample if " " in line for piece in line.split()]
+    pieces = [len(piece) for line in sample if len(line) > 1 for piece in line.split()]
     return 10 * sum(length == 1 for length in pieces) > 9 * len(pieces)
 
 

@@ -18,8 +18,6 @@ from seqgen.tokenizer import BOS, EOS, PAD
 
 BELOW_ONE = 1 - 2.0**-23
 """A factor that takes every float32 below what it was."""
-
-
 Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
@@ -62,6 +60,10 @@ def draw(
     N independent draws of a row share its distribution: (R, N) each. Temperature 0 takes the argmax, whose
     log-probability is 0. top_k keeps the k likeliest tokens; top_p the smallest set of the likeliest with
     probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
+
+    Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
+    a token of probability 0 is never drawn. UserError for settings out of range; ValueError where no token
+    is left, or logits are not finite.
     """
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
     tokens, log_probs = drawer(weight, bias, hidden.dtype, **how)(hidden, count or 1)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from seqgen.splits import HELD_OUT_MOST, HELD_OUT_SHARE, Splits, split
 
 __all__ = ["BUILT_IN_SIZES", "Corpus", "Lines", "normalise", "open_corpus"]
 
-BUILT_IN_SIZES = {"train": 30_000, "valid": 1_000, "test": 1_000}
+BUILT_IN_SIZES = {"train": 60_000, "valid": 1_000, "test": 1_000}
 """Sentences drawn from a built-in grammar for each split."""
 
 FORMAT = 1

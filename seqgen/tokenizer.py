@@ -4,7 +4,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
@@ -23,6 +23,9 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 SUBWORD_VOCAB = 8_000
 """Vocabulary of `bpe` and `byte` where `max_vocab` is not given."""
+
+RARE_SHARE = 0.03
+"""Share of the text that may become unknown words where `min_count` is not given."""
 
 SAMPLE = 1_000
 """Sentences by which `auto` chooses a kind."""
@@ -146,7 +149,7 @@ def train_tokenizer(
     *,
     lowercase: bool = False,
     max_vocab: int | None = None,
-    min_count: int = 1,
+    min_count: int | None = None,
 ) -> Tokenizer:
     """Learn a vocabulary from sentences; ids depend on nothing but them and the options.
 
@@ -157,8 +160,10 @@ def train_tokenizer(
     their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without any, else `word`.
 
     `max_vocab` bounds the vocabulary, special tokens included (8,000 for bpe and byte where not given);
-    `min_count` drops rarer words and characters, or merges. Words and characters are numbered by falling
-    count, equal counts in code point order. The vocabulary of a corpus's `Lines` is kept in the cache.
+    `min_count` drops rarer words and characters, or merges; where not given, words and characters seen less
+    than 3 times go, or less than 2, as long as no more than 3 % of the text becomes unknown. Words and
+    characters are numbered by falling count, equal counts in code point order. The vocabulary of a corpus's
+    `Lines` is kept in the cache.
     Raise UserError for options that cannot be met.
     """
     if kind not in KINDS:
@@ -166,7 +171,7 @@ def train_tokenizer(
     least = len(SPECIALS) + (256 if kind == "byte" else 1)
     if max_vocab is not None and max_vocab < least:
         raise UserError(f"a vocabulary of {max_vocab} is too small; the least for {kind!r} is {least}")
-    if min_count < 1:
+    if min_count is not None and min_count < 1:
         raise UserError(f"a minimum count of {min_count} makes no sense; give 1 or more")
     if not isinstance(lines, Lines):
         return _train(lines, kind, lowercase, max_vocab, min_count)
@@ -180,6 +185,19 @@ def train_tokenizer(
     return Tokenizer.load(place / "tokenizer.json")
 
 
+def usual_min_count(counts: Mapping[str, int]) -> int:
+    """Return the greatest of 3, 2 and 1 that leaves at most `RARE_SHARE` of the tokens unknown.
+
+    A model learns little of a word from one or two sentences, and nothing of the unknown words that it will
+    meet without having met any; but a small corpus is made of rare words.
+    """
+    total = sum(counts.values())
+    for least in (3, 2):
+        if sum(count for count in counts.values() if count < least) <= RARE_SHARE * total:
+            return least
+    return 1
+
+
 def units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
     """Cut sentences into what can be tokenised by itself: words between spaces, or single characters.
 
@@ -190,7 +208,7 @@ def units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
 
 
 def _train(
-    lines: Iterable[str], kind: str, lowercase: bool, max_vocab: int | None, min_count: int
+    lines: Iterable[str], kind: str, lowercase: bool, max_vocab: int | None, min_count: int | None
 ) -> Tokenizer:
     batches = lines.chunks(SAMPLE) if isinstance(lines, Lines) else _batches(iter(lines))
     sample = next(batches, [])
@@ -203,15 +221,16 @@ def _train(
     special = [AddedToken(token, special=True) for token in SPECIALS]
     if kind in ("word", "character"):
         counts = _count(batches, inner, space_alone=kind == "character" and not spaced)
-        known = sorted(
-            (token for token in counts if counts[token] >= min_count), key=lambda t: (-counts[t], t)
-        )
+        least = usual_min_count(counts) if min_count is None else min_count
+        known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
         entries = [*SPECIALS, *known][:max_vocab]
         vocabulary = {token: id for id, token in enumerate(entries)}
         inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK])
         inner.add_special_tokens(special)
     else:
-        inner.train_from_iterator(batches, _trainer(kind, max_vocab or SUBWORD_VOCAB, min_count, special))
+        inner.train_from_iterator(
+            batches, _trainer(kind, max_vocab or SUBWORD_VOCAB, min_count or 1, special)
+        )
     return Tokenizer(inner)
 
 

@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,30 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqgen import algorithms, corpora, device, loop, run, settings, text, trained
+from seqgen import algorithms, device, loop, run, settings, text, trained
 from seqgen.batches import Batches, encode_lines, in_order
 from seqgen.errors import UserError
 from seqgen.loop import Plan, Progress
 from seqgen.run import Run
-from seqgen.tokenizer import Tokenizer, train_tokenizer
+from seqgen.source import Source, lasting, length_limit, notes, slug, tokenizer_for
+from seqgen.tokenizer import Tokenizer
 
 ROOT = Path("runs")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Which text, and how it becomes tokens."""
-
-    corpus: str = "scenes"
-    column: str | None = None
-    valid: str | None = None
-    test: str | None = None
-    tokenizer: str = "auto"
-    lowercase: bool = False
-    max_vocab: int | None = None
-    min_count: int = 1
-    max_length: int | None = None
-    """Tokens a sentence, EOS included; None: 64 words or pieces, 200 characters or bytes."""
 
 
 @dataclass
@@ -115,11 +100,12 @@ def pretrain_job(
     cls = algorithms.get(algorithm, algorithms.PRETRAIN)
     config = _config(cls, values, epochs)
     where = device.pick(device_name)
-    folder = Path(path) if path else ROOT / f"{algorithm}-{_slug(source.corpus)}"
-    source = _lasting(source, folder)
+    folder = Path(path) if path else ROOT / f"{algorithm}-{slug(source.corpus)}"
+    source = lasting(source, folder)
     corpus = text.open_corpus(
         source.corpus, column=source.column, valid=source.valid, test=source.test, seed=seed
     )
+    config = config.fitted(len(corpus.train))
     asked = {
         "verb": "pretrain",
         "algorithm": algorithm,
@@ -130,17 +116,7 @@ def pretrain_job(
         "init": None,
     }
     existing = _existing(folder, asked)
-    tokenizer = (
-        Tokenizer.load(folder / run.TOKENIZER)
-        if existing
-        else train_tokenizer(
-            corpus.train,
-            source.tokenizer,
-            lowercase=source.lowercase,
-            max_vocab=source.max_vocab,
-            min_count=source.min_count,
-        )
-    )
+    tokenizer = Tokenizer.load(folder / run.TOKENIZER) if existing else tokenizer_for(source, corpus)
     return _job(cls, config, asked, folder, corpus, tokenizer, steps=steps, where=where, existing=existing)
 
 
@@ -167,7 +143,7 @@ def adversarial_job(
     cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     generator = {f"generator.{key}": value for key, value in _generator_settings(found).items()}
     config = _config(cls, generator | dict(values or {}), epochs)
-    folder = Path(path) if path else ROOT / f"{algorithm}-{_slug(found.config['source']['corpus'])}"
+    folder = Path(path) if path else ROOT / f"{algorithm}-{slug(found.config['source']['corpus'])}"
     where = device.pick(device_name)
     start = trained.load(found, "cpu")
     asked = {
@@ -194,29 +170,6 @@ def adversarial_job(
     )
     job.notes.insert(0, f"generator: {found.path}")
     return job
-
-
-def _lasting(source: Source, folder: Path) -> Source:
-    """Name files by absolute paths, and keep what comes from a pipe: measuring reads the corpus again."""
-    if source.corpus == "-":
-        kept = folder / "corpus.txt"
-        piped = sys.stdin.buffer.read()
-        if kept.exists() and kept.read_bytes() != piped:
-            raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete it")
-        run.write_bytes(kept, piped)
-        source = replace(source, corpus=str(kept))
-    built_in = corpora.names()
-
-    def absolute(spec: str | None) -> str | None:
-        is_file = spec is not None and spec not in built_in and Path(spec).exists()
-        return str(Path(spec).resolve()) if spec is not None and is_file else spec
-
-    return replace(
-        source,
-        corpus=absolute(source.corpus) or "",
-        valid=absolute(source.valid),
-        test=absolute(source.test),
-    )
 
 
 def _initial_run(init: Run | Path | str | None, path: Path | str | None) -> Run:
@@ -248,13 +201,6 @@ def _config(cls: Any, values: Mapping[str, Any] | None, epochs: int | None) -> A
     return settings.override(cls.Config(), given)
 
 
-def _slug(corpus: str) -> str:
-    """Return a corpus's short name for a folder: 'data/captions.txt' → 'captions'."""
-    name = Path(corpus.removeprefix("hf:").split(":")[0].rstrip("/")).name
-    name = name.split(".")[0] if name != "-" else "stdin"
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "corpus"
-
-
 def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
     """Return the run in a folder if it is the one asked for; UserError where it is another."""
     if not (folder / run.CONFIG).exists() or not (folder / run.TOKENIZER).exists():
@@ -284,8 +230,7 @@ def _job(
     existing: Run | None,
     generator: dict[str, Tensor] | None = None,
 ) -> Job:
-    source = asked["source"]
-    limit = source["max_length"] or (200 if tokenizer.kind in ("character", "byte") else 64)
+    limit = length_limit(Source(**asked["source"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
     valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
     batches = Batches(train, config.read_size, seed=asked["seed"], grouped=cls.grouped)
@@ -314,12 +259,12 @@ def _job(
         steps=whole,
         report_every=report_every,
         checkpoint_every=report_every,
-        patience=config.patience,
+        patience=getattr(config, "patience", None),
         seed=asked["seed"],
     )
     validation = _Validation(valid, 256, where)
-    notes = _notes(corpus, tokenizer, train, valid, limit)
-    return Job(made, algorithm, tokenizer, batches, validation, plan, where, notes)
+    said = notes(corpus, tokenizer, train, valid, limit)
+    return Job(made, algorithm, tokenizer, batches, validation, plan, where, said)
 
 
 @dataclass(frozen=True)
@@ -333,25 +278,6 @@ class _Validation:
     def __iter__(self) -> Any:
         for tokens, _ in in_order(self.ids, self.batch_size):
             yield tokens.to(self.device)
-
-
-def _notes(corpus: text.Corpus, tokenizer: Tokenizer, train: Any, valid: Any, limit: int) -> list[str]:
-    sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test"
-    vocabulary = f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens"
-    notes = [f"corpus: {corpus.name}: {sizes} sentences; {vocabulary}"]
-    removed = {name: count for name, count in corpus.removed.items() if count}
-    if removed:
-        listed = ", ".join(f"{count:,} from {name}" for name, count in removed.items())
-        notes.append(f"removed as duplicates of held-out sentences: {listed}")
-    if train.truncated:
-        notes.append(
-            f"{train.truncated:,} training sentences were cut to {limit} tokens; --max-length raises this"
-        )
-    if train.unknown or valid.unknown:
-        parts = (("training", train), ("validation", valid))
-        shares = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in parts)
-        notes.append(f"unknown tokens (rarer than --min-count): {shares}")
-    return notes
 
 
 def _versions() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from seqgen import algorithms, optim, settings
-from seqgen.algorithms.mle import GeneratorConfig, mean_nll
+from seqgen.algorithms.mle import GeneratorConfig, calibrate, mean_nll
 from seqgen.algorithms.seqgan import SeqGAN, policy_gradients
 from seqgen.batches import Batches, pack
 from seqgen.errors import UserError
@@ -179,10 +179,12 @@ def test_a_reward_for_one_token_makes_it_likelier():
 def test_the_bonus_holds_the_entropy():
     algorithm = build("seqgan", {"bonus": 0.0})
     algorithm._hold(torch.tensor(2.0))
-    algorithm._hold(torch.tensor(1.5))  # 0.02 · (2 - 1.5) above the start
-    assert float(algorithm.bonus) == pytest.approx(0.01)
-    algorithm._hold(torch.tensor(3.0))
-    assert float(algorithm.bonus) == 0.0
+    algorithm._hold(torch.tensor(1.5))  # 0.05 · (2 - 1.5) above the start
+    assert float(algorithm.bonus) == pytest.approx(0.025)
+    algorithm._hold(torch.tensor(3.0))  # 0.05 · (2 - 3) below that: a penalty
+    assert float(algorithm.bonus) == pytest.approx(-0.025)
+    algorithm._hold(torch.tensor(1e4))
+    assert float(algorithm.bonus) == -0.5
 
 
 def test_policy_gradients_switch_dropout_off_and_back():
@@ -228,3 +230,45 @@ def test_a_step_on_cuda(name, values):
             assert all(math.isfinite(float(value)) for value in figures.values())
     assert next(iter(algorithm.generator.parameters())).is_cuda
     assert isinstance(algorithm, SeqGAN) or optim.adamw(algorithm, lr=0.1)
+
+
+def test_calibration_finds_the_temperature_of_least_nll():
+    algorithm = build("mle", {"generator.dropout": 0.0, "calibration": 1.0, "generator.tied": True})
+    generator = algorithm.generator.eval()
+    with torch.no_grad():
+        generator.head.weight.mul_(20)  # logits far apart, so that the temperature matters
+    truth = generator.head.weight.detach().clone()
+    torch.manual_seed(4)
+    logits, _ = generator(batch(), generator.initial(6))
+    # A generator that draws from its own logits / 1.1 is best calibrated by 1.1.
+    generator.head.scale.fill_(1 / 1.1)
+    held_out = algorithm.sample(4000).tokens
+    assert calibrate(generator, [held_out], share=1.0) == pytest.approx(1.1, rel=0.02)
+    assert calibrate(generator, [held_out], share=0.5) == pytest.approx(1.1**0.5, rel=0.01)
+    assert torch.equal(generator.head.weight, truth)  # the shared matrix is still the embedding
+    generator.head.scale.fill_(0.5)
+    halved, _ = generator(batch(), generator.initial(6))
+    assert torch.allclose(halved[..., 2:], logits[..., 2:] / 2, atol=1e-5)
+    assert calibrate(generator, [held_out], share=0.0) == 1.0
+    assert calibrate(generator, [], share=1.0) == 1.0
+
+
+def test_training_goes_on_from_weights_that_are_not_calibrated():
+    one, two = build("mle", {}), build("mle", {})
+    two.evaluate([batch(seed=3)])
+    run(one)
+    run(two)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
+    def fitted(sentences, **values):
+        config = settings.override(algorithms.get("mle").Config(), values).fitted(sentences)
+        return config.generator.dropout, config.epochs
+
+    assert fitted(100) == fitted(10_000) == (0.5, 15)
+    assert fitted(30_000) == (0.1, 10)
+    assert fitted(10_000_000) == (0.1, 3)
+    assert fitted(30_000, dropout=0.3, epochs=2) == (0.3, 2)
+    with pytest.raises(UserError, match="dropout is not set"):
+        algorithms.get("mle")(algorithms.get("mle").Config(), vocab_size=V, length=LENGTH)

@@ -65,6 +65,47 @@ def test_the_table_names_the_file_and_the_protocol(files: Path) -> None:
     assert "real text: not scored; name the training sentences with --train" in flat
 
 
+def test_several_files_stand_in_rows_and_in_one_picture(files: Path) -> None:
+    (files / "other.txt").write_text("the cat sat .\nit rains .\nit rains .\n", encoding="utf-8")
+    picture = str(files / "curve.png")
+    both = ["--hyp", "hyp.txt", "--hyp", "other.txt", "--ref", "ref.txt", "--train", "train.txt"]
+    report = json.loads(run(files, *both, "--plot", picture, "--json"))
+    names = [str(files / name) for name in ("hyp.txt", "other.txt")]
+    assert [row["name"] for row in report["rows"]] == names
+    assert report["protocol"]["hypotheses_from"] == names
+    assert report["protocol"]["n"] == 3  # the shorter file has no more
+    assert report["rows"][1]["copies"] == 3
+    assert (files / "curve.png").read_bytes().startswith(b"\x89PNG")
+    table = run(files, *both)
+    assert table.count("n-gram baseline ") > 5
+
+
+def test_a_protocol_by_name_is_printed_with_the_figures(files: Path) -> None:
+    both = ["--hyp", "hyp.txt", "--ref", "ref.txt"]
+    flat = " ".join(run(files, *both, "--protocol", "sacrebleu").split())
+    for fact in (
+        "protocol sacrebleu: N 4",
+        "13a tokens",
+        "sentence_score / 100",
+        "sacrebleu: nrefs:2|case:mixed",
+    ):
+        assert fact in flat
+    flat = " ".join(run(files, *both, "--protocol", "texygen").split())
+    for fact in ("protocol texygen: N 4", "treebank tokens", "NLTK's sentence_bleu with method1"):
+        assert fact in flat
+
+
+def test_word_vectors_from_a_file_change_the_distance_and_are_named(files: Path) -> None:
+    words = sorted(set((HYP + REF).split()))
+    vectors = "".join(f"{word} {i % 3} {i % 5}\n" for i, word in enumerate(words))
+    (files / "vectors.txt").write_text(vectors, encoding="utf-8")
+    both = ["--hyp", "hyp.txt", "--ref", "ref.txt", "--json"]
+    own, given = (json.loads(run(files, *both, *more)) for more in ([], ["--embeddings", "vectors.txt"]))
+    assert given["frechet"] != own["frechet"]
+    assert given["protocol"]["encoder"] == f"mean word vector of {files / 'vectors.txt'}"
+    assert given["bleu"] == own["bleu"]
+
+
 def test_n_takes_the_first_lines(files: Path) -> None:
     whole = evaluate_files(files / "hyp.txt", files / "ref.txt", n=2)
     (files / "two.txt").write_text("".join(HYP.splitlines(keepends=True)[:2]), encoding="utf-8")
@@ -124,6 +165,27 @@ def test_composed_and_decomposed_letters_are_the_same_word(files: Path) -> None:
             r"no tokenisation 'whitspace'; did you mean 'whitespace'",
         ),
         (["--tokenisation", "whitspace"], r"did you mean 'whitespace'"),
+        (["--protocol", "texigen"], r"no protocol 'texigen'; did you mean 'texygen'"),
+        (
+            ["--hyp", "no.txt", "--ref", "ref.txt", "--protocol", "texygen", "--tokenisation", "character"],
+            r"--protocol texygen scores treebank tokens, not character",
+        ),
+        (["--hyp", "hyp.txt", "--hyp", "one.txt", "--ref", "ref.txt"], r"1 sentence to score"),
+        (["--hyp", "hyp.txt", "--hyp", "hyp.txt", "--ref", "ref.txt"], r"--hyp '.*hyp.txt' is given twice"),
+        (["--run", "runs/x", "--run", "runs/x"], r"--run 'runs/x' is given twice"),
+        (
+            ["--hyp", "hyp.txt", "--ref", "ref.txt", "--temperatures", "1"],
+            r"which only a run can; give --run",
+        ),
+        (["--temperatures", "0.5;1"], r"--temperatures '0.5;1': numbers from 0 on with commas between"),
+        (["--temperatures", "-1,1"], r"--temperatures '-1,1': numbers from 0 on"),
+        (["--temperatures", "nan"], r"--temperatures 'nan': numbers from 0 on"),
+        (["--hyp", "hyp.txt", "--ref", "ref.txt", "--plot", "x.pdf"], r"--plot 'x.pdf' does not end in .png"),
+        (
+            ["--hyp", "hyp.txt", "--ref", "ref.txt", "--embeddings", "ref.txt"],
+            r"--embeddings '.*ref.txt' is no file of word vectors: line 1",
+        ),
+        (["--hyp", "hyp.txt", "--ref", "ref.txt", "--encoder", "bert"], r"no encoder 'bert'; allowed"),
     ],
 )
 def test_every_mistake_is_answered_in_one_line(files: Path, arguments: list[str], message: str) -> None:

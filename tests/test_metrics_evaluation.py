@@ -2,14 +2,19 @@
 
 import json
 import math
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seqgen.errors import UserError
-from seqgen.metrics.evaluation import evaluate, real_sample
+from seqgen.metrics import kneser_ney
+from seqgen.metrics.baseline import baseline_sample
+from seqgen.metrics.evaluation import Subject, compare, evaluate
 from seqgen.metrics.likelihood import Likelihood
-from seqgen.metrics.table import WIDTH, render
+from seqgen.metrics.table import render
+from seqgen.metrics.yardstick import real_sample, yardstick
 
 REFS = ["a dog runs fast .", "the cat sat on a mat .", "two men ride a horse ."]
 TRAIN = ["a dog runs .", "the cat sat .", "two men ride .", "a man rides a horse .", "it rains ."]
@@ -65,7 +70,7 @@ def test_the_figures_of_a_small_text_by_hand() -> None:
 
 
 def test_the_protocol_states_what_the_figures_depend_on() -> None:
-    said = evaluate(HYPS, [*REFS, " "], TRAIN, seed=3, protocol={"temperature": 0.7})["protocol"]
+    said = evaluate(HYPS, [*REFS, " "], TRAIN, seed=3, stated={"temperature": 0.7})["protocol"]
     assert (
         said
         | {
@@ -97,6 +102,112 @@ def test_the_real_sample_is_seeded_and_without_repeats() -> None:
     assert first == real_sample(train, 17, seed=5) != real_sample(train, 17, seed=6)
     assert len(set(first)) == 17
     assert real_sample(train, 200, seed=5) == train
+
+
+def test_every_score_has_its_interval_and_lies_in_it() -> None:
+    report = evaluate(many(60, 0), many(50, 1), many(70, 2))
+    found = report["intervals"]
+    assert set(found) == {
+        *("bleu", "self_bleu", "sacrebleu", "distinct", "entropy", "unique"),
+        *("zipf", "coverage", "vocabulary"),
+        *("novel", "copying", "jsd", "ms_jaccard", "length_distance", "frechet", "lm", "classifier"),
+    }
+    inside = []
+    for keys, interval in flat(found):
+        value = report
+        for key in keys:
+            value = value[key]
+        inside.append(interval[0] <= value <= interval[1])
+        assert interval[0] < interval[1] or value in (0.0, 1.0), keys
+    assert sum(inside) >= len(inside) - 1  # a percentile interval of a smoothed score may lie beside it
+    for row in ("real", "baseline"):
+        assert set(report[row]["intervals"]) == set(found)
+
+
+def flat(tree: dict, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], list[float]]]:
+    found = []
+    for key, value in tree.items():
+        found += flat(value, (*path, key)) if isinstance(value, dict) else [((*path, key), value)]
+    return found
+
+
+def many(count: int, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    return [" ".join(f"w{int(rng.expovariate(0.1))}" for _ in range(rng.randint(1, 9))) for _ in range(count)]
+
+
+def test_few_sentences_have_no_interval_of_a_set() -> None:
+    found = evaluate(HYPS, REFS, TRAIN)["intervals"]
+    assert "bleu" in found
+    assert "self_bleu" not in found
+
+
+def test_copying_is_by_hand_and_real_text_is_judged_by_the_references() -> None:
+    # runs shared: "a dog runs ." 4; "the men sat on a horse .": "a horse ." 3; 4; blank 0
+    report = evaluate(HYPS, REFS, TRAIN)
+    assert report["copying"] == {"longest_mean": 11 / 4, "longest_max": 4, "overlap": 2 / 4}
+    # 3 of "a dog runs fast .", 3 of "the cat sat on a mat .", two runs of 3 of "two men ride a horse ."
+    real = report["real"]
+    assert (real["copies"], real["novel"]) == (0, 1.0)
+    assert real["copying"] == {"longest_mean": 3.0, "longest_max": 3, "overlap": 0.0}
+    without = evaluate(HYPS, REFS)
+    assert (without["copying"], without["copies"], without["baseline"]) == (None, None, None)
+
+
+def test_the_language_models_go_both_ways() -> None:
+    refs = many(40, 1)
+    report = evaluate(many(60, 0), refs, many(70, 2))
+    coder = yardstick(refs).coder
+    coded, hyps = coder(refs), coder(many(60, 0))
+    known = np.unique(coded.codes)
+    model, reverse = kneser_ney.fit(coded, known), kneser_ney.fit(hyps, known)
+    found = report["lm"]
+    assert found["score"] == pytest.approx(model.nats(hyps).sum() / (hyps.lengths + 1).sum())
+    assert found["reverse"] == pytest.approx(reverse.nats(coded).sum() / (coded.lengths + 1).sum())
+    assert found["perplexity"] == pytest.approx(math.exp(found["score"]))
+    assert evaluate([f"z {refs[0].split()[0]}", "z z"], refs)["lm"]["unknown"] == 3
+
+
+def test_without_training_text_the_floor_is_between_halves_of_the_references() -> None:
+    refs = many(101, 3)
+    report = evaluate(many(60, 0), refs)
+    floor = report["floor"]
+    assert floor["n"] == 50
+    assert set(floor) >= {"jsd", "ms_jaccard", "length_distance", "frechet", "classifier", "intervals"}
+    order = np.random.default_rng(0).permutation(101)
+    half, rest = ([refs[i] for i in part] for part in (order[:50], order[50:]))
+    alone = evaluate(half, rest)
+    for key in ("jsd", "ms_jaccard", "length_distance", "frechet", "classifier"):
+        assert floor[key] == alone[key]
+    assert evaluate(many(60, 0), refs, many(30, 4))["floor"] is None
+    assert evaluate(HYPS, REFS[:3])["floor"] is None  # one sentence is no half
+    assert "halves of the references" in render(report, "x")
+
+
+def test_several_sets_are_cut_to_the_smallest() -> None:
+    first, second = many(9, 0), many(6, 1)
+    report = compare([Subject("first", first), Subject("second", second)], yardstick(REFS, TRAIN))
+    assert report["protocol"]["n"] == 6
+    assert [row["name"] for row in report["rows"]] == ["first", "second"]
+    assert report["bleu"] == report["rows"][0]["bleu"] == evaluate(first[:6], REFS)["bleu"]
+    assert report["rows"][1]["self_bleu"] == evaluate(second, REFS)["self_bleu"]
+    text = render(report, "unused")
+    assert "unused" not in text
+    assert text.count("\nsecond ") == text.count("\nfirst ") > 5
+    with pytest.raises(UserError, match="1 sentence to score"):
+        compare([Subject("first", first), Subject("second", second[:1])], yardstick(REFS))
+
+
+def test_the_most_repeated_sentences_are_listed() -> None:
+    report = evaluate(["b  a", "c"] * 2 + ["b a", "d"], REFS)
+    assert report["repeated"] == [{"sentence": "b a", "count": 3}, {"sentence": "c", "count": 2}]
+    assert "     3 × b a\n     2 × c\n" in render(report, "x")
+
+
+def test_the_baseline_is_a_row_of_its_own_sentences() -> None:
+    report = evaluate(HYPS, REFS, TRAIN, seed=4)
+    lines = baseline_sample(TRAIN, 4, seed=4)
+    assert report["baseline"]["self_bleu"] == evaluate(lines, REFS)["self_bleu"]
 
 
 def test_a_model_adds_its_likelihoods() -> None:
@@ -157,45 +268,3 @@ def test_what_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         evaluate(hyps, refs, tokenisation=tokenisation)
-
-
-def test_the_table_shows_real_text_above_the_samples_within_its_width() -> None:
-    report = evaluate(
-        HYPS, REFS, TRAIN, protocol={"references_from": "x" * 30 + "/test.txt", "temperature": 1.0}
-    )
-    text = render(report, "runs/" + "long" * 30)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= WIDTH
-    real, samples = lines[2], lines[3]
-    assert real.startswith("real text")
-    assert samples.startswith("…")
-    assert real.split()[2:6] == [f"{report['real']['bleu'][n]:.4f}" for n in "2345"]
-    assert samples.split()[1:5] == [f"{report['bleu'][n]:.4f}" for n in "2345"]
-    flat = " ".join(text.split())
-    for fact in (
-        "N 4 (1 blank, which score 0)",
-        "3 references (xxx",
-        "treebank tokens",
-        "temperature 1",
-        "seed 0",
-    ):
-        assert fact in flat
-    assert report["sacrebleu"]["signature"] in flat
-    assert "grammar" not in text
-    assert "likelihood" not in text
-
-
-def test_the_table_shows_likelihood_and_grammar_where_they_are_known() -> None:
-    report = evaluate(
-        ["h", "t"],
-        ["h", "t"],
-        ["h", "t"],
-        nll_test=Likelihood(3.0, 4, 2),
-        nll_gen=Likelihood(2.0, 4, 2),
-        grammar=Coin(),
-    )
-    lines = render(report, "coin run").splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("likelihood under the model"))
-    assert lines[at + 2].split() == ["real", "text", "-", "-", "-", "-", "-"]
-    assert lines[at + 3].split() == ["coin", "run", "0.7500", f"{math.exp(0.75):.2f}", "1.500", "0", "0.5000"]
-    assert "entropy" in lines[at + 6]

@@ -13,6 +13,7 @@ from seqgen.metrics.likelihood import (
     generator_likelihood,
     likelihood,
     nll_figures,
+    of_sentences,
 )
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import log_prob
@@ -73,3 +74,12 @@ def test_bounded_batches_hold_every_sentence_once_within_the_bound() -> None:
     assert sum(int((batch != PAD).sum()) for batch in batches) == sum(map(len, sentences))
     assert sum(map(len, batches)) == len(sentences)
     assert all(len(batch) == 1 or (len(batch) <= 3 and batch.numel() <= 32) for batch in batches)
+
+
+def test_the_interval_is_of_nats_a_token_over_resampled_sentences() -> None:
+    # of two sentences the extremes are twice the first, 2/4, and twice the second, 6/2
+    found = of_sentences([1.0, 3.0], [2, 1], seed=0)
+    assert found.nats_per_token == pytest.approx(4 / 3)
+    assert found.interval == (pytest.approx(0.5), pytest.approx(3.0))
+    assert of_sentences([1.0, 3.0], [2, 1]).interval is None
+    assert of_sentences([], [], seed=0) == Likelihood(0.0, 0, 0)

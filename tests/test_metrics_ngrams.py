@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from seqgen.metrics.ngrams import Coded, Grams, code_sentences, count_grams, join, stable_order
+from seqgen.metrics.ngrams import Coded, Grams, code_sentences, count_grams, join, stable_order, tally
 
 SENTENCES = [s.split() for s in ["a b a b a", "", "b a b", "c", "a b a b a", "c c c c c c c"]]
 
@@ -77,3 +77,16 @@ def test_no_text_has_no_n_grams() -> None:
     blank = code_sentences([[], []], {})
     for text in (empty, blank):
         assert [len(grams.total()) for grams in count_grams(text, 3)] == [0, 0, 0]
+
+
+def test_sentences_are_taken_in_the_order_asked_for() -> None:
+    text = code_sentences([["a", "b"], [], ["c"], ["b", "c", "a"]], {})
+    taken = text.take(np.array([3, 1, 0, 3]))
+    assert taken.lengths.tolist() == [3, 0, 2, 3]
+    assert taken.codes.tolist() == [1, 2, 0, 0, 1, 1, 2, 0]
+    assert len(text.take(np.zeros(0, np.int64))) == 0
+
+
+def test_tally_sums_weights_by_key() -> None:
+    assert tally(np.array([2, 0, 2]), np.array([1, 5, 3]), 4).tolist() == [5.0, 0.0, 4.0, 0.0]
+    assert tally(np.zeros(0, np.int64), np.zeros(0), 2).tolist() == [0.0, 0.0]

@@ -1,14 +1,17 @@
 """The evaluation of a run: what its model says of the test split and of its own samples."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from seqgen import text
-from seqgen.algorithms.mle import MLE, Config, GeneratorConfig
+from seqgen.algorithms.mle import MLE, GeneratorConfig, MLEConfig
 from seqgen.errors import UserError
-from seqgen.metrics.runs import evaluate_run
+from seqgen.metrics.curve import points
+from seqgen.metrics.runs import evaluate_run, evaluate_runs
 from seqgen.run import Run
 from seqgen.sampling import log_prob
 from seqgen.tokenizer import EOS, train_tokenizer
@@ -29,7 +32,7 @@ def trained(tmp_path: Path) -> Trained:
     corpus = text.open_corpus(str(tmp_path / "train.txt"), test=str(tmp_path / "test.txt"), seed=0)
     tokenizer = train_tokenizer(corpus.train, "word", min_count=1)
     torch.manual_seed(0)
-    config = Config(generator=GeneratorConfig(embedding=5, hidden=7))
+    config = MLEConfig(generator=GeneratorConfig(embedding=5, hidden=7, dropout=0.0))
     algorithm = MLE(config, vocab_size=tokenizer.vocab_size, length=6).eval()
     run = Run(tmp_path / "run", {"length": 6})
     found = Trained(run, algorithm, tokenizer, torch.device("cpu"))
@@ -52,6 +55,9 @@ def test_a_run_is_scored_on_its_samples_and_its_whole_test_split(trained: Traine
     drawn = list(generate(trained, 31, seed=5, temperature=0.7, with_log_prob=True))
     nats = -sum(sentence.log_prob or 0.0 for sentence in drawn)
     assert report["nll_gen"] == pytest.approx(nats / sum(s.tokens for s in drawn), rel=1e-9)
+    for key in ("nll_test", "nll_gen"):
+        low, high = report["intervals"][key]
+        assert low < report[key] < high
     said = report["protocol"]
     assert (said["n"], said["references"], said["temperature"], said["seed"]) == (31, 2, 0.7, 5)
     assert said["corpus_hash"] == trained.corpus.hash
@@ -60,6 +66,40 @@ def test_a_run_is_scored_on_its_samples_and_its_whole_test_split(trained: Traine
 
 def test_the_same_seed_gives_the_same_report(trained: Trained) -> None:
     assert evaluate_run(trained, n=13, seed=1) == evaluate_run(trained, n=13, seed=1)
+
+
+def test_several_runs_stand_in_rows_at_the_same_n(trained: Trained, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    other = replace(
+        trained, run=Run(tmp_path / "other", {"length": 6}), algorithm=copy.deepcopy(trained.algorithm)
+    )
+    other.corpus = trained.corpus
+    with torch.no_grad():
+        other.algorithm.generator.head.weight.normal_()
+    report = evaluate_runs([trained, other], n=17, temperatures=[0.5, 1.0], seed=2)
+    names = [str(each.run.path) for each in (trained, other)]
+    assert [row["name"] for row in report["rows"]] == names
+    assert report["protocol"]["hypotheses_from"] == names
+    alone = evaluate_run(other, n=17, seed=2)
+    for key in ("bleu", "self_bleu", "nll_test", "nll_gen", "lm", "frechet"):
+        assert report["rows"][1][key] == alone[key]
+        assert report[key] == report["rows"][0][key]
+    assert report["real"] == alone["real"]
+    assert report["baseline"] == alone["baseline"]
+    assert "rows" not in alone
+    # the sweep draws anew at each temperature; at 1 these are the samples of the rows
+    swept = report["sweep"]
+    assert [(p["name"], p["temperature"]) for p in swept] == [(n, t) for n in names for t in (0.5, 1.0)]
+    assert swept[3]["bleu_5"] == pytest.approx(report["rows"][1]["bleu"]["5"])
+    assert swept[2]["reverse_lm"] != pytest.approx(swept[3]["reverse_lm"])
+    assert len(points(report, "")) == 2 + 4  # the rows are those of the sweep at 1
+
+
+def test_runs_of_different_corpora_are_not_compared(trained: Trained) -> None:
+    other = replace(trained)
+    other.corpus = replace(trained.corpus, hash="another")
+    with pytest.raises(UserError, match="are of different corpora or splits"):
+        evaluate_runs([trained, other], n=5)
 
 
 def test_a_corpus_without_test_sentences_is_refused(trained: Trained, tmp_path: Path) -> None:

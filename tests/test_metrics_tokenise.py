@@ -1,7 +1,11 @@
 """Tokenisations by name, each against its source, and the automatic choice."""
 
+import random
+
 import pytest
+from nltk.tokenize import TreebankWordTokenizer
 from sacrebleu.metrics import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from seqgen.errors import UserError
 from seqgen.metrics.tokenise import TOKENISATIONS, is_unspaced, tokeniser
@@ -18,6 +22,35 @@ from seqgen.metrics.tokenise import TOKENISATIONS, is_unspaced, tokeniser
 )
 def test_every_tokenisation(name: str, expected: list[str]) -> None:
     assert tokeniser(name)(" Don't  go, 3.5 km.") == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_short_cut_for_plain_lines_changes_nothing(seed: int) -> None:
+    rng = random.Random(seed)
+    pieces = [
+        "a",
+        "B",
+        "cannot",
+        "Gonna",
+        "wanna",
+        "gimmes",
+        "lemme",
+        "gotta",
+        ",",
+        ",",
+        ".",
+        " ",
+        " ",
+        "1",
+        "'",
+        "-",
+    ]
+    theirs = {"treebank": TreebankWordTokenizer().tokenize, "13a": lambda line: Tokenizer13a()(line).split()}
+    for _ in range(3000):
+        plain = rng.random() < 0.8
+        line = "".join(rng.choices(pieces[:-3] if plain else pieces, k=rng.randint(0, 9))).strip()
+        for name, reference in theirs.items():
+            assert tokeniser(name)(line) == reference(line), line
 
 
 @pytest.mark.parametrize("name", TOKENISATIONS)

@@ -19,6 +19,7 @@ from seqgen.pipelines import choose_kind, kind_of, spaced_characters
         (["床前明月光，疑是地上霜。"], "character"),
         (["床前明月光 疑是地上霜"], "character"),  # spaces between clauses
         (["明月", "春风"], "character"),  # short, but no line has a space
+        (["明月", "春风", "我们 他们"], "character"),
         (["床 前 明 月 光 ， 疑 是 地 上 霜 。"], "character"),
         (["我们 喜欢 猫 。", "他 去 学校 了"], "word"),  # cut into words
         (["吾輩は猫である。名前はまだ無い。"], "character"),
@@ -49,6 +50,7 @@ def test_spaced_characters() -> None:
     assert spaced_characters(["床 前 明 月 光", "，"])
     assert not spaced_characters(["a big cat", "I"])
     assert not spaced_characters(["床前明月光"])
+    assert not spaced_characters(["明月", "春风", "我 们"])
 
 
 @pytest.mark.parametrize("kind", pipelines.KINDS[1:])

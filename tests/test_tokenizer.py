@@ -15,7 +15,17 @@ import torch
 from seqgen import tokenizer as module
 from seqgen.errors import UserError
 from seqgen.lines import Lines
-from seqgen.tokenizer import BOS, EOS, KINDS, PAD, SPECIALS, UNK, Tokenizer, train_tokenizer
+from seqgen.tokenizer import (
+    BOS,
+    EOS,
+    KINDS,
+    PAD,
+    SPECIALS,
+    UNK,
+    Tokenizer,
+    train_tokenizer,
+    usual_min_count,
+)
 
 TEXTS = [
     "A man's dog-house costs 3,000.50 yen ...",
@@ -37,7 +47,7 @@ def normal(path: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["coco_train", "news_train", "chinese_poems"])
 def test_decoding_restores_every_line_of_real_corpora(data_dir: Path, kind: str, name: str) -> None:
     lines = normal(data_dir / "text" / f"{name}.txt")
-    tokenizer = train_tokenizer(lines, kind)
+    tokenizer = train_tokenizer(lines, kind, min_count=1)
     rows = tokenizer.encode_batch(lines)
     assert [tokenizer.decode(row) for row in rows] == lines
     assert UNK not in set().union(*rows)
@@ -87,6 +97,11 @@ def test_min_count_and_max_vocab_leave_out_the_rare() -> None:
 def test_max_vocab_counts_the_special_tokens(kind: str, size: int) -> None:
     lines = ["the cat sat on the mat", "the dog sat on a log , and the fog"]
     assert train_tokenizer(lines, kind, max_vocab=size).vocab_size == size
+
+
+def test_bpe_leaves_out_rare_characters_where_there_is_no_room() -> None:
+    tokenizer = train_tokenizer(["ab ab ac ad"], "bpe", max_vocab=7)  # 4 special ones and ▁ a b
+    assert sorted(tokenizer.tokens(range(4, 7))) == ["a", "b", "▁"]
 
 
 def test_characters_alone_and_with_their_space() -> None:
@@ -147,6 +162,8 @@ def test_white_space_and_decomposed_accents_in_a_prompt_do_not_matter() -> None:
     tokenizer = train_tokenizer(["un café noir"], "word")
     assert tokenizer.encode("  un  cafe\u0301 noir ") == tokenizer.encode("un café noir") == [6, 4, 5]
     assert tokenizer.encode("") == []
+    characters = train_tokenizer(["un café"], "character")
+    assert characters.encode("cafe\u0301") == characters.encode("café")
 
 
 def test_known_words_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +173,7 @@ def test_known_words_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(3):
         assert tokenizer.encode_batch(TEXTS) == expected
         assert tokenizer.encode_batch(["a a"]) == [[tokenizer.encode("a")[0]] * 2]
+        assert tokenizer.encode_flat(["a"]).tolist() == [tokenizer.encode("a")[0], EOS]
         assert len(tokenizer._known) <= 3
 
 
@@ -242,6 +260,10 @@ def foreign() -> str:
     return inner.to_str()
 
 
+def without_cutting() -> str:
+    return json.dumps(json.loads(train_tokenizer(["a cat"], "bpe").to_json()) | {"pre_tokenizer": None})
+
+
 def damaged() -> str:
     parsed = json.loads(train_tokenizer(["a cat"], "word").to_json())
     parsed["model"]["type"] = "Nothing"
@@ -249,7 +271,7 @@ def damaged() -> str:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "{}", "null", '{"added_tokens": [1]}', foreign(), damaged()]
+    "content", ["", "{", "[]", "{}", "null", '{"added_tokens": [1]}', foreign(), damaged(), without_cutting()]
 )
 def test_foreign_and_corrupt_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
@@ -263,3 +285,16 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="is no tokenizer of seqgen"):
         Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_rare_words_become_unknown_only_where_they_are_a_small_share():
+    # 97 of one word and 3 of words seen twice or once: exactly 3 % may go
+    assert usual_min_count({"a": 97, "b": 2, "c": 1}) == 3
+    # below 3: 4 of 100; below 2: 2 of 100
+    assert usual_min_count({"a": 96, "b": 2, "c": 1, "d": 1}) == 2
+    assert usual_min_count({"a": 5, "b": 1}) == 1
+    lines = ["a a a a b"] * 40 + ["a rare word"]
+    known = train_tokenizer(lines, "word")
+    assert known.decode(known.encode("a rare b")) == "a <unk> b"
+    every = train_tokenizer(lines, "word", min_count=1)
+    assert every.decode(every.encode("a rare b")) == "a rare b"

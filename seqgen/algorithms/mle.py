@@ -2,18 +2,20 @@
 
 Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
 batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
-clipping; `lr`; and of 1,000 samples at temperature 1 `unique`, the share of different sentences,
-`distinct_tokens`, and `entropy`, nats a token.
+clipping; `lr`; `temperature`, by which calibration divided the logits before measuring; and of 1,000 samples
+at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, and `entropy`, nats a token.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seqgen import losses, optim, settings
+from seqgen.errors import UserError
 from seqgen.metrics.likelihood import nll_figures
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import Samples, sample, shifted
@@ -34,8 +36,9 @@ class GeneratorConfig:
     """units of a recurrent layer"""
     layers: int = 1
     """recurrent layers"""
-    dropout: float = 0.5
-    """share dropped of embeddings, between layers and of what the vocabulary head reads"""
+    dropout: float | None = None
+    """share dropped of embeddings, between layers and of what the vocabulary head reads; none: by the corpus,
+    0.5 up to 10,000 training sentences, falling to 0.1 at 30,000"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
     attention: bool = False
@@ -44,9 +47,19 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         settings.bounds(self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99))
 
+    def fitted(self, sentences: int) -> "GeneratorConfig":
+        """Fill in the dropout for a number of training sentences: the fewer, the more of it."""
+        if self.dropout is not None:
+            return self
+        share = 0.5 - 0.4 * math.log(max(sentences, 1) / 10_000) / math.log(3)
+        return replace(self, dropout=round(min(max(share, 0.1), 0.5), 3))
+
     def build(self, vocab_size: int) -> RNNGenerator:
-        """Return a fresh generator."""
-        return RNNGenerator(vocab_size, **settings.to_dict(self))
+        """Return a fresh generator; UserError where the dropout was left to a corpus that is not known."""
+        values = settings.to_dict(self)
+        if self.dropout is None:
+            raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
+        return RNNGenerator(vocab_size, **values)
 
 
 @dataclass(frozen=True)
@@ -54,7 +67,7 @@ class MLEConfig:
     """Settings of maximum-likelihood training."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    lr: float = 3e-3
+    lr: float = 4e-3
     """peak learning rate of AdamW"""
     weight_decay: float = 0.05
     """AdamW's decay of matrices"""
@@ -64,12 +77,14 @@ class MLEConfig:
     """bound of the gradient's norm"""
     batch_size: int = 64
     """sentences a step"""
-    epochs: int = 15
-    """passes over the training split"""
+    epochs: int | None = None
+    """passes over the training split; none: about 300,000 sentences in all, 3 to 15 passes"""
     report_every: int | None = None
     """steps between reports; none means an epoch, at most 1,000 steps"""
     patience: int | None = 4
     """reports without a better validation NLL before training stops"""
+    calibration: float = 0.6
+    """how far the kept weights go towards the temperature of least validation NLL; 0 leaves them alone"""
     bf16: bool = False
     """run the generator in bfloat16 autocast"""
 
@@ -84,11 +99,17 @@ class MLEConfig:
             epochs=(1, None),
             report_every=(1, None),
             patience=(1, None),
+            calibration=(0.0, 1.0),
         )
+
+    def fitted(self, sentences: int) -> "MLEConfig":
+        """Fill in what was left to the size of the corpus."""
+        epochs = self.epochs or min(max(round(300_000 / max(sentences, 1)), 3), 15)
+        return replace(self, generator=self.generator.fitted(sentences), epochs=epochs)
 
     def total_steps(self, batches: int) -> int:
         """Length of training in steps; `batches` make an epoch."""
-        return self.epochs * batches
+        return (self.epochs or 1) * batches
 
     @property
     def read_size(self) -> int:
@@ -131,13 +152,15 @@ class MLE(nn.Module):
         factor = optim.warmup_cosine(progress, warmup=self.config.warmup)
         optim.scale_lr(optimizer, factor)
         self.train()
+        self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
         loss = mean_nll(self.generator, batch, bf16=self.config.bf16)
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
         return {"nll": loss.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
-        """Measure held-out likelihood and the variety of samples."""
-        return evaluate(self, batches)
+        """Calibrate the generator, then measure held-out likelihood and the variety of samples."""
+        temperature = calibrate(self.generator, batches, share=self.config.calibration)
+        return evaluate(self, batches) | {"temperature": temperature}
 
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: likelihood has no collapse."""
@@ -161,6 +184,31 @@ def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> T
         weights = torch.full((len(targets),), 1.0 / len(targets), device=batch.device)
         head = generator.head
         return losses.head_loss(hidden[mask], head.weight, head.bias, targets, weights).loss
+
+
+@torch.no_grad()
+def calibrate(generator: RNNGenerator, batches: Iterable[Tensor], *, share: float) -> float:
+    """Divide a generator's logits by a temperature between 1 and that of least held-out NLL; return it.
+
+    A network that has seen its training sentences often is too sure of itself, one under heavy dropout not
+    sure enough; temperature scaling mends both (Guo et al. 2017, "On calibration of modern neural networks").
+    `share` of the way is gone, in the logarithm. The optimum is the vertex of the parabola through the NLL at
+    three temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 … e^0.2.
+    """
+    scale, width = generator.head.scale, 0.1
+    scale.fill_(1.0)
+    if not share:
+        return 1.0
+    nlls = []
+    for log_temperature in (-width, 0.0, width):
+        scale.fill_(math.exp(-log_temperature))
+        nlls.append(nll_figures(generator, batches).get("nll", 0.0))
+    low, middle, high = nlls
+    curvature = low - 2 * middle + high
+    vertex = width * (low - high) / (2 * curvature) if curvature > 0 else 0.0
+    temperature = math.exp(share * min(max(vertex, -2 * width), 2 * width))
+    scale.fill_(1 / temperature)
+    return temperature
 
 
 def evaluate(algorithm: Sampler, batches: Iterable[Tensor]) -> Metrics:

@@ -2,8 +2,8 @@
 
 What differs from the paper, and why: a recurrent discriminator by default, whose reading of a beginning its
 continuations share; a baseline and normalised advantages, without which any positive reward sharpens the
-policy and passes for progress; an entropy bonus that holds the policy at the entropy it started with; and
-teacher forcing in every step, which keeps the likelihood of real text.
+policy and passes for progress; an entropy bonus, or penalty, that holds the policy at the entropy it started
+with, so that what is gained is not bought by sharpening; and teacher forcing in every step, which keeps the likelihood of real text.
 
 Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy`
 of the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the
@@ -119,15 +119,15 @@ class SeqGANConfig:
     reward: Literal["discriminator", "constant", "noise"] = "discriminator"
     """the last two are controls that know nothing of the sentence"""
     hold_entropy: float = 1.0
-    """share of its initial entropy at which a bonus holds the policy; 0 for a constant bonus"""
+    """share of its initial entropy at which a bonus or penalty holds the policy; 0 for a constant bonus"""
     bonus: float = 0.0
     """entropy bonus's coefficient: constant, or where holding starts"""
     teacher_forcing: float = 1.0
     """weight of the likelihood of a real batch in every update"""
     report_every: int | None = 50
     """steps between reports"""
-    patience: int | None = None
-    """unused by a game: it has no criterion to improve"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
         settings.bounds(
@@ -195,7 +195,11 @@ class SeqGAN(nn.Module):
         }
 
     def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
-        """Move the discriminator by every part of a real batch, then, once it has learned, the generator."""
+        """Move the generator, once the discriminator has learned, then the discriminator."""
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=self.config.bf16):
+            return self._play(batch, progress)
+
+    def _play(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
         parts = batch.split(self.config.batch_size)
         figures: dict[str, Tensor | float] = {}
         if self.updates >= self.config.d_first:
@@ -291,12 +295,12 @@ class SeqGAN(nn.Module):
             mine.lerp_(new, 1 - self.config.lag)
 
     def _hold(self, entropy: Tensor) -> None:
-        """Raise the bonus while the policy's entropy is below what is held, lower it while above."""
+        """Raise the bonus while the policy's entropy is below what is held, lower it, to a penalty, while above."""
         if not self.config.hold_entropy:
             return
         if self.held.isnan():
             self.held.copy_(entropy * self.config.hold_entropy)
-        self.bonus.add_(0.02 * (self.held - entropy)).clamp_(0.0, 0.5)
+        self.bonus.add_(0.05 * (self.held - entropy)).clamp_(-0.5, 0.5)
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
         """Measure held-out likelihood and the variety of samples."""

@@ -43,7 +43,7 @@ def run(sizes: Sizes, device: torch.device, *, repeats: int = 5, clock: Clock | 
 
     Pretraining comes first, in a process that has allocated nothing yet, as one that trains: the memory of
     the reference's logits then goes back to the system after every step, and comes anew as page faults, half
-    its time. After other work the allocator may happen to keep it, and the reference's time is that much less.
+    its time. After other work the allocator may happen to keep it, and the reference is that much faster.
     """
     clock = clock or _clock(device)
     torch.manual_seed(0)

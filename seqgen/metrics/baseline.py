@@ -1,11 +1,12 @@
 """The n-gram baseline: sentences drawn from a Kneser–Ney model of the training sentences.
 
-What a model of seconds reaches, beside which a trained generator's figures mean something. The draws are exact:
-at every order the next word comes from the n-grams seen there with probability 1 - gamma(h), else from the next
-shorter context; below single words evenly from the vocabulary.
+What a model of seconds reaches, beside which a trained generator's figures mean something. The draws are
+exact: at every order the next word comes from the n-grams seen there with probability 1 - gamma(h), else from
+the next shorter context, and below single words evenly from the vocabulary.
 """
 
 from collections.abc import Sequence
+
 import numpy as np
 
 from seqgen.metrics.kneser_ney import KneserNey, Level, fit
@@ -41,7 +42,7 @@ def draw(model: KneserNey, n: int, *, length: int, rng: np.random.Generator) -> 
     """Draw n sentences of 1 … length words, each a row of ids with EOS behind it; (n, length)."""
     made = np.full((n, length), model.eos)
     # Of each sentence, the ids of its last 1, 2, … words as n-grams; -1 where they were never seen together.
-    state = [np.full(n, model.bos), *(np.full(n, -1) for _ in model.levels)]
+    state = [np.full(n, model.bos), *(np.full(n, -1) for _ in model.levels[1:])]
     next_word = _Next(model, rng)
     writing = np.arange(n)
     for t in range(length):
@@ -49,7 +50,7 @@ def draw(model: KneserNey, n: int, *, length: int, rng: np.random.Generator) -> 
         while t == 0 and (blank := word == model.eos).any():
             word[blank] = next_word([ids[writing[blank]] for ids in state])
         made[writing, t] = word
-        for m in range(len(model.levels), 0, -1):
+        for m in range(len(state) - 1, 0, -1):
             context = state[m - 1][writing]
             key = np.where(context >= 0, context * model.base + word, -1)
             state[m][writing] = model.levels[m - 1].find(key)
@@ -72,7 +73,7 @@ class _Next:
         self.rng = rng
 
     def __call__(self, state: list[Ints]) -> Ints:
-        """Draw a word for each of K sentences; `state` are their last words as n-grams of every order, (K,)."""
+        """Draw a word for each of K sentences; `state`: their last words as n-grams of every order, (K,)."""
         drawn = self.rng.random(len(state[0])) * self.single[-1]
         word = np.searchsorted(self.single, drawn, side="right").clip(max=len(self.single) - 1)
         undecided = np.ones(len(word), bool)

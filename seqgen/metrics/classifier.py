@@ -10,6 +10,7 @@ be told apart from below: 0.5 does not prove that the two are the same.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def _scaled(values: Floats | Ints) -> Floats:
 
 
 def _log_odds(text: Coded, is_real: Bools, part: Ints) -> Floats:
-    """Log-odds of each sentence under models of the other parts; rooted, as the models are overconfident; (N, 2)."""
+    """Log-odds of each sentence under models of other parts, and their root, for they overshoot; (N, 2)."""
     known = np.unique(text.take(np.flatnonzero(part > 0)).codes)
     odds = np.zeros(len(text))
     for fold in range(1, FOLDS + 1):
@@ -100,7 +101,10 @@ def _which(text: Coded) -> Sparse:
 
 def _logistic(holds: Sparse, dense: Floats, is_real: Bools, trained: Bools) -> Bools:
     """Fit logistic regression with an L2 penalty of 1/2; → whether each other sentence is told right."""
-    train, test = _Features(holds.take(trained), dense[trained]), _Features(holds.take(~trained), dense[~trained])
+    train, test = (
+        _Features(holds.take(trained), dense[trained]),
+        _Features(holds.take(~trained), dense[~trained]),
+    )
     weights = _newton(train, torch.from_numpy(is_real[trained]).double())
     return (test.times(weights).numpy() > 0) == is_real[~trained]
 
@@ -123,7 +127,7 @@ class _Features:
 
 
 def _newton(features: _Features, labels: Tensor) -> Tensor:
-    """Minimise the penalised loss by Newton's method, each step by conjugate gradients, halved until it descends."""
+    """Minimise the penalised loss by Newton steps, each of conjugate gradients, halved until it descends."""
     weights = labels.new_zeros(features.sparse.shape[1] + features.dense.shape[1])
     logits = labels.new_zeros(len(labels))
 
@@ -133,16 +137,19 @@ def _newton(features: _Features, labels: Tensor) -> Tensor:
 
     for _ in range(NEWTON_STEPS):
         probs = logits.sigmoid()
-        step = _conjugate_gradients(
-            lambda v, c=probs * (1 - probs): features.against(c * features.times(v)) + v,
-            features.against(labels - probs) - weights,
-        )
+        curvature = partial(_curvature, features, probs * (1 - probs))
+        step = _conjugate_gradients(curvature, features.against(labels - probs) - weights)
         along = features.times(step)
         before, size = loss(logits, weights), 1.0
         while loss(logits + size * along, weights + size * step) > before and size > 1e-3:
             size /= 2
         weights, logits = weights + size * step, logits + size * along
     return weights
+
+
+def _curvature(features: _Features, variance: Tensor, direction: Tensor) -> Tensor:
+    """Multiply by the loss's second derivatives; (C + D,) → (C + D,)."""
+    return features.against(variance * features.times(direction)) + direction
 
 
 def _conjugate_gradients(matrix: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much of each sentence stands in the training text: the longest run of words shared with one sentence of it.
+"""How much of a sentence stands in the training text: the longest run of words shared with a sentence of it.
 
 Runs are found in a suffix array of both texts (Manber and Myers 1993), so that time and memory hardly depend
 on how long they are.
@@ -44,7 +44,7 @@ def longest_shared(text: Coded, train: Coded) -> Ints:
 
 
 def _ranks(text: Coded) -> Iterator[Ints]:
-    """Rank every place by its next 1, 2, 4, … tokens up to the sentence's end; (P + 1,), the last place is an end."""
+    """Rank every place by its next 1, 2, 4, … tokens within its sentence; (P + 1,), the last is an end."""
     end = len(text.codes)
     stops = np.repeat(np.cumsum(text.lengths), text.lengths)
     rank = np.append(text.codes + 1, 0)

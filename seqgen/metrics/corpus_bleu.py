@@ -35,7 +35,7 @@ def corpus_bleu_of(hyps: Coded, refs: Coded, tokenizer: str = "13a") -> CorpusBL
 
 
 def corpus_counts(hyps: Coded, refs: Coded) -> Floats:
-    """What corpus BLEU sums over the sentences: matches and n-grams of orders 1 … 4, both lengths; (10, N)."""
+    """What corpus BLEU sums over sentences: matches and n-grams of orders 1 … 4, both lengths; (10, N)."""
     orders = np.arange(1, ORDERS + 1)[:, None]
     return np.concatenate(
         [
@@ -63,8 +63,8 @@ def corpus_score(sums: Floats) -> BLEUScore:
 def sacrebleu_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:
     """Score each sentence as sacrebleu's `sentence_score` does, / 100, from what `matches` counts; {n: (N,)}.
 
-    `BLEU(max_ngram_order=n, effective_order=True, smooth_method="exp")`: the k-th order without a match counts
-    2**-k matches, the mean is over the orders that the sentence has, a sentence without any match scores 0.
+    `BLEU(max_ngram_order=n, effective_order=True, smooth_method="exp")`: the k-th order without a match
+    counts 2**-k matches, the mean is over the orders that the sentence has, no match at all scores 0.
     """
     orders = np.arange(1, len(matched) + 1)[:, None]
     possible = np.maximum(0, lengths - orders + 1)

@@ -84,7 +84,7 @@ def word_vectors(path: Path, tokenise: Tokenise) -> Encode:
 
 
 def read_vectors(path: Path) -> tuple[dict[str, int], Floats]:
-    """Read word vectors as text: the row of each word, and the rows, (W, D); UserError where they are none."""
+    """Read word vectors: the row of each word, and the rows, (W, D); UserError where they are none."""
     words: dict[str, int] = {}
     rows: list[Floats] = []
     try:
@@ -128,7 +128,9 @@ def sentence_transformer(name: str) -> Encode:
     return lambda lines: np.asarray(model.encode(list(lines)), dtype=np.float64)
 
 
-def encoder(embeddings: Path | None, name: str | None, tokenise: Tokenise) -> tuple[str, Encode | None]:
+def choose_encoder(
+    embeddings: Path | None, name: str | None, tokenise: Tokenise
+) -> tuple[str, Encode | None]:
     """Return the encoder asked for and how it is described; None stands for our own, `LSA`."""
     if embeddings is not None and name is not None:
         raise UserError("--embeddings and --encoder are both given; one of them embeds the sentences")
@@ -138,4 +140,4 @@ def encoder(embeddings: Path | None, name: str | None, tokenise: Tokenise) -> tu
         if not name.startswith(TRANSFORMERS) or name == TRANSFORMERS:
             raise UserError(f"no encoder '{name}'; allowed: {TRANSFORMERS}NAME, or --embeddings FILE")
         return name, sentence_transformer(name.removeprefix(TRANSFORMERS))
-    return "LSA of the references, 64 dimensions", None
+    return f"LSA of the references, {DIMENSIONS} dimensions", None

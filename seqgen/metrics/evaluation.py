@@ -1,36 +1,40 @@
-"""All scores of sets of sentences, beside real text and an n-gram baseline, as one object that states its protocol.
+"""All scores of sets of sentences beside real text and an n-gram baseline, and the protocol they depend on.
 
-| key               | meaning                                                                           |
-|-------------------|-----------------------------------------------------------------------------------|
-| `bleu`            | mean BLEU-n of the sentences against all references; "2" … "5"                    |
-| `self_bleu`       | mean BLEU-n of each sentence against all the others; lower is more varied         |
-| `sacrebleu`       | `score` (0 to 100) and `signature` of sacrebleu's corpus BLEU, all references     |
-| `distinct`        | different n-grams over all n-grams of the whole set; "1" … "4"                    |
-| `entropy`         | of the n-gram frequencies, nats; "1" … "4"                                        |
-| `unique`          | share of different sentences                                                      |
-| `zipf`            | Zipf's exponent (`seqgen.metrics.sets.zipf`)                                      |
-| `coverage`        | share of the references' words that the sentences use                             |
-| `vocabulary`      | number of different tokens                                                        |
-| `repeated`        | the five sentences that stand most often, with their counts, two at least         |
-| `lengths`         | tokens a sentence: `mean`, `sd`, `min`, `max`, quantiles                          |
-| `novel`, `copies` | share of sentences that do not stand in the training set, number of those that do |
-| `copying`         | tokens of the longest run shared with a training sentence, `longest_mean`, `longest_max`; `overlap`: share of sentences that overlap too much by markovify's rule |
-| `jsd`             | Jensen–Shannon divergence of the n-gram frequencies from the references', nats; "2" … "5" |
-| `ms_jaccard`      | MS-Jaccard-n (Alihosseini et al. 2019), 1 is equal; "2" … "5"                     |
-| `length_distance` | 1-Wasserstein distance of the lengths from the references', tokens                |
-| `frechet`         | Fréchet distance of sentence embeddings from the references'                      |
-| `lm`              | nats a token (Caccia et al. 2020), Kneser–Ney 5-grams: `score` of the sentences under a model of the references, `reverse` of the references under a model of the sentences, the `perplexity` of both |
-| `classifier`      | `accuracy` of telling the sentences from references, `chance` 0.5                 |
-| `intervals`       | 95 % intervals, [low, high], under the same keys (`seqgen.metrics.uncertainty`)   |
+| key               | meaning                                                                                |
+|-------------------|----------------------------------------------------------------------------------------|
+| `bleu`            | mean BLEU-n of the sentences against all references; "2" … "5"                         |
+| `self_bleu`       | mean BLEU-n of each sentence against all the others; lower is more varied              |
+| `sacrebleu`       | `score` (0 to 100) and `signature` of sacrebleu's corpus BLEU, all references          |
+| `distinct`        | different n-grams over all n-grams of the whole set; "1" … "4"                         |
+| `entropy`         | of the n-gram frequencies, nats; "1" … "4"                                             |
+| `unique`          | share of different sentences                                                           |
+| `zipf`            | Zipf's exponent (`seqgen.metrics.sets.zipf`)                                           |
+| `coverage`        | share of the references' words that the sentences use                                  |
+| `vocabulary`      | number of different tokens                                                             |
+| `repeated`        | the five sentences that stand most often, with their counts, two at least              |
+| `lengths`         | tokens a sentence: `mean`, `sd`, `min`, `max`, quantiles                               |
+| `novel`           | share of sentences that do not stand in the training set, spacing and case aside       |
+| `copies`          | number of those that do                                                                |
+| `copying`         | longest run shared with a training sentence, tokens: `longest_mean`, `longest_max`;    |
+|                   | `overlap`: share of sentences that overlap too much by markovify's rule                |
+| `jsd`             | Jensen–Shannon divergence of n-gram frequencies from the references', nats; "2" … "5"  |
+| `ms_jaccard`      | MS-Jaccard-n (Alihosseini et al. 2019), 1 where the same; "2" … "5"                    |
+| `length_distance` | 1-Wasserstein distance of the lengths from the references', tokens                     |
+| `frechet`         | Fréchet distance of sentence embeddings from the references'                           |
+| `lm`              | nats a token (Caccia et al. 2020): `score` of the sentences under a model of the       |
+|                   | references, `reverse` of the references under one of the sentences; `perplexity`,      |
+|                   | `reverse_perplexity`; `unknown`: tokens of the sentences that no reference holds       |
+| `classifier`      | `accuracy` of telling the sentences from references, `chance` 0.5                      |
+| `intervals`       | 95 % intervals, [low, high], under the same keys (`seqgen.metrics.uncertainty`)        |
 | `nll_test`        | nats a token (EOS counts, padding does not) of the test split under the model, or null |
-| `nll_gen`         | nats a token of the samples under the model that drew them, at temperature 1, or null |
-| `likelihood`      | for `test` and `gen`: every figure of `Likelihood`                                |
-| `grammar`         | on a built-in corpus: what `grammar_scores` says                                  |
-| `real`            | the text scores of as many training sentences: what real text reaches; or null. Its copying is that of the references, which are held out |
-| `baseline`        | the text scores of as many draws of a Kneser–Ney model of the training sentences; or null |
-| `floor`           | without training sentences: the distances between two halves of the references    |
-| `rows`            | with several sets of sentences: all scores of each, under its `name`              |
-| `protocol`        | everything those figures depend on                                                |
+| `nll_gen`         | nats a token of the samples under the model that drew them, at temperature 1, or null  |
+| `likelihood`      | for `test` and `gen`: every figure of `Likelihood`                                     |
+| `grammar`         | on a built-in corpus: what `grammar_scores` says                                       |
+| `real`            | the same scores of as many training sentences; its copying is that of the references   |
+| `baseline`        | the same of as many draws of a Kneser–Ney model of the training sentences              |
+| `floor`           | without training sentences: distances between two halves of the references             |
+| `rows`            | with several sets of sentences: all scores of each, under its `name`                   |
+| `protocol`        | everything those figures depend on                                                     |
 
 The first set's own scores stand at the top. `nll_gen` estimates the model's entropy when the samples were
 drawn at temperature 1. Tables in the literature give that name to the likelihood of training text instead,
@@ -39,7 +43,8 @@ often averaged over padding: they do not compare. Of `self_bleu`, `distinct`, `j
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,11 +52,12 @@ import numpy as np
 from seqgen.errors import UserError
 from seqgen.metrics import baseline, kneser_ney, rows
 from seqgen.metrics.grammar import Figures, GrammarOracle, grammar_scores, valid_share
-from seqgen.metrics.ngrams import Coded
 from seqgen.metrics.rows import Report, Sheet
 from seqgen.metrics.tokenise import AUTO
 from seqgen.metrics.uncertainty import GROUPS, RESAMPLES
-from seqgen.metrics.yardstick import Encoder, Yardstick, real_sample, yardstick
+from seqgen.metrics.yardstick import Yardstick, real_sample, yardstick
+
+INTERVALS = f"means: bootstrap, {RESAMPLES:,} resamples of sentences; sets: jackknife, {GROUPS} groups"
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ def evaluate(
     nll_test: Figures | None = None,
     nll_gen: Figures | None = None,
     grammar: GrammarOracle | None = None,
-    encoder: Encoder | None = None,
+    embeddings: Path | None = None,
+    encoder: str | None = None,
 ) -> Report:
     """Score sentences against references and beside real text; the keys are those of the module's table.
 
@@ -87,7 +94,13 @@ def evaluate(
     """
     _check(len(hyps))
     against = yardstick(
-        refs, train, protocol=protocol, tokenisation=tokenisation, seed=seed, encoder=encoder
+        refs,
+        train,
+        protocol=protocol,
+        tokenisation=tokenisation,
+        seed=seed,
+        embeddings=embeddings,
+        encoder=encoder,
     )
     return compare([Subject("sentences", hyps, nll_test, nll_gen)], against, stated=stated, grammar=grammar)
 
@@ -99,18 +112,19 @@ def compare(
     stated: Mapping[str, Any] | None = None,
     grammar: GrammarOracle | None = None,
 ) -> Report:
-    """Score sets of sentences, each cut to the size of the smallest, against one yardstick; see `evaluate`."""
+    """Score sets of sentences, each cut to the size of the smallest; see `evaluate` and `Subject`."""
     n = min(len(subject.lines) for subject in subjects)
     _check(n)
-    scored = [_subject_row(subject, n, against, grammar) for subject in subjects]
+    # Real text first: its figures do not change in the last digit with the sentences that stand beside it.
     real_lines = real_sample(against.train or [], n, against.seed)
     real = _text_row(real_lines, against, grammar, is_real=True) if len(real_lines) > 1 else None
-    report: Report = {
-        **scored[0],
+    beside = {
         "real": real,
         "baseline": _baseline_row(n, against, grammar),
         "floor": None if against.train else _floor(against),
     }
+    scored = [_subject_row(subject, n, against, grammar) for subject in subjects]
+    report: Report = {**scored[0], **beside}
     del report["name"]
     if len(scored) > 1:
         report["rows"] = scored
@@ -129,6 +143,9 @@ def _subject_row(subject: Subject, n: int, against: Yardstick, grammar: GrammarO
     lines, test, gen = subject.lines[:n], subject.nll_test, subject.nll_gen
     row: Report = {"name": subject.name, **rows.score_row(lines, against)}
     row["nll_test"], row["nll_gen"] = test and test.nats_per_token, gen and gen.nats_per_token
+    for key, found in (("nll_test", test), ("nll_gen", gen)):
+        if found and found.interval:
+            row["intervals"][key] = list(found.interval)
     row["likelihood"] = {"test": test and test.as_dict(), "gen": gen and gen.as_dict()}
     if grammar:
         row["grammar"] = grammar_scores(lines, against.refs, grammar, test)
@@ -153,24 +170,15 @@ def _baseline_row(n: int, against: Yardstick, grammar: GrammarOracle | None) -> 
 
 
 def _floor(against: Yardstick) -> Report | None:
-    """Distances of one half of the references, drawn by the seed, from the other: of real text from real text."""
+    """Distances of one half of the references, drawn by the seed, from the other: real text's own."""
     order = np.random.default_rng(against.seed).permutation(len(against.refs))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
     if len(halves[0]) < 2:
         return None
-    sides: list[tuple[list[str], Coded]] = [
-        ([against.refs[i] for i in half], against.coded.take(half)) for half in halves
-    ]
-    other = yardstick(
-        sides[1][0],
-        protocol=against.protocol.name,
-        tokenisation=against.tokenisation,
-        seed=against.seed,
-        encoder=against.encoder,
-    )
-    lines = sides[0][0]
-    sheet = Sheet()
+    lines, others = ([against.refs[i] for i in half] for half in halves)
+    other = replace(against, refs=others)
     coded = other.coder(lines)
+    sheet = Sheet()
     rows.gram_distances(sheet, coded, other)
     rows.distances(sheet, lines, coded, other)
     rows.verdict(sheet, coded, other)
@@ -190,10 +198,10 @@ def _protocol(n: int, blank: int, against: Yardstick) -> Report:
         "bleu": against.protocol.bleu,
         "smoothing": against.protocol.smoothing,
         "self_bleu": "leave-one-out",
-        "encoder": against.encoder.name,
-        "language_model": f"Kneser–Ney, order {kneser_ney.ORDER}, {len(against.known):,} words of the references",
+        "encoder": against.encoder,
+        "language_model": f"Kneser–Ney, order {kneser_ney.ORDER}, {len(against.known):,} words",
         "baseline": f"Kneser–Ney, order {baseline.ORDER}" if train else None,
-        "intervals": f"95 %: bootstrap over sentences, {RESAMPLES:,} resamples; sets: jackknife of {GROUPS} groups",
+        "intervals": INTERVALS,
         "temperature": None,
         "seed": against.seed,
     }

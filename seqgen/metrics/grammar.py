@@ -1,4 +1,4 @@
-"""Sentences judged by the grammar that made their corpus: its probabilities and its entropy are known exactly."""
+"""Sentences judged by the grammar that made their corpus, whose probabilities are known exactly."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -26,6 +26,9 @@ class Figures(Protocol):
 
     @property
     def nats_per_sentence(self) -> float: ...
+
+    @property
+    def interval(self) -> tuple[float, float] | None: ...
 
     def as_dict(self) -> dict[str, float | None]: ...
 

@@ -4,17 +4,17 @@ With adjusted counts c, the discount D(c) of one, two, or three and more, and h'
 
     p(w | h) = (c(h w) - D(c(h w))) / C(h) + gamma(h) p(w | h'),  gamma(h) = sum_w D(c(h w)) / C(h)
 
-and below the single words the uniform distribution over the closed vocabulary, UNK and EOS. The longest n-grams
-are counted as they stand; shorter ones by how many different words stand before them (continuation counts),
-except those that begin a sentence, before which nothing can stand (as in Heafield et al. 2013). A sentence
-is read as BOS w1 … wL EOS; BOS is never predicted. A word outside the vocabulary is UNK.
+and below the single words the uniform distribution over the closed vocabulary, UNK and EOS. The longest
+n-grams are counted as they stand; shorter ones by how many different words stand before them (continuation
+counts), except those that begin a sentence, before which nothing can stand (as in Heafield et al. 2013). A
+sentence is read as BOS w1 … wL EOS; BOS is never predicted. A word outside the vocabulary is UNK.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from seqgen.metrics.ngrams import Coded, Floats, Ints
+from seqgen.metrics.ngrams import Bools, Coded, Floats, Ints, tally
 
 ORDER = 5
 FALLBACK = np.array([0.5, 1.0, 1.5])
@@ -23,7 +23,7 @@ FALLBACK = np.array([0.5, 1.0, 1.5])
 
 @dataclass(frozen=True)
 class Level:
-    """The n-grams of one order, G of them, as context · base + word, sorted; figures of contexts are (G',)."""
+    """The G n-grams of one order as context · base + word, sorted; figures of contexts are (G',)."""
 
     keys: Ints
     mass: Floats
@@ -71,21 +71,24 @@ class KneserNey:
 
     def nats(self, text: Coded) -> Floats:
         """-log p of every sentence with its EOS, in nats; (N,)."""
+        begins = np.cumsum(text.lengths + 2) - (text.lengths + 2)
+        return -np.add.reduceat(self.log_probs(text), begins) if len(text) else np.zeros(0)
+
+    def log_probs(self, text: Coded) -> Floats:
+        """log p of every token as `read` writes them, 0 of BOS; N sentences of P tokens → (P + 2N,)."""
         stream = read(text, self.known)
         begins = stream == self.bos
         probs = self.words[np.where(begins, 0, stream)]
         grams = stream
         for level in self.levels:
-            context = np.concatenate([[-1], grams[:-1]])
-            context[begins] = -1
+            context = before(grams, begins)
             grams = level.find(np.where(context >= 0, context * self.base + stream, -1))
             seen = context >= 0
             seen[seen] = level.total[context[seen]] > 0
             within = context[seen]
             own = level.mass[grams[seen]] / level.total[within]
             probs[seen] = own + level.backoff[within] * probs[seen]
-        log_probs = np.where(begins, 0.0, np.log(probs))
-        return -np.add.reduceat(log_probs, np.flatnonzero(begins)) if len(text) else np.zeros(0)
+        return np.where(begins, 0.0, np.log(probs))
 
     def unknown(self, text: Coded) -> int:
         """Count the tokens of a text that are UNK to the model."""
@@ -106,12 +109,17 @@ def read(text: Coded, known: Ints) -> Ints:
     return stream
 
 
+def before(grams: Ints, begins: Bools) -> Ints:
+    """The n-gram that ends just before each place, -1 where a sentence begins; (P,)."""
+    return np.where(begins, -1, np.concatenate([[-1], grams])[:-1])
+
+
 def fit(text: Coded, known: Ints, order: int = ORDER) -> KneserNey:
     """Fit a model of n-grams up to `order` to sentences; `known` are the codes of its vocabulary, sorted."""
     stream = read(text, known)
     base, bos = len(known) + 3, len(known) + 2
     ids, keys, firsts = _number(stream, bos, base, order)
-    counts = [np.zeros(0)] * order
+    counts = [np.zeros(0, np.int64)] * order
     counts[-1] = np.bincount(ids[-1][ids[-1] >= 0], minlength=len(keys[-1]))
     for m in range(order - 2, -1, -1):
         places = firsts[m + 1]  # one place of each gram one word longer: it ends where its suffix ends
@@ -136,8 +144,7 @@ def _number(stream: Ints, bos: int, base: int, order: int) -> tuple[list[Ints], 
     """Number the grams of every order: of each place (-1: none), their keys, and one place of each."""
     ids, keys, firsts = [stream], [np.arange(base)], [np.zeros(0, np.int64)]
     for _ in range(1, order):
-        context = np.concatenate([[-1], ids[-1][:-1]])
-        context[stream == bos] = -1
+        context = before(ids[-1], stream == bos)
         places = np.flatnonzero(context >= 0)
         key, first, which = np.unique(
             context[places] * base + stream[places], return_index=True, return_inverse=True
@@ -174,7 +181,7 @@ def _discount(counts: Floats) -> Floats:
 def _level(keys: Ints, counts: Floats, contexts: int, base: int) -> Level:
     taken = _discount(counts)
     context = keys // base
-    total = np.bincount(context, weights=counts, minlength=contexts)
-    lost = np.bincount(context, weights=taken, minlength=contexts)
+    total = tally(context, counts, contexts)
+    lost = tally(context, taken, contexts)
     mass = np.append(counts - taken, 0.0)
     return Level(keys, mass, total, np.where(total > 0, lost / np.maximum(1, total), 1.0))

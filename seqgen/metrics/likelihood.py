@@ -1,7 +1,7 @@
 """Likelihood of text under a model: -log p summed in float64 over real tokens, EOS included, padding not."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.ids import Ids
+from seqgen.metrics.uncertainty import Bootstrap
 from seqgen.sampling import evaluating, log_prob
 from seqgen.tokenizer import PAD, UNK
 
@@ -25,6 +26,8 @@ class Likelihood:
     sentences: int
     unknown: int = 0
     """Tokens that are UNK: the model is not asked which word it was, so many of them flatter it."""
+    interval: tuple[float, float] | None = None
+    """95 % of `nats_per_token`, bootstrap over sentences."""
 
     @property
     def nats_per_token(self) -> float:
@@ -54,25 +57,39 @@ class Likelihood:
 
 
 @torch.no_grad()
-def likelihood(score: Callable[[Tensor], Tensor], batches: Iterable[Tensor]) -> Likelihood:
+def likelihood(
+    score: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, seed: int | None = None
+) -> Likelihood:
     """Sum -log p over batches of ids (B, T), each row a sentence, EOS, then PAD.
 
     `score` gives the (B, T) log-probabilities of a model in evaluation mode; what it says at PAD is ignored.
+    With a seed the interval is computed, too.
     """
-    nats, tokens, sentences, unknown = 0.0, 0, 0, 0
+    nats: list[float] = []
+    tokens: list[int] = []
+    unknown = 0
     for batch in batches:
         real = batch != PAD
-        nats -= float(score(batch).double().masked_fill(~real, 0.0).sum())
-        tokens += int(real.sum())
-        sentences += len(batch)
+        nats += (-score(batch).double().masked_fill(~real, 0.0).sum(dim=1)).tolist()
+        tokens += real.sum(dim=1).tolist()
         unknown += int((batch == UNK).sum())
-    return Likelihood(nats, tokens, sentences, unknown)
+    return of_sentences(nats, tokens, unknown=unknown, seed=seed)
 
 
-def generator_likelihood(generator: Any, batches: Iterable[Tensor]) -> Likelihood:
-    """Sum -log p of batches of ids (B, T) under a generator, without dropout."""
+def of_sentences(
+    nats: Sequence[float], tokens: Sequence[int], *, unknown: int = 0, seed: int | None = None
+) -> Likelihood:
+    """Add up sentences of so many nats and tokens each; with a seed the interval is computed, too."""
+    interval = None
+    if seed is not None and len(nats):
+        interval = Bootstrap(len(nats), seed).ratio(np.array(nats), np.array(tokens, float))
+    return Likelihood(math.fsum(nats), sum(tokens), len(nats), unknown, interval)
+
+
+def generator_likelihood(generator: Any, batches: Iterable[Tensor], *, seed: int | None = None) -> Likelihood:
+    """Sum -log p of batches of ids (B, T) under a generator, without dropout; see `likelihood`."""
     with evaluating(generator):
-        return likelihood(partial(log_prob, generator), batches)
+        return likelihood(partial(log_prob, generator), batches, seed=seed)
 
 
 def nll_figures(generator: Any, batches: Iterable[Tensor]) -> dict[str, float]:

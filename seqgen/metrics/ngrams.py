@@ -84,6 +84,11 @@ class Grams:
         return np.add.reduceat(self.count, self.first) if len(self.first) else self.first
 
 
+def tally(keys: Ints, weights: Ints | Floats, size: int) -> Floats:
+    """Sum the weights of every key 0 … size - 1; (K,), (K,) → (size,)."""
+    return np.bincount(keys, weights=weights, minlength=size).astype(np.float64, copy=False)
+
+
 Keep = Callable[[Grams], Bools]
 
 

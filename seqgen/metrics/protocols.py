@@ -1,14 +1,13 @@
 """Protocols by name: the choices that make figures comparable, fixed together and printed with them.
 
-| name        | tokens                                       | BLEU-n of a sentence                             |
-|-------------|----------------------------------------------|--------------------------------------------------|
-| `seqgen`    | treebank; characters for unspaced scripts    | NLTK's `sentence_bleu`, `method1`                |
-| `texygen`   | treebank                                     | the same: reproduces the tables of Zhu et al. 2018 |
-| `sacrebleu` | 13a; characters for unspaced scripts         | sacrebleu's `sentence_score`: smoothing `exp`, orders that the sentence has, / 100 |
+| name        | tokens                                    | BLEU-n of a sentence                           |
+|-------------|-------------------------------------------|------------------------------------------------|
+| `seqgen`    | treebank; characters for unspaced scripts | NLTK's `sentence_bleu` with `method1`          |
+| `texygen`   | treebank                                  | the same: the tables of Texygen (Zhu 2018)     |
+| `sacrebleu` | 13a; characters for unspaced scripts      | sacrebleu's `sentence_score` / 100, with `exp` |
 
 All of them use every reference, keep the case, and leave the sentence itself out of its self-BLEU. Texygen's
-tables score the first line to the last of a file; its code as shipped takes 500 references instead, which
-halves BLEU-5.
+tables take every line of a file; its code as shipped takes 500 references, which halves BLEU-5.
 """
 
 from dataclasses import dataclass
@@ -42,9 +41,7 @@ SENTENCE_SCORE = "mean of sacrebleu's sentence_score / 100 with smoothing exp, a
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            "seqgen", "treebank", "character", tuple(TOKENISATIONS), "method1", METHOD1, method1_scores
-        ),
+        Protocol("seqgen", "treebank", "character", tuple(TOKENISATIONS), "method1", METHOD1, method1_scores),
         Protocol("texygen", "treebank", "treebank", ("treebank",), "method1", METHOD1, method1_scores),
         Protocol(
             "sacrebleu",

@@ -1,17 +1,16 @@
-"""One row of an evaluation: every score of a set of sentences that needs no trained run, with its interval."""
+"""One row of an evaluation: every score of sentences that needs no trained run, with its interval."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sacrebleu.metrics import BLEU
 
 from seqgen.metrics import copying, diversity, kneser_ney, sets
 from seqgen.metrics.bleu import bleu_of
 from seqgen.metrics.classifier import CHANCE, tell_apart
 from seqgen.metrics.corpus_bleu import corpus_counts, corpus_score, signature
 from seqgen.metrics.ngrams import Coded, Floats
-from seqgen.metrics.uncertainty import Bootstrap, Interval, bootstrap, groups, jackknife, percentiles
+from seqgen.metrics.uncertainty import Bootstrap, Interval, groups, jackknife, percentiles
 from seqgen.metrics.yardstick import Yardstick
 
 Report = dict[str, Any]
@@ -47,13 +46,13 @@ def _nest(tree: Report, key: str, value: Any) -> None:
 
 
 def score_row(lines: Sequence[str], against: Yardstick, *, is_real: bool = False) -> Report:
-    """Score sentences; the keys are those of `seqgen.metrics.evaluation`, with `intervals` under the same keys.
+    """Score sentences: the keys of `seqgen.metrics.evaluation`, and `intervals` under the same keys.
 
     `is_real` marks training sentences: what they share with the training text is that of the references.
     """
     sheet = Sheet()
     coded = against.coder(lines)
-    draws = bootstrap(len(lines), against.seed)
+    draws = Bootstrap(len(lines), against.seed)
     likeness(sheet, lines, coded, against, draws)
     variety(sheet, lines, coded, against)
     _copies(sheet, lines, coded, against, draws, is_real)
@@ -111,11 +110,15 @@ def _copies(
     if is_real:
         rows = np.sort(np.random.default_rng(against.seed).permutation(len(against.refs))[: len(lines)])
         lines, coded = [against.refs[i] for i in rows], against.coded.take(rows)
-        draws = bootstrap(len(lines), against.seed)
+        draws = Bootstrap(len(lines), against.seed)
     copied = np.array(diversity.copied(lines, against.train), float)
     longest = copying.longest_shared(coded, against.train_coded)
     overlap = copying.overlaps(longest, coded.lengths)
-    scores = {"novel": 1 - copied, "copying.longest_mean": longest.astype(float), "copying.overlap": overlap * 1.0}
+    scores = {
+        "novel": 1 - copied,
+        "copying.longest_mean": longest.astype(float),
+        "copying.overlap": overlap * 1.0,
+    }
     for key, interval in draws.means(scores).items():
         sheet.put(key, float(scores[key].mean()), interval)
     sheet.put("copying.longest_max", int(longest.max()))
@@ -131,8 +134,8 @@ def distances(sheet: Sheet, lines: Sequence[str], coded: Coded, against: Yardsti
 
 
 def language_models(sheet: Sheet, coded: Coded, against: Yardstick, draws: Bootstrap) -> None:
-    """`lm`: the sentences under the model of the references, and the references under the sentences' model."""
-    back = bootstrap(len(against.refs), against.seed)
+    """`lm`: the sentences under the references' model, and the references under the sentences'."""
+    back = Bootstrap(len(against.refs), against.seed)
     reverse = kneser_ney.fit(coded, against.known)
     for key, model, text, drawn in (
         ("score", against.real_model, coded, draws),
@@ -156,5 +159,3 @@ def verdict(sheet: Sheet, coded: Coded, against: Yardstick) -> None:
     sheet.put("classifier.accuracy", found.accuracy, found.interval)
     sheet.put("classifier.chance", CHANCE)
     sheet.put("classifier.tested", found.tested)
-
-

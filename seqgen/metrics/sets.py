@@ -1,14 +1,14 @@
 """Figures that only a whole set of sentences has, each with its value without every group of a jackknife.
 
-Every function returns arrays of 1 + J values: of the whole set, then of the set without group j. `Groups` says
-to which group each sentence belongs; without groups there is the one value.
+Every function returns arrays of 1 + J values: of the whole set, then of the set without group j. `Groups`
+says to which group each sentence belongs; without groups there is the one value.
 """
 
 import numpy as np
 import torch
 
 from seqgen.metrics.bleu import Combine, method1_scores, self_bleu_of
-from seqgen.metrics.ngrams import Coded, Floats, Ints, count_grams, join
+from seqgen.metrics.ngrams import Coded, Floats, Ints, count_grams, join, tally
 
 Groups = Ints | None
 ZIPF_RANKS = 5000
@@ -26,7 +26,7 @@ def gram_figures(text: Coded, refs: Coded, groups: Groups = None) -> dict[str, d
     for grams in count_grams(join([text, refs]), 5):
         ours = grams.sentence < len(text)
         width = len(grams.first)
-        theirs = np.bincount(grams.gram[~ours], grams.count[~ours], minlength=width)
+        theirs = tally(grams.gram[~ours], grams.count[~ours], width)
         own = _leave_out(grams.gram[ours], grams.count[ours], grams.sentence[ours], groups, width)
         of_order = {} if grams.n > 4 else {"distinct": _distinct(own), "entropy": _entropy(own)}
         shares.append(_jaccard(own, theirs, sizes, len(refs)))
@@ -53,7 +53,7 @@ def _per_group(values: Floats, groups: Groups) -> Floats:
 
 def _leave_out(gram: Ints, count: Ints, sentence: Ints, groups: Groups, width: int) -> Floats:
     """Count each gram in the whole set, then without each group; (1 + J, G)."""
-    whole = np.bincount(gram, count, minlength=width)
+    whole = tally(gram, count, width)
     if groups is None:
         return whole[None]
     size = int(groups.max()) + 1
@@ -103,7 +103,7 @@ def _information(p: Floats, q: Floats) -> float:
 def zipf(counts: Floats) -> float:
     """Zipf's exponent: minus the slope of log frequency on log rank, least squares, 5,000 commonest words.
 
-    The estimator of Holtzman et al. 2020 (The Curious Case of Neural Text Degeneration); 0 for fewer than two.
+    The estimator of Holtzman et al. 2020 (The Curious Case of Neural Text Degeneration); 0 of fewer than two.
     """
     frequencies = np.sort(counts[counts > 0])[::-1][:ZIPF_RANKS]
     if len(frequencies) < 2:
@@ -116,7 +116,9 @@ def zipf(counts: Floats) -> float:
 def unique_share(text: Ints, groups: Groups = None) -> Floats:
     """Share of different sentences, given by a number each, (N,); (1 + J,)."""
     _, sentence = np.unique(text, return_inverse=True)
-    counts = _leave_out(sentence, np.ones(len(text), np.int64), np.arange(len(text)), groups, sentence.max() + 1)
+    counts = _leave_out(
+        sentence, np.ones(len(text), np.int64), np.arange(len(text)), groups, sentence.max() + 1
+    )
     return (counts > 0).sum(axis=1) / counts.sum(axis=1)
 
 
@@ -125,12 +127,14 @@ def self_bleu(text: Coded, groups: Groups = None, combine: Combine = method1_sco
     parts = [text]
     if groups is not None:
         parts += [text.take(np.flatnonzero(groups != j)) for j in range(int(groups.max()) + 1)]
-    means = [{n: values.mean() for n, values in self_bleu_of(part, combine=combine).items()} for part in parts]
+    means = [
+        {n: values.mean() for n, values in self_bleu_of(part, combine=combine).items()} for part in parts
+    ]
     return {n: np.array([mean[n] for mean in means]) for n in means[0]}
 
 
 def length_distance(lengths: Ints, others: Ints, groups: Groups = None) -> Floats:
-    """1-Wasserstein distance of two distributions of lengths, in tokens: sum over l of |F(l) - G(l)|; (1 + J,)."""
+    """1-Wasserstein distance of two distributions of lengths: sum over l of |F(l) - G(l)|; (1 + J,)."""
     width = int(max(lengths.max(initial=0), others.max(initial=0))) + 1
     ones = np.ones(len(lengths), np.int64)
     counts = _leave_out(lengths, ones, np.arange(len(lengths)), groups, width)

@@ -7,8 +7,9 @@ without each of 20 random groups of sentences (delete-a-group jackknife, Kott 20
     variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,23 +21,23 @@ RESAMPLES = 1000
 GROUPS = 20
 T95 = 2.093024
 """The 97.5 % point of Student's t with 19 degrees of freedom."""
-CHUNK = 2_000_000
-"""Draws held at a time."""
+CHUNK, HELD = 2_000_000, 20_000_000
+"""Draws made at a time, and how many are kept for the next score."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How often each of N sentences stands in each of R resamples, (R, N): one set of draws for all scores."""
+    """R resamples of n sentences with replacement: the same draws for all scores."""
 
-    weights: Tensor
+    n: int
+    seed: int
+    resamples: int = RESAMPLES
 
     def means(self, scores: Mapping[str, Floats]) -> dict[str, Interval]:
         """The interval of the mean of each score, (N,)."""
-        if not scores:
-            return {}
-        sums = self.sums(np.stack(list(scores.values()), axis=1)) / self.weights.shape[1]
+        sums = self.sums(np.stack(list(scores.values()), axis=1)) / self.n
         return {name: percentiles(column) for name, column in zip(scores, sums.T, strict=True)}
 
     def ratio(self, numerators: Floats, denominators: Floats) -> Interval:
@@ -46,20 +47,24 @@ class Bootstrap:
 
     def sums(self, columns: Floats) -> Floats:
         """Sum K columns over every resample; (N, K) → (R, K)."""
-        return (self.weights @ torch.from_numpy(columns).float()).double().numpy()
+        values = torch.from_numpy(columns).float()
+        few = self.n * self.resamples <= HELD
+        parts = [weights @ values for weights in (self._held if few else self._draw())]
+        return torch.cat(parts).double().numpy()
 
+    @cached_property
+    def _held(self) -> list[Tensor]:
+        return list(self._draw())
 
-def bootstrap(n: int, seed: int, resamples: int = RESAMPLES) -> Bootstrap:
-    """Draw n of n sentences with replacement, `resamples` times."""
-    rng = np.random.default_rng(seed)
-    weights = torch.empty(resamples, n)
-    step = max(1, CHUNK // max(1, n))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
-        weights[start : start + rows] = torch.from_numpy(counts)
-    return Bootstrap(weights)
+    def _draw(self) -> Iterator[Tensor]:
+        """How often each sentence stands in each of some resamples at a time; (r, N)."""
+        rng = np.random.default_rng(self.seed)
+        step = max(1, CHUNK // max(1, self.n))
+        for start in range(0, self.resamples, step):
+            rows = min(step, self.resamples - start)
+            drawn = rng.integers(self.n, size=(rows, self.n)) + self.n * np.arange(rows)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=rows * self.n)
+            yield torch.from_numpy(counts.reshape(rows, self.n)).float()
 
 
 def percentiles(values: Floats) -> Interval:
@@ -69,7 +74,7 @@ def percentiles(values: Floats) -> Interval:
 
 
 def groups(n: int, seed: int) -> Ints | None:
-    """Assign n sentences to 20 random groups of nearly the same size; None where a group would hold one only."""
+    """Assign n sentences to 20 random groups of nearly one size; None where a group would hold only one."""
     if n < 2 * GROUPS:
         return None
     return np.random.default_rng(seed).permutation(n) % GROUPS

@@ -1,21 +1,22 @@
-"""What every row of an evaluation is held against: the references, the training text, the models of real text."""
+"""What every row of an evaluation is held against: references, training text, the models of real text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from seqgen.errors import UserError
 from seqgen.metrics import kneser_ney
 from seqgen.metrics.corpus_bleu import our_name, tokenizer_for
-from seqgen.metrics.embeddings import LSA, Encode
+from seqgen.metrics.embeddings import LSA, Encode, choose_encoder
 from seqgen.metrics.kneser_ney import KneserNey
 from seqgen.metrics.ngrams import Coded, Floats, Ints, code_sentences
 from seqgen.metrics.protocols import Protocol, check, named
-from seqgen.metrics.tokenise import AUTO, is_unspaced, tokeniser
+from seqgen.metrics.tokenise import AUTO, Tokenise, is_unspaced, tokeniser
 
-OWN_ENCODER = "LSA of the references, 64 dimensions"
+REMEMBERED = 65_536
 TRAIN = 100_000
 """Training sentences in which shared runs are looked for; exact copies are looked for in all."""
 
@@ -27,28 +28,27 @@ class Coder:
     tokenisation: str
     vocabulary: dict[str, int] = field(default_factory=dict)
 
+    @cached_property
+    def tokenise(self) -> Tokenise:
+        """The tokeniser, which is slow, with a memory: lines come again, as training and as real text."""
+        return lru_cache(maxsize=REMEMBERED)(tokeniser(self.tokenisation))
+
     def __call__(self, lines: Iterable[str]) -> Coded:
-        return code_sentences(map(tokeniser(self.tokenisation), lines), self.vocabulary)
-
-
-@dataclass
-class Encoder:
-    """How sentences become vectors: a name to be printed, and a function, None for our own."""
-
-    name: str = OWN_ENCODER
-    encode: Encode | None = None
+        return code_sentences(map(self.tokenise, lines), self.vocabulary)
 
 
 @dataclass
 class Yardstick:
-    """References and training sentences, coded once; everything derived from them is computed when first used."""
+    """References and training sentences; everything derived from them is computed once, when first used."""
 
     protocol: Protocol
     tokenisation: str
     refs: Sequence[str]
     train: Sequence[str] | None
     seed: int
-    encoder: Encoder
+    encoder: str
+    encode: Encode | None
+    """How sentences become vectors; None: `LSA` of the references."""
 
     @cached_property
     def coder(self) -> Coder:
@@ -90,13 +90,13 @@ class Yardstick:
 
     @cached_property
     def _encoded_refs(self) -> Floats:
-        return self.encoder.encode(self.refs) if self.encoder.encode else np.zeros((0, 0))
+        return self.encode(self.refs) if self.encode else np.zeros((0, 0))
 
     def embed(self, lines: Sequence[str], coded: Coded) -> tuple[Floats, Floats]:
         """Embed sentences and the references; (N, D), (R, D)."""
-        if self.encoder.encode is None:
+        if self.encode is None:
             return LSA(self.coded, seed=self.seed)(coded)
-        return self.encoder.encode(lines), self._encoded_refs
+        return self.encode(lines), self._encoded_refs
 
 
 def yardstick(
@@ -106,9 +106,13 @@ def yardstick(
     protocol: str = "seqgen",
     tokenisation: str = AUTO,
     seed: int = 0,
-    encoder: Encoder | None = None,
+    embeddings: Path | None = None,
+    encoder: str | None = None,
 ) -> Yardstick:
-    """Choose the tokenisation and leave blank references out; UserError where a name or the references are not usable."""
+    """Choose the tokenisation and the encoder, and leave blank references out.
+
+    UserError at a wrong name, a file that holds no word vectors, or without any reference.
+    """
     check(protocol, tokenisation)
     kept = [line for line in refs if line.strip()]
     if not kept:
@@ -118,7 +122,8 @@ def yardstick(
     found = named(protocol)
     if tokenisation == AUTO:
         tokenisation = found.unspaced if is_unspaced(kept) else found.spaced
-    return Yardstick(found, tokenisation, kept, train or None, seed, encoder or Encoder())
+    name, encode = choose_encoder(embeddings, encoder, tokeniser(tokenisation))
+    return Yardstick(found, tokenisation, kept, train or None, seed, name, encode)
 
 
 def real_sample(train: Sequence[str], n: int, seed: int) -> list[str]:

@@ -103,6 +103,7 @@ class RNNGenerator(nn.Module):
             after = (*after, keys, values)
         if self.projection is not None:
             states = self.projection(states)
+        states = states * self.head.scale
         return self.dropout(states) if self.training else states, after
 
     def _recur(self, embedded: Tensor, state: State) -> tuple[Tensor, State]:

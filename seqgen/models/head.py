@@ -15,10 +15,13 @@ class Head(nn.Module):
 
     `weight` (V, H) and `bias` (V,) are what the chunked loss and the fast sampler read. The learnt bias
     is kept apart from the constant that rules tokens out, so weight decay cannot wear the constant away.
+    `scale`, 1 unless calibrated, multiplies the learnt logits: it is in the bias here, and whoever makes the
+    hidden states multiplies them by it, so that a matrix shared with an embedding stays as it is.
     """
 
     weight: Tensor
     ruled_out: Tensor
+    scale: Tensor
 
     def __init__(self, hidden: int, vocab_size: int, weight: Tensor | None = None) -> None:
         super().__init__()
@@ -27,13 +30,14 @@ class Head(nn.Module):
         ruled_out = torch.zeros(vocab_size)
         ruled_out[[PAD, BOS]] = NEVER
         self.register_buffer("ruled_out", ruled_out, persistent=False)
+        self.register_buffer("scale", torch.ones(()))
         if weight is None:
             nn.init.uniform_(self.weight, -(hidden**-0.5), hidden**-0.5)
 
     @property
     def bias(self) -> Tensor:
         """The learnt bias plus the constant of the tokens that are never written; (V,)."""
-        return self.offset + self.ruled_out
+        return self.offset * self.scale + self.ruled_out
 
     def forward(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.weight, self.bias)
