@@ -33,11 +33,11 @@ def head_loss(
 ) -> HeadLoss:
     """Weighted negative log-likelihood of targets under softmax(hidden · weightᵀ + bias), summed.
 
-    hidden (N, H), weight (V, H), bias (V,), targets (N,) ids, weights (N,) of any sign (a mask, 1/N, or
-    minus an advantage's share), entropy_weights (N,) or None (a bonus, or below 0 a penalty). Never holds (N, V):
-    logits are made a chunk of rows at a time, and the gradients of hidden, weight and bias are taken in
-    the forward pass while the chunk's softmax is there. Rows of padding are best left out beforehand:
-    a weight of 0 costs as much as any other. Not twice differentiable; weights get no gradient.
+    hidden (N, H), weight (V, H), bias (V,), targets (N,) ids, weights (N,) of any sign (a mask, 1/N, or an
+    advantage's share), entropy_weights (N,) or None (a bonus, or below 0 a penalty). Never holds (N, V):
+    logits are made a chunk of rows at a time, and the gradients of hidden, weight and bias are taken in the
+    forward pass while the chunk's softmax is there. Rows of padding are best left out beforehand: a weight of
+    0 costs as much as any other. Not twice differentiable; weights get no gradient.
     """
     wanted = torch.is_grad_enabled() and any(part.requires_grad for part in (hidden, weight, bias))
     with no_autocast(hidden.device):

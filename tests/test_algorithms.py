@@ -27,8 +27,17 @@ VARIANTS = [
     ("mle", {"generator.cell": "gru", "generator.layers": 2, "generator.tied": True}),
     ("mle", {"generator.attention": True}),
     ("seqgan", {}),
+    ("seqgan", {"discriminator.kind": "rnn", "generator.layers": 2}),
     ("seqgan", {"generator.cell": "gru", "baseline": "batch_mean", "normalise": False, "max_rows": 11}),
-    ("seqgan", {"discriminator.bidirectional": True, "discriminator.cell": "lstm", "baseline": "learned"}),
+    (
+        "seqgan",
+        {
+            "discriminator.kind": "rnn",
+            "discriminator.bidirectional": True,
+            "discriminator.cell": "lstm",
+            "baseline": "learned",
+        },
+    ),
     ("seqgan", {"discriminator.kind": "cnn", "discriminator.filters": 0.02, "baseline": "none"}),
     ("seqgan", {"discriminator.loss": "least_squares", "generator.attention": True, "hold_entropy": 0.0}),
 ]
@@ -145,6 +154,18 @@ def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
         torch.equal(p, q) for p, q in zip(algorithm.discriminator.parameters(), discriminator, strict=True)
     )
     assert all(p.grad is None for p in algorithm.parameters())
+
+
+def test_a_game_starts_from_the_generator_and_so_does_its_discriminator():
+    pretrained = build("mle", {}, seed=3).generator
+    algorithm = build("seqgan", {})
+    algorithm.start_from(pretrained.state_dict())
+    for player in (algorithm.generator, algorithm.policy):
+        assert all(
+            torch.equal(p, q) for p, q in zip(player.parameters(), pretrained.parameters(), strict=True)
+        )
+    assert torch.equal(algorithm.discriminator.embedding.weight, pretrained.embedding.weight)
+    assert torch.equal(algorithm.discriminator.rnn.weight_hh_l0, pretrained.rnn.weight_hh_l0)
 
 
 def test_the_rollout_policy_lags():

@@ -73,3 +73,9 @@ def test_the_same_points_give_the_same_file(tmp_path: Path) -> None:
     curve.save(POINTS, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_the_picture_is_drawn_as_svg_for_a_page() -> None:
+    picture = curve.draw(POINTS, kind="svg").decode()
+    assert "<svg" in picture
+    assert "<dc:date>" not in picture

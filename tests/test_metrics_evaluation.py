@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from seqgen.errors import UserError
 from seqgen.metrics import kneser_ney
@@ -268,3 +269,11 @@ def test_what_cannot_be_scored_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         evaluate(hyps, refs, tokenisation=tokenisation)
+
+
+def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    evaluate(HYPS, REFS)
+    assert seen == [1, 3]

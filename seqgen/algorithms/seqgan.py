@@ -3,7 +3,8 @@
 What differs from the paper, and why: a recurrent discriminator by default, whose reading of a beginning its
 continuations share; a baseline and normalised advantages, without which any positive reward sharpens the
 policy and passes for progress; an entropy bonus, or penalty, that holds the policy at the entropy it started
-with, so that what is gained is not bought by sharpening; and teacher forcing in every step, which keeps the likelihood of real text.
+with, so that nothing is gained by sharpening; and teacher forcing in every step, which keeps the likelihood
+of real text.
 
 Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy`
 of the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the
@@ -38,18 +39,18 @@ L2 = 0.2
 class DiscriminatorConfig:
     """The discriminator and its training."""
 
-    kind: Literal["rnn", "cnn"] = "rnn"
-    """recurrent, or the paper's convolutional one"""
+    kind: Literal["generator", "rnn", "cnn"] = "generator"
+    """shaped as the generator and started from its weights, a recurrent one of its own, or the paper's CNN"""
     cell: Literal["lstm", "gru"] = "gru"
-    """recurrent cell"""
+    """recurrent cell of an rnn"""
     embedding: int = 64
-    """size of a token's embedding"""
+    """size of a token's embedding in an rnn or cnn"""
     hidden: int = 128
-    """units of a recurrent layer"""
+    """units of a recurrent layer of an rnn"""
     layers: int = 1
-    """recurrent layers"""
+    """recurrent layers of an rnn"""
     bidirectional: bool = False
-    """read both ways; rollouts then cannot share the reading of a beginning"""
+    """an rnn that reads both ways; rollouts then cannot share the reading of a beginning"""
     filters: float = 1.0
     """multiplies the paper's number of convolution filters"""
     dropout: float = 0.5
@@ -73,10 +74,19 @@ class DiscriminatorConfig:
             weight_decay=(0.0, None),
         )
 
-    def build(self, vocab_size: int) -> RNNDiscriminator | CNNDiscriminator:
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> RNNDiscriminator | CNNDiscriminator:
         """Return a fresh discriminator."""
         if self.kind == "cnn":
             return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        if self.kind == "generator":
+            return RNNDiscriminator(
+                vocab_size,
+                generator.embedding,
+                generator.hidden,
+                layers=generator.layers,
+                cell=generator.cell,
+                dropout=self.dropout,
+            )
         return RNNDiscriminator(
             vocab_size,
             self.embedding,
@@ -172,7 +182,7 @@ class SeqGAN(nn.Module):
         self.config, self.length = config, length
         self.generator = config.generator.build(vocab_size)
         self.policy = copy.deepcopy(self.generator).requires_grad_(False)
-        self.discriminator = config.discriminator.build(vocab_size)
+        self.discriminator = config.discriminator.build(vocab_size, config.generator)
         self.value = ValueHead(self.generator.head.weight.shape[1])
         self.game = game(config.discriminator.loss)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
@@ -180,9 +190,16 @@ class SeqGAN(nn.Module):
         self.register_buffer("held", torch.tensor(float("nan")))
 
     def start_from(self, generator: dict[str, Tensor]) -> None:
-        """Take over a pretrained generator's weights, for the policy that rolls out as well."""
+        """Take over a pretrained generator's weights, for the policy that rolls out as well.
+
+        A discriminator of the same shape starts from what the generator knows of the language: of a small
+        corpus it learns more, and sooner, than from nothing.
+        """
         self.generator.load_state_dict(generator)
         self.policy.load_state_dict(generator)
+        if self.config.discriminator.kind == "generator":
+            shared = {name: w for name, w in generator.items() if name.startswith(("embedding.", "rnn."))}
+            self.discriminator.load_state_dict(shared, strict=False)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -295,7 +312,7 @@ class SeqGAN(nn.Module):
             mine.lerp_(new, 1 - self.config.lag)
 
     def _hold(self, entropy: Tensor) -> None:
-        """Raise the bonus while the policy's entropy is below what is held, lower it, to a penalty, while above."""
+        """Raise the bonus while the entropy is too low; lower it, to a penalty even, while too high."""
         if not self.config.hold_entropy:
             return
         if self.held.isnan():

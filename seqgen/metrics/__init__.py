@@ -1,4 +1,4 @@
-"""Scores of generated text: BLEU, self-BLEU, diversity, likelihood; `evaluate` puts them together."""
+"""Scores of generated text: likeness, variety, copies, distances, language models; `evaluate` has all."""
 
 from seqgen.metrics.bleu import bleu, self_bleu
 from seqgen.metrics.evaluation import evaluate

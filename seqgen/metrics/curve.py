@@ -17,6 +17,8 @@ from seqgen.metrics.yardstick import Yardstick
 Point = dict[str, Any]
 """`name`, `temperature` (or None), `bleu_5`, `self_bleu_5`, `lm`, `reverse_lm` (nats a token)."""
 REAL, BASELINE = "real text", "n-gram baseline"
+NAMELESS = {"png": {"Software": None}, "svg": {"Date": None}}
+"""What keeps a picture of the same points the same file."""
 PANELS = (
     ("bleu_5", -1, "self_bleu_5", "negative BLEU-5; left is better", "self-BLEU-5; lower is more varied"),
     (
@@ -68,7 +70,7 @@ def _point(name: str, row: Mapping[str, Any], temperature: float | None) -> Poin
 
 
 def draw(found: Sequence[Point], *, title: str = "", kind: str = "png") -> bytes:
-    """Draw points as a picture of two panels, a line for each name, temperatures beside its points."""
+    """Draw points as two panels, a line for each name, temperatures beside its points; `png` or `svg`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure
 
@@ -91,7 +93,7 @@ def draw(found: Sequence[Point], *, title: str = "", kind: str = "png") -> bytes
     panels[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=120, metadata={"Software": None} if kind == "png" else None)
+    figure.savefig(buffer, format=kind, dpi=120, metadata=NAMELESS[kind])
     return buffer.getvalue()
 
 

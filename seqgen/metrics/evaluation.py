@@ -42,12 +42,14 @@ often averaged over padding: they do not compare. Of `self_bleu`, `distinct`, `j
 `frechet` and `lm` only figures of the same N compare, so every row has the same N.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from seqgen.errors import UserError
 from seqgen.metrics import baseline, kneser_ney, rows
@@ -115,6 +117,28 @@ def compare(
     """Score sets of sentences, each cut to the size of the smallest; see `evaluate` and `Subject`."""
     n = min(len(subject.lines) for subject in subjects)
     _check(n)
+    with _one_thread():
+        return _compare(subjects, n, against, stated or {}, grammar)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: the products here are so small that threads mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _compare(
+    subjects: Sequence[Subject],
+    n: int,
+    against: Yardstick,
+    stated: Mapping[str, Any],
+    grammar: GrammarOracle | None,
+) -> Report:
     # Real text first: its figures do not change in the last digit with the sentences that stand beside it.
     real_lines = real_sample(against.train or [], n, against.seed)
     real = _text_row(real_lines, against, grammar, is_real=True) if len(real_lines) > 1 else None
@@ -129,7 +153,7 @@ def compare(
     if len(scored) > 1:
         report["rows"] = scored
     blank = sum(not line.strip() for line in subjects[0].lines[:n])
-    report["protocol"] = _protocol(n, blank, against) | dict(stated or {})
+    report["protocol"] = _protocol(n, blank, against) | dict(stated)
     report["protocol"]["real_n"] = len(real_lines) if real else None
     return report
 

@@ -39,7 +39,7 @@ class Coded:
         """Pick sentences by number, in the order given; (K,)."""
         ends = np.cumsum(self.lengths)
         lengths = self.lengths[rows]
-        starts = np.repeat(ends[rows] - lengths - (np.cumsum(lengths) - lengths), lengths)
+        starts = np.repeat(ends[rows] - np.cumsum(lengths), lengths)
         return Coded(self.codes[starts + np.arange(len(starts))], lengths)
 
 
