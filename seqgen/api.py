@@ -28,24 +28,21 @@ def evaluate(
     hyps: Sequence[str] | None = None,
     refs: Sequence[str] | None = None,
     train: Sequence[str] | None = None,
-    n: int = 10_000,
-    temperature: float = 1.0,
-    seed: int = 0,
-    tokenisation: str = "auto",
     device: str = "auto",
+    **options: Any,
 ) -> dict[str, Any]:
-    """Score n samples of a run against its test split, or any sentences `hyps` against `refs`.
+    """Score samples of a run against its test split, or any sentences `hyps` against `refs`.
 
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
-    `seqgen.metrics.evaluation`. UserError where there is nothing to score.
+    `seqgen.metrics.evaluation`. The options are those of `seqgen.metrics.runs.evaluate_runs` (n, temperature,
+    temperatures, seed, protocol, tokenisation, embeddings, encoder) for a run, and of
+    `seqgen.metrics.evaluation.evaluate` for sentences. UserError where there is nothing to score.
     """
     if run is not None:
-        return evaluate_run(
-            _loaded(run, device), n=n, temperature=temperature, seed=seed, tokenisation=tokenisation
-        )
+        return evaluate_run(_loaded(run, device), **options)
     if hyps is None or refs is None:
         raise TypeError("evaluate() takes a run, or hyps and refs")
-    return evaluation.evaluate(hyps, refs, train, tokenisation=tokenisation, seed=seed)
+    return evaluation.evaluate(hyps, refs, train, **options)
 
 
 def _loaded(run: Run | Path | str | Trained, device: str) -> Trained:

@@ -1,0 +1,117 @@
+"""One self-contained HTML page about runs: settings, training, scores, trade-offs, samples, lengths, n-grams.
+
+The page needs no network, no JavaScript and no other file. The same runs and options give the same page.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from seqgen import report_sections as sections
+from seqgen.errors import UserError
+from seqgen.metrics.curve import REAL
+from seqgen.metrics.diversity import copies, unique
+from seqgen.metrics.runs import evaluate_runs
+from seqgen.metrics.yardstick import Coder, real_sample
+from seqgen.report_charts import hue
+from seqgen.report_page import document
+from seqgen.report_sections import Facts, Gallery
+from seqgen.report_text import Marked, mark
+from seqgen.trained import Trained, generate
+
+TEMPERATURES = (0.7, 0.85, 1.0, 1.15)
+SHOWN = 12
+"""Sentences shown of each run at each temperature; its shares are of all that are drawn."""
+TEMPERATURE = 1.0
+"""At which the table's, the lengths' and the n-grams' sentences are drawn: the model as it is."""
+
+
+def page(
+    runs: Sequence[Trained],
+    *,
+    n: int = 2000,
+    temperatures: Sequence[float] = TEMPERATURES,
+    seed: int = 0,
+) -> str:
+    """Write the page about one or more runs of one corpus.
+
+    Args:
+        n: sentences drawn of each run at each temperature, two at least.
+        temperatures: of the curve and the samples; temperature 1 is always scored.
+
+    Raises:
+        UserError: a corpus has changed or holds no test sentence, or the runs are of different ones: their
+            scores would be against different references.
+    """
+    if n < 2:
+        raise UserError(f"{n} sentence to score: self-BLEU compares sentences, give at least 2")
+    grid = sorted(set(temperatures))
+    scores = evaluate_runs(
+        runs,
+        n=n,
+        temperature=TEMPERATURE,
+        temperatures=[each for each in grid if each != TEMPERATURE],
+        seed=seed,
+    )
+    train = runs[0].corpus.train
+    facts = Facts(
+        names=[str(each.run.path) for each in runs],
+        labels=_labels(runs),
+        hues=[hue(i) for i in range(len(runs))],
+        configs=[each.run.config for each in runs],
+        metrics=[each.run.metrics() for each in runs],
+        scores=scores,
+    )
+    coder = Coder(scores["protocol"]["tokenisation"])
+    texts = {REAL: real_sample(train, n, seed)}
+    texts |= dict(zip(facts.labels, (_draw(each, n, TEMPERATURE, seed) for each in runs), strict=True))
+    parts = [
+        sections.heading(facts, n=n, seed=seed),
+        sections.settings_table(facts),
+        sections.training(facts),
+        sections.scores(facts),
+        sections.tradeoff(facts),
+        sections.samples(_galleries(runs, facts.labels, coder, n, grid, seed), facts),
+        sections.lengths(texts, facts, coder.tokenise),
+        sections.grams(texts, facts, coder.tokenise),
+        sections.protocol(facts),
+    ]
+    return document(f"seqgen report: {', '.join(facts.labels)}", sections.body(parts))
+
+
+def _labels(runs: Sequence[Trained]) -> list[str]:
+    """Name each run by its folder; by its whole path where two folders bear one name."""
+    counts = Counter(each.run.name for each in runs)
+    return [each.run.name if counts[each.run.name] == 1 else str(each.run.path) for each in runs]
+
+
+def _draw(trained: Trained, n: int, temperature: float, seed: int) -> list[str]:
+    """Draw the sentences that `evaluate_runs` scores: the same seed, the same n."""
+    return [sentence.text for sentence in generate(trained, n, seed=seed, temperature=temperature)]
+
+
+def _galleries(
+    runs: Sequence[Trained],
+    labels: Sequence[str],
+    coder: Coder,
+    n: int,
+    grid: Sequence[float],
+    seed: int,
+) -> list[tuple[str, list[Gallery]]]:
+    """Lay out the first sentences of each run at each temperature, after some of the test split."""
+    corpus = runs[0].corpus
+    drawn = [(labels[i], f"temperature {t:g}", _draw(each, n, t, seed)) for i, each in enumerate(runs) for t in grid]
+    # The test split stands in the order of its file, where neighbours may be alike.
+    drawn.insert(0, (REAL, "test split", real_sample(corpus.test, n, seed)))
+    shown = [_spread(lines) if title == REAL else lines[:SHOWN] for title, _, lines in drawn]
+    marked = iter(mark([line for lines in shown for line in lines], corpus.train, coder, seed=seed))
+    galleries: dict[str, list[Gallery]] = {title: [] for title, _, _ in drawn}
+    for (title, heading, lines), kept in zip(drawn, shown, strict=True):
+        sentences: list[Marked] = [next(marked) for _ in kept]
+        copied = copies(lines, corpus.train) / len(lines)
+        galleries[title].append(Gallery(heading, sentences, len(lines), copied, unique(lines)))
+    return list(galleries.items())
+
+
+def _spread(lines: Sequence[str]) -> list[str]:
+    """Pick sentences at even distances."""
+    return list(lines[:: max(1, len(lines) // SHOWN)][:SHOWN])
