@@ -18,8 +18,9 @@ def adversarial(
     ] = None,
     settings: common.Set = None,
     config: common.ConfigFile = None,
-    steps: common.Steps = None,
-    epochs: common.Epochs = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates of the generator; the setting steps if not given.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed; the pretrained run's if not given.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -40,7 +41,6 @@ def adversarial(
             path=run,
             values=common.gather(config, settings),
             steps=steps,
-            epochs=epochs,
             seed=seed,
             device_name=device,
         ),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import typer
 
-from seqgen.cli import adversarial, bench, corpora, evaluate, pretrain, sample
+from seqgen.cli import adversarial, bench, corpora, evaluate, pretrain, report, sample
 from seqgen.errors import UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("adversarial")(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
 

@@ -13,9 +13,11 @@ from seqgen.metrics.diversity import copies, unique
 from seqgen.metrics.runs import evaluate_runs
 from seqgen.metrics.yardstick import Coder, real_sample
 from seqgen.report_charts import hue
-from seqgen.report_page import document
-from seqgen.report_sections import Facts, Gallery
+from seqgen.report_page import document, element
+from seqgen.report_samples import Gallery, grams, lengths, samples
+from seqgen.report_sections import Facts
 from seqgen.report_text import Marked, mark
+from seqgen.report_training import training
 from seqgen.trained import Trained, generate
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.15)
@@ -67,15 +69,15 @@ def page(
     parts = [
         sections.heading(facts, n=n, seed=seed),
         sections.settings_table(facts),
-        sections.training(facts),
+        training(facts),
         sections.scores(facts),
         sections.tradeoff(facts),
-        sections.samples(_galleries(runs, facts.labels, coder, n, grid, seed), facts),
-        sections.lengths(texts, facts, coder.tokenise),
-        sections.grams(texts, facts, coder.tokenise),
+        samples(_galleries(runs, facts.labels, coder, n, grid, seed)),
+        lengths(texts, facts, coder.tokenise),
+        grams(texts, facts, coder.tokenise),
         sections.protocol(facts),
     ]
-    return document(f"seqgen report: {', '.join(facts.labels)}", sections.body(parts))
+    return document(f"seqgen report: {', '.join(facts.labels)}", element("main", *parts))
 
 
 def _labels(runs: Sequence[Trained]) -> list[str]:
@@ -99,7 +101,11 @@ def _galleries(
 ) -> list[tuple[str, list[Gallery]]]:
     """Lay out the first sentences of each run at each temperature, after some of the test split."""
     corpus = runs[0].corpus
-    drawn = [(labels[i], f"temperature {t:g}", _draw(each, n, t, seed)) for i, each in enumerate(runs) for t in grid]
+    drawn = [
+        (labels[i], f"temperature {t:g}", _draw(each, n, t, seed))
+        for i, each in enumerate(runs)
+        for t in grid
+    ]
     # The test split stands in the order of its file, where neighbours may be alike.
     drawn.insert(0, (REAL, "test split", real_sample(corpus.test, n, seed)))
     shown = [_spread(lines) if title == REAL else lines[:SHOWN] for title, _, lines in drawn]

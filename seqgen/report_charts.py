@@ -56,16 +56,24 @@ def hue(index: int) -> str:
 
 
 def chart(
-    series: Sequence[Series], *, title: str, across: str, up: str, note: str = "", steps: bool = False
+    series: Sequence[Series],
+    *,
+    title: str,
+    across: str,
+    up: str,
+    note: str = "",
+    bounds: tuple[float, float] | None = None,
+    steps: bool = False,
 ) -> Html:
     """Draw lines over two axes with their labels; `steps` draws them as the outline of a histogram.
 
-    `across` and `up` name the axes with their units, `note` stands under the title.
+    `across` and `up` name the axes with their units, `note` stands under the title, `bounds` fixes what the
+    upright axis spans.
     """
     xs = [x for each in series for x, _ in each.points]
     ys = [y for each in series for _, y in each.points]
     x_low, x_high = _range(xs, 0.0 if steps else 0.03)
-    y_low, y_high = (0.0, max(ys) * 1.05 or 1.0) if steps else _range(ys, 0.07)
+    y_low, y_high = bounds or ((0.0, max(ys) * 1.05 or 1.0) if steps else _range(ys, 0.07))
     x_scale = Scale(x_low, x_high, LEFT, WIDTH - RIGHT)
     y_scale = Scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
     drawn = [_axes(x_scale, y_scale, across, up)]
@@ -147,7 +155,11 @@ def _line(series: Series, x_scale: Scale, y_scale: Scale, *, steps: bool) -> Htm
                 element("path", hint, d=MARKS[series.hue], class_=_mark_class(series.hue), transform=small)
             )
     for (x, y), name in zip(places, series.names, strict=False):
-        parts.append(element("text", name, x=f"{x + 6:.1f}", y=f"{y - 5:.1f}", class_="named"))
+        near_edge = x > WIDTH - RIGHT - 30
+        beside, anchor = (x - 6, "end") if near_edge else (x + 6, "start")
+        parts.append(
+            element("text", name, x=f"{beside:.1f}", y=f"{y - 6:.1f}", text_anchor=anchor, class_="named")
+        )
     return element("g", join(*parts), class_=series.hue)
 
 

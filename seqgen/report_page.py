@@ -12,7 +12,7 @@ class Html(str):
     __slots__ = ()
 
 
-def element(name: str, *children: str, **attributes: str | int) -> Html:
+def element(name: str, /, *children: str, **attributes: str | int) -> Html:
     """Build an element; `class_` is the attribute class, and `_` in a name is `-`."""
     said = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
@@ -29,10 +29,10 @@ def join(*children: str) -> Html:
 
 
 def table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str = "", class_: str = "figures"
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", class_: str = "figures"
 ) -> Html:
     """Build a table whose first column heads its rows; it scrolls sideways where the page is narrow."""
-    parts = [element("caption", caption)] if caption else []
+    parts = []
     if heads:
         cells = [element("th", head, scope="col") for head in heads]
         parts.append(element("thead", element("tr", *cells)))
@@ -40,7 +40,9 @@ def table(
         element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
         for row in rows
     ]
-    return scroll(element("table", *parts, element("tbody", *body), class_=class_))
+    # The title stays outside of what scrolls, so that it can be read whole.
+    heading = element("h3", title) if title else Html()
+    return join(heading, scroll(element("table", *parts, element("tbody", *body), class_=class_)))
 
 
 def scroll(content: Html) -> Html:
@@ -85,23 +87,25 @@ h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.25rem; margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, ul { margin: .4rem 0; } p { max-width: 46rem; }
-.note, caption, nav { color: var(--faint); font-size: .875rem; }
+.note, nav { color: var(--faint); font-size: .875rem; }
 a { color: inherit; } nav a { margin-right: 1rem; white-space: nowrap; }
 .wide { overflow-x: auto; margin: .5rem 0 1rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; padding: .2rem 0; color: var(--ink); font-weight: 600; }
 th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line);
   overflow-wrap: normal; }
 thead th { white-space: nowrap; color: var(--faint); font-weight: 600; }
 tbody th { font-weight: 600; min-width: 7rem; }
 .figures td, .figures thead th:not(:first-child) { text-align: right; white-space: nowrap; }
-.settings td { min-width: 9rem; max-width: 34rem; overflow-wrap: anywhere; } .settings .differs td { font-weight: 700; }
+.groups { display: flex; flex-wrap: wrap; gap: 0 2.5rem; } .groups > div { max-width: 100%; }
+.settings th { font-weight: 400; }
+.settings td { min-width: 7rem; max-width: 26rem; overflow-wrap: anywhere; }
 small { display: block; color: var(--faint); font-size: .75rem; font-weight: 400; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
 .pair { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
 figure { margin: 0; padding: .6rem; background: var(--panel); border-radius: .4rem; break-inside: avoid; }
 figcaption { font-size: .875rem; font-weight: 600; } figcaption small { min-height: 1.2em; }
-svg { display: block; width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
+svg { display: block; width: 100%; height: auto; }
+svg text { font: 11px system-ui, sans-serif; fill: var(--faint); }
 svg .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 svg .curve { stroke: var(--hue); stroke-width: 1.8; fill: none; stroke-linejoin: round; }
 svg .dashed { stroke-dasharray: 5 4; } svg .mark { fill: var(--hue); stroke: var(--paper); stroke-width: .6; }
@@ -118,7 +122,7 @@ mark { background: var(--copy); color: var(--copy-ink); padding: 0 .15em; border
 .badge { font-size: .7rem; font-weight: 700; border: 1px solid; border-radius: .2rem; padding: 0 .25rem;
   margin-left: .3rem; white-space: nowrap; }
 .grams td { white-space: nowrap; } .grams td span { color: var(--faint); margin-left: .5rem; }
-.grams tbody th { min-width: 0; color: var(--faint); } .grams .own { font-weight: 700; color: inherit; margin: 0; }
+.grams tbody th { min-width: 0; color: var(--faint); } 
 .protocol { font: .8125rem/1.5 ui-monospace, Consolas, monospace; padding-left: 1rem; }
 @media (max-width: 30rem) { body { padding: .7rem; } svg text { font-size: 12px; } }
 @media print { body { max-width: none; padding: 0; font-size: 9pt; } nav { display: none; }

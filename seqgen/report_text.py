@@ -1,4 +1,4 @@
-"""What a report shows of the sentences themselves: copies, stretches shared with training, lengths, n-grams."""
+"""What a report shows of sentences: copies and runs shared with training text, n-grams, lengths."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ TREEBANK_QUOTES = ("``", "''")
 
 @dataclass(frozen=True)
 class Marked:
-    """A sentence, whether it stands in the training set, and its longest run shared with one of its sentences."""
+    """A sentence, whether it stands in the training set, and the longest run it shares with a line of it."""
 
     text: str
     copy: bool
@@ -84,7 +84,9 @@ def written(sentence: Marked) -> Html:
     return join(text[:start], shared, text[stop:])
 
 
-def top_grams(lines: Sequence[str], tokenise: Tokenise, n: int, *, top: int = 15) -> list[tuple[str, float]]:
+def top_grams(
+    lines: Sequence[str], tokenise: Tokenise, n: int, *, top: int = 15, between: str = " "
+) -> list[tuple[str, float]]:
     """The most frequent n-grams and their shares of all n-grams, equal ones in the order of their text."""
     counts: Counter[tuple[str, ...]] = Counter()
     for line in lines:
@@ -92,7 +94,7 @@ def top_grams(lines: Sequence[str], tokenise: Tokenise, n: int, *, top: int = 15
         counts.update(zip(*(tokens[i:] for i in range(n)), strict=False))
     total = counts.total()
     ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:top]
-    return [(" ".join(gram), count / total) for gram, count in ranked]
+    return [(between.join(gram), count / total) for gram, count in ranked]
 
 
 def histogram(lengths: Sequence[int], longest: int, *, bins: int = 40) -> list[tuple[float, float]]:

@@ -98,7 +98,9 @@ def pretrain_job(
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
     cls = algorithms.get(algorithm, algorithms.PRETRAIN)
-    config = _config(cls, values, epochs)
+    config = settings.override(
+        cls.Config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
+    )
     where = device.pick(device_name)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(source.corpus)}"
     source = lasting(source, folder)
@@ -127,22 +129,22 @@ def adversarial_job(
     path: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
-    epochs: int | None = None,
     seed: int | None = None,
     device_name: str = "auto",
 ) -> Job:
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
     Without `init` the latest run under `runs/` is taken: a pretrained one starts a new game, an adversarial
-    one goes on. The other arguments are those of `pretrain_job`.
+    one goes on. `steps` are updates of the generator; the other arguments are those of `pretrain_job`.
     """
     found = _initial_run(init, path)
     if found.config["verb"] == "adversarial" and init is None:
         path, found = found.path, run.open_run(Path(found.config["init"]))
         algorithm = run.open_run(Path(path)).config["algorithm"]
     cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
+    given = {} if steps is None else {"steps": steps}
     generator = {f"generator.{key}": value for key, value in _generator_settings(found).items()}
-    config = _config(cls, generator | dict(values or {}), epochs)
+    config = settings.override(cls.Config(), generator | dict(values or {}) | given)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(found.config['source']['corpus'])}"
     where = device.pick(device_name)
     start = trained.load(found, "cpu")
@@ -163,7 +165,7 @@ def adversarial_job(
         folder,
         start.corpus,
         start.tokenizer,
-        steps=steps,
+        steps=None,
         where=where,
         existing=existing,
         generator=start.algorithm.generator.state_dict(),
@@ -192,13 +194,6 @@ def _generator_settings(found: Run) -> dict[str, Any]:
     if not isinstance(generator, dict):
         raise UserError(f"run '{found.path}' ({found.config['algorithm']}) holds no generator to start from")
     return generator
-
-
-def _config(cls: Any, values: Mapping[str, Any] | None, epochs: int | None) -> Any:
-    given = dict(values or {})
-    if epochs is not None:
-        given["epochs"] = epochs
-    return settings.override(cls.Config(), given)
 
 
 def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:

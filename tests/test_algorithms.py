@@ -296,3 +296,23 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     assert fitted(30_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
     with pytest.raises(UserError, match="dropout is not set"):
         algorithms.get("mle")(algorithms.get("mle").Config(), vocab_size=V, length=LENGTH)
+
+
+def test_a_token_weighs_the_same_in_batches_of_short_and_of_long_sentences():
+    algorithm = build("mle", {"generator.dropout": 0.0})
+    short = torch.tensor([[5, EOS]] * 3)
+    long = torch.tensor([[5, 6, 7, 8, 9, EOS]] * 3)
+    moved = []
+    optim_update = optim.update
+
+    def watch(losses, clip):
+        moved.append(float(next(iter(losses.values())).detach()))
+        return optim_update(losses, clip=clip)
+
+    algorithm.usual_tokens.fill_(12.0)
+    algorithm.batches_seen.fill_(1e9)  # the mean of 12 tokens a batch is settled
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(optim, "update", watch)
+        nlls = [algorithm.step(tokens, 0.0)["nll"] for tokens in (short, long)]
+    # 6 tokens of a usual 12, then 18 of 12
+    assert moved == pytest.approx([float(nlls[0]) * 6 / 12, float(nlls[1]) * 18 / 12], rel=1e-5)

@@ -288,10 +288,10 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
 
 
 def test_rare_words_become_unknown_only_where_they_are_a_small_share():
-    # 97 of one word and 3 of words seen twice or once: exactly 3 % may go
-    assert usual_min_count({"a": 97, "b": 2, "c": 1}) == 3
-    # below 3: 4 of 100; below 2: 2 of 100
-    assert usual_min_count({"a": 96, "b": 2, "c": 1, "d": 1}) == 2
+    # below 3: 4 of 100, exactly the share that may go
+    assert usual_min_count({"a": 96, "b": 2, "c": 1, "d": 1}) == 3
+    # below 3: 5 of 100; below 2: 1
+    assert usual_min_count({"a": 95, "b": 2, "c": 2, "d": 1}) == 2
     assert usual_min_count({"a": 5, "b": 1}) == 1
     lines = ["a a a a b"] * 40 + ["a rare word"]
     known = train_tokenizer(lines, "word")

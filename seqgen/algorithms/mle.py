@@ -133,16 +133,26 @@ class Sampler(Protocol):
 
 
 class MLE(nn.Module):
-    """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down."""
+    """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down.
+
+    A batch's loss is the sum over its tokens divided by the tokens of a usual batch, not by its own: where
+    batches hold sentences of like length, its own count would give a token of a short sentence more weight
+    than one of a long, and the generator would write too short.
+    """
 
     Config = MLEConfig
     criterion: str | None = "valid_nll"
+    usual_tokens: Tensor
+    """Tokens of a batch, the mean so far; scalar."""
+    batches_seen: Tensor
     grouped = True  # batches of sentences of like length waste little on padding
 
     def __init__(self, config: MLEConfig, *, vocab_size: int, length: int) -> None:
         super().__init__()
         self.config, self.length = config, length
         self.generator = config.generator.build(vocab_size)
+        self.register_buffer("usual_tokens", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
 
     def start_from(self, generator: dict[str, Tensor]) -> None:
         """Take over a trained generator's weights."""
@@ -162,8 +172,11 @@ class MLE(nn.Module):
         optim.scale_lr(optimizer, factor)
         self.train()
         self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
+        tokens = (batch != PAD).sum()
+        self.batches_seen += 1
+        self.usual_tokens += (tokens - self.usual_tokens) / self.batches_seen
         loss = mean_nll(self.generator, batch, bf16=self.config.bf16)
-        norms = optim.update({optimizer: loss}, clip=self.config.clip)
+        norms = optim.update({optimizer: loss * (tokens / self.usual_tokens)}, clip=self.config.clip)
         return {"nll": loss.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:

@@ -106,13 +106,13 @@ class SeqGANConfig:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     steps: int = 300
     """updates of the generator"""
-    d_first: int = 500
+    d_first: int = 400
     """steps in which only the discriminator learns, before the first update of the generator"""
-    d_steps: int = 4
+    d_steps: int = 2
     """updates of the discriminator at each update of the generator"""
     batch_size: int = 64
     """sentences of an update of either"""
-    lr: float = 3e-4
+    lr: float = 1e-4
     """learning rate of the generator at the start; a cosine to a tenth follows"""
     clip: float = 1.0
     """bound of either gradient's norm"""

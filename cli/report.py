@@ -1,0 +1,79 @@
+"""`seqgen report`: one HTML page about one or more runs."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqgen.cli import common
+from seqgen.errors import UserError
+
+NAME = "report.html"
+
+
+def report(
+    run: Annotated[
+        list[Path] | None, typer.Option(help="The run, or several; the latest under runs/ if not given.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help=f"The page; {NAME} in the (first) run's folder if not given."),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=2, help="Sentences of each run at each temperature.")] = 2000,
+    temperatures: Annotated[
+        str, typer.Option(metavar="T,T,…", help="Of the samples and the quality–diversity curve.")
+    ] = "0.7,0.85,1.0,1.15",
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Write one HTML page about runs, to be read without a network, and print its path.
+
+    Settings, training curves, scores, the quality–diversity curve, samples, lengths, n-grams.
+    """
+    grid = _grid(temperatures)
+    paths = [common.run_or_latest(path) for path in run] if run else [common.run_or_latest(None)]
+    _check(paths, out)
+    from seqgen import device as devices
+    from seqgen import report as reports
+    from seqgen import trained
+    from seqgen.run import write_text
+
+    devices.prepare(threads)
+    found = [trained.load(path, device) for path in paths]
+    target = out or paths[0] / NAME
+    if not quiet:
+        listed = ", ".join(map(str, paths))
+        typer.echo(f"run: {listed}; {n:,} samples at each temperature, seed {seed}", err=True)
+    write_text(target, reports.page(found, n=n, temperatures=grid, seed=seed))
+    typer.echo(str(target))
+
+
+def _check(paths: list[Path], out: Path | None) -> None:
+    """Refuse, before minutes are spent, what could not be written or would be the same twice."""
+    twice = [path for i, path in enumerate(paths) if path.resolve() in map(Path.resolve, paths[:i])]
+    if twice:
+        raise UserError(f"--run '{twice[0]}' is given twice; name each once")
+    if out is None:
+        return
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"--out '{out}' cannot be written: '{folder}' is no folder, or not yours to write in")
+    if out.is_dir():
+        raise UserError(f"--out '{out}' is a folder; name the file to write in it, as in {out / NAME}")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--out '{out}' does not end in .html, which is what browsers open")
+
+
+def _grid(temperatures: str) -> list[float]:
+    try:
+        grid = [float(each) for each in temperatures.split(",")]
+    except ValueError:
+        grid = []
+    if not grid or not all(0 <= each < float("inf") for each in grid):
+        raise UserError(
+            f"--temperatures '{temperatures}': numbers from 0 on with commas between, as in 0.7,0.85,1"
+        )
+    return grid
