@@ -13,8 +13,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/seqgen pretrain --run runs/demo --epochs 4
-	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 30
+	$(BIN)/seqgen pretrain --run runs/demo --epochs 3
+	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 20 --set d_first=100
 	$(BIN)/seqgen sample --run runs/demo-gan --n 20
 	$(BIN)/seqgen evaluate --run runs/demo-gan --n 2000
 

@@ -3,26 +3,29 @@
 The page needs no network, no JavaScript and no other file. The same runs and options give the same page.
 """
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 
 from seqgen import report_sections as sections
 from seqgen.errors import UserError
 from seqgen.metrics.curve import REAL
-from seqgen.metrics.diversity import copies, unique
+from seqgen.metrics.diversity import copied, unique
 from seqgen.metrics.runs import evaluate_runs
 from seqgen.metrics.yardstick import Coder, real_sample
 from seqgen.report_charts import hue
 from seqgen.report_page import document, element
 from seqgen.report_samples import Gallery, grams, lengths, samples
 from seqgen.report_sections import Facts
-from seqgen.report_text import Marked, mark
+from seqgen.report_text import mark
 from seqgen.report_training import training
 from seqgen.trained import Trained, generate
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.15)
 SHOWN = 12
 """Sentences shown of each run at each temperature; its shares are of all that are drawn."""
+COPIES = 3
+"""Copies of training sentences shown beyond those."""
 TEMPERATURE = 1.0
 """At which the table's, the lengths' and the n-grams' sentences are drawn: the model as it is."""
 
@@ -99,25 +102,34 @@ def _galleries(
     grid: Sequence[float],
     seed: int,
 ) -> list[tuple[str, list[Gallery]]]:
-    """Lay out the first sentences of each run at each temperature, after some of the test split."""
+    """Lay out sentences of each run at each temperature, after some of the test split."""
     corpus = runs[0].corpus
-    drawn = [
-        (labels[i], f"temperature {t:g}", _draw(each, n, t, seed))
-        for i, each in enumerate(runs)
-        for t in grid
-    ]
-    # The test split stands in the order of its file, where neighbours may be alike.
-    drawn.insert(0, (REAL, "test split", real_sample(corpus.test, n, seed)))
-    shown = [_spread(lines) if title == REAL else lines[:SHOWN] for title, _, lines in drawn]
-    marked = iter(mark([line for lines in shown for line in lines], corpus.train, coder, seed=seed))
+    # Neighbours in a file of sentences may be alike.
+    mixed = random.Random(seed).sample(real_sample(corpus.test, n, seed), k=min(n, len(corpus.test)))
+    drawn = [(REAL, "test split", mixed)]
+    for label, trained in zip(labels, runs, strict=True):
+        drawn += [(label, f"temperature {t:g}", _draw(trained, n, t, seed)) for t in grid]
+    flags = [copied(lines, corpus.train) for _, _, lines in drawn]
+    shown = [lines[:SHOWN] for _, _, lines in drawn]
+    further = [_further(lines, copies) for (_, _, lines), copies in zip(drawn, flags, strict=True)]
+    wanted = list(dict.fromkeys(line for lines in [*shown, *further] for line in lines))
+    marks = dict(zip(wanted, mark(wanted, corpus.train, coder, seed=seed), strict=True))
     galleries: dict[str, list[Gallery]] = {title: [] for title, _, _ in drawn}
-    for (title, heading, lines), kept in zip(drawn, shown, strict=True):
-        sentences: list[Marked] = [next(marked) for _ in kept]
-        copied = copies(lines, corpus.train) / len(lines)
-        galleries[title].append(Gallery(heading, sentences, len(lines), copied, unique(lines)))
+    for (title, heading, lines), copies, first, more in zip(drawn, flags, shown, further, strict=True):
+        gallery = Gallery(
+            heading,
+            sentences=[marks[line] for line in first],
+            copies=[marks[line] for line in more],
+            n=len(lines),
+            copied=sum(copies) / len(lines),
+            unique=unique(lines),
+        )
+        galleries[title].append(gallery)
     return list(galleries.items())
 
 
-def _spread(lines: Sequence[str]) -> list[str]:
-    """Pick sentences at even distances."""
-    return list(lines[:: max(1, len(lines) // SHOWN)][:SHOWN])
+def _further(lines: Sequence[str], copies: Sequence[bool]) -> list[str]:
+    """Pick a few different copies from behind the sentences that are shown anyway."""
+    rest = zip(lines[SHOWN:], copies[SHOWN:], strict=True)
+    found = dict.fromkeys(line for line, copy in rest if copy and line not in lines[:SHOWN])
+    return list(found)[:COPIES]

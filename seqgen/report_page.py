@@ -98,7 +98,7 @@ tbody th { font-weight: 600; min-width: 7rem; }
 .figures td, .figures thead th:not(:first-child) { text-align: right; white-space: nowrap; }
 .groups { display: flex; flex-wrap: wrap; gap: 0 2.5rem; } .groups > div { max-width: 100%; }
 .settings th { font-weight: 400; }
-.settings td { min-width: 7rem; max-width: 26rem; overflow-wrap: anywhere; }
+.settings td { min-width: 7rem; max-width: 19rem; overflow-wrap: anywhere; }
 small { display: block; color: var(--faint); font-size: .75rem; font-weight: 400; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem; }
 .pair { grid-template-columns: repeat(auto-fill, minmax(min(100%, 28rem), 1fr)); }
@@ -114,7 +114,7 @@ svg .named { fill: var(--ink); font-size: 10px; }
 .key svg { display: inline-block; width: 2.4rem; height: .9rem; vertical-align: -.1rem; margin-right: .3rem; }
 .columns { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(15rem, 1fr); gap: .8rem; }
 .columns > div { background: var(--panel); border-radius: .4rem; padding: .6rem .8rem; }
-.columns h4 { margin: 0; font-size: .9rem; } .columns ol { padding-left: 1.5rem; margin: .5rem 0 0; }
+.columns h4 { margin: 0; font-size: .9rem; } .columns :is(ol, ul) { padding-left: 1.5rem; margin: .5rem 0 0; }
 .columns li { margin-bottom: .45rem; font-size: .9rem; line-height: 1.4; }
 .shared { text-decoration: underline; text-decoration-color: var(--hue); text-decoration-thickness: 2px;
   text-underline-offset: 3px; --hue: var(--baseline); }

@@ -19,6 +19,8 @@ class Gallery:
 
     heading: str
     sentences: Sequence[Marked]
+    copies: Sequence[Marked]
+    """of training sentences, further ones"""
     n: int
     copied: float
     unique: float
@@ -45,8 +47,10 @@ def samples(galleries: Sequence[tuple[str, Sequence[Gallery]]]) -> Html:
 
 def _column(gallery: Gallery) -> Html:
     said = f"{gallery.n:,} drawn: {gallery.copied:.1%} copies, {gallery.unique:.1%} different"
-    items = [element("li", written(sentence)) for sentence in gallery.sentences]
-    return element("div", element("h4", gallery.heading, element("small", said)), element("ol", *items))
+    shown = element("ol", *(element("li", written(sentence)) for sentence in gallery.sentences))
+    copies = [element("li", written(sentence)) for sentence in gallery.copies]
+    more = [element("p", "Further copies:", class_="note"), element("ul", *copies)] if copies else []
+    return element("div", element("h4", gallery.heading, element("small", said)), shown, *more)
 
 
 def lengths(texts: Mapping[str, Sequence[str]], facts: Facts, tokenise: Tokenise) -> Html:
@@ -77,9 +81,11 @@ def grams(texts: Mapping[str, Sequence[str]], facts: Facts, tokenise: Tokenise) 
             for i in range(max(map(len, columns)))
         ]
         if rows:
-            parts.append(table(["", *texts], rows, title=title, class_="grams"))
+            parts.append(element("div", table(["", *texts], rows, title=title, class_="grams")))
     note = "Per cent of all n-grams. Bold: not among the most frequent of real text."
-    return section("ngrams", PARTS["ngrams"], element("p", note, class_="note"), *parts)
+    return section(
+        "ngrams", PARTS["ngrams"], element("p", note, class_="note"), element("div", *parts, class_="groups")
+    )
 
 
 def _gram(column: Sequence[tuple[str, float]], i: int, common: set[str]) -> str:

@@ -18,7 +18,7 @@ FIGURES = {
     "unique": ("Different sentences among samples", "share"),
     "distinct_tokens": ("Different tokens in samples", "tokens"),
     "reward": ("Mean reward", "reward"),
-    "d_loss": ("Discriminator's loss", "nats a sentence"),
+    "d_loss": ("Discriminator's loss", "loss"),
     "d_accuracy": ("Discriminator's accuracy, chance 0.5", "share"),
     "bonus": ("Entropy bonus", "coefficient"),
     "grad_norm": ("Gradient norm before clipping", "norm"),

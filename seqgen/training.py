@@ -249,7 +249,8 @@ def _job(
         algorithm.start_from(generator)
     algorithm.to(where)
     algorithm.configure()
-    report_every = config.report_every or min(len(batches), 1000)
+    # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
+    report_every = config.report_every or min(max(len(batches), 50), 1000)
     plan = Plan(
         steps=whole,
         report_every=report_every,

@@ -287,12 +287,12 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
         config = settings.override(algorithms.get("mle").Config(), values).fitted(sentences)
         return config.generator.dropout, config.weight_decay, config.epochs
 
-    assert fitted(100) == fitted(10_000) == (0.5, 0.05, 15)
-    assert fitted(30_000) == (0.1, 0.01, 15)
+    assert fitted(100) == fitted(10_000) == (0.55, 0.05, 25)
+    assert fitted(30_000) == (0.1, 0.01, 20)
     assert fitted(60_000) == (0.1, 0.01, 10)
     assert fitted(10_000_000) == (0.1, 0.01, 3)
     # the square root of 3 is half way in the logarithm
-    assert fitted(17_321)[:2] == (pytest.approx(0.3, abs=1e-3), pytest.approx(0.03, abs=1e-3))
+    assert fitted(17_321)[:2] == (pytest.approx(0.325, abs=1e-3), pytest.approx(0.03, abs=1e-3))
     assert fitted(30_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
     with pytest.raises(UserError, match="dropout is not set"):
         algorithms.get("mle")(algorithms.get("mle").Config(), vocab_size=V, length=LENGTH)

@@ -38,7 +38,7 @@ class GeneratorConfig:
     """recurrent layers"""
     dropout: float | None = None
     """share dropped of embeddings, between layers and of what the vocabulary head reads; none: by the corpus,
-    0.5 up to 10,000 training sentences, falling to 0.1 at 30,000"""
+    0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
     attention: bool = False
@@ -51,7 +51,7 @@ class GeneratorConfig:
         """Fill in the dropout for a number of training sentences: the fewer, the more of it."""
         if self.dropout is not None:
             return self
-        return replace(self, dropout=round(0.1 + 0.4 * scarcity(sentences), 3))
+        return replace(self, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
 
     def build(self, vocab_size: int) -> RNNGenerator:
         """Return a fresh generator; UserError where the dropout was left to a corpus that is not known."""
@@ -82,12 +82,12 @@ class MLEConfig:
     batch_size: int = 64
     """sentences a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 600,000 sentences in all, 3 to 15 passes"""
+    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
     report_every: int | None = None
-    """steps between reports; none means an epoch, at most 1,000 steps"""
+    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
     patience: int | None = 4
     """reports without a better validation NLL before training stops"""
-    calibration: float = 0.5
+    calibration: float = 0.75
     """how far the kept weights go towards the temperature of least validation NLL; 0 leaves them alone"""
     bf16: bool = False
     """run the generator in bfloat16 autocast"""
@@ -108,7 +108,7 @@ class MLEConfig:
 
     def fitted(self, sentences: int) -> "MLEConfig":
         """Fill in what was left to the size of the corpus."""
-        epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 15)
+        epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
         decay = 0.01 + 0.04 * scarcity(sentences) if self.weight_decay is None else self.weight_decay
         return replace(
             self, generator=self.generator.fitted(sentences), epochs=epochs, weight_decay=round(decay, 4)
