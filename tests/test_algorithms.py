@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from seqgen import algorithms, optim, settings
-from seqgen.algorithms.mle import GeneratorConfig, calibrate, mean_nll
-from seqgen.algorithms.seqgan import SeqGAN, policy_gradients
+from seqgen.algorithms.mle import calibrate, mean_nll
+from seqgen.algorithms.players import GeneratorConfig, policy_gradients
+from seqgen.algorithms.seqgan import SeqGAN
 from seqgen.batches import Batches, pack
 from seqgen.errors import UserError
 from seqgen.tokenizer import EOS, PAD

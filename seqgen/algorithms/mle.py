@@ -9,61 +9,19 @@ at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seqgen import losses, optim, settings
-from seqgen.errors import UserError
+from seqgen.algorithms.players import GeneratorConfig, scarcity
 from seqgen.metrics.likelihood import nll_figures
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import Samples, sample, shifted
 from seqgen.tokenizer import PAD
 
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """The recurrent generator."""
-
-    cell: Literal["lstm", "gru"] = "lstm"
-    """recurrent cell"""
-    embedding: int = 256
-    """size of a token's embedding"""
-    hidden: int = 192
-    """units of a recurrent layer"""
-    layers: int = 1
-    """recurrent layers"""
-    dropout: float | None = None
-    """share dropped of embeddings, between layers and of what the vocabulary head reads; none: by the corpus,
-    0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
-    tied: bool = False
-    """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
-    attention: bool = False
-    """attend over the generator's own past states"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99))
-
-    def fitted(self, sentences: int) -> "GeneratorConfig":
-        """Fill in the dropout for a number of training sentences: the fewer, the more of it."""
-        if self.dropout is not None:
-            return self
-        return replace(self, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
-
-    def build(self, vocab_size: int) -> RNNGenerator:
-        """Return a fresh generator; UserError where the dropout was left to a corpus that is not known."""
-        values = settings.to_dict(self)
-        if self.dropout is None:
-            raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
-        return RNNGenerator(vocab_size, **values)
-
-
-def scarcity(sentences: int) -> float:
-    """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
-    return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ entropy bonus's coefficient; `nll`, nats a token of the teacher-forced batches; 
 then the generator's figures of `mle`: `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens`, `entropy`.
 """
 
-import contextlib
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -22,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from seqgen import collapse, losses, optim, rewards, settings
-from seqgen.algorithms.mle import GeneratorConfig, Metrics, evaluate, mean_nll
+from seqgen.algorithms.mle import Metrics, evaluate, mean_nll
+from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig, policy_gradients
 from seqgen.games import game
-from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
-from seqgen.models.generator import RNNGenerator
+from seqgen.models.discriminator import CNNDiscriminator
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import rollout_rewards
 from seqgen.sampling import Samples, sample, shifted
@@ -33,69 +32,6 @@ from seqgen.tokenizer import PAD
 
 L2 = 0.2
 """Weight of the convolutional discriminator's penalty, as in the paper's code."""
-
-
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """The discriminator and its training."""
-
-    kind: Literal["generator", "rnn", "cnn"] = "generator"
-    """shaped as the generator and started from its weights, a recurrent one of its own, or the paper's CNN"""
-    cell: Literal["lstm", "gru"] = "gru"
-    """recurrent cell of an rnn"""
-    embedding: int = 64
-    """size of a token's embedding in an rnn or cnn"""
-    hidden: int = 128
-    """units of a recurrent layer of an rnn"""
-    layers: int = 1
-    """recurrent layers of an rnn"""
-    bidirectional: bool = False
-    """an rnn that reads both ways; rollouts then cannot share the reading of a beginning"""
-    filters: float = 1.0
-    """multiplies the paper's number of convolution filters"""
-    dropout: float = 0.5
-    """share dropped while it learns; never while it scores"""
-    loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
-    """what it minimises"""
-    lr: float = 1e-3
-    """learning rate of AdamW"""
-    weight_decay: float = 0.1
-    """AdamW's decay of matrices"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            embedding=(1, None),
-            hidden=(1, None),
-            layers=(1, None),
-            filters=(0.01, None),
-            dropout=(0.0, 0.99),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-        )
-
-    def build(self, vocab_size: int, generator: GeneratorConfig) -> RNNDiscriminator | CNNDiscriminator:
-        """Return a fresh discriminator."""
-        if self.kind == "cnn":
-            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
-        if self.kind == "generator":
-            return RNNDiscriminator(
-                vocab_size,
-                generator.embedding,
-                generator.hidden,
-                layers=generator.layers,
-                cell=generator.cell,
-                dropout=self.dropout,
-            )
-        return RNNDiscriminator(
-            vocab_size,
-            self.embedding,
-            self.hidden,
-            layers=self.layers,
-            cell=self.cell,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-        )
 
 
 @dataclass(frozen=True)
@@ -334,20 +270,3 @@ class SeqGAN(nn.Module):
     def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
         """Draw n sentences with the options of `seqgen.sampling.sample`."""
         return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def policy_gradients(generator: RNNGenerator) -> Iterator[None]:
-    """Switch dropout off but keep gradients: what is moved must be the policy that was sampled.
-
-    cuDNN's recurrent layers go backwards in training mode only, so they stay in it with their dropout at 0.
-    """
-    training, dropout = generator.training, generator.rnn.dropout
-    generator.eval()
-    generator.rnn.train()
-    generator.rnn.dropout = 0.0
-    try:
-        yield
-    finally:
-        generator.rnn.dropout = dropout
-        generator.train(training)

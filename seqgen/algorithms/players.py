@@ -1,0 +1,134 @@
+"""The players of the algorithms as settings: a generator, a discriminator, and how each is built."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from seqgen import settings
+from seqgen.errors import UserError
+from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
+from seqgen.models.generator import RNNGenerator
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The recurrent generator."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    """recurrent cell"""
+    embedding: int = 256
+    """size of a token's embedding"""
+    hidden: int = 192
+    """units of a recurrent layer"""
+    layers: int = 1
+    """recurrent layers"""
+    dropout: float | None = None
+    """share dropped of embeddings, between layers and of what the vocabulary head reads; none: by the corpus,
+    0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
+    tied: bool = False
+    """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
+    attention: bool = False
+    """attend over the generator's own past states"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99))
+
+    def fitted(self, sentences: int) -> "GeneratorConfig":
+        """Fill in the dropout for a number of training sentences: the fewer, the more of it."""
+        if self.dropout is not None:
+            return self
+        return replace(self, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
+
+    def build(self, vocab_size: int) -> RNNGenerator:
+        """Return a fresh generator; UserError where the dropout was left to a corpus that is not known."""
+        values = settings.to_dict(self)
+        if self.dropout is None:
+            raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
+        return RNNGenerator(vocab_size, **values)
+
+
+def scarcity(sentences: int) -> float:
+    """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
+    return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The discriminator and its training."""
+
+    kind: Literal["generator", "rnn", "cnn"] = "generator"
+    """shaped as the generator and started from its weights, a recurrent one of its own, or the paper's CNN"""
+    cell: Literal["lstm", "gru"] = "gru"
+    """recurrent cell of an rnn"""
+    embedding: int = 64
+    """size of a token's embedding in an rnn or cnn"""
+    hidden: int = 128
+    """units of a recurrent layer of an rnn"""
+    layers: int = 1
+    """recurrent layers of an rnn"""
+    bidirectional: bool = False
+    """an rnn that reads both ways; rollouts then cannot share the reading of a beginning"""
+    filters: float = 1.0
+    """multiplies the paper's number of convolution filters"""
+    dropout: float = 0.5
+    """share dropped while it learns; never while it scores"""
+    loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
+    """what it minimises"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            embedding=(1, None),
+            hidden=(1, None),
+            layers=(1, None),
+            filters=(0.01, None),
+            dropout=(0.0, 0.99),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+        )
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> RNNDiscriminator | CNNDiscriminator:
+        """Return a fresh discriminator."""
+        if self.kind == "cnn":
+            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        if self.kind == "generator":
+            return RNNDiscriminator(
+                vocab_size,
+                generator.embedding,
+                generator.hidden,
+                layers=generator.layers,
+                cell=generator.cell,
+                dropout=self.dropout,
+            )
+        return RNNDiscriminator(
+            vocab_size,
+            self.embedding,
+            self.hidden,
+            layers=self.layers,
+            cell=self.cell,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )
+
+
+@contextlib.contextmanager
+def policy_gradients(generator: RNNGenerator) -> Iterator[None]:
+    """Switch dropout off but keep gradients: what is moved must be the policy that was sampled.
+
+    cuDNN's recurrent layers go backwards in training mode only, so they stay in it with their dropout at 0.
+    """
+    training, dropout = generator.training, generator.rnn.dropout
+    generator.eval()
+    generator.rnn.train()
+    generator.rnn.dropout = 0.0
+    try:
+        yield
+    finally:
+        generator.rnn.dropout = dropout
+        generator.train(training)
