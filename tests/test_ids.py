@@ -111,7 +111,7 @@ def test_the_same_is_encoded_once(tokenizer: Tokenizer, monkeypatch: pytest.Monk
 def test_real_captions_survive(data_dir: Path) -> None:
     text = (data_dir / "text" / "coco_test.txt").read_text(encoding="utf-8")
     lines = [" ".join(each.split()) for each in text.splitlines() if each.strip()]
-    tokenizer = train_tokenizer(lines)
+    tokenizer = train_tokenizer(lines, min_count=1)
     ids = encode_lines(Lines.from_strings(lines), tokenizer)
     assert [tokenizer.decode(ids[i]) for i in range(len(ids))] == lines
     assert ids.unknown == ids.truncated == 0

@@ -5,6 +5,8 @@ sentences take for a lack of variety. So those, and every other figure of a set,
 without each of 20 random groups of sentences (delete-a-group jackknife, Kott 2001):
 
     variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
+
+That interval is symmetric, so near the end of a scale it may reach beyond it.
 """
 
 from collections.abc import Iterator, Mapping
