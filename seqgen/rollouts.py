@@ -4,7 +4,7 @@ Sentences and all continuations of all their beginnings advance together, one to
 growing batch, so nothing is read twice; a continuation that ends is scored and leaves the batch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -38,6 +38,7 @@ def rollout_rewards(
     *,
     of_logits: Callable[[Tensor], Tensor] = torch.sigmoid,
     temperature: float = 1.0,
+    forbid: Sequence[int] = (),
     state: State | None = None,
     max_rows: int | None = None,
     rng: torch.Generator | None = None,
@@ -50,6 +51,7 @@ def rollout_rewards(
 
     reward: a discriminator, whose logits `of_logits` turns into rewards, or a callable on whole sentences,
         (R, L) ids with L ≤ T → (R,). A unidirectional RNNDiscriminator reads along with the policy.
+    forbid: ids that no continuation draws.
     state: the policy's initial state, B rows, where it is not zeros.
     max_rows: bounds the sentences and continuations alive at once, by taking parts of the batch, then
         of the n, one after the other; at least one continuation of every beginning of one sentence.
@@ -61,7 +63,7 @@ def rollout_rewards(
     batch, length = tokens.shape
     reader = _reader(reward, tokens.device, of_logits)
     rewards = torch.zeros(batch, length, device=tokens.device)
-    how: dict[str, Any] = {"temperature": temperature, "rng": rng}
+    how: dict[str, Any] = {"temperature": temperature, "forbid": forbid, "rng": rng}
     with evaluating(policy), evaluating(reward):
         given = policy.initial(batch) if state is None else state
         for part, counts in _parts(tokens, n, max_rows):

@@ -11,7 +11,7 @@ from seqgen.algorithms.players import GeneratorConfig, policy_gradients
 from seqgen.algorithms.seqgan import SeqGAN
 from seqgen.batches import Batches, pack
 from seqgen.errors import UserError
-from seqgen.tokenizer import EOS, PAD
+from seqgen.tokenizer import EOS, PAD, UNK
 
 V, LENGTH = 13, 7
 SMALL = {"generator.embedding": 5, "generator.hidden": 11, "generator.dropout": 0.1, "batch_size": 3}
@@ -55,7 +55,7 @@ def build(name, values, seed=0):
 
 def batch(rows=6, length=LENGTH, seed=1):
     rng = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(3, V, (rows, length), generator=rng)
+    tokens = torch.randint(4, V, (rows, length), generator=rng)
     for row, end in enumerate(torch.randint(1, length, (rows,), generator=rng).tolist()):
         tokens[row, end] = EOS
         tokens[row, end + 1 :] = PAD
@@ -167,6 +167,21 @@ def test_a_game_starts_from_the_generator_and_so_does_its_discriminator():
         )
     assert torch.equal(algorithm.discriminator.embedding.weight, pretrained.embedding.weight)
     assert torch.equal(algorithm.discriminator.rnn.weight_hh_l0, pretrained.rnn.weight_hh_l0)
+
+
+def test_the_game_knows_no_unknown_words():
+    algorithm = build("seqgan", {"d_first": 0})
+    seen = []
+    read = algorithm.discriminator.forward
+    algorithm.discriminator.forward = lambda tokens: seen.append(tokens) or read(tokens)
+    real = batch(rows=31)
+    real[:17, 0] = UNK
+    algorithm.step(real[:6], 0.0)  # every real row has one: they are kept rather than none
+    algorithm.step(real[17:23], 0.0)
+    assert not any((tokens == UNK).any() for tokens in seen[-4:])
+    assert not (algorithm._write(300) == UNK).any()
+    algorithm._move_discriminator(real, algorithm._write(31))
+    assert len(seen[-2]) == 31 - 17
 
 
 def test_the_rollout_policy_lags():

@@ -359,3 +359,18 @@ def test_cuda_rollouts_repeat_bit_by_bit():
         return rollout_rewards(policy, SENTENCES.cuda(), reward, 101, rng=rng)
 
     assert torch.equal(rewards(), rewards())
+
+
+def test_forbidden_tokens_are_in_no_continuation() -> None:
+    policy = RNNGenerator(13, 5, 7)
+    seen = []
+
+    def reward(tokens: Tensor) -> Tensor:
+        seen.append(tokens)
+        return torch.zeros(len(tokens))
+
+    written = torch.full((3, 11), 9)
+    rollout_rewards(policy, written, reward, 17, forbid=(UNK, 5))
+    drawn = torch.cat([tokens[:, 1:].flatten() for tokens in seen])
+    assert not torch.isin(drawn, torch.tensor([UNK, 5])).any()
+    assert torch.isin(drawn, torch.tensor([6, 7])).any()

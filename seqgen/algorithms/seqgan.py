@@ -3,8 +3,9 @@
 What differs from the paper, and why: a recurrent discriminator by default, whose reading of a beginning its
 continuations share; a baseline and normalised advantages, without which any positive reward sharpens the
 policy and passes for progress; an entropy bonus, or penalty, that holds the policy at the entropy it started
-with, so that nothing is gained by sharpening; and teacher forcing in every step, which keeps the likelihood
-of real text.
+with, so that nothing is gained by sharpening; teacher forcing in every step, which keeps the likelihood of
+real text; and no unknown words in the game, which are never shown to a reader and would be a refuge from the
+discriminator.
 
 Report figures: `reward`, the discriminator's mean reward of the sampled sentences; `d_loss` and `d_accuracy`
 of the discriminator's training batches (0.5 is chance); `policy_entropy`, nats a token, and `bonus`, the
@@ -25,10 +26,11 @@ from seqgen.algorithms.mle import Metrics, evaluate, mean_nll
 from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig, policy_gradients
 from seqgen.games import game
 from seqgen.models.discriminator import CNNDiscriminator
+from seqgen.models.head import NEVER
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import rollout_rewards
 from seqgen.sampling import Samples, sample, shifted
-from seqgen.tokenizer import PAD
+from seqgen.tokenizer import PAD, UNK
 
 L2 = 0.2
 """Weight of the convolutional discriminator's penalty, as in the paper's code."""
@@ -157,13 +159,15 @@ class SeqGAN(nn.Module):
         figures: dict[str, Tensor | float] = {}
         if self.updates >= self.config.d_first:
             figures |= self._move_generator(parts[-1], progress)
-        fakes = self.sample(len(batch)).tokens.split(self.config.batch_size)
+        fakes = self._write(len(batch)).split(self.config.batch_size)
         for part, fake in zip(parts, fakes, strict=True):
             figures |= self._move_discriminator(part, fake)
         self.updates += 1
         return figures
 
     def _move_discriminator(self, real: Tensor, fake: Tensor) -> dict[str, Tensor | float]:
+        known = real[~(real == UNK).any(dim=1)]
+        real = known if len(known) else real
         self.discriminator.train()
         loss, accuracy = self.game.loss(self.discriminator(real), self.discriminator(fake))
         if isinstance(self.discriminator, CNNDiscriminator):
@@ -174,7 +178,7 @@ class SeqGAN(nn.Module):
     def _move_generator(self, real: Tensor, progress: float) -> dict[str, Tensor | float]:
         c = self.config
         optim.scale_lr(self.optimizers["generator"], optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
-        tokens = self.sample(c.batch_size).tokens
+        tokens = self._write(c.batch_size)
         mask = tokens != PAD
         returns = self._returns(tokens, mask)  # before the trim: continuations may be longer than the batch
         longest = int(mask.any(dim=0).sum())
@@ -185,8 +189,10 @@ class SeqGAN(nn.Module):
         count = mask.sum()
         head = self.generator.head
         bonus = (self.bonus / count).expand(int(count))
+        unknown = torch.tensor([UNK], device=tokens.device)
+        known = head.bias.index_fill(0, unknown, NEVER)  # the policy that wrote the tokens
         played = losses.head_loss(
-            hidden[mask], head.weight, head.bias, tokens[mask], advantages[mask] / count, bonus
+            hidden[mask], head.weight, known, tokens[mask], advantages[mask] / count, bonus
         )
         loss, nll = played.loss, torch.zeros(())
         if c.teacher_forcing:
@@ -208,6 +214,10 @@ class SeqGAN(nn.Module):
             "grad_norm": norms[generator],
         }
 
+    def _write(self, n: int) -> Tensor:
+        """Draw n sentences as the game has them, without unknown words; (n, T)."""
+        return self.sample(n, forbid=(UNK,)).tokens
+
     def _returns(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return what each token is worth: the discriminator's mean reward of what follows it; (B, T)."""
         c = self.config
@@ -221,6 +231,7 @@ class SeqGAN(nn.Module):
             self.discriminator,
             c.rollouts,
             of_logits=self.game.reward,
+            forbid=(UNK,),
             max_rows=c.max_rows,
         )
 
