@@ -42,7 +42,7 @@ class SeqGANConfig:
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    steps: int = 300
+    steps: int = 200
     """updates of the generator"""
     d_first: int = 400
     """steps in which only the discriminator learns, before the first update of the generator"""
@@ -54,8 +54,8 @@ class SeqGANConfig:
     """learning rate of the generator at the start; a cosine to a tenth follows"""
     clip: float = 1.0
     """bound of either gradient's norm"""
-    rollouts: int = 16
-    """continuations of every beginning (N in the paper)"""
+    rollouts: int = 8
+    """continuations of every beginning (N in the paper, 16 there)"""
     max_rows: int | None = 32768
     """continuations alive at once: bounds the memory of rollouts"""
     lag: float = 0.8
