@@ -67,6 +67,19 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     say(f"{progress.finished}, {progress.seconds:.0f} s of training; next: {then.format(run=job.run.path)}")
 
 
+def temperatures(listed: str) -> list[float]:
+    """Read temperatures with commas between; UserError where one is no number from 0 on."""
+    from seqgen.errors import UserError
+
+    try:
+        grid = [float(each) for each in listed.split(",")]
+    except ValueError:
+        grid = []
+    if not grid or not all(0 <= each < float("inf") for each in grid):
+        raise UserError(f"--temperatures '{listed}': numbers from 0 on with commas between, as in 0.7,0.85,1")
+    return grid
+
+
 def run_or_latest(path: Path | None) -> Path:
     """Return the run folder named, or the latest under runs/; UserError where there is none."""
     from seqgen import run, training

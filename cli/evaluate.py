@@ -130,15 +130,7 @@ def _grid(temperatures: str | None, *, from_files: bool) -> list[float]:
         return []
     if from_files:
         raise UserError("--temperatures draws sentences, which only a run can; give --run instead of --hyp")
-    try:
-        grid = [float(each) for each in temperatures.split(",")]
-    except ValueError:
-        grid = []
-    if not grid or not all(0 <= each < float("inf") for each in grid):
-        raise UserError(
-            f"--temperatures '{temperatures}': numbers from 0 on with commas between, as in 0.5,0.7,1"
-        )
-    return sorted(set(grid))
+    return sorted(set(common.temperatures(temperatures)))
 
 
 def _evaluate_runs(

@@ -33,7 +33,7 @@ def report(
 
     Settings, training curves, scores, the quality–diversity curve, samples, lengths, n-grams.
     """
-    grid = _grid(temperatures)
+    grid = common.temperatures(temperatures)
     paths = [common.run_or_latest(path) for path in run] if run else [common.run_or_latest(None)]
     _check(paths, out)
     from seqgen import device as devices
@@ -65,15 +65,3 @@ def _check(paths: list[Path], out: Path | None) -> None:
         raise UserError(f"--out '{out}' is a folder; name the file to write in it, as in {out / NAME}")
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"--out '{out}' does not end in .html, which is what browsers open")
-
-
-def _grid(temperatures: str) -> list[float]:
-    try:
-        grid = [float(each) for each in temperatures.split(",")]
-    except ValueError:
-        grid = []
-    if not grid or not all(0 <= each < float("inf") for each in grid):
-        raise UserError(
-            f"--temperatures '{temperatures}': numbers from 0 on with commas between, as in 0.7,0.85,1"
-        )
-    return grid
