@@ -129,8 +129,8 @@ def test_nll_does_not_depend_on_padding():
     algorithm.eval()
     tokens = batch()
     wider = torch.cat((tokens, torch.full((6, 5), PAD)), dim=1)
-    assert float(mean_nll(algorithm.generator, tokens)) == pytest.approx(
-        float(mean_nll(algorithm.generator, wider)), abs=1e-6
+    assert mean_nll(algorithm.generator, tokens).item() == pytest.approx(
+        mean_nll(algorithm.generator, wider).item(), abs=1e-6
     )
 
 
@@ -140,7 +140,7 @@ def test_mean_nll_is_the_closed_form_of_a_uniform_model():
         for parameter in algorithm.parameters():
             parameter.zero_()
     # PAD and BOS are ruled out: every one of the V - 2 others is as likely
-    assert float(mean_nll(algorithm.generator, batch())) == pytest.approx(math.log(V - 2), abs=1e-6)
+    assert mean_nll(algorithm.generator, batch()).item() == pytest.approx(math.log(V - 2), abs=1e-6)
 
 
 def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
