@@ -25,24 +25,13 @@ class Batches(Iterator[Tensor]):
     Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
     batches, and these are shuffled. Rows of a batch are of similar length; PAD fills the rest. Unless
     `grouped` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The last
-    batch of an epoch may be short, unless `drop_last`, which leaves its sentences out of that epoch.
+    batch of an epoch may be short.
 
-    Under `world` processes each takes every `world`-th batch of the same stream, beginning at its `rank`.
     The stream depends on the sentences' lengths, `batch_size` and `seed` alone; a position in it is one
     number, so a restored state goes on with exactly the same batches.
     """
 
-    def __init__(
-        self,
-        ids: Ids,
-        batch_size: int,
-        *,
-        seed: int,
-        grouped: bool = True,
-        rank: int = 0,
-        world: int = 1,
-        drop_last: bool = False,
-    ):
+    def __init__(self, ids: Ids, batch_size: int, *, seed: int, grouped: bool = True):
         if not len(ids):
             raise ValueError("no sentences to make batches of")
         if batch_size < 1:
@@ -51,26 +40,22 @@ class Batches(Iterator[Tensor]):
         self._batch_size = batch_size
         self._seed = seed
         self._grouped = grouped
-        self._rank, self._world = rank, world
-        whole = len(ids) // batch_size
-        # A corpus smaller than a batch is one short batch in any case: dropping it would leave nothing.
-        self._count = whole * batch_size if drop_last and whole else len(ids)
         self._step = 0
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
         self._pool: tuple[tuple[int, int], list[np.ndarray]] = ((-1, -1), [])
 
     def __len__(self) -> int:
-        """Return the batches of an epoch, of all processes together."""
-        return math.ceil(self._count / self._batch_size)
+        """Return the batches of an epoch."""
+        return math.ceil(len(self._ids) / self._batch_size)
 
     @property
     def epoch(self) -> float:
-        """Epochs of the stream done so far, all processes together."""
-        return self._step * self._world / len(self)
+        """Epochs of the stream done so far."""
+        return self._step / len(self)
 
     def __next__(self) -> Tensor:
         """Return the next batch; int64 (B, T)."""
-        rows = self._rows(self._step * self._world + self._rank)
+        rows = self._rows(self._step)
         self._step += 1
         return self._ids.batch(rows)
 
@@ -88,7 +73,7 @@ class Batches(Iterator[Tensor]):
     def _identity(self) -> dict[str, int]:
         return {
             "seed": self._seed,
-            "sentences": self._count,
+            "sentences": len(self._ids),
             "batch_size": self._batch_size,
             "grouped": self._grouped,
         }
@@ -106,7 +91,7 @@ class Batches(Iterator[Tensor]):
     def _draw_pool(self, epoch: int, pool: int) -> list[np.ndarray]:
         if self._order[0] != epoch:
             rng = np.random.default_rng([self._seed, epoch])
-            self._order = epoch, rng.permutation(len(self._ids))[: self._count]
+            self._order = epoch, rng.permutation(len(self._ids))
         size = POOL * self._batch_size
         rows = self._order[1][pool * size : (pool + 1) * size]
         if self._grouped:

@@ -4,7 +4,6 @@ Every tensor here is (B, T), and `mask` (B, T) is True at real positions, EOS in
 padding.
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -15,17 +14,6 @@ class Reward(Protocol):
     """Reward each token of a batch, higher is better: tokens (B, T), mask (B, T) → (B, T)."""
 
     def __call__(self, tokens: Tensor, mask: Tensor) -> Tensor: ...
-
-
-def at_end(score: Callable[[Tensor], Tensor]) -> Reward:
-    """Reward a sentence as a whole, at its last real token: `score` is of whole sentences, (B, T) → (B,)."""
-
-    def reward(tokens: Tensor, mask: Tensor) -> Tensor:
-        mask = mask.bool()
-        last = mask & (mask.sum(dim=1, keepdim=True) == mask.cumsum(dim=1))
-        return torch.where(last, score(tokens)[:, None], 0.0)
-
-    return reward
 
 
 def constant(value: float = 1.0) -> Reward:
@@ -48,14 +36,6 @@ def noise(rng: torch.Generator | None = None) -> Reward:
         return mask.float() * torch.rand(tokens.shape, device=tokens.device, generator=rng)
 
     return reward
-
-
-def to_go(rewards: Tensor, mask: Tensor, discount: float = 1.0) -> Tensor:
-    """Returns from each token on, G_t = r_t + discount · G_{t+1}, for rewards of single tokens."""
-    returns = rewards * mask
-    for t in range(rewards.shape[1] - 2, -1, -1):
-        returns[:, t] += discount * returns[:, t + 1]
-    return returns * mask
 
 
 def batch_mean(rewards: Tensor, mask: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from seqgen import algorithms, device, run, settings, text
 from seqgen.errors import UserError
 from seqgen.run import Run
 from seqgen.sampling import log_prob
-from seqgen.tokenizer import EOS, PAD, UNK, Tokenizer
+from seqgen.tokenizer import PAD, UNK, Tokenizer
 
 SAMPLE_BATCH = 512
 """Sentences drawn at a time: enough to fill a core, little enough to stream."""
@@ -162,6 +162,3 @@ def _sentences(trained: Trained, tokens: Tensor, with_log_prob: bool) -> Iterato
 def decode(tokenizer: Tokenizer, tokens: Tensor) -> list[str]:
     """Turn ids (B, T) into sentences."""
     return [tokenizer.decode(row) for row in tokens.tolist()]
-
-
-__all__ = ["EOS", "Sentence", "Trained", "build", "decode", "generate", "load", "open_corpus"]

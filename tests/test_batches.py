@@ -121,25 +121,6 @@ def test_a_state_of_another_stream_is_refused(count: int, batch_size: int, optio
         Batches(numbered(count), batch_size, **options).load_state_dict(state)
 
 
-def test_ranks_share_one_stream() -> None:
-    ids = numbered(97)  # 14 batches an epoch, which 3 does not divide
-    alone = take(Batches(ids, 7, seed=5), 42)
-    ranks = [take(Batches(ids, 7, seed=5, rank=rank, world=3), 14) for rank in range(3)]
-    for at, batch in enumerate(alone):
-        assert torch.equal(batch, ranks[at % 3][at // 3])
-
-
-def test_dropping_the_short_batch() -> None:
-    stream = Batches(numbered(97), 7, seed=5, drop_last=True)
-    assert len(stream) == 13
-    batches = take(stream, 26)
-    assert {len(batch) for batch in batches} == {7}
-    left_out = [set(range(97)) - set(first_tokens(epoch)) for epoch in (batches[:13], batches[13:])]
-    assert [len(each) for each in left_out] == [6, 6]
-    assert left_out[0] != left_out[1]
-    assert len(Batches(numbered(3), 7, seed=5, drop_last=True)) == 1
-
-
 def test_nothing_to_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match="no sentences to make batches of"):
         Batches(pack([]), 7, seed=0)

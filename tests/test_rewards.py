@@ -3,13 +3,11 @@ import torch
 
 from seqgen.rewards import (
     advantages,
-    at_end,
     batch_mean,
     constant,
     leave_one_out,
     noise,
     normalise,
-    to_go,
     value_loss,
 )
 from seqgen.tokenizer import EOS, PAD
@@ -18,12 +16,6 @@ TOKENS = torch.tensor([[4, 5, EOS, PAD, PAD], [6, EOS, PAD, PAD, PAD], [7, 8, 9,
 MASK = TOKENS != PAD
 REWARDS = torch.tensor([[1.0, 2.0, 6.0, 9.0, 9.0], [4.0, 8.0, 9.0, 9.0, 9.0], [1.0, 5.0, 2.0, 3.0, 7.0]])
 """9 stands at padding, and must never be seen."""
-
-
-def test_at_end_rewards_the_last_real_token():
-    rewards = at_end(lambda tokens: tokens[:, 0] / 2)(TOKENS, MASK)
-    expected = [[0.0, 0.0, 2.0, 0.0, 0.0], [0.0, 3.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 3.5]]
-    assert torch.equal(rewards, torch.tensor(expected))
 
 
 def test_constant_is_the_same_at_every_real_position():
@@ -45,20 +37,6 @@ def test_noise_knows_nothing_and_follows_its_generator():
     assert many.var().item() == pytest.approx(1 / 12, rel=0.05)
     assert many.min() >= 0
     assert many.max() < 1
-
-
-def test_to_go_by_hand():
-    # 6; 2 + 6/2 = 5; 1 + 5/2 = 3.5 | 8; 4 + 8/2 = 8 | 7; 3 + 3.5 = 6.5; 2 + 3.25 = 5.25; 7.625; 4.8125
-    expected = [
-        [3.5, 5.0, 6.0, 0.0, 0.0],
-        [8.0, 8.0, 0.0, 0.0, 0.0],
-        [4.8125, 7.625, 5.25, 6.5, 7.0],
-    ]
-    given = REWARDS.clone()
-    assert torch.equal(to_go(given, MASK, discount=0.5), torch.tensor(expected))
-    assert torch.equal(given, REWARDS)
-    assert torch.equal(to_go(REWARDS, MASK)[:, 0], torch.tensor([9.0, 12.0, 18.0]))
-    assert torch.equal(to_go(REWARDS, MASK, discount=0.0), REWARDS * MASK)
 
 
 def test_batch_mean_by_hand():

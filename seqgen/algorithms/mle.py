@@ -112,10 +112,6 @@ class MLE(nn.Module):
         self.register_buffer("usual_tokens", torch.zeros(()))
         self.register_buffer("batches_seen", torch.zeros(()))
 
-    def start_from(self, generator: dict[str, Tensor]) -> None:
-        """Take over a trained generator's weights."""
-        self.generator.load_state_dict(generator)
-
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
         c = self.config
