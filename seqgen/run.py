@@ -142,6 +142,13 @@ def latest(root: Path) -> Path | None:
     return root / os.readlink(link) if link.is_symlink() and link.exists() else None
 
 
+def newest_first(root: Path) -> list[Run]:
+    """Open every run under a folder that has weights, the last written first; what is none is left out."""
+    written = sorted(root.glob(f"*/{WEIGHTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    folders = dict.fromkeys(path.parent.resolve() for path in written)
+    return [open_run(root / folder.name) for folder in folders if (folder / CONFIG).exists()]
+
+
 def mark_latest(path: Path) -> None:
     """Point the `latest` beside a run at it."""
     link = path.parent / "latest"

@@ -289,6 +289,12 @@ def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -
     return torch.zeros(tokens.shape, device=tokens.device, dtype=nll.dtype).masked_scatter(real, -nll)
 
 
+def sentence_log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:
+    """log p of whole sentences without dropout, summed in float64, in nats; (B, T) → (B,)."""
+    with evaluating(generator):
+        return log_prob(generator, tokens, state).double().sum(dim=1)
+
+
 def shifted(tokens: Tensor) -> Tensor:
     """What the generator reads to predict `tokens`: BOS, then all but the last; (B, T) → (B, T)."""
     return torch.cat((torch.full_like(tokens[:, :1], BOS), tokens[:, :-1]), dim=1)

@@ -12,7 +12,6 @@ from torch import Tensor
 from seqgen import algorithms, device, run, settings, text
 from seqgen.errors import UserError
 from seqgen.run import Run
-from seqgen.sampling import log_prob
 from seqgen.tokenizer import PAD, UNK, Tokenizer
 
 SAMPLE_BATCH = 512
@@ -153,7 +152,7 @@ def _is_new(row: Tensor, seen: set[int]) -> bool:
 def _sentences(trained: Trained, tokens: Tensor, with_log_prob: bool) -> Iterator[Sentence]:
     scores = None
     if with_log_prob and len(tokens):
-        scores = log_prob(trained.algorithm.generator, tokens).double().sum(dim=1).tolist()
+        scores = trained.algorithm.log_likelihood(tokens).tolist()
     counts = (tokens != PAD).sum(dim=1).tolist()
     for i, text_ in enumerate(decode(trained.tokenizer, tokens)):
         yield Sentence(text_, counts[i], scores[i] if scores else None)

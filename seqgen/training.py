@@ -137,14 +137,14 @@ def adversarial_job(
     Without `init` the latest run under `runs/` is taken: a pretrained one starts a new game, an adversarial
     one goes on. `steps` are updates of the generator; the other arguments are those of `pretrain_job`.
     """
-    found = _initial_run(init, path)
+    cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
+    found = _initial_run(init, path, algorithm, cls.starts_from)
     if found.config["verb"] == "adversarial" and init is None:
         path, found = found.path, run.open_run(Path(found.config["init"]))
-        algorithm = run.open_run(Path(path)).config["algorithm"]
-    cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     given = {} if steps is None else {"steps": steps}
-    generator = {f"generator.{key}": value for key, value in _generator_settings(found).items()}
-    config = settings.override(cls.Config(), generator | dict(values or {}) | given)
+    parts = {part: found.config["settings"][part] for part in cls.inherits}
+    config = settings.override(cls.Config(), parts)
+    config = settings.override(config, dict(values or {}) | given)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(found.config['source']['corpus'])}"
     where = device.pick(device_name)
     start = trained.load(found, "cpu")
@@ -168,32 +168,38 @@ def adversarial_job(
         steps=None,
         where=where,
         existing=existing,
-        generator=start.algorithm.generator.state_dict(),
+        weights=start.algorithm.state_dict(),
     )
-    job.notes.insert(0, f"generator: {found.path}")
+    job.notes.insert(0, f"starts from: {found.path}")
     return job
 
 
-def _initial_run(init: Run | Path | str | None, path: Path | str | None) -> Run:
-    if isinstance(init, Run):
-        return init
+def _initial_run(
+    init: Run | Path | str | None, path: Path | str | None, algorithm: str, starts_from: tuple[str, ...]
+) -> Run:
+    """Find the run to start from, or without `init` perhaps the game to go on with."""
     if init is not None:
-        return run.open_run(Path(init))
-    newest = run.latest(ROOT)
+        found = init if isinstance(init, Run) else run.open_run(Path(init))
+        name = found.config["algorithm"]
+        if name not in starts_from:
+            raise UserError(
+                f"{algorithm} starts from a run of {' or '.join(starts_from)}; '{found.path}' is of {name}"
+            )
+        return found
     if path is not None and (Path(path) / run.CONFIG).exists():
-        newest = Path(path)
-    if newest is None:
+        return run.open_run(Path(path))
+    newest = run.latest(ROOT)
+    if newest is not None:
+        found = run.open_run(newest)
+        if found.config["algorithm"] in (algorithm, *starts_from):
+            return found
+    fitting = [each for each in run.newest_first(ROOT) if each.config["algorithm"] in starts_from]
+    if not fitting:
         raise UserError(
-            "no run to start from under 'runs/'; run 'seqgen pretrain' first, or name one with --init"
+            f"no run of {' or '.join(starts_from)} under 'runs/' to start from; "
+            f"run 'seqgen pretrain {starts_from[0]}' first, or name one with --init"
         )
-    return run.open_run(newest)
-
-
-def _generator_settings(found: Run) -> dict[str, Any]:
-    generator = found.config["settings"].get("generator")
-    if not isinstance(generator, dict):
-        raise UserError(f"run '{found.path}' ({found.config['algorithm']}) holds no generator to start from")
-    return generator
+    return fitting[0]
 
 
 def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
@@ -223,7 +229,7 @@ def _job(
     steps: int | None,
     where: torch.device,
     existing: Run | None,
-    generator: dict[str, Tensor] | None = None,
+    weights: dict[str, Tensor] | None = None,
 ) -> Job:
     limit = length_limit(Source(**asked["source"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
@@ -245,8 +251,8 @@ def _job(
         run.write_text(folder / run.TOKENIZER, tokenizer.to_json())
     torch.manual_seed(asked["seed"])
     algorithm = trained.build(made.config)
-    if generator is not None:
-        algorithm.start_from(generator)
+    if weights is not None:
+        algorithm.start_from(weights)
     algorithm.to(where)
     algorithm.configure()
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.

@@ -193,14 +193,14 @@ def one_line(err):
         (["pretrain", "--steps", "0"], "'--steps'"),
         (["pretrain", "--hepochs", "3"], "No such option"),
         (["pretrian"], "No such command 'pretrian'"),
-        (["adversarial"], "run 'seqgen pretrain' first"),
+        (["adversarial"], "run 'seqgen pretrain mle' first"),
         (["adversarial", "--init", "absent"], "no run at 'absent'"),
-        (["sample"], "run 'seqgen pretrain' first"),
+        (["sample"], "run 'seqgen pretrain mle' first"),
         (["sample", "--run", "."], "not a run folder"),
         (["sample", "--format", "xml"], "no format 'xml'"),
         (["sample", "--top-p", "1.5"], "--top-p 1.5"),
         (["sample", "--temperature", "-1"], "'--temperature'"),
-        (["evaluate"], "run 'seqgen pretrain' first"),
+        (["evaluate"], "run 'seqgen pretrain mle' first"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):

@@ -18,7 +18,7 @@ from seqgen import losses, optim, settings
 from seqgen.algorithms.players import GeneratorConfig, scarcity
 from seqgen.metrics.likelihood import nll_figures
 from seqgen.models.generator import RNNGenerator
-from seqgen.sampling import Samples, sample, shifted
+from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
 from seqgen.tokenizer import PAD
 
 Metrics = dict[str, float]
@@ -99,6 +99,7 @@ class MLE(nn.Module):
     """
 
     Config = MLEConfig
+    likelihood = "exact"
     criterion: str | None = "valid_nll"
     usual_tokens: Tensor
     """Tokens of a batch, the mean so far; scalar."""
@@ -149,6 +150,10 @@ class MLE(nn.Module):
     def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
         """Draw n sentences with the options of `seqgen.sampling.sample`."""
         return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """log p of sentences, in nats, exact; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)
 
 
 def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> Tensor:

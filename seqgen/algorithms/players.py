@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from torch import Tensor
+
 from seqgen import settings
 from seqgen.errors import UserError
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
+from seqgen.models.encoder import RNNEncoder
 from seqgen.models.generator import RNNGenerator
 
 
@@ -41,9 +44,12 @@ class GeneratorConfig:
             return self
         return replace(self, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
 
-    def build(self, vocab_size: int) -> RNNGenerator:
-        """Return a fresh generator; UserError where the dropout was left to a corpus that is not known."""
-        values = settings.to_dict(self)
+    def build(self, vocab_size: int, *, code: int = 0) -> RNNGenerator:
+        """Return a fresh generator, a decoder of `code` numbers where there are any.
+
+        UserError where the dropout was left to a corpus that is not known.
+        """
+        values = settings.to_dict(self) | {"code": code}
         if self.dropout is None:
             raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
         return RNNGenerator(vocab_size, **values)
@@ -52,6 +58,29 @@ class GeneratorConfig:
 def scarcity(sentences: int) -> float:
     """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
     return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The recurrent encoder of an autoencoder."""
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    """recurrent cell"""
+    embedding: int = 256
+    """size of a token's embedding"""
+    hidden: int = 192
+    """units of each direction"""
+    bidirectional: bool = True
+    """read both ways"""
+    dropout: float = 0.3
+    """share dropped of embeddings and of what the code is made of"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, embedding=(1, None), hidden=(1, None), dropout=(0.0, 0.99))
+
+    def build(self, vocab_size: int, code: int) -> RNNEncoder:
+        """Return a fresh encoder to codes of `code` numbers."""
+        return RNNEncoder(vocab_size, code=code, **settings.to_dict(self))
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,12 @@ class DiscriminatorConfig:
             bidirectional=self.bidirectional,
             dropout=self.dropout,
         )
+
+
+def part_of(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Return the weights of one part of a module under their names within it."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
 
 
 @contextlib.contextmanager

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from seqgen import collapse, losses, optim, rewards, settings
 from seqgen.algorithms.mle import Metrics, evaluate, mean_nll
-from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig, policy_gradients
+from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig, part_of, policy_gradients
 from seqgen.games import game
 from seqgen.models.discriminator import CNNDiscriminator
 from seqgen.models.head import NEVER
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import rollout_rewards
-from seqgen.sampling import Samples, sample, shifted
+from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
 from seqgen.tokenizer import PAD, UNK
 
 L2 = 0.2
@@ -109,6 +109,9 @@ class SeqGAN(nn.Module):
     """A generator, the lagging policy that rolls out, and a discriminator."""
 
     Config = SeqGANConfig
+    inherits = ("generator",)
+    starts_from = ("mle", "seqgan")
+    likelihood = "exact"
     criterion: str | None = None
     grouped = False  # batches of one length would tell the discriminator's loss more of length than of text
     updates: Tensor
@@ -127,12 +130,13 @@ class SeqGAN(nn.Module):
         self.register_buffer("bonus", torch.tensor(config.bonus))
         self.register_buffer("held", torch.tensor(float("nan")))
 
-    def start_from(self, generator: dict[str, Tensor]) -> None:
-        """Take over a pretrained generator's weights, for the policy that rolls out as well.
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take over the generator of a run's weights, for the policy that rolls out as well.
 
         A discriminator of the same shape starts from what the generator knows of the language: of a small
         corpus it learns more, and sooner, than from nothing.
         """
+        generator = part_of(weights, "generator")
         self.generator.load_state_dict(generator)
         self.policy.load_state_dict(generator)
         if self.config.discriminator.kind == "generator":
@@ -281,3 +285,7 @@ class SeqGAN(nn.Module):
     def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
         """Draw n sentences with the options of `seqgen.sampling.sample`."""
         return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """log p of sentences, in nats, exact; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)

@@ -46,7 +46,9 @@ class RNNGenerator(nn.Module):
     keys and values of every position read so far, (B, P, H) each. Dropout is applied to the embeddings,
     between the layers and to what the head reads (Zaremba et al. 2014, "Recurrent neural network
     regularization"). `tied` uses one matrix as embedding and head (Press & Wolf 2017), behind a
-    projection from H to E where they differ.
+    projection from H to E where they differ. With a `code` of Z numbers the generator is the decoder of an
+    autoencoder: the code (B, Z), last in the state, makes the first hidden state and joins the input of every
+    step (Bowman et al. 2016).
     """
 
     def __init__(
@@ -60,15 +62,20 @@ class RNNGenerator(nn.Module):
         dropout: float = 0.0,
         tied: bool = False,
         attention: bool = False,
+        code: int = 0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"no cell '{cell}'; allowed: {', '.join(CELLS)}")
         self.vocab_size = vocab_size
         self.layers = layers
+        self.code = code
         self.embedding = nn.Embedding(vocab_size, embedding)
         between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embedding, hidden, num_layers=layers, dropout=between, batch_first=True)
+        self.rnn = CELLS[cell](
+            embedding + code, hidden, num_layers=layers, dropout=between, batch_first=True
+        )
+        self.begin = nn.Linear(code, layers * hidden) if code else None
         self.attention = CausalAttention(hidden) if attention else None
         self.projection = nn.Linear(hidden, embedding) if tied and embedding != hidden else None
         self.dropout = nn.Dropout(dropout)
@@ -79,14 +86,27 @@ class RNNGenerator(nn.Module):
             nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
 
     def initial(self, batch: int) -> State:
-        """The state before anything was read: zeros, on the device and in the type of the weights."""
+        """The state before anything was read, on the device and in the type of the weights.
+
+        Zeros; where the generator has a code, that of codes drawn from N(0, I), torch's global generator.
+        """
         weight = self.head.weight
-        hidden = self.rnn.hidden_size
-        parts = 2 if isinstance(self.rnn, nn.LSTM) else 1
-        state = tuple(weight.new_zeros(batch, self.layers, hidden) for _ in range(parts))
+        if self.code:
+            return self.state(torch.randn(batch, self.code, device=weight.device).to(weight.dtype))
+        return self._state(weight.new_zeros(batch, self.layers, self.rnn.hidden_size))
+
+    def state(self, codes: Tensor) -> State:
+        """The state before anything was read, given codes; (B, Z) → State."""
+        assert self.begin is not None, "a generator without a code has but one initial state"
+        return (*self._state(torch.tanh(self.begin(codes)).unflatten(1, (self.layers, -1))), codes)
+
+    def _state(self, hidden: Tensor) -> State:
+        """Complete a first hidden state (B, layers, H) by an empty cell and nothing to attend to."""
+        parts = (hidden, torch.zeros_like(hidden)) if isinstance(self.rnn, nn.LSTM) else (hidden,)
         if self.attention is None:
-            return state
-        return (*state, weight.new_zeros(batch, 0, hidden), weight.new_zeros(batch, 0, hidden))
+            return parts
+        nothing = hidden.new_zeros(len(hidden), 0, self.rnn.hidden_size)
+        return (*parts, nothing, nothing)
 
     def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read T tokens and return what the head reads at each of them, and the state after the last.
@@ -97,10 +117,15 @@ class RNNGenerator(nn.Module):
         embedded = tokens @ weight if tokens.is_floating_point() else F.embedding(tokens, weight)
         if self.training:
             embedded = self.dropout(embedded)
+        codes = state[-1:] if self.code else ()
+        for each in codes:
+            embedded = torch.cat((embedded, each[:, None].expand(-1, embedded.shape[1], -1)), dim=-1)
         states, after = self._recur(embedded, state)
         if self.attention is not None:
-            states, keys, values = self.attention(states, *state[-2:])
+            past = len(after)
+            states, keys, values = self.attention(states, *state[past : past + 2])
             after = (*after, keys, values)
+        after = (*after, *codes)
         if self.projection is not None:
             states = self.projection(states)
         states = states * self.head.scale

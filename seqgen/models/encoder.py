@@ -1,0 +1,54 @@
+"""The encoder: a sentence to a code, or to a Gaussian of codes."""
+
+import torch
+from torch import Tensor, nn
+
+from seqgen.models.discriminator import embed, real_positions
+from seqgen.models.generator import CELLS
+
+
+class RNNEncoder(nn.Module):
+    """Recurrent encoder: embedding → bidirectional LSTM or GRU → its two last states → mean and log variance.
+
+    Padding changes nothing. Dropout is applied to the embeddings and to what the two outputs are made of.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding: int = 32,
+        hidden: int = 32,
+        code: int = 16,
+        *,
+        cell: str = "lstm",
+        bidirectional: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"no cell '{cell}'; allowed: {', '.join(CELLS)}")
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.forwards = CELLS[cell](embedding, hidden, batch_first=True)
+        self.backwards = CELLS[cell](embedding, hidden, batch_first=True) if bidirectional else None
+        self.dropout = nn.Dropout(dropout)
+        features = 2 * hidden if bidirectional else hidden
+        self.mean = nn.Linear(features, code)
+        self.log_var = nn.Linear(features, code)
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → (B, F), F = H or 2 H."""
+        lengths = real_positions(tokens).sum(dim=1).clamp(min=1)
+        embedded = self.dropout(embed(self.embedding, tokens))
+        rows = torch.arange(len(tokens), device=tokens.device)
+        ends = [self.forwards(embedded)[0][rows, lengths - 1]]
+        if self.backwards is not None:
+            # Each sentence turned round within its own length: faster than a packed sequence.
+            steps = torch.arange(tokens.shape[1], device=tokens.device)
+            turned = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
+            ends.append(self.backwards(embedded[rows[:, None], turned])[0][rows, lengths - 1])
+        return self.dropout(torch.cat(ends, dim=1))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → mean (B, Z), log variance (B, Z)."""
+        features = self.features(tokens)
+        return self.mean(features), self.log_var(features)
