@@ -24,12 +24,15 @@ def speed(
     sentences: Annotated[
         int, typer.Option(min=0, help="Sentences and references for BLEU; 0 leaves it out.")
     ] = 10_000,
+    sentence_vae: Annotated[
+        bool, typer.Option(help="A sentence-VAE: V 10,000, E 300, H 256, Z 16, 32 sentences of 10 to 50.")
+    ] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Time a pretraining step, sampling and an adversarial update.
+    """Time a pretraining step, sampling, an adversarial update and a sentence-VAE's step.
 
     The reference is the plain loop of published code on the same models; the floor is the time that the
     products with the vocabulary alone would take at the speed measured here. Takes a minute or two.
@@ -44,6 +47,10 @@ def speed(
     place = devices.pick(device)
     sizes = bench.Sizes(vocab, length, embedding, hidden, batch, rollouts)
     rows = bench.run(sizes, place, repeats=repeats)
+    if sentence_vae:
+        from seqgen.bench import latent
+
+        rows += latent.run(place, repeats=repeats)
     if sentences:
         from seqgen.bench import metrics
 

@@ -54,6 +54,13 @@ def evaluate(
     encoder: Annotated[
         str | None, typer.Option(metavar="sentence-transformers:NAME", help="An encoder for Fréchet.")
     ] = None,
+    nll_sentences: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a run with codes: test sentences whose likelihood is estimated; 1,000."),
+    ] = None,
+    nll_samples: Annotated[
+        int | None, typer.Option(min=1, help="Of a run with codes: codes of each for the estimate; 500.")
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw quality against diversity.")
     ] = None,
@@ -67,7 +74,10 @@ def evaluate(
     BLEU, self-BLEU, variety, copies, distances, language models both ways, a classifier, likelihood.
     """
     _check(run, hyp, ref, train, n)
-    options = {
+    estimate = {"sentences": nll_sentences, "samples": nll_samples}
+    if hyp and any(estimate.values()):
+        raise UserError("--nll-sentences and --nll-samples are of a run's likelihood; a file has none")
+    options: dict[str, Any] = {
         "n": n,
         "temperature": temperature,
         "seed": seed,
@@ -85,7 +95,8 @@ def evaluate(
         names = [str(path) for path in hyp]
         report = evaluate_files(hyp, ref, train, **options)
     else:
-        names, report = _evaluate_runs(run or [None], grid, options, device=device, quiet=quiet)
+        given = {key: value for key, value in estimate.items() if value is not None}
+        names, report = _evaluate_runs(run or [None], grid, options, given, device=device, quiet=quiet)
     if plot is not None:
         from seqgen.metrics import curve
 
@@ -137,12 +148,13 @@ def _evaluate_runs(
     paths: Sequence[Path | None],
     grid: Sequence[float],
     options: dict[str, Any],
+    estimate: dict[str, int],
     *,
     device: str,
     quiet: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     from seqgen import trained
-    from seqgen.metrics.runs import evaluate_runs
+    from seqgen.metrics.runs import Estimate, evaluate_runs
 
     found = [trained.load(common.run_or_latest(path), device) for path in paths]
     n = RUN_SAMPLES if options["n"] is None else options["n"]
@@ -153,7 +165,7 @@ def _evaluate_runs(
         typer.echo(
             f"run: {listed}; {n:,} samples, temperature {temperature:g}, seed {options['seed']}", err=True
         )
-    chosen = options | {"n": n, "temperature": temperature}
+    chosen = options | {"n": n, "temperature": temperature, "estimate": Estimate(**estimate)}
     return names, evaluate_runs(found, temperatures=grid, **chosen)
 
 

@@ -10,7 +10,19 @@ from contextlib import contextmanager
 
 import typer
 
-from seqgen.cli import adversarial, bench, corpora, evaluate, pretrain, report, sample
+from seqgen.cli import (
+    adversarial,
+    bench,
+    corpora,
+    evaluate,
+    image,
+    latent,
+    latent_map,
+    pretrain,
+    report,
+    sample,
+    score,
+)
 from seqgen.errors import UserError
 
 app = typer.Typer(
@@ -26,6 +38,13 @@ app.command("adversarial")(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("score")(score.score)
+app.command("reconstruct")(latent.reconstruct)
+app.command("interpolate")(latent.interpolate)
+app.command("neighbours")(latent.neighbours)
+app.command("encode")(latent.encode)
+app.command("map")(latent_map.draw_map)
+app.add_typer(image.app, name="image")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
 

@@ -19,7 +19,12 @@ def pretrain(
     column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,
     valid: Annotated[str | None, typer.Option(help="A file held out for validation.")] = None,
     test: Annotated[str | None, typer.Option(help="A file held out for the final measure.")] = None,
-    tokenizer: Annotated[str, typer.Option(help="auto, word, character, bpe or byte.")] = "auto",
+    init: Annotated[
+        Path | None, typer.Option(help="A run on another corpus to start from; its words are kept.")
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option(help="auto, word, character, bpe, byte, or a run or file to take it from.")
+    ] = "auto",
     lowercase: Annotated[bool, typer.Option("--lowercase", help="Fold the case of the words.")] = False,
     max_vocab: Annotated[int | None, typer.Option(min=5, help="Largest vocabulary.")] = None,
     min_count: Annotated[
@@ -62,6 +67,7 @@ def pretrain(
             source,
             algorithm,
             path=run,
+            init=init,
             values=common.gather(config, settings),
             steps=steps,
             epochs=epochs,

@@ -7,8 +7,28 @@ from tqdm import tqdm
 from seqgen.loop import Metrics, Plan, Progress
 from seqgen.run import Run
 
-SHOWN = ("nll", "valid_nll", "valid_ppl", "reward", "d_loss", "d_accuracy", "unique", "entropy")
+SHOWN = (
+    "nll",
+    "recon",
+    "kl",
+    "valid_recon",
+    "valid_nll",
+    "valid_ppl",
+    "mutual_information",
+    "active_units",
+    "reward",
+    "loss",
+    "valid_loss",
+    "d_loss",
+    "d_accuracy",
+    "d_gap",
+    "unique",
+    "entropy",
+    "variety",
+)
 """The figures that matter while one waits, in this order, where an algorithm reports them."""
+COLLAPSED = "COLLAPSED: the code tells nothing"
+"""Said in place of the figure of that name."""
 
 
 class Display:
@@ -47,15 +67,18 @@ class Display:
 
 
 def shown(report: Metrics) -> str:
-    """Return the figures that matter as `name value`, three decimals."""
-    return "  ".join(f"{name} {report[name]:.3f}" for name in SHOWN if name in report)
+    """Return the figures that matter as `name value`, three decimals, and whether codes tell nothing."""
+    figures = [f"{name} {report[name]:.3f}" for name in SHOWN if name in report]
+    return "  ".join([*figures, COLLAPSED] if report.get("collapsed") else figures)
 
 
 def line(progress: Progress, plan: Plan, report: Metrics) -> str:
     """Return a report as one log line: step, rate, remaining time, figures."""
     rate = progress.step / progress.seconds if progress.seconds else 0.0
     left = (plan.steps - progress.step) / rate if rate else 0.0
+    unit, speed = next((name, value) for name, value in report.items() if name.endswith("_per_second"))
     head = (
-        f"step {progress.step}/{plan.steps}  {rate:.1f} steps/s  {report['tokens_per_second']:,.0f} tokens/s"
+        f"step {progress.step}/{plan.steps}  {rate:.1f} steps/s  "
+        f"{speed:,.0f} {unit.removesuffix('_per_second')}/s"
     )
     return f"{head}  {tqdm.format_interval(int(left))} left  {shown(report)}"

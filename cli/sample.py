@@ -15,9 +15,21 @@ def sample(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="1 is the model; lower is safer, 0 the likeliest word.")
     ] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Draw from the k likeliest tokens; a search looks at 8.")
+    ] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Draw from the likeliest tokens of this share, in (0, 1].")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="contrastive: choose likely tokens unlike the sentence so far.")
+    ] = None,
+    penalty: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="What likeness costs in a search; 0.6 if not given."),
+    ] = None,
+    sampled: Annotated[
+        int | None, typer.Option(min=0, help="Tokens drawn before a search goes on; 5 if not given.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="Text that every sentence begins with.")] = "",
     min_length: Annotated[int, typer.Option(min=0, help="Fewest tokens before the end.")] = 0,
@@ -40,6 +52,8 @@ def sample(
         raise UserError(f"no format '{format}'" + did_you_mean(format, ("text", "jsonl")))
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"--top-p {top_p}: it must be above 0 and at most 1")
+    options = {"temperature": temperature, "top_p": top_p, "min_length": min_length, "length": max_length}
+    options |= _decoding(search, top_k, penalty, sampled)
     from seqgen import device as devices
     from seqgen import trained
 
@@ -57,11 +71,7 @@ def sample(
         unknown=unknown,
         with_log_prob=format == "jsonl",
         notify=say,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_length=min_length,
-        length=max_length,
+        **options,
     )
 
     def write(file: IO[str]) -> None:
@@ -69,6 +79,25 @@ def sample(
             file.write((sentence.text if format == "text" else _json(sentence)) + "\n")
 
     common.write_to(out, write)
+
+
+def _decoding(
+    search: str | None, top_k: int | None, penalty: float | None, sampled: int | None
+) -> dict[str, object]:
+    """Return how each token is chosen, as options of `seqgen.sampling.sample`: drawn, or by a search."""
+    from seqgen.errors import UserError, did_you_mean
+
+    if search is None:
+        for name, value in (("--penalty", penalty), ("--sampled", sampled)):
+            if value is not None:
+                raise UserError(f"{name} {value:g} is for a search; add --search contrastive")
+        return {"top_k": top_k}
+    if search != "contrastive":
+        raise UserError(f"no search '{search}'" + did_you_mean(search, ("contrastive",)))
+    from seqgen.search import ContrastiveSearch
+
+    given = {"candidates": top_k, "penalty": penalty, "sampled": sampled}
+    return {"search": ContrastiveSearch(**{k: v for k, v in given.items() if v is not None})}  # type: ignore[arg-type]
 
 
 def _json(sentence: object) -> str:

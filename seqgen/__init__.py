@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqgen.api import evaluate, sample
+    from seqgen.api import decode, encode, evaluate, interpolate, reconstruct, sample, score
     from seqgen.errors import UserError
     from seqgen.run import Run, open_run
     from seqgen.text import open_corpus
@@ -28,12 +28,17 @@ __all__ = [
     "Trained",
     "UserError",
     "adversarial",
+    "decode",
+    "encode",
     "evaluate",
+    "interpolate",
     "load",
     "open_corpus",
     "open_run",
     "pretrain",
+    "reconstruct",
     "sample",
+    "score",
 ]
 
 _HOMES = {
@@ -42,12 +47,17 @@ _HOMES = {
     "Trained": "trained",
     "UserError": "errors",
     "adversarial": "training",
+    "decode": "api",
+    "encode": "api",
     "evaluate": "api",
+    "interpolate": "api",
     "load": "trained",
     "open_corpus": "text",
     "open_run": "run",
     "pretrain": "training",
+    "reconstruct": "api",
     "sample": "api",
+    "score": "api",
 }
 
 

@@ -1,13 +1,17 @@
-"""What one does with a trained run from Python: draw sentences and score them."""
+"""What one does with a trained run from Python: draw sentences, score them, go to codes and back."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqgen import trained
+import numpy as np
+
+from seqgen import codes, scoring, trained
+from seqgen.codes import Reconstruction
 from seqgen.metrics import evaluation
 from seqgen.metrics.runs import evaluate_run
 from seqgen.run import Run
+from seqgen.scoring import Score
 from seqgen.trained import Sentence, Trained
 
 
@@ -17,7 +21,8 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.trained.generate`: seed, prompt, unique, with_log_prob, unknown,
-    temperature, top_k, top_p, min_length, length. UserError where the run cannot be read.
+    temperature, top_k, top_p, min_length, length, search (a `seqgen.search.ContrastiveSearch`). UserError
+    where the run cannot be read.
     """
     yield from trained.generate(_loaded(run, device), n, **options)
 
@@ -35,7 +40,7 @@ def evaluate(
 
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
     `seqgen.metrics.evaluation`. The options are those of `seqgen.metrics.runs.evaluate_runs` (n, temperature,
-    temperatures, seed, protocol, tokenisation, embeddings, encoder) for a run, and of
+    temperatures, seed, protocol, tokenisation, embeddings, encoder, estimate) for a run, and of
     `seqgen.metrics.evaluation.evaluate` for sentences. UserError where there is nothing to score.
     """
     if run is not None:
@@ -43,6 +48,57 @@ def evaluate(
     if hyps is None or refs is None:
         raise TypeError("evaluate() takes a run, or hyps and refs")
     return evaluation.evaluate(hyps, refs, train, **options)
+
+
+def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto") -> np.ndarray:
+    """Return the codes of sentences under a run that has them; float32 (N, Z), in their order.
+
+    UserError where the run cannot be read or its algorithm has no codes, here as in the next three.
+    """
+    return codes.encode(_loaded(run, device), sentences).numpy()
+
+
+def decode(
+    run: Run | Path | str | Trained, given: np.ndarray, *, device: str = "auto", **options: Any
+) -> list[str]:
+    """Write a sentence of each code (N, Z), greedily unless `temperature` says otherwise.
+
+    The options are those of `seqgen.codes.decode`: temperature, seed, length, top_k, top_p, min_length.
+    """
+    return codes.decode(_loaded(run, device), given, **options)
+
+
+def reconstruct(
+    run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
+) -> list[Reconstruction]:
+    """Encode sentences and decode them again; the options are those of `seqgen.codes.reconstruct`."""
+    return codes.reconstruct(_loaded(run, device), sentences, **options)
+
+
+def interpolate(
+    run: Run | Path | str | Trained,
+    first: str,
+    last: str,
+    steps: int = 7,
+    *,
+    device: str = "auto",
+    **options: Any,
+) -> list[str]:
+    """Write the sentences on the way from one to another by way of their codes, both ends included.
+
+    The options are those of `seqgen.codes.interpolate`: spherical, temperature, seed.
+    """
+    return codes.interpolate(_loaded(run, device), first, last, steps, **options)
+
+
+def score(
+    run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
+) -> Iterator[Score]:
+    """Yield the log-probability and the energy of sentences, as far as the run has them, in their order.
+
+    The options are those of `seqgen.scoring.score`: samples, seed.
+    """
+    yield from scoring.score(_loaded(run, device), sentences, **options)
 
 
 def _loaded(run: Run | Path | str | Trained, device: str) -> Trained:

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqgen import cache
 from seqgen.ids import Ids, encode_lines, pack
 
-__all__ = ["Batches", "Ids", "encode_lines", "in_order", "pack"]
+__all__ = ["Batches", "Ids", "bounded_rows", "encode_lines", "in_order", "pack"]
 
 POOL = 100
 """Batches drawn at random together, among which sentences are then grouped by length."""
@@ -110,3 +110,18 @@ def in_order(ids: Ids, batch_size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
     for first in range(0, len(order), batch_size):
         rows = order[first : first + batch_size]
         yield ids.batch(rows), rows
+
+
+def bounded_rows(lengths: np.ndarray, *, rows: int = 128, positions: int = 32_768) -> Iterator[np.ndarray]:
+    """Yield the numbers of all sentences, short ones first, so that no batch has many rows or positions.
+
+    `positions` bounds rows times the longest length (N,); a sentence that is longer makes a batch of its own,
+    so one huge line costs no more than itself.
+    """
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[min(start + rows, len(order)) - 1]])
+        stop = start + max(1, min(rows, positions // max(1, longest)))
+        yield order[start:stop]
+        start = stop

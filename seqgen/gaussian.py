@@ -33,10 +33,19 @@ def prior_log_density(codes: Tensor) -> Tensor:
     return -0.5 * (codes.square() + LOG_2PI).sum(dim=-1)
 
 
+def tempered(mean: Tensor, log_var: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return mean and log variance of the Gaussian between N(mean, var), share 1, and N(0, I), share 0.
+
+    It is the geometric mean of the two densities with weights share and 1 - share, normalised; (B, Z) each.
+    """
+    precision = share * (-log_var).exp() + (1 - share)
+    return share * mean * (-log_var).exp() / precision, -precision.log()
+
+
 def importance_log_likelihood(log_weights: Tensor) -> Tensor:
     """log of the mean importance weight of each row; (S, B) → (B,), a lower bound that tightens with S.
 
-    A log weight is log p(x, z) - log q(z | x) of a draw z from q (Burda et al. 2016, eq. 8).
+    A log weight is log p(x, z) - log q(z | x) of a draw z from the proposal q (Burda et al. 2016, eq. 8).
     """
     return torch.logsumexp(log_weights, dim=0) - math.log(len(log_weights))
 
@@ -59,10 +68,12 @@ def mutual_information(
     means, log_vars (N, Z); one draw of each posterior; `rows` draws are compared at a time. At most log N
     (Hoffman & Johnson 2016; the estimator of He et al. 2019, which it needs large N to be fair).
     """
+    if not len(means):
+        return 0.0
     codes = draw(means, log_vars, rng)
     total = 0.0
     for part, mean, log_var in zip(codes.split(rows), means.split(rows), log_vars.split(rows), strict=True):
         of_all = log_density(part[:, None], means[None], log_vars[None])  # (R, N)
         marginal = torch.logsumexp(of_all, dim=1) - math.log(len(means))
         total += float((log_density(part, mean, log_var) - marginal).double().sum())
-    return total / max(len(means), 1)
+    return total / len(means)

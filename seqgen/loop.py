@@ -1,7 +1,7 @@
 """The one training loop: step, report, checkpoint, resume. It knows an algorithm only by its contract.
 
 Figures that every report carries, beside those of the algorithm: `step`, `epoch`, `seconds` of training so
-far, `tokens_per_second` of real training tokens since the last report.
+far, and since the last report `tokens_per_second` of real training tokens, or `images_per_second`.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -17,9 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seqgen import run as runs
-from seqgen.batches import Batches
 from seqgen.run import Run
-from seqgen.tokenizer import PAD
 
 Metrics = dict[str, float]
 
@@ -31,20 +30,46 @@ class Algorithm(Protocol):
     criterion: str | None
     """The report's figure that the kept weights minimise; None keeps the latest that `watch` accepts."""
 
-    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
-        """Learn from one batch (B, T); `progress` in [0, 1) is the share of training done."""
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor | float]:
+        """Learn from one batch; `progress` in [0, 1) is the share of training done."""
 
-    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+    def evaluate(self, batches: Iterable[Any]) -> Metrics:
         """Measure on held-out batches, in evaluation mode."""
 
     def samples(self, n: int) -> Tensor:
-        """Draw n sentences (n, T) to show in a report."""
+        """Draw n sentences (n, T) or images (n, C, H, W) to show in a report."""
 
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Say why training must stop after this report, or None; `first` is the report at step 0."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Stream(Protocol):
+    """Endless batches, ids or images, that go on from a saved state."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done so far."""
+
+    def __next__(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What is generated, sentences or images: how to count it and how to show it."""
+
+    unit: str
+    """What a rate counts: `tokens`, `images`."""
+    count: Callable[[Any], int]
+    """How many of them a batch holds."""
+    shown: int
+    """Samples in a report."""
+    write: Callable[[Path, Tensor], None]
+    """Write samples to a file, whose ending is added to the path."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +97,8 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
     """Sums of the step figures since the last report."""
     steps_summed: int = 0
-    tokens: int = 0
+    counted: int = 0
+    """Units of the medium learnt from since the last report."""
     seconds_at_report: float = 0.0
     first: Metrics = field(default_factory=dict)
     """The report before the first step."""
@@ -92,13 +118,13 @@ Observer = Callable[[Progress, Metrics | None], None]
 
 def train(
     algorithm: Algorithm,
-    batches: Batches,
-    validation: Iterable[Tensor],
+    batches: Stream,
+    validation: Iterable[Any],
     run: Run,
     plan: Plan,
     *,
     device: torch.device,
-    decode: Callable[[Tensor], list[str]],
+    medium: Medium,
     observe: Observer = lambda progress, report: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Progress:
@@ -118,18 +144,18 @@ def train(
     started = clock() - progress.seconds
     with _catch_signals() as caught:
         if not progress.first:
-            progress.first = _report(algorithm, validation, run, plan, progress, decode, epoch=0.0)
+            progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
             save(algorithm, batches, run, progress)
             observe(progress, progress.first)
         while progress.step < plan.steps and not progress.finished:
             batch = next(batches)
             figures = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
             progress.step += 1
-            _add(progress, figures, tokens=int((batch != PAD).sum()))
+            _add(progress, figures, counted=medium.count(batch))
             progress.seconds = clock() - started
             row = None
             if progress.step % plan.report_every == 0 or progress.step == plan.steps:
-                row = _report(algorithm, validation, run, plan, progress, decode, epoch=batches.epoch)
+                row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
             ended = progress.step >= plan.steps or bool(progress.finished)
             if ended and not progress.finished:
                 progress.finished = f"done: {progress.step} steps"
@@ -142,7 +168,7 @@ def train(
     return progress
 
 
-def resume(algorithm: Algorithm, batches: Batches, run: Run) -> Progress:
+def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
     """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
     state = runs.load_state(run)
     if state is None:
@@ -160,7 +186,7 @@ def resume(algorithm: Algorithm, batches: Batches, run: Run) -> Progress:
     return progress
 
 
-def save(algorithm: Algorithm, batches: Batches, run: Run, progress: Progress) -> None:
+def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) -> None:
     """Write the checkpoint that `resume` reads."""
     runs.save_state(
         run,
@@ -175,11 +201,11 @@ def save(algorithm: Algorithm, batches: Batches, run: Run, progress: Progress) -
     )
 
 
-def _add(progress: Progress, figures: dict[str, Tensor | float], *, tokens: int) -> None:
+def _add(progress: Progress, figures: dict[str, Tensor | float], *, counted: int) -> None:
     for name, value in figures.items():
         progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
     progress.steps_summed += 1
-    progress.tokens += tokens
+    progress.counted += counted
 
 
 def throughput(count: int, seconds: float) -> float:
@@ -189,30 +215,30 @@ def throughput(count: int, seconds: float) -> float:
 
 def _report(
     algorithm: Algorithm,
-    validation: Iterable[Tensor],
+    validation: Iterable[Any],
     run: Run,
     plan: Plan,
     progress: Progress,
-    decode: Callable[[Tensor], list[str]],
+    medium: Medium,
     *,
     epoch: float,
 ) -> Metrics:
     """Measure, show samples, keep the weights if they are the best, and decide whether to stop."""
     row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
     spent = progress.seconds - progress.seconds_at_report
-    row["tokens_per_second"] = round(throughput(progress.tokens, spent), 1)
+    row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)
     row |= {name: float(total) / progress.steps_summed for name, total in progress.sums.items()}
     with own_randomness(plan.seed + progress.step):
         row |= algorithm.evaluate(validation)
-        written = decode(algorithm.samples(10))
-    progress.sums, progress.steps_summed, progress.tokens = {}, 0, 0
+        samples = algorithm.samples(medium.shown)
+    progress.sums, progress.steps_summed, progress.counted = {}, 0, 0
     progress.seconds_at_report = progress.seconds
     reason = algorithm.watch(row, progress.first or row)
     if reason:
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    runs.write_text(run.path / "samples" / f"step-{progress.step:07d}.txt", "\n".join(written) + "\n")
+    medium.write(run.path / "samples" / f"step-{progress.step:07d}", samples)
     runs.append_metrics(run, row)
     return row
 

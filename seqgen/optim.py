@@ -45,22 +45,25 @@ def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> 
     """Move each player by its own loss; return each gradient's norm before clipping.
 
     Every gradient is taken before any step, at the parameters that the losses were computed with, and each
-    loss reaches the parameters of its own optimiser only. `clip` bounds each player's gradient norm.
+    loss reaches the parameters of its own optimiser only. Players given the very same loss share one pass
+    backwards. `clip` bounds each player's gradient norm.
 
     Raises:
         FloatingPointError: a gradient is not finite; nothing has been moved.
     """
     norms = {}
-    players = list(losses.items())
-    for i, (optimizer, loss) in enumerate(players):
-        parameters = list(_parameters(optimizer))
-        gradients = torch.autograd.grad(
-            loss, parameters, retain_graph=i + 1 < len(players), allow_unused=True
-        )
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+    shared: dict[Tensor, list[Optimizer]] = {}
+    for optimizer, loss in losses.items():
+        shared.setdefault(loss, []).append(optimizer)
+    for i, (loss, players) in enumerate(shared.items()):
+        parts = [list(_parameters(optimizer)) for optimizer in players]
+        flat = [parameter for part in parts for parameter in part]
+        gradients = torch.autograd.grad(loss, flat, retain_graph=i + 1 < len(shared), allow_unused=True)
+        for parameter, gradient in zip(flat, gradients, strict=True):
             parameter.grad = gradient
         limit = math.inf if clip is None else clip
-        norms[optimizer] = float(nn.utils.clip_grad_norm_(parameters, limit))
+        for optimizer, part in zip(players, parts, strict=True):
+            norms[optimizer] = float(nn.utils.clip_grad_norm_(part, limit))
     for optimizer, norm in norms.items():
         if not math.isfinite(norm):
             for other in losses:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about runs: settings, training, scores, trade-offs, samples, lengths, n-grams.
+"""One self-contained HTML page about runs: settings, training, scores, trade-offs, samples, codes, n-grams.
 
 The page needs no network, no JavaScript and no other file. The same runs and options give the same page.
 """
@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seqgen import report_sections as sections
+from seqgen.codes import has_codes
 from seqgen.errors import UserError
 from seqgen.metrics.curve import REAL
 from seqgen.metrics.diversity import copied, unique
 from seqgen.metrics.runs import evaluate_runs
 from seqgen.metrics.yardstick import Coder, real_sample
 from seqgen.report_charts import hue
+from seqgen.report_codes import codes, showing
 from seqgen.report_page import document, element
 from seqgen.report_samples import Gallery, grams, lengths, samples
 from seqgen.report_sections import Facts
@@ -69,13 +71,15 @@ def page(
     coder = Coder(scores["protocol"]["tokenisation"])
     texts = {REAL: real_sample(train, n, seed)}
     texts |= dict(zip(facts.labels, (_draw(each, n, TEMPERATURE, seed) for each in runs), strict=True))
+    latent = [pair for pair in zip(facts.labels, runs, strict=True) if has_codes(pair[1])]
     parts = [
-        sections.heading(facts, n=n, seed=seed),
+        sections.heading(facts, n=n, seed=seed, has_codes=bool(latent)),
         sections.settings_table(facts),
         training(facts),
         sections.scores(facts),
         sections.tradeoff(facts),
         samples(_galleries(runs, facts.labels, coder, n, grid, seed)),
+        *([codes([showing(label, found, seed=seed) for label, found in latent])] if latent else []),
         lengths(texts, facts, coder.tokenise),
         grams(texts, facts, coder.tokenise),
         sections.protocol(facts),

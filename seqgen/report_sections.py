@@ -17,11 +17,12 @@ PARTS = {
     "scores": "Scores",
     "tradeoff": "Quality and diversity",
     "samples": "Samples",
+    "codes": "Codes",
     "lengths": "Lengths",
     "ngrams": "Most frequent n-grams",
     "protocol": "Protocol",
 }
-"""The anchors of the parts and their headings, in their order."""
+"""The anchors of the parts and their headings, in their order; `codes` only where a run has them."""
 GROUPS = {"": "Run", "settings": "Of the algorithm", "source": "Of the corpus"}
 """The parts of a configuration and their headings."""
 
@@ -48,13 +49,14 @@ class Facts:
         return list(zip(self.labels, self.hues, strict=True))
 
 
-def heading(facts: Facts, *, n: int, seed: int) -> Html:
+def heading(facts: Facts, *, n: int, seed: int, has_codes: bool) -> Html:
     """Say what the page is about, and lead to its parts."""
     about = [
         f"{label}: {config['algorithm']} on {config['source']['corpus']}"
         for label, config in zip(facts.labels, facts.configs, strict=True)
     ]
-    links = [element("a", title, href=f"#{anchor}") for anchor, title in PARTS.items()]
+    shown = {anchor: title for anchor, title in PARTS.items() if anchor != "codes" or has_codes}
+    links = [element("a", title, href=f"#{anchor}") for anchor, title in shown.items()]
     return element(
         "header",
         element("h1", "seqgen report"),

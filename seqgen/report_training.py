@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from seqgen.algorithms.sentence_vae import COLLAPSED
 from seqgen.report_charts import Series, chart, key
 from seqgen.report_page import Html, element, section
 from seqgen.report_sections import PARTS, Facts
@@ -13,6 +14,15 @@ SPEED = "tokens_per_second"
 FIGURES = {
     "nll": ("Negative log-likelihood", "nats a token"),
     "valid_ppl": ("Perplexity of the validation split", "perplexity"),
+    "recon": ("Reconstruction: -log p(x | z)", "nats a sentence"),
+    "kl": ("KL of posterior and prior", "nats a sentence"),
+    "elbo": ("Evidence lower bound", "nats a sentence"),
+    "mutual_information": ("Mutual information of sentence and code", "nats"),
+    "active_units": ("Active units of the code", "units"),
+    "beta": ("Weight of the KL", "weight"),
+    "code_norm": ("Half the squared norm of codes", "half squared norm"),
+    "code_mean": ("Codes: mean square of the means", "mean square"),
+    "code_var": ("Codes: mean variance of a unit", "variance"),
     "entropy": ("Entropy of samples", "nats a token"),
     "policy_entropy": ("Entropy of the policy", "nats a token"),
     "unique": ("Different sentences among samples", "share"),
@@ -20,19 +30,33 @@ FIGURES = {
     "reward": ("Mean reward", "reward"),
     "d_loss": ("Discriminator's loss", "loss"),
     "d_accuracy": ("Discriminator's accuracy, chance 0.5", "share"),
+    "d_gap": ("Discriminator's gap: cosine of real views less real with generated", "cosine"),
+    "contrastive": ("Token-level contrastive loss", "cosine above the margin"),
+    "anisotropy": ("Likeness of a sentence's token representations", "mean cosine"),
+    "critic_loss": ("Loss of the critic of sentences", "loss"),
+    "code_critic_loss": ("Loss of the critic of codes", "loss"),
+    "played": ("Generator's loss to the critic of sentences", "loss"),
+    "codes_played": ("Loss of generator and encoder to the critic of codes", "loss"),
+    "penalty": ("Penalty of the critics' slopes", "penalty"),
+    "pairing": ("Contrastive loss of codes and their sentences", "nats"),
+    "derivatives": ("Dirichlet energy of the generator", "energy"),
+    "energy": ("Energy of the validation split", "energy"),
+    "energy_gap": ("Energy of samples above the validation split's", "energy"),
     "bonus": ("Entropy bonus", "coefficient"),
     "grad_norm": ("Gradient norm before clipping", "norm"),
     "lr": ("Learning rate", "rate"),
-    "temperature": ("Calibration of the logits", "temperature"),
+    "temperature": ("Calibration of the logits, or relaxation of draws", "temperature"),
     SPEED: ("Speed", "training tokens a second"),
 }
 """What a figure of metrics.jsonl is called, and its unit; any other stands under its own name."""
-TOGETHER = {"valid_nll": "nll"}
+TOGETHER = {"valid_nll": "nll", "valid_recon": "recon", "valid_kl": "kl", "valid_elbo": "elbo"}
 """Figures of the validation split drawn in the chart of the training batches' figure."""
 SHARE = (0.0, 1.0)
 """What the axis of a share spans, so that a thousandth does not look like a fall."""
-NOT_DRAWN = frozenset({"step", "epoch", "seconds"})
-"""Figures that are positions."""
+LIMITS = {"kl": (COLLAPSED, "collapse")}
+"""A value that the chart of a figure marks by a line, and what it is."""
+NOT_DRAWN = frozenset({"step", "epoch", "seconds", "collapsed"})
+"""Figures that are positions, or that a line in another chart shows."""
 STRETCH = 2.0
 """How much higher an axis may grow for the report before training before that is told in words instead."""
 
@@ -65,17 +89,27 @@ def _curve(facts: Facts, figure: str) -> Html | None:
     if not found:
         return None
     shown, notes = _without_start(found)
+    limit = _limit(figure, shown)
     if other and any(each.dashed for each in found):
         notes.insert(0, "validation split solid, training batches dashed")
     title, unit = FIGURES.get(figure, (figure, figure))
     return chart(
-        shown,
+        [*shown, *limit],
         title=title,
         across="training step",
         up=unit,
         note="; ".join(notes),
         bounds=SHARE if unit == "share" else None,
     )
+
+
+def _limit(figure: str, shown: Sequence[Series]) -> list[Series]:
+    """Return the line that a figure should not cross, as long as what is drawn."""
+    if figure not in LIMITS:
+        return []
+    value, name = LIMITS[figure]
+    steps = [x for each in shown for x, _ in each.points]
+    return [Series(name, [(min(steps), value), (max(steps), value)], "baseline", dashed=True, names=[name])]
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:

@@ -23,7 +23,7 @@ from typing import Any
 import filelock
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgen.errors import UserError
 
@@ -178,6 +178,17 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tens
     except (safetensors.SafetensorError, ValueError) as error:
         raise UserError(
             f"'{path}' is corrupt or no safetensors file ({error}); restore it or train again"
+        ) from error
+
+
+def load_into(module: nn.Module, run: Run) -> None:
+    """Put a run's kept weights into its model; UserError where they are missing, corrupt or of another."""
+    weights = load_weights(run)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            f"'{run.path / WEIGHTS}' does not fit the model of its {CONFIG}; it is of another run"
         ) from error
 
 

@@ -19,6 +19,8 @@ from seqgen.tokenizer import BOS, EOS, PAD
 BELOW_ONE = 1 - 2.0**-23
 """A factor that takes every float32 below what it was."""
 Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+Search = Callable[..., "Samples"]
+"""A way of decoding other than drawing each token, called as `sample` is."""
 
 
 class Generator(Protocol):
@@ -170,11 +172,9 @@ def _block_width(vocab_size: int) -> int:
     """About 1.5 √V, for sums of longer blocks are cheaper; a divisor of V where one is near."""
     root = math.isqrt(vocab_size)
     whole = [width for width in range(root, 2 * root + 1) if vocab_size % width == 0]
-    return (
-        min(whole, key=lambda width: abs(2 * width - 3 * root))
-        if whole
-        else min(-(-3 * root // 32) * 16, vocab_size)
-    )
+    if not whole:
+        return min(-(-3 * root // 32) * 16, vocab_size)
+    return min(whole, key=lambda width: abs(2 * width - 3 * root))
 
 
 def _block_sums(powers: Tensor) -> Tensor:
@@ -228,15 +228,21 @@ def sample(
     min_length: int = 0,
     forbid: Sequence[int] = (),
     state: State | None = None,
+    search: Search | None = None,
     rng: torch.Generator | None = None,
 ) -> Samples:
     """Write `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
 
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
-    initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. Dropout and gradients are off
-    while it runs. A sentence that has ended is not advanced any further.
+    initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
+    `seqgen.search.ContrastiveSearch`, writes in its own way. Dropout and gradients are off while it runs. A
+    sentence that has ended is not advanced any further.
     """
+    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    if search is not None:
+        how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
+        return search(generator, batch, length, **how)
     device = generator.head.weight.device
     tokens = torch.full((batch, length), PAD, device=device)
     log_probs = torch.zeros(batch, length, device=device)
@@ -248,7 +254,6 @@ def sample(
             )
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
         tokens[:, : given.shape[1] - 1] = given[:, 1:]
-    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
     draws: dict[bool, Drawer] = {}
     with evaluating(generator):
         state = generator.initial(batch) if state is None else state

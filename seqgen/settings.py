@@ -79,17 +79,21 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     return _replace(config, nested)
 
 
-def describe(cls: type) -> list[tuple[str, Any, Any, str]]:
-    """List (dotted key, type, default, help text) of every setting of a class, in order of definition."""
+def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
+    """List (dotted key, type, default, help text) of every setting of a class, in order of definition.
+
+    The defaults are those of `config`; None: those of `cls()`, which may give its parts defaults of its own.
+    """
     rows: list[tuple[str, Any, Any, str]] = []
+    defaults = cls() if config is None else config
     hints, help_text = typing.get_type_hints(cls), _field_docs(cls)
     for field in dataclasses.fields(cls):
-        kind = hints[field.name]
+        kind, default = hints[field.name], getattr(defaults, field.name)
         if dataclasses.is_dataclass(kind):
-            part = typing.cast(type, kind)
-            rows += [(f"{field.name}.{key}", *rest) for key, *rest in describe(part)]  # type: ignore[misc]
+            parts = describe(typing.cast(type, kind), default)
+            rows += [(f"{field.name}.{key}", *rest) for key, *rest in parts]  # type: ignore[misc]
         else:
-            rows.append((field.name, kind, field.default, help_text.get(field.name, "")))
+            rows.append((field.name, kind, default, help_text.get(field.name, "")))
     return rows
 
 
@@ -117,18 +121,19 @@ def _show(value: Any) -> str:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """Read the string literal below each field from the class's source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
+    """Read the string literal below each field from the source of the class and of those it extends."""
     docs = {}
-    for field, below in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-        ):
-            docs[field.target.id] = " ".join(str(below.value.value).split())
+    for part in reversed(cls.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[field.target.id] = " ".join(str(below.value.value).split())
     return docs
 
 

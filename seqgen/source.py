@@ -9,7 +9,7 @@ from seqgen.corpora import names as built_in_names
 from seqgen.errors import UserError
 from seqgen.ids import Ids
 from seqgen.text import Corpus
-from seqgen.tokenizer import Tokenizer, train_tokenizer
+from seqgen.tokenizer import KINDS, Tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Source:
     valid: str | None = None
     test: str | None = None
     tokenizer: str = "auto"
+    """One of `seqgen.tokenizer.KINDS`, a run's folder or a tokenizer.json."""
     lowercase: bool = False
     max_vocab: int | None = None
     min_count: int | None = None
@@ -56,6 +57,7 @@ def lasting(source: Source, folder: Path) -> Source:
     return replace(
         source,
         corpus=absolute(source.corpus) or "",
+        tokenizer=source.tokenizer if source.tokenizer in KINDS else absolute(source.tokenizer) or "",
         valid=absolute(source.valid),
         test=absolute(source.test),
     )
@@ -67,7 +69,13 @@ def length_limit(source: Source, tokenizer: Tokenizer) -> int:
 
 
 def tokenizer_for(source: Source, corpus: Corpus) -> Tokenizer:
-    """Train the tokenizer that a source asks for."""
+    """Train the tokenizer that a source asks for, or read it where the source names a run or a file.
+
+    Likelihoods of two models compare only where they share a tokenizer.
+    """
+    if source.tokenizer not in KINDS and Path(source.tokenizer).exists():
+        place = Path(source.tokenizer)
+        return Tokenizer.load(place / run.TOKENIZER if place.is_dir() else place)
     return train_tokenizer(
         corpus.train,
         source.tokenizer,

@@ -92,6 +92,20 @@ class Tokenizer:
         tokens = [unknown if id == UNK else self._entries[id] for id in listed if id not in (PAD, BOS)]
         return self.inner.decoder.decode(tokens)
 
+    def extended(self, lines: Lines) -> "Tokenizer":
+        """Return this tokenizer with the words or characters of further sentences after its own.
+
+        Every id stays what it was. `bpe` and `byte` stay as they are: their pieces were learnt together.
+        """
+        if self.kind in ("bpe", "byte"):
+            return self
+        counts = _count(lines.chunks(), self.inner, space_alone=self._space_alone)
+        known = set(self._entries)
+        new = sorted((token for token in counts if token not in known), key=lambda t: (-counts[t], t))
+        inner = tokenizers.Tokenizer.from_str(self.to_json())
+        inner.model = _word_level([*self._entries, *new])
+        return Tokenizer(inner)
+
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Return the vocabulary's entry of each id, as it stands in `tokenizer.json`."""
         return [self._entries[id] for id in ids]
@@ -224,8 +238,7 @@ def _train(
         least = usual_min_count(counts) if min_count is None else min_count
         known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
         entries = [*SPECIALS, *known][:max_vocab]
-        vocabulary = {token: id for id, token in enumerate(entries)}
-        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[UNK])
+        inner.model = _word_level(entries)
         inner.add_special_tokens(special)
     else:
         inner.train_from_iterator(
@@ -248,6 +261,10 @@ def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, *, space_a
                     tokens[token] += count
             words.clear()
     return tokens
+
+
+def _word_level(entries: Sequence[str]) -> models.WordLevel:
+    return models.WordLevel({token: id for id, token in enumerate(entries)}, unk_token=SPECIALS[UNK])
 
 
 def _batches(lines: Iterator[str]) -> Iterator[list[str]]:

@@ -1,21 +1,25 @@
 """A trained run read back: its algorithm with the kept weights, its tokenizer, its corpus."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqgen import algorithms, device, run, settings, text
+from seqgen.batches import Ids, bounded_rows
 from seqgen.errors import UserError
 from seqgen.run import Run
-from seqgen.tokenizer import PAD, UNK, Tokenizer
+from seqgen.tokenizer import EOS, PAD, UNK, Tokenizer
 
 SAMPLE_BATCH = 512
 """Sentences drawn at a time: enough to fill a core, little enough to stream."""
+SCORE_SAMPLES = 50
+"""Codes by which the likelihood of a sentence is estimated where sentences are scored one by one."""
 
 
 @dataclass
@@ -41,22 +45,21 @@ class Sentence:
     tokens: int
     """How many tokens were drawn or given, EOS included."""
     log_prob: float | None
-    """Nats under the model at temperature 1, where asked for."""
+    """Nats under the model at temperature 1, where asked for and the model has a likelihood."""
 
 
 def load(path: Path | str | Run, device_name: str = "auto") -> Trained:
     """Read a run back from its folder; UserError where a part is missing, corrupt or of another model."""
     found = path if isinstance(path, Run) else run.open_run(Path(path))
+    if found.config.get("verb") == "image":
+        raise UserError(
+            f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
+            "or name a run on text with --run"
+        )
     where = device.pick(device_name)
     tokenizer = Tokenizer.load(found.path / run.TOKENIZER)
     algorithm = build(found.config)
-    weights = run.load_weights(found)
-    try:
-        algorithm.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"'{found.path / run.WEIGHTS}' does not fit the model of its {run.CONFIG}; it is of another run"
-        ) from error
+    run.load_into(algorithm, found)
     return Trained(found, algorithm.to(where).eval(), tokenizer, where)
 
 
@@ -107,9 +110,10 @@ def generate(
     Args:
         prompt: text that every sentence begins with.
         unique: leave repeats out; ends early, with a note, where the generator seems to have no more.
-        with_log_prob: also score each sentence under the model at temperature 1 (EOS included).
+        with_log_prob: also score each sentence under the model at temperature 1 (EOS included); of a model
+            with codes by importance sampling, 50 codes a sentence, and not at all without a likelihood.
         unknown: allow the unknown-word token, which is otherwise never drawn.
-        options: temperature, top_k, top_p, min_length, length.
+        options: temperature, top_k, top_p, min_length, length, search.
     """
     ids = trained.tokenizer.encode(prompt) if prompt else []
     if UNK in ids:
@@ -121,6 +125,7 @@ def generate(
         )
     given = torch.tensor(ids, device=trained.device) if ids else None
     rng = torch.Generator(trained.device).manual_seed(seed)
+    scoring = torch.Generator(trained.device).manual_seed(seed)  # its own: scores do not change what is drawn
     seen: set[int] = set()
     made, fruitless = 0, 0
     while made < n:
@@ -133,7 +138,7 @@ def generate(
             **options,
         ).tokens
         rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - made]
-        yield from _sentences(trained, batch[rows], with_log_prob)
+        yield from _sentences(trained, batch[rows], with_log_prob, scoring)
         made += len(rows)
         fruitless = 0 if rows else fruitless + 1
         if fruitless == 20:
@@ -149,13 +154,49 @@ def _is_new(row: Tensor, seen: set[int]) -> bool:
     return True
 
 
-def _sentences(trained: Trained, tokens: Tensor, with_log_prob: bool) -> Iterator[Sentence]:
+def log_likelihood(trained: Trained, tokens: Tensor, *, samples: int, rng: torch.Generator) -> Tensor:
+    """log p of sentences under an algorithm that has a likelihood, in nats; (B, T) → (B,).
+
+    Of latent variables, the importance-weighted estimate with so many codes, drawn by `rng`.
+    """
+    if trained.algorithm.likelihood == "exact":
+        return trained.algorithm.log_likelihood(tokens)
+    return trained.algorithm.log_likelihood(tokens, samples=samples, rng=rng)
+
+
+def _sentences(
+    trained: Trained, tokens: Tensor, with_log_prob: bool, rng: torch.Generator
+) -> Iterator[Sentence]:
     scores = None
-    if with_log_prob and len(tokens):
-        scores = trained.algorithm.log_likelihood(tokens).tolist()
+    if with_log_prob and len(tokens) and trained.algorithm.likelihood:
+        scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
     counts = (tokens != PAD).sum(dim=1).tolist()
     for i, text_ in enumerate(decode(trained.tokenizer, tokens)):
         yield Sentence(text_, counts[i], scores[i] if scores else None)
+
+
+def ids_of(trained: Trained, sentences: Sequence[str]) -> Ids:
+    """Encode sentences of any length, each ended by EOS, in memory."""
+    flat = trained.tokenizer.encode_flat(sentences)
+    ends = np.flatnonzero(flat == EOS) + 1
+    return Ids(flat, np.concatenate([[0], ends]), truncated=0, unknown=int((flat == UNK).sum()))
+
+
+def over_sentences(
+    trained: Trained, sentences: Sequence[str], function: Callable[[Tensor], Tensor], *, rows: int = 256
+) -> Tensor:
+    """Apply a function of ids (B, T) → (B, …) to sentences of any length; (N, …) on the CPU, in their order.
+
+    Sentences of like length share a batch of at most `rows`, so that little is spent on padding.
+    """
+    ids = ids_of(trained, sentences)
+    found: Tensor | None = None
+    for chosen in bounded_rows(ids.lengths(), rows=rows):
+        values = function(ids.batch(chosen).to(trained.device)).cpu()
+        if found is None:
+            found = values.new_empty(len(ids), *values.shape[1:])
+        found[torch.from_numpy(chosen)] = values
+    return torch.empty(0) if found is None else found
 
 
 def decode(tokenizer: Tokenizer, tokens: Tensor) -> list[str]:

@@ -4,58 +4,28 @@
 short of training: a `Job` holds everything ready, so that the command line can show it and draw its progress.
 """
 
-import platform
-import shlex
-import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqgen import algorithms, device, loop, run, settings, text, trained
+from seqgen import algorithms, device, run, settings, text, trained, transfer
 from seqgen.batches import Batches, encode_lines, in_order
 from seqgen.errors import UserError
-from seqgen.loop import Plan, Progress
+from seqgen.job import ROOT, Job, versions
+from seqgen.job import existing as existing_run
+from seqgen.loop import Medium, Plan, Stream
 from seqgen.run import Run
 from seqgen.source import Source, lasting, length_limit, notes, slug, tokenizer_for
 from seqgen.tokenizer import Tokenizer
+from seqgen.trained import Trained
+from seqgen.transfer import Pairs
 
-ROOT = Path("runs")
-
-
-@dataclass
-class Job:
-    """A training ready to start or to go on."""
-
-    run: Run
-    algorithm: Any
-    tokenizer: Tokenizer
-    batches: Batches
-    validation: Iterable[Tensor]
-    plan: Plan
-    device: torch.device
-    notes: list[str] = field(default_factory=list)
-    """What the user should know before it starts."""
-
-    def train(self, observe: loop.Observer = lambda progress, report: None) -> Progress:
-        """Train to the end, from the last checkpoint if there is one."""
-        with run.locked(self.run.path):
-            run.mark_latest(self.run.path)
-            return loop.train(
-                self.algorithm,
-                self.batches,
-                self.validation,
-                self.run,
-                self.plan,
-                device=self.device,
-                decode=partial(trained.decode, self.tokenizer),
-                observe=observe,
-            )
+__all__ = ["ROOT", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
 
 
 def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> Run:
@@ -81,6 +51,7 @@ def pretrain_job(
     algorithm: str = "mle",
     *,
     path: Path | str | None = None,
+    init: Run | Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
@@ -90,6 +61,8 @@ def pretrain_job(
     """Open the corpus, train or reload the tokenizer, and build the algorithm with its settings.
 
     Args:
+        init: a run of the same algorithm on another corpus, to start from: its vocabulary, with the corpus's
+            further words after it, and its weights; see `seqgen.transfer`.
         path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the algorithm's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
@@ -98,9 +71,9 @@ def pretrain_job(
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
     cls = algorithms.get(algorithm, algorithms.PRETRAIN)
-    config = settings.override(
-        cls.Config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
-    )
+    start = None if init is None else _loaded(init, algorithm)
+    config = settings.override(cls.Config(), transfer.shapes(start.run.config) if start else {})
+    config = settings.override(config, dict(values or {}) | ({} if epochs is None else {"epochs": epochs}))
     where = device.pick(device_name)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(source.corpus)}"
     source = lasting(source, folder)
@@ -108,6 +81,8 @@ def pretrain_job(
         source.corpus, column=source.column, valid=source.valid, test=source.test, seed=seed
     )
     config = config.fitted(len(corpus.train))
+    if start is None and getattr(config, "needs_source", False):
+        raise UserError("contrastive.align or replay needs a run to start from; name one with --init")
     asked = {
         "verb": "pretrain",
         "algorithm": algorithm,
@@ -115,11 +90,36 @@ def pretrain_job(
         "source": asdict(source),
         "corpus_hash": corpus.hash,
         "seed": seed,
-        "init": None,
+        "init": str(start.run.path.resolve()) if start else None,
     }
-    existing = _existing(folder, asked)
-    tokenizer = Tokenizer.load(folder / run.TOKENIZER) if existing else tokenizer_for(source, corpus)
-    return _job(cls, config, asked, folder, corpus, tokenizer, steps=steps, where=where, existing=existing)
+    existing = existing_run(folder, asked, needs=(run.CONFIG, run.TOKENIZER))
+    if existing:
+        tokenizer = Tokenizer.load(folder / run.TOKENIZER)
+    elif start:
+        tokenizer = start.tokenizer.extended(corpus.train)
+    else:
+        tokenizer = tokenizer_for(source, corpus)
+    return _job(
+        cls,
+        config,
+        asked,
+        folder,
+        corpus,
+        tokenizer,
+        steps=steps,
+        where=where,
+        existing=existing,
+        start=start,
+    )
+
+
+def _loaded(init: Run | Path | str, algorithm: str) -> Trained:
+    """Read the run to start from; UserError where it is of another algorithm."""
+    start = trained.load(init if isinstance(init, Run) else Path(init), "cpu")
+    name = start.run.config["algorithm"]
+    if name != algorithm:
+        raise UserError(f"'{start.run.path}' is of {name}, not {algorithm}; give 'seqgen pretrain {name}'")
+    return start
 
 
 def adversarial_job(
@@ -157,8 +157,8 @@ def adversarial_job(
         "seed": found.config["seed"] if seed is None else seed,
         "init": str(found.path.resolve()),
     }
-    existing = _existing(folder, asked)
-    job = _job(
+    existing = existing_run(folder, asked, needs=(run.CONFIG, run.TOKENIZER))
+    return _job(
         cls,
         config,
         asked,
@@ -168,10 +168,8 @@ def adversarial_job(
         steps=None,
         where=where,
         existing=existing,
-        weights=start.algorithm.state_dict(),
+        start=start,
     )
-    job.notes.insert(0, f"starts from: {found.path}")
-    return job
 
 
 def _initial_run(
@@ -202,22 +200,6 @@ def _initial_run(
     return fitting[0]
 
 
-def _existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
-    """Return the run in a folder if it is the one asked for; UserError where it is another."""
-    if not (folder / run.CONFIG).exists() or not (folder / run.TOKENIZER).exists():
-        return None
-    existing = run.open_run(folder)
-    for key, value in settings.flatten(asked).items():
-        if key in ("settings.epochs", "settings.steps"):
-            continue  # a longer training of the same run is the same run
-        before = settings.flatten(existing.config).get(key)
-        if before != value:
-            raise UserError(
-                f"'{folder}' holds a run with {key}={before}, not {value}; choose another --run, or delete it"
-            )
-    return existing
-
-
 def _job(
     cls: Any,
     config: Any,
@@ -229,12 +211,16 @@ def _job(
     steps: int | None,
     where: torch.device,
     existing: Run | None,
-    weights: dict[str, Tensor] | None = None,
+    start: Trained | None = None,
 ) -> Job:
     limit = length_limit(Source(**asked["source"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
     valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
     batches = Batches(train, config.read_size, seed=asked["seed"], grouped=cls.grouped)
+    stream: Stream = batches
+    if start is not None and getattr(config, "replay", False):
+        ids = encode_lines(start.corpus.train, tokenizer, max_length=limit)
+        stream = Pairs(batches, Batches(ids, config.read_size, seed=asked["seed"], grouped=cls.grouped))
     whole = steps or config.total_steps(len(batches))
     facts = {
         "vocab_size": tokenizer.vocab_size,
@@ -244,15 +230,17 @@ def _job(
         "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
         "removed": corpus.removed,
     }
-    made = existing or run.create(folder, _versions() | asked | facts)
+    made = existing or run.create(folder, versions() | asked | facts)
     if existing and whole != existing.config["steps"]:
         made = run.create(folder, existing.config | asked | facts)
     if not existing:
         run.write_text(folder / run.TOKENIZER, tokenizer.to_json())
     torch.manual_seed(asked["seed"])
     algorithm = trained.build(made.config)
-    if weights is not None:
-        algorithm.start_from(weights)
+    if start is not None and asked["verb"] == "adversarial":
+        algorithm.start_from(start.algorithm.state_dict())
+    elif start is not None:
+        transfer.adopt(algorithm, start.algorithm.state_dict())
     algorithm.to(where)
     algorithm.configure()
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
@@ -266,7 +254,14 @@ def _job(
     )
     validation = _Validation(valid, 256, where)
     said = notes(corpus, tokenizer, train, valid, limit)
-    return Job(made, algorithm, tokenizer, batches, validation, plan, where, said)
+    if start is not None:
+        said.insert(0, f"starts from: {start.run.path}")
+    medium = Medium("tokens", transfer.real_tokens, 10, partial(_write_sentences, tokenizer))
+    return Job(made, algorithm, stream, validation, plan, where, medium, said)
+
+
+def _write_sentences(tokenizer: Tokenizer, path: Path, samples: Tensor) -> None:
+    run.write_text(path.with_suffix(".txt"), "\n".join(trained.decode(tokenizer, samples)) + "\n")
 
 
 @dataclass(frozen=True)
@@ -280,12 +275,3 @@ class _Validation:
     def __iter__(self) -> Any:
         for tokens, _ in in_order(self.ids, self.batch_size):
             yield tokens.to(self.device)
-
-
-def _versions() -> dict[str, Any]:
-    return {
-        "seqgen": version("seqgen"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "command": shlex.join(["seqgen", *sys.argv[1:]]) if Path(sys.argv[0]).name == "seqgen" else "",
-    }

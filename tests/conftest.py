@@ -31,3 +31,36 @@ def data_dir() -> Path:
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the token cache of tests out of the user's."""
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each kind of likelihood on one corpus of 80 sentences, by the name of its algorithm.
+
+    The autoencoder has learned the corpus by heart, the others have hardly begun.
+    """
+    import seqgen
+
+    folder = tmp_path_factory.mktemp("small-runs")
+    people, things = ("a cat", "two dogs", "the old man", "some birds"), ("sat", "sleep", "looked", "waited")
+    places = ("on the mat.", "by a tree.", "in the rain.", "near us.", "at home, as ever.")
+    lines = [f"{a} {b} {c}" for a in people for b in things for c in places]
+    (folder / "train.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    test = [f"{a} {b} {c}" for a in ("a man", "two birds") for b in things[:3] for c in (places[4], "on us.")]
+    (folder / "test.txt").write_text("".join(f"{line}\n" for line in test), encoding="utf-8")
+    values = {"generator.embedding": 11, "generator.hidden": 31, "batch_size": 16, "lr": 0.02}
+    codes = values | {"encoder.embedding": 11, "encoder.hidden": 31, "code": 7}
+    heart = codes | {"generator.dropout": 0.0, "encoder.dropout": 0.0, "code_penalty": 0.0}
+    heart |= {"weight_decay": 0.0, "report_every": 300}
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
+        for name, steps, chosen in (
+            ("mle", 5, values),
+            ("sentence-vae", 5, codes),
+            ("autoencoder", 300, heart),
+        ):
+            options = {"path": folder / name, "test": str(folder / "test.txt"), "min_count": 1}
+            seqgen.pretrain(str(folder / "train.txt"), name, steps=steps, values=chosen, **options)
+            made[name] = folder / name
+    return made

@@ -5,13 +5,15 @@ import math
 import pytest
 import torch
 
-from seqgen import algorithms, optim, settings
-from seqgen.algorithms.mle import calibrate, mean_nll
+from seqgen import algorithms, contrastive, optim, settings
+from seqgen.algorithms import policy
+from seqgen.algorithms.mle import calibrate, mean_nll, nll_and_states
 from seqgen.algorithms.players import GeneratorConfig, policy_gradients
 from seqgen.algorithms.seqgan import SeqGAN
 from seqgen.batches import Batches, pack
 from seqgen.errors import UserError
-from seqgen.tokenizer import EOS, PAD, UNK
+from seqgen.search import ContrastiveSearch
+from seqgen.tokenizer import BOS, EOS, PAD, UNK
 
 V, LENGTH = 13, 7
 SMALL = {"generator.embedding": 5, "generator.hidden": 11, "generator.dropout": 0.1, "batch_size": 3}
@@ -23,10 +25,19 @@ GAME = {
     "discriminator.hidden": 7,
     "bonus": 0.1,
 }
+LATENT = {"encoder.embedding": 5, "encoder.hidden": 7, "code": 3}
 VARIANTS = [
     ("mle", {}),
     ("mle", {"generator.cell": "gru", "generator.layers": 2, "generator.tied": True}),
     ("mle", {"generator.attention": True}),
+    ("mle", {"contrastive.weight": 1.0, "contrastive.margin": 0.9}),
+    ("sentence-vae", {}),
+    ("sentence-vae", {"penalty": "kl", "anneal": "cyclical", "encoder.bidirectional": False}),
+    ("sentence-vae", {"penalty": "hinge", "aggressive": 3, "window": 1, "encoder.cell": "gru"}),
+    ("sentence-vae", {"penalty": "target", "warm_start": 0.5, "word_dropout": 0.3, "generator.layers": 2}),
+    ("autoencoder", {}),
+    ("autoencoder", {"blank": 0.2, "generator.cell": "gru", "generator.attention": True}),
+    ("denoising-autoencoder", {"encoder.dropout": 0.0}),
     ("seqgan", {}),
     ("seqgan", {"discriminator.kind": "rnn", "generator.layers": 2}),
     ("seqgan", {"generator.cell": "gru", "baseline": "batch_mean", "normalise": False, "max_rows": 11}),
@@ -41,13 +52,21 @@ VARIANTS = [
     ),
     ("seqgan", {"discriminator.kind": "cnn", "discriminator.filters": 0.02, "baseline": "none"}),
     ("seqgan", {"discriminator.loss": "least_squares", "generator.attention": True, "hold_entropy": 0.0}),
+    ("contrastive", {}),
+    ("contrastive", {"loss": "nt_xent", "view": "span", "generator.attention": True, "view_share": 0.4}),
+    ("contrastive", {"loss": "ranking", "reward": "ranking", "view": "dropout", "generator.cell": "gru"}),
+    (
+        "contrastive",
+        {"discriminator.kind": "rnn", "discriminator.bidirectional": True, "baseline": "learned"},
+    ),
 ]
 
 
 def build(name, values, seed=0):
     torch.manual_seed(seed)
     cls = algorithms.get(name)
-    given = SMALL | (GAME if name in algorithms.ADVERSARIAL else {}) | values
+    game, codes = name in algorithms.ADVERSARIAL, getattr(cls, "latent", False)
+    given = SMALL | (GAME if game else {}) | (LATENT if codes else {}) | values
     algorithm = cls(settings.override(cls.Config(), given), vocab_size=V, length=LENGTH)
     algorithm.configure()
     return algorithm
@@ -73,10 +92,13 @@ def test_figures_are_finite_and_every_parameter_moves(name, values):
     before = {key: p.clone() for key, p in algorithm.named_parameters()}
     for figures in run(algorithm, steps=4):
         assert all(math.isfinite(float(value)) for value in figures.values()), figures
-    still = {key.split(".")[0] for key, p in algorithm.named_parameters() if torch.equal(p, before[key])}
-    # The value head learns only where it is the baseline; the policy follows the generator.
-    allowed = {"value"} if values.get("baseline") != "learned" else set()
-    assert still == (allowed if name == "seqgan" else set())
+    still = {key.rpartition(".")[0] for key, p in algorithm.named_parameters() if torch.equal(p, before[key])}
+    # The value head learns only where it is the baseline; the policy follows the generator. An autoencoder's
+    # codes have no variance.
+    idle = {"autoencoder": {"encoder.log_var"}, "denoising-autoencoder": {"encoder.log_var"}}
+    if name in algorithms.ADVERSARIAL and values.get("baseline") != "learned":
+        idle[name] = {"value.output"}
+    assert still == idle.get(name, set())
 
 
 @pytest.mark.parametrize(("name", "values"), VARIANTS)
@@ -102,12 +124,14 @@ def test_the_shortest_batches(name, values, tokens):
 def test_evaluation_and_samples(name, values):
     algorithm = build(name, values)
     figures = algorithm.evaluate([batch(seed=2), batch(seed=3)])
-    assert figures["valid_nll"] == pytest.approx(math.log(figures["valid_ppl"]))
+    if algorithm.likelihood:
+        assert figures["valid_nll"] == pytest.approx(math.log(figures["valid_ppl"]))
     assert 0 < figures["unique"] <= 1
     assert algorithm.watch(figures, figures) is None
     assert "valid_nll" not in algorithm.evaluate([])
     assert algorithm.samples(4).shape == (4, LENGTH)
     assert algorithm.sample(5, length=2).tokens.shape == (5, 2)
+    assert algorithm.sample(5, search=ContrastiveSearch(sampled=2)).tokens.shape == (5, LENGTH)
 
 
 def test_every_registry_entry_resolves_and_no_name_is_in_both():
@@ -150,7 +174,7 @@ def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
     assert figures.keys() == {"d_loss", "d_accuracy"}
     assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), generator, strict=True))
     discriminator = [p.clone() for p in algorithm.discriminator.parameters()]
-    algorithm._move_generator(batch(), 0.0)
+    policy.move(algorithm, batch(), 0.0, algorithm._returns)
     assert all(
         torch.equal(p, q) for p, q in zip(algorithm.discriminator.parameters(), discriminator, strict=True)
     )
@@ -179,49 +203,8 @@ def test_the_game_knows_no_unknown_words():
     algorithm.step(real[:6], 0.0)  # every real row has one: they are kept rather than none
     algorithm.step(real[17:23], 0.0)
     assert not any((tokens == UNK).any() for tokens in seen[-4:])
-    assert not (algorithm._write(300) == UNK).any()
-    algorithm._move_discriminator(real, algorithm._write(31))
+    algorithm._move_discriminator(real, policy.write(algorithm, 31))
     assert len(seen[-2]) == 31 - 17
-
-
-def test_the_rollout_policy_lags():
-    algorithm = build("seqgan", {"lag": 0.75, "d_first": 0})
-    old = [p.clone() for p in algorithm.policy.parameters()]
-    algorithm.step(batch(), 0.0)
-    new = algorithm.generator.parameters()
-    for was, now, generator in zip(old, algorithm.policy.parameters(), new, strict=True):
-        assert torch.allclose(now, 0.75 * was + 0.25 * generator, atol=1e-6)
-
-
-def test_a_constant_reward_teaches_nothing_over_a_baseline():
-    values = {"reward": "constant", "teacher_forcing": 0.0, "hold_entropy": 0.0, "bonus": 0.0, "d_first": 0}
-    algorithm = build("seqgan", values)
-    before = [p.clone() for p in algorithm.generator.parameters()]
-    run(algorithm, steps=2)
-    assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), before, strict=True))
-
-
-def test_a_reward_for_one_token_makes_it_likelier():
-    algorithm = build("seqgan", {"teacher_forcing": 0.0, "lr": 1e-2, "batch_size": 31})
-    wanted = 7
-    algorithm._returns = lambda tokens, mask: (tokens == wanted).float() * mask
-    share = lambda: (algorithm.sample(500).tokens == wanted).float().mean()  # noqa: E731
-    torch.manual_seed(2)
-    before = share()
-    for _ in range(40):
-        algorithm._move_generator(batch(), 0.0)
-    assert share() > 2 * before
-
-
-def test_the_bonus_holds_the_entropy():
-    algorithm = build("seqgan", {"bonus": 0.0})
-    algorithm._hold(torch.tensor(2.0))
-    algorithm._hold(torch.tensor(1.5))  # 0.05 · (2 - 1.5) above the start
-    assert float(algorithm.bonus) == pytest.approx(0.025)
-    algorithm._hold(torch.tensor(3.0))  # 0.05 · (2 - 3) below that: a penalty
-    assert float(algorithm.bonus) == pytest.approx(-0.025)
-    algorithm._hold(torch.tensor(1e4))
-    assert float(algorithm.bonus) == -0.5
 
 
 def test_policy_gradients_switch_dropout_off_and_back():
@@ -332,3 +315,42 @@ def test_a_token_weighs_the_same_in_batches_of_short_and_of_long_sentences():
         nlls = [algorithm.step(tokens, 0.0)["nll"] for tokens in (short, long)]
     # 6 tokens of a usual 12, then 18 of 12
     assert moved == pytest.approx([float(nlls[0]) * 6 / 12, float(nlls[1]) * 18 / 12], rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_the_contrastive_loss_is_added_with_its_weight(weight, monkeypatch):
+    algorithm = build(
+        "mle", {"generator.dropout": 0.0, "contrastive.weight": weight, "contrastive.margin": 1.1}
+    )
+    moved = []
+
+    def watch(losses, clip):
+        moved.extend(float(loss.detach()) for loss in losses.values())
+        return {optimizer: 0.0 for optimizer in losses}
+
+    monkeypatch.setattr(optim, "update", watch)
+    figures = algorithm.step(batch(), 0.5)
+    read = torch.cat((torch.full((6, 1), BOS), batch()[:, :-1]), dim=1)
+    with torch.no_grad():
+        states, _ = algorithm.generator.hidden(read, algorithm.generator.initial(6))
+    mask = batch() != PAD
+    spread = contrastive.token_contrastive(states, mask, margin=1.1)
+    assert moved == [pytest.approx(float(figures["nll"] + weight * spread), rel=1e-5)]
+    assert ("contrastive" in figures) == (weight > 0)
+    if weight:
+        assert float(figures["contrastive"]) == pytest.approx(float(spread), rel=1e-5)
+        assert float(figures["anisotropy"]) == pytest.approx(
+            float(contrastive.anisotropy(states, mask)), abs=1e-6
+        )
+
+
+def test_the_contrastive_loss_parts_the_representations():
+    one, other = (build("mle", {"contrastive.weight": w, "contrastive.margin": 1.0}) for w in (0.0, 3.0))
+    likeness = []
+    for algorithm in (one, other):
+        run(algorithm, steps=60)
+        algorithm.eval()
+        with torch.no_grad():
+            _, states = nll_and_states(algorithm.generator, batch())
+        likeness.append(float(contrastive.anisotropy(states, batch() != PAD)))
+    assert likeness[1] < likeness[0] - 0.05

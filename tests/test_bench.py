@@ -6,17 +6,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from seqgen import optim
-from seqgen.bench import naive, speed
+from seqgen import gaussian, optim
+from seqgen.bench import latent, naive, speed
 from seqgen.bench.timing import Row, Timing, interleaved, table
 from seqgen.cli.bench import app
+from seqgen.latent import reconstruction
 from seqgen.losses import head_loss
 from seqgen.models.discriminator import RNNDiscriminator
+from seqgen.models.encoder import RNNEncoder
 from seqgen.models.generator import RNNGenerator
 from seqgen.rollouts import rollout_rewards
 from seqgen.sampling import log_prob, shifted
-from seqgen.tokenizer import EOS
+from seqgen.tokenizer import EOS, PAD
 
+UNEVEN = latent.Sizes(vocab=23, shortest=2, longest=13, embedding=7, hidden=11, code=3, batch=5)
 TINY = speed.Sizes(vocab=23, length=5, embedding=7, hidden=11, batch=3, rollouts=2)
 
 
@@ -129,6 +132,33 @@ def test_reference_update_moves_the_generator_only():
     assert all(torch.equal(a, b) for a, b in zip(scores, discriminator.parameters(), strict=True))
 
 
+def test_reference_vae_step_is_our_step():
+    def autoencoder() -> tuple[RNNEncoder, RNNGenerator]:
+        torch.manual_seed(0)
+        return RNNEncoder(23, 7, 11, 3), RNNGenerator(23, 7, 11, code=3)
+
+    tokens = latent.batch(UNEVEN)
+    assert (tokens != PAD).sum(dim=1).tolist() == [2, 5, 8, 10, 13]  # 2 to 13 in four steps of 2.75
+    assert bool((tokens == EOS).sum(dim=1).eq(1).all())
+    one, two = autoencoder(), autoencoder()
+    torch.manual_seed(1)
+    loss = naive.vae_step(*one, [optim.adamw(player, lr=0.1) for player in one], tokens)
+    torch.manual_seed(1)
+    mean, log_var = two[0](tokens)
+    ours = reconstruction(two[1], tokens, gaussian.draw(mean, log_var)) + gaussian.kl(mean, log_var).sum()
+    assert float(loss) == pytest.approx(float(ours.detach()) / 5, rel=1e-5)
+    optim.update({optim.adamw(torch.nn.ModuleList(two), lr=0.1): ours / 5}, clip=1e9)
+    for mine, theirs in zip(two, one, strict=True):
+        assert torch.allclose(mine.embedding.weight, theirs.embedding.weight, atol=1e-3)
+
+
+def test_a_row_of_a_sentence_vae():
+    (row,) = latent.run(torch.device("cpu"), UNEVEN, repeats=1)
+    assert row.work == 2 + 5 + 8 + 10 + 13
+    assert row.ratio > 0
+    assert row.floor is not None
+
+
 def test_run_makes_a_row_of_every_task():
     rows = speed.run(TINY, torch.device("cpu"), repeats=1)
     assert [row.task for row in rows] == ["pretraining step", "sampling", "adversarial update"]
@@ -137,7 +167,12 @@ def test_run_makes_a_row_of_every_task():
 
 def test_command_prints_a_table_or_json():
     sizes = {"vocab": 23, "length": 5, "embedding": 7, "hidden": 11, "batch": 3, "rollouts": 2, "repeats": 1}
-    options = ["speed", "--sentences=0", *(f"--{name}={value}" for name, value in sizes.items())]
+    options = [
+        "speed",
+        "--sentences=0",
+        "--no-sentence-vae",
+        *(f"--{name}={value}" for name, value in sizes.items()),
+    ]
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert "vocabulary 23, length 5" in result.output

@@ -140,6 +140,13 @@ def test_composed_and_decomposed_letters_are_the_same_word(files: Path) -> None:
     assert evaluate_files(files / "decomposed.txt", files / "composed.txt")["bleu"]["2"] == pytest.approx(1.0)
 
 
+def test_how_much_a_likelihood_is_estimated_by_can_be_chosen(small_runs: dict[str, Path]) -> None:
+    options = ["--n", "13", "--nll-sentences", "5", "--nll-samples", "3", "--json", "--quiet"]
+    found = json.loads(run(small_runs["sentence-vae"], "--run", str(small_runs["sentence-vae"]), *options))
+    test = found["likelihood"]["test"]
+    assert (test["sentences"], test["samples"]) == (5, 3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -186,6 +193,10 @@ def test_composed_and_decomposed_letters_are_the_same_word(files: Path) -> None:
             r"--embeddings '.*ref.txt' is no file of word vectors: line 1",
         ),
         (["--hyp", "hyp.txt", "--ref", "ref.txt", "--encoder", "bert"], r"no encoder 'bert'; allowed"),
+        (
+            ["--hyp", "hyp.txt", "--ref", "ref.txt", "--nll-samples", "3"],
+            r"--nll-sentences and --nll-samples are of a run's likelihood; a file has none",
+        ),
     ],
 )
 def test_every_mistake_is_answered_in_one_line(files: Path, arguments: list[str], message: str) -> None:

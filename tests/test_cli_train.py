@@ -169,6 +169,18 @@ def test_a_corpus_from_a_pipe_is_kept_with_the_run(cli):
     assert "'p' holds a run on another text" in err
 
 
+def test_contrastive_search_and_the_contrastive_game(cli, trained):
+    search = ("sample", "--search", "contrastive", "--n", 7)
+    code, out, _ = cli(*search)
+    assert (code, len(out.splitlines())) == (0, 7)
+    assert cli(*search)[1] == out
+    assert cli(*search, "--penalty", 0, "--top-k", 3, "--sampled", 0)[1].splitlines() == [
+        cli("sample", "--temperature", 0, "--n", 1)[1].rstrip("\n")
+    ] * 7
+    assert cli("adversarial", "contrastive", "--steps", 2, *GAME) == (0, "", "")
+    assert "contrastive-corpus" in cli("sample", "--n", 2)[2]
+
+
 def one_line(err):
     return err.startswith("seqgen: ") and err.count("\n") == 1
 
@@ -195,12 +207,15 @@ def one_line(err):
         (["pretrian"], "No such command 'pretrian'"),
         (["adversarial"], "run 'seqgen pretrain mle' first"),
         (["adversarial", "--init", "absent"], "no run at 'absent'"),
-        (["sample"], "run 'seqgen pretrain mle' first"),
+        (["sample"], "run 'seqgen pretrain' first"),
         (["sample", "--run", "."], "not a run folder"),
         (["sample", "--format", "xml"], "no format 'xml'"),
         (["sample", "--top-p", "1.5"], "--top-p 1.5"),
         (["sample", "--temperature", "-1"], "'--temperature'"),
-        (["evaluate"], "run 'seqgen pretrain mle' first"),
+        (["sample", "--penalty", "0.5"], "--penalty 0.5 is for a search; add --search contrastive"),
+        (["sample", "--search", "contrastiv"], "no search 'contrastiv'; did you mean 'contrastive'"),
+        (["sample", "--search", "contrastive", "--penalty", "2"], "'--penalty'"),
+        (["evaluate"], "run 'seqgen pretrain' first"),
     ],
 )
 def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):

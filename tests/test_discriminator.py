@@ -218,3 +218,18 @@ def test_learns_which_order_is_real(name):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.35
+
+
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "layers": 2}, {"bidirectional": True}])
+def test_a_code_in_place_of_the_logit(options):
+    encoder = rnn(code=3, **options).eval()
+    codes = encoder(TOKENS)
+    assert codes.shape == (5, 3)
+    padded = torch.cat((TOKENS, torch.full((5, 13), PAD)), dim=1)
+    torch.testing.assert_close(encoder(padded), codes, rtol=1e-5, atol=1e-6)
+    first, last = encoder.output[0], encoder.output[2]
+    encoder.output = nn.Identity()
+    encoder.code = HIDDEN
+    features = encoder(TOKENS)
+    torch.testing.assert_close(last(torch.relu(first(features))), codes)
+    assert first.weight.shape == (features.shape[1], features.shape[1])

@@ -158,3 +158,18 @@ def test_cuda_equals_cpu(options):
     g.cuda()
     logits, _ = g(ids().cuda(), g.initial(B))
     torch.testing.assert_close(logits.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_representations_are_what_the_head_reads_before_its_dropout():
+    g = generator(layers=2, tied=True, dropout=0.5)
+    g.head.scale.fill_(0.7)
+    torch.manual_seed(3)
+    represented, _ = g.representations(ids(), g.initial(B))
+    torch.manual_seed(3)
+    read, _ = g.hidden(ids(), g.initial(B))  # the same dropout of embeddings, then one more
+    kept = read != 0
+    assert (represented != 0).all()
+    assert 0.2 < kept.float().mean() < 0.8
+    torch.testing.assert_close(read[kept], 2 * represented[kept])
+    g.eval()
+    assert torch.equal(g.representations(ids(), g.initial(B))[0], g.hidden(ids(), g.initial(B))[0])

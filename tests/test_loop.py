@@ -15,6 +15,13 @@ from seqgen.loop import Interrupted, Plan
 T, V = 5, 7
 
 
+def write(path, samples):
+    run.write_text(path.with_suffix(".txt"), str(samples.tolist()))
+
+
+MEDIUM = loop.Medium(unit="tokens", count=lambda batch: batch.numel(), shown=2, write=write)
+
+
 class Counting:
     """Batches whose content is their index, with a state."""
 
@@ -82,7 +89,7 @@ def train(folder, *, steps, report_every=4, checkpoint_every=4, patience=None, t
         made,
         plan,
         device=torch.device("cpu"),
-        decode=lambda tokens: [str(row) for row in tokens.tolist()],
+        medium=MEDIUM,
         **options,
     )
     return algorithm, made, progress
@@ -213,7 +220,7 @@ def test_a_report_holds_means_since_the_last_and_honest_rates(tmp_path):
         made,
         Plan(steps=6, report_every=3, checkpoint_every=3),
         device=torch.device("cpu"),
-        decode=lambda tokens: [],
+        medium=MEDIUM,
         clock=lambda: float(next(ticks)),
     )
     first, second, third = made.metrics()

@@ -11,11 +11,14 @@ from seqgen import text
 from seqgen.algorithms.mle import MLE, GeneratorConfig, MLEConfig
 from seqgen.errors import UserError
 from seqgen.metrics.curve import points
-from seqgen.metrics.runs import evaluate_run, evaluate_runs
+from seqgen.metrics.runs import Estimate, evaluate_run, evaluate_runs
+from seqgen.metrics.table import render
+from seqgen.metrics.yardstick import real_sample
 from seqgen.run import Run
 from seqgen.sampling import log_prob
+from seqgen.scoring import score
 from seqgen.tokenizer import EOS, train_tokenizer
-from seqgen.trained import Trained, generate
+from seqgen.trained import Trained, generate, load
 
 LINES = [
     f"the {a} {b}s on a {c}" for a in ("dog", "cat", "man") for b in ("sit", "run") for c in ("mat", "hill")
@@ -111,3 +114,57 @@ def test_a_corpus_without_test_sentences_is_refused(trained: Trained, tmp_path: 
         UserError, match="corpus 'captions' has no test sentence; name a file of them with --test"
     ):
         evaluate_run(trained, n=5)
+
+
+def test_what_has_to_be_estimated_is_estimated_on_some_of_the_test_split(small_runs: dict[str, Path]) -> None:
+    found = load(small_runs["sentence-vae"], "cpu")
+    some = Estimate(sentences=5, samples=7)
+    report = evaluate_run(found, n=13, seed=3, estimate=some)
+    chosen = real_sample(found.corpus.test, 5, 3)
+    scores = list(score(found, chosen, samples=7, seed=3))
+    tokens = sum(each.tokens for each in scores)
+    assert report["nll_test"] == pytest.approx(-sum(each.log_prob or 0.0 for each in scores) / tokens)
+    test = report["likelihood"]["test"]
+    assert (test["tokens"], test["sentences"], test["samples"]) == (tokens, 5, 7)
+    low, high = report["intervals"]["nll_test"]
+    assert low < report["nll_test"] < high
+    assert report["nll_gen"] is None
+    assert report["latent"]["units"] == 7
+    assert evaluate_run(found, n=13, seed=3, estimate=some) == report
+    flat = " ".join(render(report, "vae").split())
+    assert "likelihood: importance-weighted, 7 codes each of 5 test sentences" in flat
+
+
+def test_models_of_every_kind_of_likelihood_stand_in_one_table(small_runs: dict[str, Path]) -> None:
+    runs = [load(path, "cpu") for path in small_runs.values()]
+    report = evaluate_runs(runs, n=13, estimate=Estimate(sentences=3, samples=2))
+    exact, estimated, none = report["rows"]
+    assert (exact["latent"], exact["likelihood"]["test"]["samples"]) == (None, None)
+    assert exact["likelihood"]["test"]["sentences"] == 12  # the whole split
+    assert estimated["nll_test"] is not None
+    assert (none["nll_test"], none["nll_gen"], none["likelihood"]["test"]) == (None, None, None)
+    assert none["latent"]["kl"] is None
+    assert none["latent"]["reconstruction"] > 0
+    text = render(report, "")
+    name = str(small_runs["sentence-vae"])
+    assert f"likelihood of {name}: importance-weighted, 2 codes" in " ".join(text.split())
+    block = text[text.index("codes of test sentences") :].split("\n\n")[0]
+    assert str(small_runs["mle"]) not in block
+    assert "-" in block.splitlines()[-1].split()
+
+
+def test_scores_of_samples_do_not_change_what_is_drawn(
+    small_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seqgen.trained.SAMPLE_BATCH", 4)
+    for name, has in (("mle", True), ("sentence-vae", True), ("autoencoder", False)):
+        found = load(small_runs[name], "cpu")
+        for options in ({}, {"temperature": 0.5, "prompt": "a cat"}, {"unique": True}):
+            plain = list(generate(found, 11, seed=7, **options))
+            scored = list(generate(found, 11, seed=7, with_log_prob=True, **options))
+            assert [each.text for each in scored] == [each.text for each in plain]
+            assert [each.log_prob is not None for each in scored] == [has] * len(scored)
+            assert scored == list(generate(found, 11, seed=7, with_log_prob=True, **options))
+            assert plain != list(generate(found, 11, seed=8, **options))
+            assert all(each.text.startswith(options.get("prompt", "")) for each in plain)
+            assert len({each.text for each in plain}) == 11 or not options.get("unique")

@@ -16,7 +16,15 @@ import typer
 from typer.testing import CliRunner
 
 import seqgen
-from seqgen import report, report_charts, report_page, report_sections, report_text, report_training
+from seqgen import (
+    report,
+    report_charts,
+    report_codes,
+    report_page,
+    report_sections,
+    report_text,
+    report_training,
+)
 from seqgen.cli.report import report as command
 from seqgen.errors import UserError
 from seqgen.metrics.tokenise import tokeniser
@@ -37,6 +45,8 @@ TEXT = [
     *(f"床前明月光 {who} 疑是地上霜" for who in (*WHO, "hen")),
 ]
 N = 23
+PARTS = [part for part in report_sections.PARTS if part != "codes"]
+"""Of a page about runs without codes."""
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -107,11 +117,11 @@ def _read(page: str) -> Outline:
 def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
     outline = _read(page)
     assert page.startswith("<!DOCTYPE html>")
-    assert list(report_sections.PARTS) == re.findall(r'<section id="(\w+)"', page)
+    assert re.findall(r'<section id="(\w+)"', page) == PARTS
     assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
     assert "http" not in page.replace("https", "http")
     assert not re.search(r"url\(|@import|<(link|script|img|iframe)", page)
-    assert outline.count["section"] == len(report_sections.PARTS) == outline.count["h2"]
+    assert outline.count["section"] == len(PARTS) == outline.count["h2"]
 
 
 def test_every_part_says_what_it_is_for(folder: Path, page: str) -> None:
@@ -193,6 +203,45 @@ def test_what_cannot_be_reported_is_refused(folder: Path, tmp_path: Path) -> Non
         report.page([*_runs(folder)[:1], foreign], n=N)
     with pytest.raises(UserError, match="1 sentence to score"):
         report.page([foreign], n=1)
+
+
+@pytest.fixture(scope="module")
+def latent_page(small_runs: dict[str, Path]) -> str:
+    """A page about a run of each kind of likelihood, of which two have codes."""
+    return report.page([load(path, "cpu") for path in small_runs.values()], n=7, temperatures=(1.0,), seed=3)
+
+
+def test_codes_are_shown_of_the_runs_that_have_them(latent_page: str, small_runs: dict[str, Path]) -> None:
+    outline = _read(latent_page)
+    assert list(report_sections.PARTS) == re.findall(r'<section id="(\w+)"', latent_page)
+    assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
+    part = latent_page[latent_page.index('<section id="codes"') : latent_page.index('<section id="lengths"')]
+    assert re.findall("<h3>(.*?)</h3>", part) == ["sentence-vae", "autoencoder"]
+    found = load(small_runs["autoencoder"], "cpu")
+    shown = report_codes.showing("autoencoder", found, seed=3)
+    assert len(shown.reconstructions) == 12
+    for pair in shown.reconstructions:
+        cells = "".join(f"<td>{each}</td>" for each in (pair.reconstruction, f"{pair.cost:.1f}"))
+        assert f'<th scope="row">{pair.text}</th>{cells}' in part
+    first, way, last = shown.ways[0]
+    assert [first, last] == [pair.text for pair in shown.reconstructions[:2]]
+    assert way == seqgen.interpolate(found, first, last)
+    assert len(way) == 7
+    assert f"<h4>from: {first}</h4><ol>" + "".join(f"<li>{line}</li>" for line in way) in part
+    assert f"to: {last}" in part
+
+
+def test_every_figure_of_training_has_a_name_and_the_kl_a_line_of_collapse(latent_page: str) -> None:
+    charts = re.findall(r"<figure>.*?</figure>", latent_page)
+    titles = [re.findall("<figcaption>(.*?)<small>", each)[0] for each in charts]
+    for title in ("Reconstruction: -log p(x | z)", "Evidence lower bound", "Active units of the code"):
+        assert title in titles
+    assert not [title for title in titles if re.fullmatch("[a-z_]+", title)]
+    (kl,) = [each for each in charts if "KL of posterior and prior<" in each]
+    assert kl.count('<g class="baseline">') == 1
+    assert ">collapse<" in kl
+    assert "validation split solid" in kl
+    assert "collapsed" not in titles
 
 
 def test_marks_by_hand() -> None:
@@ -397,7 +446,7 @@ def test_a_browser_lays_the_page_out(page: str, tmp_path: Path, width: int, opti
     assert facts["width"] == width
     assert facts["content"] <= width  # the page itself does not scroll sideways
     assert facts["right"] <= width
-    assert list(facts["heights"]) == list(report_sections.PARTS)
+    assert list(facts["heights"]) == PARTS
     assert min(facts["heights"].values()) > 80
     assert facts["fetched"] == []
     assert facts["curves"] > 15

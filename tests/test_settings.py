@@ -92,5 +92,6 @@ def test_toml_tables_are_dotted_keys(tmp_path):
 def test_help_is_read_from_the_source():
     table = settings.help_table(Whole)
     assert "first.layers=2" in table
+    assert "second.layers=7" in table  # the default of the whole, not of the part
     assert "how many layers" in table
     assert "the cell, on two lines" in table

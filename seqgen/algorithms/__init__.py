@@ -8,10 +8,19 @@ from typing import Any
 
 from seqgen.errors import UserError, did_you_mean
 
-PRETRAIN = {"mle": "seqgen.algorithms.mle:MLE"}
+PRETRAIN = {
+    "mle": "seqgen.algorithms.mle:MLE",
+    "sentence-vae": "seqgen.algorithms.sentence_vae:SentenceVAE",
+    "autoencoder": "seqgen.algorithms.autoencoder:Autoencoder",
+    "denoising-autoencoder": "seqgen.algorithms.autoencoder:DenoisingAutoencoder",
+}
 """What maximises likelihood: `seqgen pretrain NAME`."""
 
-ADVERSARIAL = {"seqgan": "seqgen.algorithms.seqgan:SeqGAN"}
+ADVERSARIAL = {
+    "seqgan": "seqgen.algorithms.seqgan:SeqGAN",
+    "aegan": "seqgen.algorithms.aegan:AEGAN",
+    "contrastive": "seqgen.algorithms.contrastive:ContrastiveGAN",
+}
 """What plays a game: `seqgen adversarial NAME`."""
 
 

@@ -4,24 +4,48 @@ Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding do
 batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
 clipping; `lr`; `temperature`, by which calibration divided the logits before measuring; and of 1,000 samples
 at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, and `entropy`, nats a token.
+With a weight for it also `contrastive`, the token-level contrastive loss (Su et al. 2022, SimCTG), and
+`anisotropy`, the mean cosine of two token representations of a sentence, of the training batches. Started
+from a run on another corpus also `align`, the contrastive loss of the codes, and `replay_nll`, nats a token
+of that corpus's batches, where they have a weight.
 """
 
-import math
+import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from seqgen import losses, optim, settings
-from seqgen.algorithms.players import GeneratorConfig, scarcity
+from seqgen import calibration, contrastive, losses, optim, settings
+from seqgen.algorithms.players import GeneratorConfig, fitted
 from seqgen.metrics.likelihood import nll_figures
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
 from seqgen.tokenizer import PAD
+from seqgen.transfer import Pair, alignment
 
 Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ContrastiveConfig:
+    """The contrastive part of the loss."""
+
+    weight: float = 0.0
+    """weight of the token-level contrastive loss (Su et al. 2022, SimCTG, has 1); 0 for none"""
+    margin: float = 0.5
+    """how far below 1 it pushes the cosine of two tokens' representations (0.5 there)"""
+    align: float = 0.0
+    """with --init: weight of the contrastive loss that ties a sentence's code to its code in that run"""
+    temperature: float = 0.1
+    """what the cosines of codes are divided by in it"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self, weight=(0.0, None), margin=(0.0, 2.0), align=(0.0, None), temperature=(1e-3, None)
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,7 @@ class MLEConfig:
     """Settings of maximum-likelihood training."""
 
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     lr: float = 3e-3
     """peak learning rate of AdamW"""
     weight_decay: float | None = None
@@ -47,12 +72,15 @@ class MLEConfig:
     """reports without a better validation NLL before training stops"""
     calibration: float = 0.75
     """how far the kept weights go towards the temperature of least validation NLL; 0 leaves them alone"""
+    replay: float = 0.0
+    """with --init: weight of the likelihood of sentences of that run's corpus"""
     bf16: bool = False
     """run the generator in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
         settings.bounds(
             self,
+            replay=(0.0, None),
             lr=(0.0, None),
             weight_decay=(0.0, None),
             warmup=(0.0, 1.0),
@@ -66,11 +94,7 @@ class MLEConfig:
 
     def fitted(self, sentences: int) -> "MLEConfig":
         """Fill in what was left to the size of the corpus."""
-        epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
-        decay = 0.01 + 0.04 * scarcity(sentences) if self.weight_decay is None else self.weight_decay
-        return replace(
-            self, generator=self.generator.fitted(sentences), epochs=epochs, weight_decay=round(decay, 4)
-        )
+        return fitted(self, sentences)
 
     def total_steps(self, batches: int) -> int:
         """Length of training in steps; `batches` make an epoch."""
@@ -80,6 +104,11 @@ class MLEConfig:
     def read_size(self) -> int:
         """Sentences of a step."""
         return self.batch_size
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether training looks at the run that it starts from."""
+        return bool(self.contrastive.align or self.replay)
 
 
 class Sampler(Protocol):
@@ -110,6 +139,9 @@ class MLE(nn.Module):
         super().__init__()
         self.config, self.length = config, length
         self.generator = config.generator.build(vocab_size)
+        self.origin: RNNGenerator | None = None
+        if config.contrastive.align:
+            self.origin = copy.deepcopy(self.generator).requires_grad_(False)
         self.register_buffer("usual_tokens", torch.zeros(()))
         self.register_buffer("batches_seen", torch.zeros(()))
 
@@ -120,8 +152,9 @@ class MLE(nn.Module):
             "generator": optim.adamw(self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0)
         }
 
-    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
-        """Move the generator by one batch (B, T)."""
+    def step(self, batch: Tensor | Pair, progress: float) -> dict[str, Tensor | float]:
+        """Move the generator by one batch (B, T), or by one and another of the corpus that it comes from."""
+        batch, source = batch if isinstance(batch, Pair) else (batch, None)
         optimizer = self.optimizers["generator"]
         factor = optim.warmup_cosine(progress, warmup=self.config.warmup)
         optim.scale_lr(optimizer, factor)
@@ -130,9 +163,36 @@ class MLE(nn.Module):
         tokens = (batch != PAD).sum()
         self.batches_seen += 1
         self.usual_tokens += (tokens - self.usual_tokens) / self.batches_seen
-        loss = mean_nll(self.generator, batch, bf16=self.config.bf16)
-        norms = optim.update({optimizer: loss * (tokens / self.usual_tokens)}, clip=self.config.clip)
-        return {"nll": loss.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+        nll, states = nll_and_states(self.generator, batch, bf16=self.config.bf16)
+        spread, figures = self._spread(states, batch != PAD)
+        kept, more = self._keep(batch, source)
+        loss = nll * (tokens / self.usual_tokens) + spread + kept
+        norms = optim.update({optimizer: loss}, clip=self.config.clip)
+        figures |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+        return figures
+
+    def _spread(self, states: Tensor, mask: Tensor) -> tuple[Tensor | float, dict[str, Tensor | float]]:
+        """Return the weighted token-level contrastive loss and its figures; 0 and none where it is off."""
+        c = self.config.contrastive
+        if not c.weight:
+            return 0.0, {}
+        loss = contrastive.token_contrastive(states, mask, margin=c.margin)
+        similarity = contrastive.anisotropy(states.detach(), mask)
+        return c.weight * loss, {"contrastive": loss.detach(), "anisotropy": similarity}
+
+    def _keep(self, batch: Tensor, source: Tensor | None) -> tuple[Tensor | float, dict[str, Tensor | float]]:
+        """Return what ties the generator to the run that it comes from, weighted, and its figures."""
+        c = self.config
+        loss: Tensor | float = 0.0
+        figures: dict[str, Tensor | float] = {}
+        if self.origin is not None:
+            temperature = c.contrastive.temperature
+            aligned = alignment(self.generator, self.origin, batch, temperature=temperature)
+            loss, figures["align"] = c.contrastive.align * aligned, aligned.detach()
+        if c.replay and source is not None:
+            replayed = mean_nll(self.generator, source, bf16=c.bf16)
+            loss, figures["replay_nll"] = loss + c.replay * replayed, replayed.detach()
+        return loss, figures
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
         """Calibrate the generator, then measure held-out likelihood and the variety of samples."""
@@ -158,38 +218,29 @@ class MLE(nn.Module):
 
 def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> Tensor:
     """Return the mean negative log-likelihood of a batch's real tokens, in nats a token; (B, T) → scalar."""
+    return nll_and_states(generator, batch, bf16=bf16)[0]
+
+
+def nll_and_states(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> tuple[Tensor, Tensor]:
+    """Return `mean_nll` of a batch (B, T), and the states that the tokens are predicted from, (B, T, H).
+
+    The states are those before the dropout of what the head reads: a state predicts its token, so at position
+    t it stands for the token t - 1, BOS at the first.
+    """
     mask = batch != PAD
     with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=bf16):
-        hidden, _ = generator.hidden(shifted(batch), generator.initial(len(batch)))
+        states, _ = generator.representations(shifted(batch), generator.initial(len(batch)))
         targets = batch[mask]
         weights = torch.full((len(targets),), 1.0 / len(targets), device=batch.device)
-        head = generator.head
-        return losses.head_loss(hidden[mask], head.weight, head.bias, targets, weights).loss
+        head, hidden = generator.head, generator.dropout(states)[mask]
+        return losses.head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 
-@torch.no_grad()
 def calibrate(generator: RNNGenerator, batches: Iterable[Tensor], *, share: float) -> float:
-    """Divide a generator's logits by a temperature between 1 and that of least held-out NLL; return it.
-
-    A network that has seen its training sentences often is too sure of itself, one under heavy dropout not
-    sure enough; temperature scaling mends both (Guo et al. 2017, "On calibration of modern neural networks").
-    `share` of the way is gone, in the logarithm. The optimum is the vertex of the parabola through the NLL at
-    three temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 … e^0.2.
-    """
-    scale, width = generator.head.scale, 0.1
-    scale.fill_(1.0)
-    if not share:
-        return 1.0
-    nlls = []
-    for log_temperature in (-width, 0.0, width):
-        scale.fill_(math.exp(-log_temperature))
-        nlls.append(nll_figures(generator, batches).get("nll", 0.0))
-    low, middle, high = nlls
-    curvature = low - 2 * middle + high
-    vertex = width * (low - high) / (2 * curvature) if curvature > 0 else 0.0
-    temperature = math.exp(share * min(max(vertex, -2 * width), 2 * width))
-    scale.fill_(1 / temperature)
-    return temperature
+    """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.calibration.calibrate`."""
+    return calibration.calibrate(
+        generator.head, lambda: nll_figures(generator, batches).get("nll", 0.0), share=share
+    )
 
 
 def evaluate(algorithm: Sampler, batches: Iterable[Tensor]) -> Metrics:

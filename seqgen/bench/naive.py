@@ -4,14 +4,17 @@ Every function does the work of its counterpart in the package and returns what 
 down on purpose. Recurrent steps go through the same network as ours; the optimiser is the same object.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.models.encoder import RNNEncoder
 from seqgen.models.generator import RNNGenerator
 from seqgen.models.state import State
 from seqgen.sampling import shifted
-from seqgen.tokenizer import BOS
+from seqgen.tokenizer import BOS, PAD
 
 
 @torch.no_grad()
@@ -64,6 +67,24 @@ def pretraining_step(generator: RNNGenerator, optimizer: torch.optim.Optimizer, 
     logits, _ = generator(shifted(tokens), generator.initial(len(tokens)))
     loss = F.nll_loss(F.log_softmax(logits, dim=-1).flatten(0, 1), tokens.flatten())
     return _step(generator, optimizer, loss)
+
+
+def vae_step(
+    encoder: RNNEncoder, decoder: RNNGenerator, optimizers: Sequence[torch.optim.Optimizer], tokens: Tensor
+) -> Tensor:
+    """Move a sentence-VAE by its bound, cross_entropy over the vocabulary at every position; → the loss."""
+    mean, log_var = encoder(tokens)
+    logits, _ = decoder(shifted(tokens), decoder.state(mean + (0.5 * log_var).exp() * torch.randn_like(mean)))
+    recon = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum")
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum()
+    loss = (recon + kl) / len(tokens)
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()
+    for player, optimizer in zip((encoder, decoder), optimizers, strict=True):
+        nn.utils.clip_grad_norm_(player.parameters(), 5.0)
+        optimizer.step()
+    return loss.detach()
 
 
 def _go_on(generator: RNNGenerator, given: Tensor, state: State, length: int) -> Tensor:

@@ -45,7 +45,7 @@ def run(sizes: Sizes, device: torch.device, *, repeats: int = 5, clock: Clock | 
     the reference's logits then goes back to the system after every step, and comes anew as page faults, half
     its time. After other work the allocator may happen to keep it, and the reference is that much faster.
     """
-    clock = clock or _clock(device)
+    clock = clock or device_clock(device)
     torch.manual_seed(0)
     generator = RNNGenerator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
     with torch.no_grad():  # no sentence ends early: the references have no means to stop
@@ -60,12 +60,12 @@ def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock)
         {
             "naive": (lambda: naive.sample(generator, batch, length), 1),
             "ours": (lambda: sample(generator, batch, length), 10),
-            "product": _product(sizes, generator),
+            "product": product(generator),
         },
         repeats=2 * repeats,
         clock=clock,
     )
-    return _row("sampling", "sentences", batch, timings, chunks=_chunks(sizes, generator, batch * length))
+    return _row("sampling", "sentences", batch, timings, chunks=chunks(generator, batch * length))
 
 
 def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
@@ -85,13 +85,13 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
         {
             "naive": (lambda: naive.adversarial_update(plain, discriminator, plain_optimizer, **shape), 1),
             "ours": (ours, 1),
-            "product": _product(sizes, generator),
+            "product": product(generator),
         },
         repeats=repeats,
         clock=clock,
     )
     products = sizes.rollout_rows() + 4 * sizes.batch * sizes.length
-    return _row("adversarial update", "updates", 1, timings, chunks=_chunks(sizes, generator, products))
+    return _row("adversarial update", "updates", 1, timings, chunks=chunks(generator, products))
 
 
 def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
@@ -103,13 +103,13 @@ def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
         {
             "naive": (lambda: naive.pretraining_step(plain, plain_optimizer, tokens), 5),
             "ours": (lambda: _move(fast, fast_optimizer, tokens, ones), 5),
-            "product": _product(sizes, generator),
+            "product": product(generator),
         },
         repeats=2 * repeats,
         clock=clock,
     )
     work = sizes.batch * sizes.length
-    return _row("pretraining step", "tokens", work, timings, chunks=_chunks(sizes, generator, 3 * work))
+    return _row("pretraining step", "tokens", work, timings, chunks=chunks(generator, 3 * work))
 
 
 def _move(
@@ -123,26 +123,27 @@ def _move(
     return optim.update({optimizer: loss}, clip=5.0)
 
 
-def _product(sizes: Sizes, generator: RNNGenerator) -> Case:
+def product(generator: RNNGenerator) -> Case:
     """The case that measures the floor: a chunk's product with the vocabulary, the fastest that torch has."""
     weight = generator.head.weight.detach()
-    states = torch.randn(chunk_rows(sizes.vocab, weight.device), sizes.hidden, device=weight.device)
-    bias = torch.zeros(sizes.vocab, device=weight.device)
+    vocab_size, hidden = weight.shape
+    states = torch.randn(chunk_rows(vocab_size, weight.device), hidden, device=weight.device)
+    bias = torch.zeros(vocab_size, device=weight.device)
     return (lambda: matmul(states, weight, bias), 20)
 
 
-def _chunks(sizes: Sizes, generator: RNNGenerator, rows: int) -> float:
+def chunks(generator: RNNGenerator, rows: int) -> float:
     """How many products of a chunk make a product of so many rows."""
-    return rows / chunk_rows(sizes.vocab, generator.head.weight.device)
+    return rows / chunk_rows(generator.vocab_size, generator.head.weight.device)
 
 
 def _row(task: str, unit: str, work: int, timings: dict[str, Timing], *, chunks: float) -> Row:
-    """Make a row whose floor is so many of the products that `_product` times."""
+    """Make a row whose floor is so many of the products that `product` times."""
     floor = timings["product"].median * chunks
     return Row(task, unit, work, timings["naive"], timings["ours"], floor)
 
 
-def _clock(device: torch.device) -> Clock:
+def device_clock(device: torch.device) -> Clock:
     """Seconds, once the device has done what it was asked."""
     if device.type != "cuda":
         return time.perf_counter

@@ -28,7 +28,8 @@
 | `intervals`       | 95 % intervals, [low, high], under the same keys (`seqgen.metrics.uncertainty`)        |
 | `nll_test`        | nats a token (EOS counts, padding does not) of the test split under the model, or null |
 | `nll_gen`         | nats a token of the samples under the model that drew them, at temperature 1, or null  |
-| `likelihood`      | for `test` and `gen`: every figure of `Likelihood`                                     |
+| `likelihood`      | for `test` and `gen`: every figure of `Likelihood`; `samples` by which it is estimated |
+| `latent`          | of a run with codes: what `seqgen.metrics.latent` says, else null                      |
 | `grammar`         | on a built-in corpus: what `grammar_scores` says                                       |
 | `real`            | the same scores of as many training sentences; its copying is that of the references   |
 | `baseline`        | the same of as many draws of a Kneser–Ney model of the training sentences              |
@@ -70,6 +71,7 @@ class Subject:
     lines: Sequence[str] = field(repr=False)
     nll_test: Figures | None = None
     nll_gen: Figures | None = None
+    latent: Mapping[str, Any] | None = None
 
 
 def evaluate(
@@ -171,6 +173,7 @@ def _subject_row(subject: Subject, n: int, against: Yardstick, grammar: GrammarO
         if found and found.interval:
             row["intervals"][key] = list(found.interval)
     row["likelihood"] = {"test": test and test.as_dict(), "gen": gen and gen.as_dict()}
+    row["latent"] = subject.latent
     if grammar:
         row["grammar"] = grammar_scores(lines, against.refs, grammar, test)
     return row

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.batches import bounded_rows
 from seqgen.ids import Ids
 from seqgen.metrics.uncertainty import Bootstrap
 from seqgen.sampling import evaluating, log_prob
@@ -28,6 +29,8 @@ class Likelihood:
     """Tokens that are UNK: the model is not asked which word it was, so many of them flatter it."""
     interval: tuple[float, float] | None = None
     """95 % of `nats_per_token`, bootstrap over sentences."""
+    samples: int | None = None
+    """Codes of each sentence by which an estimate was made; None where the likelihood is exact."""
 
     @property
     def nats_per_token(self) -> float:
@@ -53,6 +56,7 @@ class Likelihood:
             "tokens": self.tokens,
             "sentences": self.sentences,
             "unknown": self.unknown,
+            "samples": self.samples,
         }
 
 
@@ -101,15 +105,6 @@ def nll_figures(generator: Any, batches: Iterable[Tensor]) -> dict[str, float]:
 
 
 def bounded_batches(ids: Ids, *, rows: int = 128, positions: int = 32_768) -> Iterator[Tensor]:
-    """Yield every sentence once, short ones first, in batches (B, T) of at most `rows` and `positions` B · T.
-
-    A sentence longer than `positions` makes a batch of its own, so one huge line costs no more than itself.
-    """
-    lengths = ids.lengths()
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        longest = int(lengths[order[min(start + rows, len(order)) - 1]])
-        stop = start + max(1, min(rows, positions // max(1, longest)))
-        yield ids.batch(order[start:stop])
-        start = stop
+    """Yield every sentence once, short ones first, in batches (B, T) of bounded size (`bounded_rows`)."""
+    for chosen in bounded_rows(ids.lengths(), rows=rows, positions=positions):
+        yield ids.batch(chosen)

@@ -1,19 +1,33 @@
 """The evaluation of trained runs: their samples, the likelihood of the test split, and temperature sweeps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seqgen.codes import has_codes
 from seqgen.corpora import load as load_grammar
 from seqgen.errors import UserError
 from seqgen.ids import encode_lines
 from seqgen.metrics.curve import Point, measure
 from seqgen.metrics.evaluation import Subject, compare
+from seqgen.metrics.latent import latent_figures
 from seqgen.metrics.likelihood import Likelihood, bounded_batches, generator_likelihood, of_sentences
 from seqgen.metrics.rows import Report
 from seqgen.metrics.tokenise import AUTO
-from seqgen.metrics.yardstick import Yardstick, yardstick
-from seqgen.trained import Trained, generate
+from seqgen.metrics.yardstick import Yardstick, real_sample, yardstick
+from seqgen.scoring import score
+from seqgen.trained import Trained, generate, ids_of
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How the likelihood of a model with codes is estimated; that of a whole split takes too long."""
+
+    sentences: int = 1000
+    """of the test split, drawn by the seed"""
+    samples: int = 500
+    """codes of each; fewer make a lower bound on the likelihood less tight (Burda et al. 2016)"""
 
 
 def evaluate_run(trained: Trained, **options: Any) -> Report:
@@ -32,12 +46,15 @@ def evaluate_runs(
     tokenisation: str = AUTO,
     embeddings: Path | None = None,
     encoder: str | None = None,
+    estimate: Estimate | None = None,
 ) -> Report:
     """Score n samples of each run against the test split of their corpus, beside its training sentences.
 
     The whole test split, uncut, gives `nll_test`; the samples' log-probabilities at temperature 1 give
-    `nll_gen`. With `temperatures` the report holds `sweep`, the points of the quality–diversity curve of
-    each run. UserError where a corpus has changed, is not the others', or holds no test sentence.
+    `nll_gen`. A model with codes has an `nll_test` that is estimated (`estimate`), no `nll_gen`, which would
+    take as long for little, and `latent`. With `temperatures` the report holds `sweep`, the points of the
+    quality–diversity curve of each run. UserError where a corpus has changed, is not the others', or holds no
+    test sentence.
     """
     corpus = _same_corpus(runs)
     against = yardstick(
@@ -49,7 +66,10 @@ def evaluate_runs(
         embeddings=embeddings,
         encoder=encoder,
     )
-    subjects = [_subject(trained, n, temperature, seed) for trained in runs]
+    subjects = [
+        _subject(trained, n, temperature, seed, estimate or Estimate(), against.tokenisation)
+        for trained in runs
+    ]
     names = [subject.name for subject in subjects]
     report = compare(
         subjects,
@@ -82,25 +102,44 @@ def _same_corpus(runs: Sequence[Trained]) -> Any:
     return first.corpus
 
 
-def _subject(trained: Trained, n: int, temperature: float, seed: int) -> Subject:
-    sentences = list(generate(trained, n, seed=seed, temperature=temperature, with_log_prob=True))
+def _subject(
+    trained: Trained, n: int, temperature: float, seed: int, estimate: Estimate, tokenisation: str
+) -> Subject:
+    exact = trained.algorithm.likelihood == "exact"
+    sentences = list(generate(trained, n, seed=seed, temperature=temperature, with_log_prob=exact))
+    nats = [-each.log_prob for each in sentences if each.log_prob is not None]
     return Subject(
         str(trained.run.path),
         [sentence.text for sentence in sentences],
-        nll_test=likelihood_of_test(trained, seed=seed),
-        nll_gen=of_sentences(
-            [-(sentence.log_prob or 0.0) for sentence in sentences],
-            [sentence.tokens for sentence in sentences],
-            seed=seed,
-        ),
+        nll_test=likelihood_of_test(trained, seed=seed, estimate=estimate),
+        nll_gen=of_sentences(nats, [each.tokens for each in sentences], seed=seed) if exact else None,
+        latent=latent_figures(trained, tokenisation=tokenisation, seed=seed) if has_codes(trained) else None,
     )
 
 
-def likelihood_of_test(trained: Trained, *, seed: int | None = None) -> Likelihood:
-    """Measure the likelihood of a run's whole test split, sentences of any length."""
-    ids = encode_lines(trained.corpus.test, trained.tokenizer)
-    batches = (tokens.to(trained.device) for tokens in bounded_batches(ids))
-    return generator_likelihood(trained.algorithm.generator, batches, seed=seed)
+def likelihood_of_test(
+    trained: Trained, *, seed: int | None = None, estimate: Estimate | None = None
+) -> Likelihood | None:
+    """Measure the likelihood of a run's test split, sentences of any length; None where it has none.
+
+    An exact one is that of the whole split, one that has to be estimated that of some of it (`Estimate`).
+    """
+    algorithm, lines = trained.algorithm, trained.corpus.test
+    if algorithm.likelihood == "exact":
+        batches = (
+            tokens.to(trained.device) for tokens in bounded_batches(encode_lines(lines, trained.tokenizer))
+        )
+        return generator_likelihood(algorithm.generator, batches, seed=seed)
+    if algorithm.likelihood is None:
+        return None
+    how = estimate or Estimate()
+    some = real_sample(lines, how.sentences, seed or 0)
+    scores = list(score(trained, some, samples=how.samples, seed=seed or 0))
+    nats = [-(each.log_prob or 0.0) for each in scores]
+    found = of_sentences(
+        nats, [each.tokens for each in scores], unknown=ids_of(trained, some).unknown, seed=seed
+    )
+    return replace(found, samples=how.samples)
 
 
 def sweep(

@@ -74,6 +74,16 @@ BLOCKS: dict[str, list[Column]] = {
         Column("unknown tokens", ("likelihood", "test", "unknown"), ",d"),
         Column("samples nats/token", ("nll_gen",)),
     ],
+    "codes of test sentences: bound and information in nats; greedy reconstructions from them": [
+        Column("-log p(x|z)", ("latent", "reconstruction"), ".3f"),
+        Column("KL", ("latent", "kl"), ".3f"),
+        Column("ELBO", ("latent", "elbo"), ".3f"),
+        Column("information", ("latent", "mutual_information"), ".3f"),
+        Column("active", ("latent", "active_units"), "d"),
+        Column("units", ("latent", "units"), "d"),
+        Column("sacreBLEU", ("latent", "bleu"), ".2f"),
+        Column("exact", ("latent", "exact")),
+    ],
     "under the grammar of the corpus, nats a sentence": [
         Column("valid", ("grammar", "valid")),
         Column("samples", ("grammar", "nll"), ".3f"),
@@ -190,10 +200,25 @@ def _protocol(report: Mapping[str, Any]) -> list[str]:
     paragraphs = [
         "; ".join(facts),
         real,
+        *_estimates(report),
         f"95 % ±: half the interval; {said['intervals']}",
         f"sacrebleu: {report['sacrebleu']['signature']}",
     ]
     return [line for text in paragraphs for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+
+
+def _estimates(report: Mapping[str, Any]) -> list[str]:
+    """Say of each model whose likelihood is not exact how it was estimated."""
+    said = []
+    for subject in report.get("rows") or [report]:
+        found = subject["likelihood"]["test"]
+        if found and found["samples"]:
+            whose = f" of {subject['name']}" if "name" in subject else ""
+            said.append(
+                f"likelihood{whose}: importance-weighted, {found['samples']:,} codes each of "
+                f"{found['sentences']:,} test sentences, drawn by the seed"
+            )
+    return said
 
 
 def _named(said: Mapping[str, Any], key: str) -> str:

@@ -41,7 +41,9 @@ class RNNDiscriminator(nn.Module):
 
     A unidirectional one also reads sentence beginnings a few tokens at a time (`initial`, `read`, `score`),
     so that continuations of one beginning share the reading of it. A bidirectional one needs whole sentences.
-    Dropout is applied to the embeddings, between the layers and to what the logit is computed from.
+    Dropout is applied to the embeddings, between the layers and to what the logit is computed from. With a
+    `code` of Z numbers it gives a code in place of the logit, by a projection head (Chen et al. 2020,
+    SimCLR): (…, Z) where (…) is written below.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class RNNDiscriminator(nn.Module):
         cell: str = "lstm",
         bidirectional: bool = False,
         dropout: float = 0.0,
+        code: int = 0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"no cell '{cell}'; allowed: {', '.join(CELLS)}")
+        self.code = code
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.rnn = CELLS[cell](
             embedding,
@@ -68,7 +72,8 @@ class RNNDiscriminator(nn.Module):
             batch_first=True,
         )
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(2 * hidden if bidirectional else hidden, 1)
+        features = 2 * hidden if bidirectional else hidden
+        self.output: nn.Module = nn.Linear(features, 1) if not code else projection_head(features, code)
 
     @property
     def bidirectional(self) -> bool:
@@ -104,7 +109,8 @@ class RNNDiscriminator(nn.Module):
 
     def score(self, features: Tensor) -> Tensor:
         """Features after the last real token, (…, H) → the logit that the sentence is real, (…)."""
-        return self.output(self.dropout(features)).squeeze(-1)
+        scores = self.output(self.dropout(features))
+        return scores if self.code else scores.squeeze(-1)
 
     def _both_ends(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Join the last layer's states at the end (forwards) and at the start (backwards); → (B, 2H)."""
@@ -116,6 +122,11 @@ class RNNDiscriminator(nn.Module):
             _, last = self.rnn(packed)
         h = last[0] if isinstance(self.rnn, nn.LSTM) else last
         return torch.cat((h[-2], h[-1]), dim=-1)
+
+
+def projection_head(features: int, code: int) -> nn.Sequential:
+    """Return a fresh map of two layers from an encoder's features to the code that a loss compares."""
+    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, code))
 
 
 class CNNDiscriminator(nn.Module):

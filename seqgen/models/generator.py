@@ -113,6 +113,11 @@ class RNNGenerator(nn.Module):
 
         tokens: ids (B, T), or soft one-hot vectors (B, T, V) that mix embeddings; → (B, T, H), State.
         """
+        states, after = self.representations(tokens, state)
+        return self.dropout(states) if self.training else states, after
+
+    def representations(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """As `hidden`, but before the dropout of what the head reads."""
         weight = self.embedding.weight
         embedded = tokens @ weight if tokens.is_floating_point() else F.embedding(tokens, weight)
         if self.training:
@@ -128,8 +133,7 @@ class RNNGenerator(nn.Module):
         after = (*after, *codes)
         if self.projection is not None:
             states = self.projection(states)
-        states = states * self.head.scale
-        return self.dropout(states) if self.training else states, after
+        return states * self.head.scale, after
 
     def _recur(self, embedded: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the recurrent layers, whose own states have the layers first; (B, T, E) → (B, T, H), State."""

@@ -1,0 +1,222 @@
+"""Autoencoders of sentences: a plain one, and one that learns to undo noise (Vincent et al. 2008).
+
+The decoder is that of the sentence-VAE and the code has no noise of its own; a penalty on its length keeps
+codes together (Ghosh et al. 2020, "From variational to deterministic autoencoders", whose regularised
+autoencoder this is). Sentences are sampled from codes drawn from a Gaussian with the mean and covariance of
+the training sentences' codes, as there. The noise is that of words: left out, as in Shen et al. 2020
+("Educating text autoencoders"), who show that it brings codes of like sentences together; moved; or blanked.
+
+Report figures, in nats a sentence: `recon`, -log p(x | its code), of training batches under dropout and
+noise, and `valid_recon` of the validation split without either, which is no likelihood of it; `code_norm`,
+half the squared length of a code; `grad_norm` of the decoder before clipping; `lr`, `unique`,
+`distinct_tokens` and `entropy` are those of `mle`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import latent, noise, optim, settings
+from seqgen.algorithms.mle import Metrics, sample_figures
+from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, fitted
+from seqgen.sampling import Samples, evaluating
+from seqgen.tokenizer import PAD
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Settings of an autoencoder."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    code: int = 32
+    """numbers of a code (Z)"""
+    blank: float = 0.0
+    """share of the words that the encoder reads as unknown"""
+    delete: float = 0.0
+    """share of the words that the encoder does not get to read"""
+    shuffle: float = 0.0
+    """places by which a word may have moved where the encoder reads it"""
+    code_penalty: float = 0.01
+    """weight of half the squared norm of a code (Ghosh et al. 2020)"""
+    word_dropout: float = 0.0
+    """share of the words that the decoder reads as unknown"""
+    lr: float = 3e-3
+    """peak learning rate of AdamW"""
+    weight_decay: float | None = None
+    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
+    warmup: float = 0.02
+    """share of training over which the learning rate rises; a cosine to zero follows"""
+    clip: float = 1.0
+    """bound of either gradient's norm"""
+    batch_size: int = 64
+    """sentences of an update"""
+    epochs: int | None = None
+    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
+    patience: int | None = None
+    """reports without a better validation reconstruction before training stops"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            code=(1, None),
+            blank=(0.0, 1.0),
+            delete=(0.0, 1.0),
+            shuffle=(0.0, None),
+            code_penalty=(0.0, None),
+            word_dropout=(0.0, 1.0),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+            warmup=(0.0, 1.0),
+            clip=(0.0, None),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+            patience=(1, None),
+        )
+
+    def fitted(self, sentences: int) -> "AutoencoderConfig":
+        """Fill in what was left to the size of the corpus."""
+        return fitted(self, sentences)
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+    @property
+    def read_size(self) -> int:
+        """Sentences of a step."""
+        return self.batch_size
+
+
+@dataclass(frozen=True)
+class DenoisingAutoencoderConfig(AutoencoderConfig):
+    """Settings of an autoencoder that learns to undo noise."""
+
+    delete: float = 0.3
+    """share of the words that the encoder does not get to read (Shen et al. 2020)"""
+    shuffle: float = 3.0
+    """places by which a word may have moved where the encoder reads it (Lample et al. 2018)"""
+
+
+class Autoencoder(nn.Module):
+    """An encoder to codes and a decoder from them; codes to sample from are of a Gaussian fitted to them."""
+
+    Config = AutoencoderConfig
+    latent = True
+    likelihood = None
+    criterion: str | None = "valid_recon"
+    grouped = True
+    usual_tokens: Tensor
+    """Tokens of a batch, the mean so far; scalar."""
+    batches_seen: Tensor
+    code_mean: Tensor
+    """Mean of the training sentences' codes, running; (Z,)."""
+    code_cov: Tensor
+    """Their covariance, running; (Z, Z)."""
+
+    def __init__(self, config: AutoencoderConfig, *, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.generator = config.generator.build(vocab_size, code=config.code)
+        self.encoder = config.encoder.build(vocab_size, config.code)
+        self.register_buffer("usual_tokens", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
+        self.register_buffer("code_mean", torch.zeros(config.code))
+        self.register_buffer("code_cov", torch.eye(config.code))
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        self.optimizers = {
+            name: optim.adamw(player, lr=c.lr, weight_decay=c.weight_decay or 0.0)
+            for name, player in (("generator", self.generator), ("encoder", self.encoder))
+        }
+
+    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
+        """Move encoder and decoder by one batch (B, T)."""
+        c = self.config
+        factor = optim.warmup_cosine(progress, warmup=c.warmup)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
+        self.train()
+        tokens = (batch != PAD).sum()
+        self.batches_seen += 1
+        self.usual_tokens += (tokens - self.usual_tokens) / self.batches_seen
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+            codes = self.encoder(self.disturbed(batch))[0].float()
+            recon = latent.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
+        norm = codes.square().sum() / 2
+        self._follow(codes.detach())
+        loss = (recon + c.code_penalty * norm) / self.usual_tokens
+        norms = optim.update({each: loss for each in self.optimizers.values()}, clip=c.clip)
+        return {
+            "recon": recon.detach() / len(batch),
+            "code_norm": norm.detach() / len(batch),
+            "grad_norm": norms[self.optimizers["generator"]],
+            "lr": c.lr * factor,
+        }
+
+    def disturbed(self, tokens: Tensor) -> Tensor:
+        """Return sentences as the encoder reads them in training; (B, T) → (B, T)."""
+        c = self.config
+        return noise.blank_words(
+            noise.shuffle_words(noise.delete_words(tokens, c.delete), c.shuffle), c.blank
+        )
+
+    @torch.no_grad()
+    def _follow(self, codes: Tensor) -> None:
+        """Let the moments follow a batch's codes (B, Z): those of all so far, then of 100 batches or so."""
+        rate = 1 / self.batches_seen.clamp(max=100)
+        self.code_mean.lerp_(codes.mean(dim=0), rate)
+        errors = codes - self.code_mean
+        self.code_cov.lerp_(errors.t() @ errors / len(codes), rate)
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Measure held-out reconstruction and the variety of samples."""
+        recon, sentences = 0.0, 0
+        for batch in batches:
+            with evaluating(self):
+                recon += float(latent.reconstruction(self.generator, batch, self.encode(batch)))
+            sentences += len(batch)
+        figures = {"valid_recon": recon / sentences} if sentences else {}
+        return figures | sample_figures(self.sample(1000))
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Never stop: reconstruction has no collapse."""
+        return None
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(
+        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
+    ) -> Samples:
+        """Draw n codes from the fitted Gaussian and a sentence of each, with the options of `sample`."""
+        where = self.code_mean.device
+        drawn = torch.randn(n, self.config.code, device=where, generator=rng)
+        variances, axes = torch.linalg.eigh(self.code_cov.double().cpu())  # of any rank
+        spread = (axes * variances.clamp(min=0).sqrt()).float().to(where)
+        codes = self.code_mean + drawn @ spread.t()
+        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return the code of each sentence; (B, T) → (B, Z)."""
+        return latent.encode(self.encoder, tokens)
+
+    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
+        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
+        return latent.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]
+
+
+class DenoisingAutoencoder(Autoencoder):
+    """An autoencoder whose encoder reads disturbed sentences: only the settings' defaults differ."""
+
+    Config = DenoisingAutoencoderConfig

@@ -1,0 +1,246 @@
+"""A game whose discriminator is an encoder: contrastive losses teach it, nearness to real text is rewarded.
+
+The encoder with its projection head learns codes in which views of real sentences are alike and generated
+ones are not: by the supervised contrastive loss (Khosla et al. 2020) with the real sentences as one class and
+the generated ones as what they are told from, by NT-Xent (Chen et al. 2020), where a sentence's other view is
+told from all other sentences, or by RankGAN's own objective (Lin et al. 2017). A sentence's reward is how
+much nearer its code is to real ones than to generated ones, or RankGAN's ranking score; `loss=ranking` with
+`reward=ranking` is RankGAN. Generated sentences are seen through views as the real ones are, or the blanks of
+a view would tell which are real. The generator's side is SeqGAN's (`seqgen.algorithms.policy`).
+
+Report figures: those of `seqgen.algorithms.policy`, `reward` being the encoder's; `d_loss`, nats, of the
+encoder's training batches, and `d_gap`, the mean cosine of real views with each other less that of real with
+generated ones (0 by chance, at most 2); then the generator's figures of `mle`: `valid_nll`, `valid_ppl`,
+`unique`, `distinct_tokens`, `entropy`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import collapse, contrastive, optim, settings, views
+from seqgen.algorithms import policy
+from seqgen.algorithms.mle import Metrics, evaluate
+from seqgen.algorithms.players import GeneratorConfig, part_of
+from seqgen.algorithms.policy import Figures, PolicyConfig
+from seqgen.games import scores
+from seqgen.models.discriminator import RNNDiscriminator
+from seqgen.models.generator import RNNGenerator
+from seqgen.models.value import ValueHead
+from seqgen.sampling import Samples, sample, sentence_log_prob
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """The encoder that is the discriminator, and its training."""
+
+    kind: Literal["generator", "rnn"] = "generator"
+    """shaped as the generator and started from its weights, or a recurrent one of its own"""
+    embedding: int = 64
+    """size of a token's embedding in an rnn"""
+    hidden: int = 128
+    """units of an rnn"""
+    bidirectional: bool = False
+    """an rnn that reads both ways; rollouts then cannot share the reading of a beginning"""
+    code: int = 64
+    """numbers of a code"""
+    dropout: float = 0.5
+    """share dropped while it learns; never while it scores"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            embedding=(1, None),
+            hidden=(1, None),
+            code=(2, None),
+            dropout=(0.0, 0.99),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+        )
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> RNNDiscriminator:
+        """Return a fresh encoder."""
+        if self.kind == "generator":
+            return RNNDiscriminator(
+                vocab_size,
+                generator.embedding,
+                generator.hidden,
+                layers=generator.layers,
+                cell=generator.cell,
+                dropout=self.dropout,
+                code=self.code,
+            )
+        return RNNDiscriminator(
+            vocab_size,
+            self.embedding,
+            self.hidden,
+            cell="gru",
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+            code=self.code,
+        )
+
+
+@dataclass(frozen=True)
+class ContrastiveGANConfig:
+    """Settings of the contrastive game; the generator's come from the run it starts from."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: JudgeConfig = field(default_factory=JudgeConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    steps: int = 200
+    """updates of the generator"""
+    d_first: int = 400
+    """steps in which only the discriminator learns, before the first update of the generator"""
+    d_steps: int = 2
+    """updates of the discriminator at each update of the generator"""
+    batch_size: int = 64
+    """sentences of an update of either"""
+    lr: float = 1e-4
+    """learning rate of the generator at the start; a cosine to a tenth follows"""
+    clip: float = 1.0
+    """bound of either gradient's norm"""
+    loss: Literal["supervised", "nt_xent", "ranking"] = "supervised"
+    """what the discriminator minimises"""
+    view: views.Kind = "words"
+    """views of a sentence: by the encoder's dropout alone, or also with words, or a run of them, blanked"""
+    view_share: float = 0.15
+    """share of the words that a view blanks"""
+    temperature: float = 0.1
+    """what cosines are divided by, in the losses and in the ranking (1 / γ of RankGAN)"""
+    reward: Literal["distance", "ranking"] = "distance"
+    """nearness to real sentences less that to generated ones, or RankGAN's ranking score"""
+    report_every: int | None = 50
+    """steps between reports"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            steps=(1, None),
+            d_first=(0, None),
+            d_steps=(1, None),
+            batch_size=(2, None),
+            lr=(0.0, None),
+            clip=(0.0, None),
+            view_share=(0.0, 1.0),
+            temperature=(1e-3, None),
+            report_every=(1, None),
+        )
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps."""
+        return self.d_first + self.steps
+
+    @property
+    def read_size(self) -> int:
+        """Real sentences of a step: each update of the discriminator sees its own."""
+        return self.batch_size * self.d_steps
+
+
+class ContrastiveGAN(nn.Module):
+    """A generator, the lagging policy that rolls out, and an encoder that says how near sentences are."""
+
+    Config = ContrastiveGANConfig
+    inherits = ("generator",)
+    starts_from = ("mle", "seqgan", "contrastive")
+    likelihood = "exact"
+    criterion: str | None = None
+    grouped = False  # batches of one length would tell the discriminator more of length than of text
+    policy: RNNGenerator
+    value: ValueHead
+    bonus: Tensor
+    held: Tensor
+    updates: Tensor
+
+    def __init__(self, config: ContrastiveGANConfig, *, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.generator = config.generator.build(vocab_size)
+        self.discriminator = config.discriminator.build(vocab_size, config.generator)
+        policy.equip(self, config.policy)
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take over the generator of a run's weights; an encoder of the same shape starts from it too."""
+        generator = part_of(weights, "generator")
+        policy.start_from(self, generator)
+        if self.config.discriminator.kind == "generator":
+            policy.share(self.discriminator, generator)
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        d = self.config.discriminator
+        judge = optim.adamw(self.discriminator, lr=d.lr, weight_decay=d.weight_decay)
+        self.optimizers = policy.optimizers(self, lr=self.config.lr) | {"discriminator": judge}
+
+    def step(self, batch: Tensor, progress: float) -> Figures:
+        """Move the generator, once the discriminator has learned, then the discriminator."""
+        returns = partial(self._returns, real=batch)
+        return policy.play(self, batch, progress, returns=returns, discriminate=self._move_discriminator)
+
+    def _move_discriminator(self, real: Tensor, made: Tensor) -> Figures:
+        self.discriminator.train()
+        first, second = self._codes(policy.known(real)), self._codes(policy.known(real))
+        fake = self._codes(made)
+        loss = self._loss(first, second, fake)
+        optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
+        gap = contrastive.cosines(first, second).mean() - contrastive.cosines(first, fake).mean()
+        return {"d_loss": loss.detach(), "d_gap": gap.detach()}
+
+    def _codes(self, tokens: Tensor) -> Tensor:
+        """Encode a view of each sentence; (B, T) → (B, Z)."""
+        return self.discriminator(views.view(tokens, self.config.view, self.config.view_share)).float()
+
+    def _loss(self, first: Tensor, second: Tensor, fake: Tensor) -> Tensor:
+        """Return what the encoder minimises: of two views of each real sentence, and of generated ones."""
+        c = self.config
+        if c.loss == "nt_xent":
+            return contrastive.nt_xent(first, second, others=fake, temperature=c.temperature)
+        if c.loss == "ranking":
+            return contrastive.ranking_loss(first, second, fake, gamma=1 / c.temperature)
+        codes = torch.cat((first, second, fake))
+        real = torch.arange(len(codes), device=codes.device) < len(codes) - len(fake)
+        return contrastive.supervised_contrastive(codes, real, anchors=real, temperature=c.temperature)
+
+    def _returns(self, tokens: Tensor, mask: Tensor, *, real: Tensor) -> Tensor:
+        """Return what each token is worth: the mean reward of what follows it; (B, T).
+
+        Sentences are compared with the step's real ones and as many that the generator has written.
+        """
+        near = scores(self.discriminator, policy.known(real)).float()
+        far = scores(self.discriminator, policy.write(self, len(real))).float()
+        if self.config.reward == "distance":
+            reward = partial(contrastive.distance_reward, real=near, made=far)
+        else:
+            gamma = 1 / self.config.temperature
+            reward = partial(contrastive.ranking_reward, references=near, comparisons=far, gamma=gamma)
+        return policy.rolled_out(self, tokens, self.discriminator, reward)
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Measure held-out likelihood and the variety of samples."""
+        return evaluate(self, batches)
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return collapse.collapsed(report, first)
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
+        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """log p of sentences, in nats, exact; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)

@@ -1,0 +1,274 @@
+"""The sentence-VAE: a code of each sentence and a decoder from codes (Bowman et al. 2016, arXiv:1511.06349).
+
+What differs from the paper, and why: the decoder reads the code at every step, and its start; free bits for
+every unit of the code (Kingma et al. 2016), without which the decoder comes to do without it, the bound
+being no worse; a calibrated decoder, as in `mle`. Of the other means that were proposed against such a
+collapse, word dropout and annealing (Bowman et al.), cyclical annealing (Fu et al. 2019), a target for the
+divergence (Burgess et al. 2018), aggressive training of the encoder (He et al. 2019) and the start from an
+autoencoder (Li et al. 2019) are settings.
+
+Report figures, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
+`kl`, the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
+`valid_recon`, `valid_kl`, `valid_elbo` of the validation split (recon the mean of 20 draws). `valid_nll`,
+nats a token, is importance-weighted with 20 draws of each posterior, so that it is somewhat above what
+`log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation split also
+`mutual_information`, nats, of sentence and code, at most the logarithm of the number of sentences;
+`active_units`, how many units' means vary (variance above 0.01); and `collapsed`, 1 where the divergence is
+below 0.1 nats, so that the code tells nothing and the decoder is a language model. `beta` is the weight of
+the divergence; `grad_norm` of the decoder before clipping, `lr`, `temperature`, `unique`, `distinct_tokens`
+and `entropy` are those of `mle`, samples being drawn from the prior.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import gaussian, latent, noise, optim, settings
+from seqgen.algorithms.mle import Metrics, sample_figures
+from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, fitted
+from seqgen.calibration import calibrate
+from seqgen.sampling import Samples
+from seqgen.tokenizer import PAD
+
+COLLAPSED = 0.1
+"""Nats a sentence of KL below which the code tells nothing: the decoder is a language model."""
+VALID_SAMPLES = 20
+"""Draws of the importance-weighted figures of reports; `log_likelihood` takes 500."""
+
+
+@dataclass(frozen=True)
+class SentenceVAEConfig:
+    """Settings of the sentence-VAE."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    code: int = 32
+    """numbers of a code (Z)"""
+    penalty: latent.Penalty = "free_bits"
+    """form of the KL term: the KL, free bits for every unit, a hinge on the sum, or distance from target"""
+    target: float = 8.0
+    """nats a sentence that the last three forms leave to the code, or aim at"""
+    beta: float = 1.0
+    """weight of the KL term"""
+    anneal: latent.Anneal = "linear"
+    """how the weight of the KL term rises"""
+    anneal_over: float = 0.2
+    """share of training over which it does so, linear and logistic"""
+    cycles: int = 4
+    """times that it does so, cyclical"""
+    word_dropout: float = 0.0
+    """share of the words that the decoder reads as unknown"""
+    encoder_word_dropout: float = 0.2
+    """share of the words that the encoder reads as unknown"""
+    warm_start: float = 0.0
+    """share of training without the KL term, after which the decoder starts anew (Li et al. 2019)"""
+    aggressive: int = 0
+    """most updates of the encoder alone before one of both, while the encoder lags (He et al. 2019: 100)"""
+    window: int = 10
+    """updates of the encoder alone whose mean loss must fall for more of them to follow"""
+    lr: float = 3e-3
+    """peak learning rate of AdamW"""
+    weight_decay: float | None = None
+    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
+    warmup: float = 0.02
+    """share of training over which the learning rate rises; a cosine to zero follows"""
+    clip: float = 1.0
+    """bound of either gradient's norm"""
+    batch_size: int = 64
+    """sentences of an update"""
+    epochs: int | None = None
+    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
+    patience: int | None = None
+    """reports without a better validation NLL before training stops"""
+    calibration: float = 0.75
+    """how far the kept weights go towards the temperature of least validation loss; 0 leaves them alone"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            code=(1, None),
+            target=(0.0, None),
+            beta=(0.0, None),
+            anneal_over=(0.0, 1.0),
+            cycles=(1, None),
+            word_dropout=(0.0, 1.0),
+            encoder_word_dropout=(0.0, 1.0),
+            warm_start=(0.0, 0.9),
+            aggressive=(0, None),
+            window=(1, None),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+            warmup=(0.0, 1.0),
+            clip=(0.0, None),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+            patience=(1, None),
+            calibration=(0.0, 1.0),
+        )
+
+    def fitted(self, sentences: int) -> "SentenceVAEConfig":
+        """Fill in what was left to the size of the corpus."""
+        return fitted(self, sentences)
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+    @property
+    def read_size(self) -> int:
+        """Sentences of a step: so many that the encoder can catch up."""
+        return self.batch_size * (1 + self.aggressive)
+
+
+class SentenceVAE(nn.Module):
+    """An encoder to Gaussian codes and a decoder from them, moved together by the evidence lower bound."""
+
+    Config = SentenceVAEConfig
+    latent = True
+    likelihood = "estimated"
+    criterion: str | None = "valid_nll"
+    grouped = True
+    usual_tokens: Tensor
+    """Tokens of a batch, the mean so far; scalar."""
+    batches_seen: Tensor
+    warm: Tensor
+    """Whether the autoencoder of the warm start is still learning; scalar."""
+    lagging: Tensor
+    """Whether the encoder is trained aggressively; scalar."""
+    information: Tensor
+    """Mutual information at the last report, nats; scalar."""
+
+    def __init__(self, config: SentenceVAEConfig, *, vocab_size: int, length: int) -> None:
+        super().__init__()
+        self.config, self.length = config, length
+        self.generator = config.generator.build(vocab_size, code=config.code)
+        self.encoder = config.encoder.build(vocab_size, config.code)
+        self.register_buffer("usual_tokens", torch.zeros(()))
+        self.register_buffer("batches_seen", torch.zeros(()))
+        self.register_buffer("warm", torch.tensor(config.warm_start > 0))
+        self.register_buffer("lagging", torch.tensor(config.aggressive > 0))
+        self.register_buffer("information", torch.zeros(()))
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        self.optimizers = {
+            name: optim.adamw(player, lr=c.lr, weight_decay=c.weight_decay or 0.0)
+            for name, player in (("generator", self.generator), ("encoder", self.encoder))
+        }
+
+    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
+        """Move encoder and decoder by every `batch_size` sentences of a batch (B, T)."""
+        self.train()
+        self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
+        lr, beta = self._schedule(progress)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, lr)
+        parts = batch.split(self.config.batch_size)
+        figures: dict[str, Tensor | float] = {}
+        losses: list[float] = []
+        before = math.inf
+        for left, part in zip(reversed(range(len(parts))), parts, strict=True):
+            loss, figures = self._loss(part, beta)
+            if self.lagging and not self.warm and left and not self._caught_up(losses, before):
+                if len(losses) == self.config.window:
+                    before = sum(losses) / len(losses)
+                    losses.clear()
+                optim.update({self.optimizers["encoder"]: loss}, clip=self.config.clip)
+                losses.append(float(loss.detach()))
+                continue
+            norms = optim.update({each: loss for each in self.optimizers.values()}, clip=self.config.clip)
+            figures["grad_norm"] = norms[self.optimizers["generator"]]
+            losses, before = [], math.inf
+        return figures | {"beta": beta, "lr": self.config.lr * lr}
+
+    def _caught_up(self, losses: list[float], before: float) -> bool:
+        """Whether a window of the encoder's updates is full and no better than the one before it."""
+        return len(losses) == self.config.window and sum(losses) / len(losses) >= before
+
+    def _schedule(self, progress: float) -> tuple[float, float]:
+        """Return the learning rate's factor and the KL term's weight; end the warm start in time."""
+        c = self.config
+        if progress < c.warm_start:
+            return optim.warmup_cosine(progress / c.warm_start, warmup=c.warmup), 0.0
+        if self.warm:
+            self.warm.fill_(False)
+            fresh = c.generator.build(self.generator.vocab_size, code=c.code)
+            self.generator.load_state_dict(fresh.state_dict())
+            self.optimizers["generator"].state.clear()
+        rest = (progress - c.warm_start) / (1 - c.warm_start)
+        weight = latent.anneal(rest, c.anneal, over=c.anneal_over, cycles=c.cycles)
+        return optim.warmup_cosine(rest, warmup=c.warmup), c.beta * weight
+
+    def _loss(self, batch: Tensor, beta: float) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Return the bound's negative over the tokens of a usual batch, and its parts in nats a sentence."""
+        c = self.config
+        self.batches_seen += 1
+        self.usual_tokens += ((batch != PAD).sum() - self.usual_tokens) / self.batches_seen
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+            mean, log_var = self.encoder(noise.blank_words(batch, c.encoder_word_dropout))
+            mean, log_var = mean.float(), log_var.float()
+            codes = gaussian.draw(mean, log_var)
+            recon = latent.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
+        kl = gaussian.kl(mean, log_var)
+        loss = (recon + beta * len(batch) * latent.penalty(kl, c.penalty, c.target)) / self.usual_tokens
+        parts = recon.detach() / len(batch), kl.detach().sum(dim=1).mean()
+        return loss, {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts)}
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Calibrate the decoder, then measure held-out bound, likelihood and codes, and samples' variety."""
+        players = self.encoder, self.generator
+        temperature = calibrate(
+            self.generator.head,
+            lambda: latent.one_draw_nll(*players, batches),
+            share=self.config.calibration,
+        )
+        figures = latent.measure(*players, batches, samples=VALID_SAMPLES)
+        if figures and self.batches_seen:  # before training no code tells anything
+            figures["collapsed"] = float(figures["valid_kl"] < COLLAPSED)
+            self._judge_lag(figures["mutual_information"])
+        return figures | sample_figures(self.sample(1000)) | {"temperature": temperature}
+
+    def _judge_lag(self, information: float) -> None:
+        """End aggressive training for good once held-out mutual information no longer rises."""
+        self.lagging &= information > self.information
+        self.information.fill_(information)
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Never stop: a posterior that has collapsed is named by a figure."""
+        return None
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(
+        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
+    ) -> Samples:
+        """Draw n codes from N(0, I) and a sentence of each, with the options of `seqgen.sampling.sample`."""
+        codes = torch.randn(n, self.config.code, device=self.usual_tokens.device, generator=rng)
+        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)  # type: ignore[arg-type]
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return the mean of each sentence's posterior; (B, T) → (B, Z)."""
+        return latent.encode(self.encoder, tokens)
+
+    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
+        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
+        return latent.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(
+        self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Estimate log p of sentences, in nats, by so many draws of each one's posterior; (B, T) → (B,)."""
+        return latent.importance_weights(
+            self.encoder, self.generator, tokens, samples=samples, rng=rng
+        ).log_likelihood()

@@ -1,0 +1,70 @@
+"""The speed of training a sentence-VAE, against a plain loop and the floor."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqgen import gaussian, optim
+from seqgen.bench import naive
+from seqgen.bench.speed import chunks, device_clock, product
+from seqgen.bench.timing import Clock, Row, interleaved
+from seqgen.latent import reconstruction
+from seqgen.models.encoder import RNNEncoder
+from seqgen.models.generator import RNNGenerator
+from seqgen.tokenizer import EOS, PAD
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is benchmarked; the defaults are those of the published figures that we compare with."""
+
+    vocab: int = 10_000
+    shortest: int = 10
+    longest: int = 50
+    embedding: int = 300
+    hidden: int = 256
+    code: int = 16
+    batch: int = 32
+
+
+def run(
+    device: torch.device, sizes: Sizes | None = None, *, repeats: int = 5, clock: Clock | None = None
+) -> list[Row]:
+    """Time an update of encoder and decoder by the evidence lower bound of a batch of uneven sentences."""
+    sizes = sizes or Sizes()
+    torch.manual_seed(0)
+    tokens = batch(sizes).to(device)
+    encoder = RNNEncoder(sizes.vocab, sizes.embedding, sizes.hidden, sizes.code).to(device)
+    decoder = RNNGenerator(sizes.vocab, sizes.embedding, sizes.hidden, code=sizes.code).to(device)
+    plain = copy.deepcopy(encoder), copy.deepcopy(decoder)
+    plain_optimizers = [optim.adamw(player, lr=1e-3) for player in plain]
+    optimizers = [optim.adamw(player, lr=1e-3) for player in (encoder, decoder)]
+
+    def ours() -> None:
+        mean, log_var = encoder(tokens)
+        recon = reconstruction(decoder, tokens, gaussian.draw(mean, log_var))
+        loss = (recon + gaussian.kl(mean, log_var).sum()) / len(tokens)
+        optim.update({each: loss for each in optimizers}, clip=5.0)
+
+    timings = interleaved(
+        {
+            "naive": (lambda: naive.vae_step(*plain, plain_optimizers, tokens), 1),
+            "ours": (ours, 1),
+            "product": product(decoder),
+        },
+        repeats=2 * repeats,
+        clock=clock or device_clock(device),
+    )
+    work = int((tokens != PAD).sum())
+    floor = timings["product"].median * chunks(decoder, 3 * work)
+    return [Row("sentence-VAE step", "tokens", work, timings["naive"], timings["ours"], floor)]
+
+
+def batch(sizes: Sizes) -> Tensor:
+    """Return random sentences whose lengths, EOS included, are spread evenly; (B, T)."""
+    lengths = torch.linspace(sizes.shortest, sizes.longest, sizes.batch).round().long()[:, None]
+    tokens = torch.randint(EOS + 1, sizes.vocab, (sizes.batch, sizes.longest))
+    places = torch.arange(sizes.longest)
+    return tokens.masked_fill(places == lengths - 1, EOS).masked_fill(places >= lengths, PAD)

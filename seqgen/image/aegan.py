@@ -1,0 +1,274 @@
+"""AEGAN: an encoder and a generator that undo each other, and a critic on either side (Lazarou 2020).
+
+The generator makes images x̂ = G(z) of prior codes, the encoder codes ẑ = E(x) of images; two cycles lead
+back, x' = G(E(x)) and z' = E(G(z)). One critic tells images from x̂ and x', another prior codes from ẑ and z'
+(arXiv:2004.05472). To these come the gradient penalty of both critics (Gulrajani et al. 2017), any of the
+games of `seqgen.critics`, the energy-based one among them, and the generator's Dirichlet energy ½ E‖∂G/∂z‖²,
+which asks for the smoothest map that plays as well. Every loss has a weight, and 0 switches it off.
+
+Encoder and generator share one loss and one optimiser, as they undo each other; the critics have their own.
+
+Report figures: of the training batches, for `images` and `codes` each, the critic's `d_loss_…`, penalties
+included, and its `gap_…` between real and made; `image_cycle`, Σ(x - x')² of an image; `code_cycle`, the same
+of a code; `dirichlet`, the energy; `g_loss`, the loss of encoder and generator; `grad_norm`, theirs; `lr`.
+Then, on held-out images, `valid_error`, the Σ(x - x')² of the averaged networks; `code_variance`, the mean
+variance of a unit of their codes, 1 of the prior's; and `variety` as for `gan`.
+"""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import critics, optim, settings
+from seqgen.errors import UserError
+from seqgen.image import game
+from seqgen.image.data import Batch, Images
+from seqgen.image.game import GameConfig, Metrics
+from seqgen.image.nets import NetConfig, Shape, reader, writer
+
+
+@dataclass(frozen=True)
+class ImageAEGANConfig:
+    """Settings of the AEGAN of images."""
+
+    encoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
+    generator: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
+    critic: NetConfig = field(
+        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
+    )
+    code_critic: NetConfig = field(
+        default_factory=lambda: NetConfig(hidden=128, layers=2, activation="leaky_relu")
+    )
+    game: GameConfig = field(default_factory=GameConfig)
+    code: int = 32
+    """units of the code"""
+    conditional: bool = False
+    """all four networks read the label"""
+    images: float = 1.0
+    """weight of the game of images"""
+    codes: float = 1.0
+    """weight of the game of codes"""
+    image_cycle: float = 0.02
+    """weight of ½ Σ(x - x')² of an image"""
+    code_cycle: float = 0.02
+    """weight of ½ Σ(z - z')² of a code"""
+    dirichlet: float = 1e-3
+    """weight of the generator's Dirichlet energy"""
+    lr: float = 2e-4
+    """learning rate of encoder's and generator's Adam at the start; a cosine to a tenth follows for all"""
+    critic_lr: float = 2e-4
+    """learning rate of both critics'"""
+    beta1: float = 0.5
+    """decay of every Adam's mean of gradients"""
+    beta2: float = 0.99
+    """decay of every Adam's mean of squared gradients"""
+    average: float = 0.999
+    """what the averaged encoder and generator keep of themselves at each update; 0 uses the last weights"""
+    batch_size: int = 64
+    """images, and codes, a step"""
+    epochs: int | None = None
+    """passes over the training split; none: about 600,000 images in all, 10 to 300 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at most 40 reports"""
+
+    patience = None  # a game has no figure that only falls
+
+    def __post_init__(self) -> None:
+        for critic in (self.critic, self.code_critic):
+            self.game.check(critic)
+        if not any((self.images, self.codes, self.image_cycle, self.code_cycle, self.dirichlet)):
+            raise UserError(
+                "every loss is off; give images, codes, image_cycle, code_cycle or dirichlet a weight"
+            )
+        settings.bounds(
+            self,
+            code=(1, None),
+            images=(0.0, None),
+            codes=(0.0, None),
+            image_cycle=(0.0, None),
+            code_cycle=(0.0, None),
+            dirichlet=(0.0, None),
+            lr=(0.0, None),
+            critic_lr=(0.0, None),
+            beta1=(0.0, 0.9999),
+            beta2=(0.0, 0.9999),
+            average=(0.0, 1.0),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+        )
+
+    def fitted(self, images: Images) -> "ImageAEGANConfig":
+        """Fill in what was left to the number of images."""
+        passes = min(max(round(600_000 / max(len(images), 1)), 10), 300)
+        return replace(self, epochs=self.epochs or passes)
+
+    @property
+    def read_size(self) -> int:
+        """Images of a step."""
+        return self.batch_size
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+
+class ImageAEGAN(nn.Module):
+    """An encoder, a generator, the averages of both, and a critic of images and one of codes."""
+
+    Config = ImageAEGANConfig
+    criterion: str | None = None
+    updates: Tensor
+    """Updates so far; scalar."""
+    most_variety: Tensor
+    """The highest variety of the reports so far; scalar."""
+
+    def __init__(self, config: ImageAEGANConfig, *, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = classes if config.conditional else 0
+        self.encoder = reader(config.encoder, shape, config.code, classes=self.classes)
+        self.generator = writer(config.generator, config.code, shape, classes=self.classes)
+        self.critic = reader(config.critic, shape, 1, classes=self.classes)
+        row = (1, 1, config.code)  # a code is read as an image of one row
+        self.code_critic = reader(config.code_critic, row, 1, classes=self.classes)
+        self.average = copy.deepcopy(self._makers()).requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("most_variety", torch.zeros(()))
+
+    def _makers(self) -> nn.ModuleList:
+        return nn.ModuleList([self.encoder, self.generator])
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        betas = (c.beta1, c.beta2)
+        self.optimizers = {
+            "makers": optim.adamw(self._makers(), lr=c.lr, betas=betas),
+            "critic": optim.adamw(self.critic, lr=c.critic_lr, betas=betas),
+            "code_critic": optim.adamw(self.code_critic, lr=c.critic_lr, betas=betas),
+        }
+
+    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
+        """Move encoder and generator together and each critic by one batch."""
+        c = self.config
+        self.train()
+        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
+        losses, figures = self.losses(batch)
+        norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
+        self.updates += 1
+        game.follow(self.average, self._makers(), keep=c.average, updates=int(self.updates))
+        return figures | {"grad_norm": norms[self.optimizers["makers"]], "lr": c.lr * factor}
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+        """Return the losses by the names of their optimisers, and figures."""
+        c, labels = self.config, self._given(batch.labels)
+        images, codes = batch.images, torch.randn(len(batch.images), c.code, device=batch.images.device)
+        made, found = self._make(codes, labels), self.encoder(images, labels)
+        rebuilt, refound = self._make(found, labels), self.encoder(made, labels)
+        image_cycle, code_cycle = (
+            critics.feature_distance(end.flatten(1), start.flatten(1))
+            for start, end in ((images, rebuilt), (codes, refound))
+        )
+        total = c.image_cycle * image_cycle + c.code_cycle * code_cycle
+        figures: dict[str, Tensor | float] = {
+            "image_cycle": 2 * image_cycle.detach(),
+            "code_cycle": 2 * code_cycle.detach(),
+        }
+        if c.dirichlet:
+            energy = critics.dirichlet_energy(lambda z: self._make(z, labels), codes)
+            total = total + c.dirichlet * energy
+            figures["dirichlet"] = energy.detach()
+        losses = {}
+        games = {
+            "critic": (c.images, lambda x: self.critic(x, labels)[:, 0], images, made, rebuilt),
+            "code_critic": (c.codes, lambda z: self._code_scores(z, labels), codes, found, refound),
+        }
+        for name, (weight, critic, *samples) in games.items():
+            if weight:
+                losses[name], verdict, told = self._play(name, critic, *samples)
+                total = total + weight * verdict
+                figures |= told
+        return {"makers": total, **losses}, figures | {"g_loss": total.detach()}
+
+    def _play(
+        self, name: str, critic: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return a critic's loss, that of the makers, and figures."""
+        g = self.config.game
+        on_real, on_fake = critic(real), torch.cat([critic(fake) for fake in fakes])
+        rough, _ = g.smoothness(critic, real, *fakes)
+        loss = g.critic_loss(on_real, on_fake) + rough
+        side = {"critic": "images", "code_critic": "codes"}[name]
+        gap = (on_real.mean() - on_fake.mean()).detach()
+        figures = {f"d_loss_{side}": loss.detach(), f"gap_{side}": gap}
+        return loss, g.generator_loss(on_fake), figures
+
+    def _given(self, labels: Tensor | None) -> Tensor | None:
+        return labels if self.classes else None
+
+    def _make(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        return torch.sigmoid(self.generator(codes, labels))
+
+    def _code_scores(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        return self.code_critic(codes[:, None, None], labels)[:, 0]
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Measure the cycle of held-out images, their codes, and how varied made images are."""
+        held_out, codes, errors = [], [], []
+        for images, labels in batches:
+            found = self.encode(images, labels)
+            held_out.append(images)
+            codes.append(found)
+            errors.append(_errors(images, self.decode(found, labels)))
+        variance = float(torch.cat(codes).var(dim=0, unbiased=False).mean())
+        figures = {"valid_error": float(torch.cat(errors).mean()), "code_variance": variance}
+        figures |= game.variety(self.sample(game.ROWS), torch.cat(held_out))
+        self.most_variety.clamp_(min=figures.get("variety", 0.0))
+        return figures
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return game.collapsed(report, float(self.most_variety))
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
+        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Draw n images by the averaged generator; labels (n,), in turn where none are given."""
+        device = self.updates.device
+        codes = torch.randn(n, self.config.code, generator=rng, device=device)
+        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the codes of images by the averaged encoder; (B, C, H, W) → (B, Z)."""
+        self.eval()
+        return self.average[0](images, self._given(labels))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
+        self.eval()
+        return game.written(self.average[1], codes, self._given(labels))
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the cycle's end x' of images; (B, C, H, W) → (B, C, H, W)."""
+        return self.decode(self.encode(images, labels), labels)
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how strange each image is: the Σ(x - x')² of its cycle; (B, C, H, W) → (B,)."""
+        return _errors(images, self.reconstruct(images, labels))
+
+
+def _errors(images: Tensor, rebuilt: Tensor) -> Tensor:
+    return (rebuilt - images).square().flatten(1).sum(dim=1)

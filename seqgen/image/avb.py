@@ -1,0 +1,302 @@
+"""Adversarial variational Bayes: a VAE whose posterior only draws (Mescheder et al. 2017, arXiv:1701.04722).
+
+The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from a
+Gaussian's reaches the logarithm of the ratio of the two densities, and stands for it in the bound. With
+adaptive contrast the Gaussian has the posterior's own moments: codes are normalised by them, the critic sees
+what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
+
+What differs from the paper: the sampler's functions of noise are the first Hermite polynomials,
+
+    z = mean(x) + deviation(x) · ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2),
+
+whose moments need no estimate; the contrast has the posterior's whole covariance, not only its variances
+(`contrast=diagonal` is the paper's); and the critic reads the encoder's last hidden layer, on which alone the
+posterior depends, instead of the image.
+
+Report figures, of training batches, in nats an image: `loss`, the negative adversarial bound, which is none
+where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its estimate with the
+critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance; `critic_bias`,
+log E[exp T] under the Gaussian, 0 for a perfect critic; `grad_norm`; `lr`. Of the validation split:
+`valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws, a bound whatever
+the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and `valid_active`,
+units of the code that tell images apart.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import critics, gaussian, optim, settings
+from seqgen.image import likelihood, pixels
+from seqgen.image.data import Batch, Images
+from seqgen.image.nets import NetConfig, Shape, reader, writer
+from seqgen.image.pixels import Likelihood
+from seqgen.image.posterior import Critic, CriticConfig, Posterior, Reference, reference, sampler
+
+Metrics = dict[str, float]
+
+DRAWS = 20
+"""Draws of each validation image's code."""
+FIRST_WAYS = 0.1
+"""What the weights of the noise's ways start with, beside those of the means."""
+CLIP = 1000.0
+"""Bound of the gradient's norm of encoder and decoder: for the rare outlier only."""
+
+
+@dataclass(frozen=True)
+class AVBConfig:
+    """Settings of adversarial variational Bayes; those it shares with the VAE have the same defaults."""
+
+    net: NetConfig = field(default_factory=NetConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    code: int = 50
+    """units of the code"""
+    noise: int = 16
+    """units of the noise ε beside ε₀, which has one for each unit of the code"""
+    contrast: Literal["none", "diagonal", "full"] = "full"
+    """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
+    variances, or with its whole covariance"""
+    conditional: bool = False
+    """encoder and decoder read the label"""
+    likelihood: Likelihood = "bernoulli"
+    """of a pixel given the code; squared_error is Σ(x - x̂)² as it stands"""
+    sigma: float | None = None
+    """a pixel's standard deviation under the Gaussian likelihood; none: learnt, one for all pixels"""
+    lr: float = 1e-3
+    """peak learning rate of encoder's and decoder's Adam; a cosine to 0 follows, for the critic as well"""
+    batch_size: int = 128
+    """images a step"""
+    epochs: int | None = None
+    """passes over the training split; none: about 4,000,000 images in all, 20 to 300 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at most 40 reports"""
+    patience: int | None = None
+    """reports without a better validation NLL before training stops"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            code=(1, None),
+            noise=(0, None),
+            sigma=(1e-4, None),
+            lr=(0.0, None),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+            patience=(1, None),
+        )
+
+    def fitted(self, images: Images) -> "AVBConfig":
+        """Fill in what was left to the number of images."""
+        passes = min(max(round(4_000_000 / max(len(images), 1)), 20), 300)
+        return replace(self, epochs=self.epochs or passes)
+
+    @property
+    def read_size(self) -> int:
+        """Images of a step."""
+        return self.batch_size
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+
+class AVB(nn.Module):
+    """An encoder that draws codes, a decoder, and a critic of the codes."""
+
+    Config = AVBConfig
+    criterion: str | None = "valid_nll"
+
+    def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.config, self.shape = config, shape
+        self.classes = classes if config.conditional else 0
+        units = config.code * (2 + 2 * config.noise)
+        self.encoder = reader(config.net, shape, units, classes=self.classes)
+        self.decoder = writer(config.net, config.code, shape, classes=self.classes)
+        with torch.no_grad():  # starts nearly as a VAE's does
+            self.encoder.head.weight[2 * config.code :] *= FIRST_WAYS
+        self.critic = Critic(config.critic, self.encoder.head.in_features, config.code)
+        self.log_sigma = nn.Parameter(
+            torch.tensor(config.sigma or 0.5).log(),
+            requires_grad=config.likelihood == "gaussian" and config.sigma is None,
+        )
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        players = nn.ModuleList([self.encoder, self.decoder])
+        if self.log_sigma.requires_grad:
+            players.register_parameter("log_sigma", self.log_sigma)
+        self.optimizers = {
+            "avb": optim.adamw(players, lr=self.config.lr),
+            "critic": optim.adamw(self.critic, lr=self.config.critic.lr, betas=(0.9, 0.99)),
+        }
+
+    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
+        """Move the critic, then encoder and decoder by it, on one batch."""
+        self.train()
+        factor = optim.warmup_cosine(progress, warmup=0.0)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
+        posterior = self.sampler(batch.images, batch.labels)
+        against = reference(posterior, self.config.contrast)
+        figures = self._move_critic(posterior.detach(), Reference(*(part.detach() for part in against)))
+        codes = posterior.draw(1)
+        contrast = self.critic(posterior.hidden.detach(), against.normalised(codes)).mean()
+        kl = against.kl().mean() + contrast
+        reconstruction = self._loss(codes[:, 0], batch).mean()
+        main = self.optimizers["avb"]
+        norms = optim.update({main: reconstruction + kl}, clip=CLIP)
+        return figures | {
+            "loss": (reconstruction + kl).detach(),
+            "reconstruction": reconstruction.detach(),
+            "kl": kl.detach(),
+            "contrast": contrast.detach(),
+            "grad_norm": norms[main],
+            "lr": self.config.lr * factor,
+        }
+
+    def _move_critic(self, posterior: Posterior, against: Reference) -> dict[str, Tensor]:
+        """Teach the critic to tell codes of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
+        c = self.config.critic
+        for _ in range(c.steps):
+            codes = against.normalised(posterior.draw(c.draws))
+            on_posterior = self.critic(posterior.hidden, codes)
+            on_gaussian = self.critic(posterior.hidden, torch.randn_like(codes))
+            loss = critics.critic_loss("logistic", on_posterior, on_gaussian)
+            optim.update({self.optimizers["critic"]: loss})
+        return {"critic_loss": loss.detach(), "critic_bias": _bias(on_gaussian.detach())}
+
+    def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the means and log-variances of q(z | x); (B, C, H, W) → (B, Z), (B, Z)."""
+        found = self.sampler(images, labels)
+        return found.mean, found.covariance().diagonal(dim1=1, dim2=2).log()
+
+    def sampler(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
+        """Return what draws from q(z | x); (B, C, H, W) → a `Posterior` of B images."""
+        hidden = self.encoder.features(images, self._given(labels))
+        return sampler(hidden, self.encoder.head(hidden), self.config.code)
+
+    def _loss(self, codes: Tensor, batch: Batch) -> Tensor:
+        logits = self.decoder(codes, self._given(batch.labels))
+        return pixels.loss(self.config.likelihood, logits, batch.images, self.log_sigma)
+
+    def _given(self, labels: Tensor | None) -> Tensor | None:
+        return labels if self.classes else None
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Measure the bounds, the critic and the use of the code on held-out images."""
+        self.eval()
+        sums = torch.zeros(3, dtype=torch.float64)
+        images, means, scores = 0, [], []
+        for batch in batches:
+            posterior, against, codes, contrast = self._drawn(batch)
+            bound = self._loss(codes, batch) + against.kl() + contrast
+            nll = -self.log_likelihood(batch.images, batch.labels, samples=DRAWS)
+            sums += torch.stack([part.double().sum() for part in (nll, bound, contrast)]).cpu()
+            images += len(batch.images)
+            means.append(posterior.mean)
+            scores.append(self.critic(posterior.hidden, torch.randn_like(codes)[:, None]))
+        nll, bound, contrast = (sums / images).tolist()
+        return {
+            "valid_nll": nll,
+            "valid_bound": bound,
+            "valid_contrast": contrast,
+            "valid_critic_bias": float(_bias(torch.cat(scores))),
+            "valid_active": float(gaussian.active_units(torch.cat(means))),
+        }
+
+    @torch.no_grad()
+    def adversarial_bound(self, batch: Batch) -> Tensor:
+        """Return what stands for the bound on log p(x), of one draw of each code, in nats; (B,).
+
+        It is one only where the critic is perfect: a weak critic sees less divergence than there is.
+        """
+        self.eval()
+        _, against, codes, contrast = self._drawn(batch)
+        constant = pixels.constant(self.config.likelihood, batch.images[0].numel())
+        return -(self._loss(codes, batch) + constant + against.kl() + contrast)
+
+    def _drawn(self, batch: Batch) -> tuple[Posterior, Reference, Tensor, Tensor]:
+        """Draw a code of each image, (B, Z), from what is returned first, and what the critic says, (B,)."""
+        posterior = self.sampler(batch.images, batch.labels)
+        against = reference(posterior, self.config.contrast)
+        codes = posterior.draw(1)
+        contrast = self.critic(posterior.hidden.detach(), against.normalised(codes))
+        return posterior, against, codes[:, 0], contrast[:, 0]
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Never stop: a likelihood has no collapse."""
+        return None
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n images from the prior; conditional on the labels 0, 1, 2, … in turn."""
+        return self.sample(n)
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Return the expected images of n codes of the prior, without pixel noise; (n, C, H, W) in [0, 1]."""
+        device = self.log_sigma.device
+        codes = torch.randn(n, self.config.code, generator=rng, device=device)
+        if self.classes and labels is None:
+            labels = torch.arange(n, device=device) % self.classes
+        return self.decode(codes, labels)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the posterior means; (B, C, H, W) → (B, Z)."""
+        self.eval()
+        return self.sampler(images, labels).mean
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the expected images of codes; (B, Z) → (B, C, H, W) in [0, 1]."""
+        self.eval()
+        return pixels.means(self.config.likelihood, self.decoder(codes, self._given(labels)))
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return what the decoder makes of the images' mean codes; (B, C, H, W) → (B, C, H, W)."""
+        return self.decode(self.encode(images, labels), labels)
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how strange each image is: the loss at the mean code + the KL of a Gaussian; → (B,)."""
+        self.eval()
+        posterior = self.sampler(images, labels)
+        logits = self.decoder(posterior.mean, self._given(labels))
+        loss = pixels.loss(self.config.likelihood, logits, images, self.log_sigma)
+        return loss + reference(posterior, "full").kl()
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        samples: int = 5000,
+        rng: torch.Generator | None = None,
+    ) -> Tensor:
+        """log p(x), in nats, estimated by importance sampling; (B, C, H, W) → (B,).
+
+        The draws are of the Gaussian with the posterior's moments, whose density is known: a lower bound in
+        expectation, whatever the critic.
+        """
+        self.eval()
+        proposal = reference(self.sampler(images, labels), "full")
+
+        def propose(draws: int) -> tuple[Tensor, Tensor]:
+            codes, log_q = proposal.draw(draws, rng)
+            return codes.transpose(0, 1), log_q.transpose(0, 1)
+
+        log_p = likelihood.of_decoder(self, images, labels)
+        return likelihood.importance(log_p, propose, samples, len(images))
+
+
+def _bias(scores: Tensor) -> Tensor:
+    """log of the mean of exp T under the Gaussian; any shape → scalar."""
+    return torch.logsumexp(scores.flatten(), dim=0) - math.log(scores.numel())

@@ -1,0 +1,122 @@
+"""What the adversarial models of images share: the game's settings, smooth critics, averages, variety."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen import critics, settings
+from seqgen.errors import UserError
+from seqgen.image.nets import NetConfig
+
+Metrics = dict[str, float]
+
+ROWS = 1000
+"""Images written at a time: bounds memory."""
+COLLAPSED = 0.1
+"""Share of the most variety so far below which a generator has collapsed."""
+
+
+@dataclass(frozen=True)
+class GameConfig:
+    """What critic and generator play for, and what keeps the critic smooth."""
+
+    loss: critics.Kind = "logistic"
+    """logistic is the non-saturating game; energy makes an energy of the critic's score by a softplus"""
+    penalty: float | None = None
+    """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 10 with wasserstein, else 0"""
+    r1: float = 0.0
+    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018)"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, penalty=(0.0, None), r1=(0.0, None))
+
+    @property
+    def slope_weight(self) -> float:
+        """Weight of the gradient penalty."""
+        if self.penalty is None:
+            return 10.0 if self.loss == "wasserstein" else 0.0
+        return self.penalty
+
+    def check(self, critic: NetConfig) -> None:
+        """Raise UserError where a critic whose slope is penalised would be normalised over the batch."""
+        if critic.normalise == "batch" and (self.slope_weight or self.r1):
+            raise UserError(
+                "critic.normalise=batch mixes the images whose slopes the penalty takes one by one; "
+                "set critic.normalise to layer or none, or penalty=0 and r1=0"
+            )
+
+    def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return what the critic minimises; scores (R,), (F,), higher is more real → scalar."""
+        return critics.critic_loss(self.loss, self._judged(real), self._judged(fake))
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """Return what the generator minimises; scores (F,) → scalar."""
+        return critics.generator_loss(self.loss, self._judged(fake))
+
+    def _judged(self, scores: Tensor) -> Tensor:
+        return F.softplus(-scores) if self.loss == "energy" else scores
+
+    def smoothness(
+        self, critic: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted penalties of a critic's slope, and each before its weight; real, fakes (B, …).
+
+        Where there are several kinds of made samples, each has its share of the pairs.
+        """
+        total, figures = real.new_zeros(()), {}
+        if self.slope_weight:
+            rows = torch.arange(len(real), device=real.device)
+            fake = torch.stack([made.detach() for made in fakes])[rows % len(fakes), rows]
+            figures["penalty"] = critics.gradient_penalty(critic, real, fake)
+            total = total + self.slope_weight * figures["penalty"]
+        if self.r1:
+            figures["r1"] = critics.zero_centred_penalty(critic, real)
+            total = total + self.r1 * figures["r1"]
+        return total, {name: penalty.detach() for name, penalty in figures.items()}
+
+
+@torch.no_grad()
+def follow(average: nn.Module, module: nn.Module, *, keep: float, updates: int) -> None:
+    """Move an average of a module's weights along: θ′ ← k · θ′ + (1 - k) · θ; buffers are taken over.
+
+    k = min(keep, (1 + updates) / (10 + updates)), so that the first weights are soon forgotten.
+    """
+    keep = min(keep, (1 + updates) / (10 + updates))
+    for mine, new in zip(average.parameters(), module.parameters(), strict=True):
+        mine.lerp_(new, 1 - keep)
+    for counted, counts in zip(average.buffers(), module.buffers(), strict=True):
+        counted.copy_(counts)
+
+
+@torch.no_grad()
+def written(writer: nn.Module, codes: Tensor, labels: Tensor | None) -> Tensor:
+    """Return the images of codes, by parts; (N, Z), (N,) or None → (N, C, H, W) in [0, 1]."""
+    parts = [slice(first, first + ROWS) for first in range(0, len(codes), ROWS)]
+    return torch.cat(
+        [torch.sigmoid(writer(codes[part], None if labels is None else labels[part])) for part in parts]
+    )
+
+
+def in_turn(n: int, classes: int, device: torch.device) -> Tensor | None:
+    """Return the labels 0, 1, 2, … in turn; (n,), None where there are no classes."""
+    return torch.arange(n, device=device) % classes if classes else None
+
+
+def variety(made: Tensor, held_out: Tensor) -> Metrics:
+    """Compare the total variance of made images with that of held-out ones; (N, C, H, W), (M, C, H, W).
+
+    `variety` is their ratio, 1 where both are as varied; nothing where held-out images do not vary.
+    """
+    own, wanted = (float(images.var(dim=0, unbiased=False).sum()) for images in (made, held_out))
+    return {"variety": own / wanted} if wanted else {}
+
+
+def collapsed(report: Metrics, most: float) -> str | None:
+    """Say so where a report's variety has fallen below a tenth of the most so far."""
+    now = report.get("variety", most)
+    if now >= COLLAPSED * most:
+        return None
+    return f"the images have collapsed: their variety fell from {most:.2f} to {now:.3f}"

@@ -1,0 +1,206 @@
+"""Generative adversarial network (Goodfellow et al. 2014), with the losses and penalties that came after it.
+
+What differs from the papers: both players move at once, by gradients taken before either moves, which spares
+the critic a reading; and samples come from an average of the generator's past weights (Yazıcı et al. 2019),
+which does not swing with the game.
+
+Report figures: of the training batches `d_loss`, penalties included, and `g_loss`; `gap`, the critic's mean
+score of real images less that of made ones; `penalty` and `r1`, the critic's penalties before their weights;
+`grad_norm`, the generator's; `lr`. Then `valid_gap`, the gap of held-out images, which falls behind `gap`
+where the critic knows its training images by heart, and `variety`, the total variance of made images over
+that of held-out ones: 1 where they vary as much, near 0 where the generator has collapsed.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import optim, settings
+from seqgen.image import game
+from seqgen.image.data import Batch, Images
+from seqgen.image.game import GameConfig, Metrics
+from seqgen.image.nets import NetConfig, Shape, reader, writer
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """Settings of the generative adversarial network."""
+
+    generator: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
+    critic: NetConfig = field(
+        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
+    )
+    game: GameConfig = field(default_factory=GameConfig)
+    code: int = 64
+    """units of the noise that an image is made of"""
+    conditional: bool = False
+    """generator and critic read the label"""
+    l1: float = 0.0
+    """weight of the mean absolute difference, a pixel, from unrelated real images in the generator's loss"""
+    critic_steps: int = 1
+    """updates of the critic at each of the generator"""
+    lr: float = 2e-4
+    """learning rate of the generator's Adam at the start; a cosine to a tenth follows for both players"""
+    critic_lr: float = 2e-4
+    """learning rate of the critic's"""
+    beta1: float = 0.5
+    """decay of both Adams' mean of gradients"""
+    beta2: float = 0.99
+    """decay of both Adams' mean of squared gradients"""
+    average: float = 0.999
+    """what the averaged generator keeps of itself at each update; 0 samples from the generator as it is"""
+    batch_size: int = 64
+    """images of an update of either player"""
+    epochs: int | None = None
+    """passes over the training split; none: about 1,000,000 images in all, 15 to 300 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at most 40 reports"""
+
+    patience = None  # a game has no figure that only falls
+
+    def __post_init__(self) -> None:
+        self.game.check(self.critic)
+        settings.bounds(
+            self,
+            code=(1, None),
+            l1=(0.0, None),
+            critic_steps=(1, None),
+            lr=(0.0, None),
+            critic_lr=(0.0, None),
+            beta1=(0.0, 0.9999),
+            beta2=(0.0, 0.9999),
+            average=(0.0, 1.0),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+        )
+
+    def fitted(self, images: Images) -> "GANConfig":
+        """Fill in what was left to the number of images."""
+        passes = min(max(round(1_000_000 / max(len(images), 1)), 15), 300)
+        return replace(self, epochs=self.epochs or passes)
+
+    @property
+    def read_size(self) -> int:
+        """Real images of a step: each update of the critic sees its own."""
+        return self.batch_size * self.critic_steps
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps, updates of the generator; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+
+class GAN(nn.Module):
+    """A generator, the average of its past, and a critic."""
+
+    Config = GANConfig
+    criterion: str | None = None
+    updates: Tensor
+    """Updates of the generator so far; scalar."""
+    most_variety: Tensor
+    """The highest variety of the reports so far; scalar."""
+
+    def __init__(self, config: GANConfig, *, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = classes if config.conditional else 0
+        self.generator = writer(config.generator, config.code, shape, classes=self.classes)
+        self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        self.critic = reader(config.critic, shape, 1, classes=self.classes)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("most_variety", torch.zeros(()))
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        betas = (c.beta1, c.beta2)
+        self.optimizers = {
+            "generator": optim.adamw(self.generator, lr=c.lr, betas=betas),
+            "critic": optim.adamw(self.critic, lr=c.critic_lr, betas=betas),
+        }
+
+    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
+        """Move the critic by each part of the batch, and along with its last move the generator."""
+        c = self.config
+        self.train()
+        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
+        *first, last = (Batch(*part) for part in zip(*(x.split(c.batch_size) for x in batch), strict=True))
+        generator, critic = self.optimizers["generator"], self.optimizers["critic"]
+        for real in first:
+            with torch.no_grad():
+                fake = self._make(real.labels)
+            optim.update({critic: self._criticise(real, fake)[0]})
+        fake = self._make(last.labels)
+        d_loss, scores, figures = self._criticise(last, fake)
+        g_loss = c.game.generator_loss(scores)
+        if c.l1:
+            g_loss = g_loss + c.l1 * (fake - last.images).abs().mean()
+        norms = optim.update({critic: d_loss, generator: g_loss})
+        self.updates += 1
+        game.follow(self.average, self.generator, keep=c.average, updates=int(self.updates))
+        figures |= {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": c.lr * factor}
+        return figures
+
+    def _given(self, labels: Tensor | None) -> Tensor | None:
+        return labels if self.classes else None
+
+    def _make(self, labels: Tensor) -> Tensor:
+        """Make an image of each label, with gradient; (B,) → (B, C, H, W)."""
+        codes = torch.randn(len(labels), self.config.code, device=labels.device)
+        return torch.sigmoid(self.generator(codes, self._given(labels)))
+
+    def _scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self.critic(images, self._given(labels))[:, 0]
+
+    def _criticise(self, real: Batch, fake: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor | float]]:
+        """Return the critic's loss, its scores of the made images (B,), and figures."""
+        c = self.config
+        on_real, on_fake = (self._scores(images, real.labels) for images in (real.images, fake))
+        rough, penalties = c.game.smoothness(lambda x: self._scores(x, real.labels), real.images, fake)
+        loss = c.game.critic_loss(on_real, on_fake) + rough
+        gap = (on_real.mean() - on_fake.mean()).detach()
+        return loss, on_fake, {"d_loss": loss.detach(), "gap": gap, **penalties}
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Measure the critic on held-out images, and how varied made ones are."""
+        self.eval()
+        held_out = [(batch.images, self._scores(*batch)) for batch in batches]
+        images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
+        made = self.sample(game.ROWS)
+        on_made = self._scores(made, game.in_turn(len(made), self.classes, made.device))
+        figures = {"valid_gap": float(scores.mean() - on_made.mean())} | game.variety(made, images)
+        self.most_variety.clamp_(min=figures.get("variety", 0.0))
+        return figures
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return game.collapsed(report, float(self.most_variety))
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
+        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Draw n images by the averaged generator; labels (n,), in turn where none are given."""
+        device = self.updates.device
+        codes = torch.randn(n, self.config.code, generator=rng, device=device)
+        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
+        self.eval()
+        return game.written(self.average, codes, self._given(labels))
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how strange each image is to the critic, its score negated; (B, C, H, W) → (B,)."""
+        self.eval()
+        return -self._scores(images, labels)

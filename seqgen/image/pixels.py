@@ -1,0 +1,45 @@
+"""How a decoder's output becomes an image, and how well it explains one.
+
+`bernoulli` and `squared_error` squash the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The
+squared error Σ(x - x̂)² is, but for a constant, the Gaussian likelihood of variance ½.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Likelihood = Literal["bernoulli", "gaussian", "squared_error"]
+
+
+def means(likelihood: Likelihood, logits: Tensor) -> Tensor:
+    """Return the expected image, in [0, 1], of a decoder's output; any shape."""
+    return logits.clamp(0, 1) if likelihood == "gaussian" else torch.sigmoid(logits)
+
+
+def loss(likelihood: Likelihood, logits: Tensor, images: Tensor, log_sigma: Tensor | None = None) -> Tensor:
+    """-log p(image | code), summed over pixels, in nats; (…, C, H, W), (C, H, W) broadcast → (…).
+
+    `squared_error` leaves the constant of the density away (see `constant`); `gaussian` has it.
+
+    Args:
+        log_sigma: logarithm of a pixel's standard deviation, scalar; for `gaussian`.
+    """
+    if likelihood == "bernoulli":
+        # log(1 + e^l) - x·l; torch's fused form wants targets of the full shape.
+        if logits.shape == images.shape:
+            return F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(-3, -2, -1))
+        return (torch.logaddexp(logits, torch.zeros_like(logits)) - images * logits).sum(dim=(-3, -2, -1))
+    if likelihood == "squared_error":
+        return (torch.sigmoid(logits) - images).square().sum(dim=(-3, -2, -1))
+    if log_sigma is None:
+        raise ValueError("the Gaussian likelihood needs log_sigma")
+    errors = (logits - images).square() * torch.exp(-2 * log_sigma)
+    return (0.5 * errors + log_sigma + 0.5 * math.log(2 * math.pi)).sum(dim=(-3, -2, -1))
+
+
+def constant(likelihood: Likelihood, pixels: int) -> float:
+    """Return what `loss` leaves away, in nats an image: of the squared error ½·log π a pixel."""
+    return 0.5 * math.log(math.pi) * pixels if likelihood == "squared_error" else 0.0

@@ -1,0 +1,60 @@
+"""A trained image run read back: its model with the kept weights, and its images."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgen import device, image, run, settings
+from seqgen.errors import UserError
+from seqgen.image.data import ImageData, open_images
+from seqgen.run import Run
+
+
+@dataclass
+class TrainedImages:
+    """An image run ready to sample from and to measure."""
+
+    run: Run
+    model: Any
+    device: torch.device
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The images that the run was trained on; UserError where they are gone or have changed."""
+        config = self.run.config
+        found = open_images(
+            config["data"], seed=config["seed"], without=config["without"], binarise=config["binarise"]
+        )
+        if found.hash != config["data_hash"]:
+            raise UserError(
+                f"the images '{config['data']}' are no longer those that run '{self.run.path}' was trained on"
+            )
+        return found
+
+
+def load(path: Path | str | Run, device_name: str = "auto") -> TrainedImages:
+    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model."""
+    found = path if isinstance(path, Run) else run.open_run(Path(path))
+    if found.config.get("verb") != "image":
+        raise UserError(
+            f"'{found.path}' is a run on text, not on images; use 'seqgen sample --run {found.path}', "
+            "or name a run on images with --run"
+        )
+    where = device.pick(device_name)
+    model = build(found.config)
+    run.load_into(model, found)
+    return TrainedImages(found, model.to(where).eval(), where)
+
+
+def build(config: dict[str, Any]) -> Any:
+    """Return the model that a run's configuration describes, with fresh weights."""
+    cls = image.get(config["algorithm"])
+    channels, height, width = config["shape"]
+    return cls(
+        settings.from_dict(cls.Config, config["settings"]),
+        shape=(channels, height, width),
+        classes=config["classes"],
+    )

@@ -1,0 +1,132 @@
+"""From images and settings to a run: what `seqgen image train` does, as functions.
+
+`train` trains to the end and returns the run. `train_job` stops short of training: a `Job` holds everything
+ready, so that the command line can show it and draw its progress.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgen import device, image, run, settings
+from seqgen.image import plots, trained
+from seqgen.image.data import Batch, ImageBatches, ImageData, Images, in_order, open_images
+from seqgen.job import ROOT, Job, existing, versions
+from seqgen.loop import Medium, Plan
+from seqgen.run import Run
+from seqgen.source import slug
+
+VALID_BATCH = 500
+"""Validation images measured at a time."""
+REPORTS = 40
+"""Reports of a training, about, where an epoch is shorter than that."""
+
+
+def train(model: str = "vae", data: str = "digits", **options: Any) -> Run:
+    """Train an image model and return its run; the options are those of `train_job`."""
+    job = train_job(model, data, **options)
+    job.train()
+    return job.run
+
+
+def train_job(
+    model: str = "vae",
+    data: str = "digits",
+    *,
+    path: Path | str | None = None,
+    values: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device_name: str = "auto",
+    binarise: str = "none",
+    without: int | None = None,
+) -> Job:
+    """Open the images and build the model with its settings.
+
+    Args:
+        model: a name of `seqgen.image.MODELS`.
+        data: what `seqgen.image.data.open_images` opens, which also says what `binarise` and `without` do.
+        path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
+        values: settings by (dotted) name, over the model's defaults.
+        steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+
+    Raises:
+        UserError: the images, a setting or the run folder is not what it must be.
+    """
+    cls = image.get(model)
+    config = settings.override(
+        cls.Config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
+    )
+    where = device.pick(device_name)
+    found = open_images(data, seed=seed, without=without, binarise=binarise)
+    config = config.fitted(found.train)
+    folder = Path(path) if path else ROOT / f"image-{model}-{slug(data)}"
+    asked = {
+        "verb": "image",
+        "algorithm": model,
+        "settings": settings.to_dict(config),
+        "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
+        "data_hash": found.hash,
+        "binarise": binarise,
+        "without": without,
+        "seed": seed,
+    }
+    batches = ImageBatches(
+        found.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=where
+    )
+    whole = steps or config.total_steps(len(batches))
+    made = _run(folder, asked, found, whole)
+    torch.manual_seed(seed)
+    algorithm = trained.build(made.config).to(where)
+    algorithm.configure()
+    report_every = config.report_every or min(max(len(batches), -(-whole // REPORTS)), 1000)
+    plan = Plan(
+        steps=whole,
+        report_every=report_every,
+        checkpoint_every=report_every,
+        patience=config.patience,
+        seed=seed,
+    )
+    medium = Medium("images", _count, plots.SHOWN, plots.report)
+    validation = _Validation(found.valid, where)
+    return Job(made, algorithm, batches, validation, plan, where, medium, [_note(found)])
+
+
+def _run(folder: Path, asked: dict[str, Any], data: ImageData, steps: int) -> Run:
+    """Return the run of a folder, made or found and of this length; UserError where it holds another."""
+    facts = {
+        "steps": steps,
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
+    }
+    before = existing(folder, asked, needs=(run.CONFIG,))
+    if before is None:
+        return run.create(folder, versions() | asked | facts)
+    return before if before.config["steps"] == steps else run.create(folder, before.config | asked | facts)
+
+
+def _note(data: ImageData) -> str:
+    channels, height, width = data.shape
+    sizes = f"{len(data.train):,} training, {len(data.valid):,} validation, {len(data.test):,} test"
+    binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
+    return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
+
+
+def _count(batch: Batch) -> int:
+    return len(batch.images)
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """The validation split as batches on a device, as often as asked for."""
+
+    images: Images
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Batch]:
+        return in_order(self.images, VALID_BATCH, self.device)

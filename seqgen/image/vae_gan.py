@@ -1,0 +1,240 @@
+"""VAE-GAN (Larsen et al. 2016, arXiv:1512.09300): an autoencoder whose reconstructions a critic compares.
+
+The encoder learns from the KL divergence and from how well the critic's features of a reconstruction match
+those of the image (eq. 8), the decoder from the features and from the critic's verdict on reconstructions and
+on images of prior codes, the critic from its game alone; no loss reaches another's network.
+
+What differs from the paper, and why: reconstructions and images of prior codes are half each of what the
+critic takes for made, so that a critic that knows nothing is at rest at a score of 0; features may be joined
+by pixels in the comparison; samples come from an average of the decoder's past weights.
+
+Report figures: of the training batches `d_loss`, `gap`, `penalty` and `r1` as for `gan`; `kl`, KL(q(z | x) ‖
+p(z)) in nats an image; `features`, half the squared distance between the features of image and
+reconstruction; `error`, the squared error of a reconstruction, summed over pixels; `g_loss`, the decoder's;
+`lr`. Then, on held-out images, `valid_kl`, `valid_error` and `variety` as for `gan`.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import critics, gaussian, optim, settings
+from seqgen.image import game
+from seqgen.image.data import Batch, Images
+from seqgen.image.game import GameConfig, Metrics
+from seqgen.image.nets import NetConfig, Shape, reader, writer
+
+
+@dataclass(frozen=True)
+class VAEGANConfig:
+    """Settings of the VAE-GAN."""
+
+    encoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
+    decoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
+    critic: NetConfig = field(
+        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
+    )
+    game: GameConfig = field(default_factory=GameConfig)
+    code: int = 32
+    """units of the code"""
+    conditional: bool = False
+    """all three networks read the label"""
+    beta: float = 1.0
+    """weight of the KL divergence in the encoder's loss"""
+    features: float = 1.0
+    """weight of the distance of features in the encoder's loss"""
+    pixels: float = 0.0
+    """weight of half the squared error of pixels beside the distance of features"""
+    gamma: float = 0.1
+    """weight of both distances in the decoder's loss, beside the game's (γ in the paper)"""
+    lr: float = 2e-4
+    """learning rate of encoder's and decoder's Adam at the start; a cosine to a tenth follows for all"""
+    critic_lr: float = 2e-4
+    """learning rate of the critic's"""
+    beta1: float = 0.5
+    """decay of every Adam's mean of gradients"""
+    beta2: float = 0.99
+    """decay of every Adam's mean of squared gradients"""
+    average: float = 0.999
+    """what the averaged decoder and encoder keep of themselves at each update; 0 uses the last weights"""
+    batch_size: int = 64
+    """images a step"""
+    epochs: int | None = None
+    """passes over the training split; none: about 600,000 images in all, 10 to 300 passes"""
+    report_every: int | None = None
+    """steps between reports; none means an epoch, at most 40 reports"""
+
+    patience = None  # a game has no figure that only falls
+
+    def __post_init__(self) -> None:
+        self.game.check(self.critic)
+        settings.bounds(
+            self,
+            code=(1, None),
+            beta=(0.0, None),
+            features=(0.0, None),
+            pixels=(0.0, None),
+            gamma=(0.0, None),
+            lr=(0.0, None),
+            critic_lr=(0.0, None),
+            beta1=(0.0, 0.9999),
+            beta2=(0.0, 0.9999),
+            average=(0.0, 1.0),
+            batch_size=(1, None),
+            epochs=(1, None),
+            report_every=(1, None),
+        )
+
+    def fitted(self, images: Images) -> "VAEGANConfig":
+        """Fill in what was left to the number of images."""
+        passes = min(max(round(600_000 / max(len(images), 1)), 10), 300)
+        return replace(self, epochs=self.epochs or passes)
+
+    @property
+    def read_size(self) -> int:
+        """Images of a step."""
+        return self.batch_size
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps; `batches` make an epoch."""
+        return (self.epochs or 1) * batches
+
+
+class VAEGAN(nn.Module):
+    """An encoder to a diagonal Gaussian over codes, a decoder, the averages of both, and a critic."""
+
+    Config = VAEGANConfig
+    criterion: str | None = None
+    updates: Tensor
+    """Updates so far; scalar."""
+    most_variety: Tensor
+    """The highest variety of the reports so far; scalar."""
+
+    def __init__(self, config: VAEGANConfig, *, shape: Shape, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = classes if config.conditional else 0
+        self.encoder = reader(config.encoder, shape, 2 * config.code, classes=self.classes)
+        self.decoder = writer(config.decoder, config.code, shape, classes=self.classes)
+        self.critic = reader(config.critic, shape, 1, classes=self.classes)
+        self.average = copy.deepcopy(nn.ModuleList([self.encoder, self.decoder])).requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("most_variety", torch.zeros(()))
+
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        c = self.config
+        rates = {"encoder": c.lr, "decoder": c.lr, "critic": c.critic_lr}
+        self.optimizers = {
+            name: optim.adamw(getattr(self, name), lr=lr, betas=(c.beta1, c.beta2))
+            for name, lr in rates.items()
+        }
+
+    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
+        """Move the three networks by one batch, each by its own loss."""
+        c = self.config
+        self.train()
+        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
+        losses, figures = self.losses(batch)
+        optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
+        self.updates += 1
+        playing = nn.ModuleList([self.encoder, self.decoder])
+        game.follow(self.average, playing, keep=c.average, updates=int(self.updates))
+        return figures | {"lr": c.lr * factor}
+
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+        """Return the loss of each network by its name, and figures."""
+        c, images = self.config, batch.images
+        labels = self._given(batch.labels)
+        mean, log_var = self.encoder(images, labels).chunk(2, dim=1)
+        rebuilt = torch.sigmoid(self.decoder(gaussian.draw(mean, log_var), labels))
+        made = torch.sigmoid(self.decoder(torch.randn_like(mean), labels))
+        seen = [self.critic.features(x, labels) for x in (images, rebuilt, made)]
+        on_real, on_rebuilt, on_made = (self.critic.head(features)[:, 0] for features in seen)
+        on_fake = torch.cat([on_rebuilt, on_made])
+        kl = gaussian.kl(mean, log_var).sum(dim=1).mean()
+        distance = critics.feature_distance(seen[1], seen[0])
+        error = (rebuilt - images).square().flatten(1).sum(dim=1).mean()
+        likeness = c.features * distance + c.pixels * error / 2
+        rough, penalties = c.game.smoothness(lambda x: self.critic(x, labels)[:, 0], images, rebuilt, made)
+        losses = {
+            "encoder": c.beta * kl + likeness,
+            "decoder": c.gamma * likeness + c.game.generator_loss(on_fake),
+            "critic": c.game.critic_loss(on_real, on_fake) + rough,
+        }
+        figures: dict[str, Tensor | float] = {
+            "d_loss": losses["critic"].detach(),
+            "g_loss": losses["decoder"].detach(),
+            "gap": (on_real.mean() - on_fake.mean()).detach(),
+            "kl": kl.detach(),
+            "features": distance.detach(),
+            "error": error.detach(),
+            **penalties,
+        }
+        return losses, figures
+
+    def _given(self, labels: Tensor | None) -> Tensor | None:
+        return labels if self.classes else None
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Measure codes and reconstructions of held-out images, and how varied made ones are."""
+        held_out, kls, errors = [], [], []
+        for images, labels in batches:
+            mean, log_var = self.posterior(images, labels)
+            held_out.append(images)
+            kls.append(gaussian.kl(mean, log_var).sum(dim=1))
+            errors.append(self._error(images, self.decode(mean, labels)))
+        figures = {"valid_kl": float(torch.cat(kls).mean()), "valid_error": float(torch.cat(errors).mean())}
+        figures |= game.variety(self.sample(game.ROWS), torch.cat(held_out))
+        self.most_variety.clamp_(min=figures.get("variety", 0.0))
+        return figures
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return game.collapsed(report, float(self.most_variety))
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
+        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Draw n images by the averaged decoder; labels (n,), in turn where none are given."""
+        device = self.updates.device
+        codes = torch.randn(n, self.config.code, generator=rng, device=device)
+        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+
+    @torch.no_grad()
+    def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return q(z | x) of the averaged encoder: mean and log-variance; (B, C, H, W) → (B, Z), (B, Z)."""
+        self.eval()
+        mean, log_var = self.average[0](images, self._given(labels)).chunk(2, dim=1)
+        return mean, log_var
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the posterior means; (B, C, H, W) → (B, Z)."""
+        return self.posterior(images, labels)[0]
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
+        self.eval()
+        return game.written(self.average[1], codes, self._given(labels))
+
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return what the decoder makes of the images' mean codes; (B, C, H, W) → (B, C, H, W)."""
+        return self.decode(self.encode(images, labels), labels)
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return how strange each image is: the squared error of its reconstruction; (B, C, H, W) → (B,)."""
+        return self._error(images, self.reconstruct(images, labels))
+
+    def _error(self, images: Tensor, rebuilt: Tensor) -> Tensor:
+        return (rebuilt - images).square().flatten(1).sum(dim=1)

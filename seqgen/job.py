@@ -1,0 +1,81 @@
+"""A training ready to start, text or image: what the commands that train make, show and carry out."""
+
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgen import loop, run, settings
+from seqgen.errors import UserError
+from seqgen.loop import Medium, Plan, Progress, Stream
+from seqgen.run import Run
+
+ROOT = Path("runs")
+
+
+@dataclass
+class Job:
+    """A training ready to start or to go on."""
+
+    run: Run
+    algorithm: Any
+    batches: Stream
+    validation: Iterable[Any]
+    plan: Plan
+    device: torch.device
+    medium: Medium
+    notes: list[str] = field(default_factory=list)
+    """What the user should know before it starts."""
+
+    def train(self, observe: loop.Observer = lambda progress, report: None) -> Progress:
+        """Train to the end, from the last checkpoint if there is one."""
+        with run.locked(self.run.path):
+            run.mark_latest(self.run.path)
+            return loop.train(
+                self.algorithm,
+                self.batches,
+                self.validation,
+                self.run,
+                self.plan,
+                device=self.device,
+                medium=self.medium,
+                observe=observe,
+            )
+
+
+def existing(folder: Path, asked: Mapping[str, Any], *, needs: tuple[str, ...]) -> Run | None:
+    """Return the run in a folder if it is the one asked for; UserError where it is another.
+
+    Args:
+        asked: what its configuration must say; the length of training may differ.
+        needs: the files without which training has not begun.
+    """
+    if not all((folder / name).exists() for name in needs):
+        return None
+    found = run.open_run(folder)
+    before = settings.flatten(found.config)
+    for key, value in settings.flatten(asked).items():
+        if key in ("settings.epochs", "settings.steps"):
+            continue  # a longer training of the same run is the same run
+        if before.get(key) != value:
+            raise UserError(
+                f"'{folder}' holds a run with {key}={before.get(key)}, not {value}; "
+                "choose another --run, or delete it"
+            )
+    return found
+
+
+def versions() -> dict[str, Any]:
+    """Return what made a run: the versions and the command."""
+    return {
+        "seqgen": version("seqgen"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "command": shlex.join(["seqgen", *sys.argv[1:]]) if Path(sys.argv[0]).name == "seqgen" else "",
+    }
