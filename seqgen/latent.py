@@ -57,6 +57,35 @@ def penalty(kl: Tensor, kind: Penalty, target: float) -> Tensor:
     return (total - target).abs() if kind == "target" else total
 
 
+def total_correlation(cov: Tensor) -> Tensor:
+    """Return the total correlation of units that are jointly Gaussian, in nats; (Z, Z) → scalar, ≥ 0.
+
+    It is the divergence of their joint distribution from the product of each one's own.
+    """
+    return (cov.diagonal().log().sum() - torch.logdet(cov)) / 2
+
+
+class Moments(NamedTuple):
+    """Mean and covariance of codes: running ones are buffers that `follow` moves in place."""
+
+    mean: Tensor
+    """(Z,)"""
+    cov: Tensor
+    """(Z, Z)"""
+
+    def of_batch(self, mean: Tensor, var: Tensor | None = None) -> Tensor:
+        """Return the covariance about the mean of codes (B, Z), or of Gaussians with such variances."""
+        errors = mean - self.mean
+        cov = errors.t() @ errors / len(mean)
+        return cov if var is None else cov + var.mean(dim=0).diag()
+
+    @torch.no_grad()
+    def follow(self, rate: Tensor, mean: Tensor, var: Tensor | None = None) -> None:
+        """Go `rate` of the way to a batch's moments."""
+        self.mean.lerp_(mean.mean(dim=0), rate)
+        self.cov.lerp_(self.of_batch(mean, var), rate)
+
+
 def reconstruction(generator: RNNGenerator, tokens: Tensor, codes: Tensor, *, blank: float = 0.0) -> Tensor:
     """Return -log p(tokens | codes), summed over the batch's real tokens, in nats; differentiable.
 
@@ -169,11 +198,12 @@ def _propose(
     for i, share in enumerate(SHARES):
         count = samples // len(SHARES) + (i < samples % len(SHARES))
         if count:
-            parts = gaussian.tempered(mean, log_var, share)
-            drawn.append(gaussian.draw(*(part.expand(-1, count, -1) for part in parts), rng=rng))
-            proposals.append((math.log(count / samples), *parts))
+            middle, spread = gaussian.tempered(mean, log_var, share)
+            shape = len(mean), count, mean.shape[-1]
+            drawn.append(gaussian.draw(middle.expand(shape), spread.expand(shape), rng))
+            proposals.append((math.log(count / samples), middle, spread))
     codes = torch.cat(drawn, dim=1)
-    densities = [log_weight + gaussian.log_density(codes, *parts) for log_weight, *parts in proposals]
+    densities = [log_share + gaussian.log_density(codes, *gauss) for log_share, *gauss in proposals]
     return codes, torch.stack(densities).logsumexp(dim=0)
 
 

@@ -31,15 +31,16 @@ FIGURES = {
     "d_loss": ("Discriminator's loss", "loss"),
     "d_accuracy": ("Discriminator's accuracy, chance 0.5", "share"),
     "d_gap": ("Discriminator's gap: cosine of real views less real with generated", "cosine"),
-    "contrastive": ("Token-level contrastive loss", "cosine above the margin"),
+    "contrastive": ("Contrastive loss: of tokens, or of codes and their sentences", "loss"),
     "anisotropy": ("Likeness of a sentence's token representations", "mean cosine"),
     "critic_loss": ("Loss of the critic of sentences", "loss"),
     "code_critic_loss": ("Loss of the critic of codes", "loss"),
-    "played": ("Generator's loss to the critic of sentences", "loss"),
-    "codes_played": ("Loss of generator and encoder to the critic of codes", "loss"),
-    "penalty": ("Penalty of the critics' slopes", "penalty"),
-    "pairing": ("Contrastive loss of codes and their sentences", "nats"),
+    "cross_entropy": ("Cross entropy of sentences given their codes", "nats a token"),
+    "adversarial": ("What the generator loses to the critic of sentences", "loss"),
+    "adversarial_codes": ("What the encoder loses to the critic of codes", "loss"),
     "derivatives": ("Dirichlet energy of the generator", "energy"),
+    "align": ("Contrastive loss of codes of both corpora", "loss"),
+    "replay_nll": ("Negative log-likelihood of the first corpus", "nats a token"),
     "energy": ("Energy of the validation split", "energy"),
     "energy_gap": ("Energy of samples above the validation split's", "energy"),
     "bonus": ("Entropy bonus", "coefficient"),
@@ -92,6 +93,9 @@ def _curve(facts: Facts, figure: str) -> Html | None:
     limit = _limit(figure, shown)
     if other and any(each.dashed for each in found):
         notes.insert(0, "validation split solid, training batches dashed")
+    fallen = [each.label for each in shown if limit and each.points[-1][1] < LIMITS[figure][0]]
+    if fallen:
+        notes.append(f"collapsed: {', '.join(dict.fromkeys(fallen))}")
     title, unit = FIGURES.get(figure, (figure, figure))
     return chart(
         [*shown, *limit],

@@ -190,7 +190,7 @@ def discriminate(
     """Measure by each score of a run how well it tells lines from corrupted copies of them (`corrupted`).
 
     Scores, as far as the run has them: `nats a sentence` and `nats a token`, minus the log-probability, so
-    that more is stranger, `energy` and `energy a token`. UserError where a corruption has not changed any line.
+    that more is stranger, `energy` and `energy a token`. UserError where a corruption changes no line.
     """
     usual = _strangeness(found, lines, samples, seed)
     table: dict[str, dict[str, Auroc]] = {name: {} for name in usual}

@@ -56,5 +56,5 @@ def test_the_command_adds_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fast_bleu", None)
     result = CliRunner().invoke(app, ["speed", "--sentences=5", "--repeats=1", "--json"])
     assert result.exit_code == 0, result.output
-    assert [row["unit"] for row in json.loads(result.stdout)["rows"]] == ["sentences", "sentences"]
+    assert [row["unit"] for row in json.loads(result.stdout)["rows"]] == ["tokens", "sentences", "sentences"]
     assert torch.get_num_threads() == 1

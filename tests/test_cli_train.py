@@ -174,9 +174,10 @@ def test_contrastive_search_and_the_contrastive_game(cli, trained):
     code, out, _ = cli(*search)
     assert (code, len(out.splitlines())) == (0, 7)
     assert cli(*search)[1] == out
-    assert cli(*search, "--penalty", 0, "--top-k", 3, "--sampled", 0)[1].splitlines() == [
-        cli("sample", "--temperature", 0, "--n", 1)[1].rstrip("\n")
-    ] * 7
+    assert (
+        cli(*search, "--penalty", 0, "--top-k", 3, "--sampled", 0)[1].splitlines()
+        == [cli("sample", "--temperature", 0, "--n", 1)[1].rstrip("\n")] * 7
+    )
     assert cli("adversarial", "contrastive", "--steps", 2, *GAME) == (0, "", "")
     assert "contrastive-corpus" in cli("sample", "--n", 2)[2]
 

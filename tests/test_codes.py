@@ -136,3 +136,14 @@ def test_a_run_without_codes_says_who_has_them(small_runs: dict[str, Path]) -> N
 
 def test_unknown_words_are_counted(vae: Trained) -> None:
     assert codes.unknown_words(vae, "a zebra sat near zanzibar.") == 2
+
+
+@pytest.mark.cuda
+def test_codes_and_reconstructions_on_cuda(small_runs: dict[str, Path]) -> None:
+    here, there = (trained.load(small_runs["autoencoder"], device) for device in ("cpu", "cuda"))
+    assert torch.allclose(codes.encode(here, LINES), codes.encode(there, LINES), atol=1e-4)
+    lines = list(here.corpus.train)[:13]
+    for mine, theirs in zip(codes.reconstruct(here, lines), codes.reconstruct(there, lines), strict=True):
+        assert mine.reconstruction == theirs.reconstruction
+        assert mine.cost == pytest.approx(theirs.cost, abs=1e-2)
+    assert len(codes.decode(there, codes.encode(there, LINES), temperature=1.0, seed=3)) == 4

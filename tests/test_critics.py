@@ -120,11 +120,11 @@ def test_a_critic_without_slope_has_a_finite_gradient():
 
 
 def test_penalties_reach_the_critic_alone():
-    maker, critic = nn.Linear(3, 7), nn.Linear(7, 1)
+    maker, critic = nn.Linear(3, 7), nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 1))
     fake, real = maker(torch.ones(5, 3)), torch.ones(5, 7, requires_grad=True)
     loss = critics.gradient_penalty(critic, real, fake) + critics.zero_centred_penalty(critic, real)
     loss.backward()
-    assert critic.weight.grad is not None
+    assert critic[0].weight.grad is not None
     assert maker.weight.grad is None
     assert real.grad is None
 
@@ -153,6 +153,10 @@ def test_dirichlet_energy_against_the_exact_jacobian():
     exact = exact_energy(curved, codes).item()
     many = codes.repeat(20_000, 1)  # each with a probe of its own
     assert critics.dirichlet_energy(curved, many, rng=rng).item() == pytest.approx(exact, rel=1e-2)
+    one, same = (
+        critics.dirichlet_energy(curved, codes, rng=torch.Generator().manual_seed(5)) for _ in range(2)
+    )
+    assert torch.equal(one, same)
     # K probes average: the variance falls to a K-th.
     few, more = (
         torch.stack([critics.dirichlet_energy(curved, codes, probes=k, rng=rng) for _ in range(200)])

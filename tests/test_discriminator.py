@@ -227,9 +227,20 @@ def test_a_code_in_place_of_the_logit(options):
     assert codes.shape == (5, 3)
     padded = torch.cat((TOKENS, torch.full((5, 13), PAD)), dim=1)
     torch.testing.assert_close(encoder(padded), codes, rtol=1e-5, atol=1e-6)
-    first, last = encoder.output[0], encoder.output[2]
-    encoder.output = nn.Identity()
-    encoder.code = HIDDEN
+    first, _, last, norm = encoder.output
+    norm.running_mean.uniform_()
+    norm.running_var.uniform_()
+    codes = encoder(TOKENS)
+    encoder.output, encoder.code = nn.Identity(), HIDDEN
     features = encoder(TOKENS)
-    torch.testing.assert_close(last(torch.relu(first(features))), codes)
+    plain = last(torch.relu(first(features)))
+    torch.testing.assert_close(codes, (plain - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
     assert first.weight.shape == (features.shape[1], features.shape[1])
+
+
+def test_codes_are_normalised_over_a_batch_while_it_learns_and_alone_when_it_scores():
+    encoder = rnn(code=3)
+    codes = encoder(TOKENS)
+    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
+    encoder.eval()
+    torch.testing.assert_close(encoder(TOKENS[:1]), encoder(TOKENS)[:1])

@@ -51,6 +51,18 @@ def test_draws_have_the_moments_asked_for_and_a_gradient():
     assert torch.equal(drawn, again)
 
 
+def test_between_posterior_and_prior_lies_their_geometric_mean():
+    mean, log_var = posteriors()
+    codes, _ = posteriors(S * N, seed=1)
+    codes = codes.view(S, N, Z)
+    posterior, prior = gaussian.log_density(codes, mean, log_var), gaussian.prior_log_density(codes)
+    for share in (0.0, 0.3, 1.0):
+        between = gaussian.log_density(codes, *gaussian.tempered(mean, log_var, share))
+        rest = between - share * posterior - (1 - share) * prior  # the normaliser's logarithm
+        assert torch.allclose(rest, rest[:1].expand(S, -1), atol=1e-5)
+        assert bool((rest[0] > -1e-5).all())
+
+
 def test_importance_weights_are_averaged_before_the_logarithm():
     # two draws of a row: weights 1 and 3, mean 2; of the other: 1/2 and 1/2
     log_weights = torch.tensor([[1.0, 0.5], [3.0, 0.5]]).log()

@@ -35,7 +35,7 @@ def batch(n: int = 5, shape: tuple[int, int, int] = SHAPE) -> Batch:
 def linear_gaussian() -> tuple[AVB, Tensor, Tensor]:
     """x = W z + b + noise with its exact posterior; also images and their log p(x), of N(b, W Wᵀ + σ² I).
 
-    The posterior of two units has the covariance C = (I + Wᵀ W / σ²)⁻¹ = diag(d) + a aᵀ.
+    The posterior of two units has the covariance C = (I + Wᵀ W / σ²)⁻¹ = diag(own) + a aᵀ.
     """
     config = AVBConfig(net=NetConfig(layers=0), code=2, noise=1, likelihood="gaussian", sigma=0.5)
     torch.manual_seed(0)
@@ -47,13 +47,15 @@ def linear_gaussian() -> tuple[AVB, Tensor, Tensor]:
     a = torch.stack([cross.abs().sqrt(), cross.abs().sqrt() * cross.sign()])
     own = covariance.diagonal() - a.square()
     assert (own > 0.01).all()
+    ways = a / own.sqrt()  # beside a 1 for the unit's own noise
     with torch.no_grad():
         avb.decoder.head.weight.copy_(weight)
         avb.decoder.head.bias.copy_(bias)
         avb.encoder.head.weight.zero_()
         avb.encoder.head.weight[:2] = to_mean
-        ways = torch.stack([a, torch.zeros(2)], dim=1).flatten()  # unit by unit: of ε, of its square
-        avb.encoder.head.bias.copy_(torch.cat([-to_mean @ bias, own.log(), ways]))
+        avb.encoder.head.bias.copy_(torch.cat([-to_mean @ bias, covariance.diagonal().log()]))
+        avb.ways.weight.zero_()
+        avb.ways.bias.copy_(torch.stack([ways, torch.zeros(2)], dim=1).flatten())  # of ε, of its square
     images = torch.rand(3, 1, 1, 7)
     marginal = torch.distributions.MultivariateNormal(bias, weight @ weight.T + 0.25 * torch.eye(7))
     return avb, images, marginal.log_prob(images.flatten(1))
@@ -108,7 +110,9 @@ def test_the_critic_teaches_the_encoder_and_only_through_codes_the_decoder() -> 
         avb.step(batch(), 0.0)
         after.append(avb.state_dict())
     same = {name for name, weight in after[0].items() if torch.equal(weight, after[1][name])}
-    assert not same & {"encoder.head.weight", "encoder.head.bias"}
+    assert not same & {"encoder.body.0.0.weight", "ways.weight"}
+    # codes are normalised by means and deviations, so that the critic has nothing to say of them
+    assert {"encoder.head.weight", "encoder.head.bias"} <= same
     assert {name for name in after[0] if name.startswith("decoder.")} <= same
 
 
@@ -169,8 +173,8 @@ def test_samples_follow_their_generator_and_their_labels() -> None:
     assert not torch.equal(relabelled[0], first[0])
 
 
-def test_a_batch_of_one_and_no_noise_but_each_units_own() -> None:
-    avb = model(noise=0)
+def test_a_batch_of_one() -> None:
+    avb = model(noise=1)
     assert all(math.isfinite(float(value)) for value in avb.step(batch(1), 0.0).values())
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seqgen.errors import UserError
-from seqgen.image.nets import NetConfig, one_hot, reader, writer
+from seqgen.image.nets import NetConfig, one_hot, reader, usual_lr, writer
 
 B, Z = 3, 5
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 5, 7), (3, 45, 17)]
@@ -52,15 +52,26 @@ def test_reader_and_writer_have_the_layers_asked_for(layers):
         assert sum(isinstance(m, nn.ReLU) for m in module.modules()) == layers
 
 
-def test_orthogonal_weights_keep_the_size_of_a_signal():
+def test_orthogonal_weights_keep_the_variance_of_a_signal():
     net = NetConfig(hidden=11, layers=2, init="orthogonal")
     first, second = (block[0] for block in reader(net, (1, 5, 7), Z).body)
     # rows of the first, 11 of 35, at right angles and of length √2; the second is a whole rotation
     for layer in (first, second):
         torch.testing.assert_close(layer.weight @ layer.weight.T, 2 * torch.eye(11), rtol=0.0, atol=1e-5)
         assert not layer.bias.any()
-    head = writer(net, Z, (1, 5, 7)).head.weight
-    torch.testing.assert_close(head.T @ head, torch.eye(11), rtol=0.0, atol=1e-5)
+    written = writer(net, Z, (1, 5, 7))
+    # 35 numbers of 11, no ReLU after them: columns at right angles, longer by √(35 / 11)
+    head = written.head.weight
+    torch.testing.assert_close(head.T @ head, 35 / 11 * torch.eye(11), rtol=0.0, atol=1e-4)
+    # units that read the code bend away from its mean, up to 2 deviations
+    assert 1.0 < written.body[0][0].bias.abs().max() <= 2.0
+    assert not written.body[1][0].bias.any()
+
+
+def test_a_wide_and_deep_net_learns_slowly():
+    assert usual_lr(NetConfig(hidden=512, layers=2)) == pytest.approx(2.5e-3)
+    assert usual_lr(NetConfig(hidden=256, layers=1)) == pytest.approx(1e-2)
+    assert usual_lr(NetConfig(hidden=3, layers=0)) == pytest.approx(1e-2)
 
 
 def test_no_layers_make_a_linear_map():

@@ -17,12 +17,12 @@ def posterior(*, squares: bool = True, dtype: torch.dtype = torch.float32) -> Po
     ways = 0.6 * torch.randn(B, Z, 2 * E, generator=rng, dtype=dtype)
     if not squares:
         ways[..., E:] = 0.0
-    return Posterior(
-        torch.randn(B, H, generator=rng, dtype=dtype),
-        torch.randn(B, Z, generator=rng, dtype=dtype),
-        torch.rand(B, Z, generator=rng, dtype=dtype) + 0.05,
-        ways,
-    )
+    hidden, moments = (torch.randn(B, n, generator=rng, dtype=dtype) for n in (H, 2 * Z))
+    return sampler(hidden, moments, ways.flatten(1))
+
+
+def covariance(of: Posterior) -> Tensor:
+    return of.deviation[:, :, None] * of.correlation() * of.deviation[:, None, :]
 
 
 def test_functions_of_the_noise_by_hand() -> None:
@@ -36,15 +36,17 @@ def test_moments_are_those_of_the_draws() -> None:
     codes = of.draw(200_003, torch.Generator().manual_seed(0))
     torch.testing.assert_close(codes.mean(dim=1), of.mean, rtol=0, atol=1e-2)
     for i in range(B):
-        torch.testing.assert_close(torch.cov(codes[i].T), of.covariance()[i], rtol=1e-2, atol=3e-2)
+        torch.testing.assert_close(torch.cov(codes[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
+    torch.testing.assert_close(of.correlation().diagonal(dim1=1, dim2=2), torch.ones(B, Z))
 
 
 def test_a_sampler_takes_the_encoders_numbers_in_turn() -> None:
-    # Z = 2, E = 1: means, log-variances, then each unit's two ways
-    of = sampler(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(3), 5, 6, 7, 8]]), 2)
+    # Z = 2, E = 1: means, log-variances; each unit's two ways beside 1, over √(1 + 4 + 4), √(1 + 16 + 64)
+    of = sampler(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), torch.tensor([[2.0, 2, 4, 8]]))
     assert of.mean.tolist() == [[1, 2]]
-    torch.testing.assert_close(of.variance, torch.tensor([[1.0, 3.0]]), rtol=1e-4, atol=0)
-    assert of.ways.tolist() == [[[5, 6], [7, 8]]]
+    torch.testing.assert_close(of.deviation, torch.tensor([[1.0, 3.0]]))
+    torch.testing.assert_close(of.own, torch.tensor([[1 / 3, 1 / 9]]))
+    torch.testing.assert_close(of.ways, torch.tensor([[[2 / 3, 2 / 3], [4 / 9, 8 / 9]]]))
 
 
 def test_a_reference_by_hand() -> None:
@@ -61,7 +63,7 @@ def test_a_reference_by_hand() -> None:
 def test_every_contrast_leaves_a_gaussians_divergence_as_it_is() -> None:
     # Without squares the posterior is N(mean, C): the optimal critic's mean is a divergence of Gaussians.
     of = posterior(squares=False, dtype=torch.float64)
-    exact = torch.distributions.MultivariateNormal(of.mean, of.covariance())
+    exact = torch.distributions.MultivariateNormal(of.mean, covariance(of))
     prior = torch.distributions.MultivariateNormal(torch.zeros(Z, dtype=torch.float64), torch.eye(Z))
     whole = torch.distributions.kl_divergence(exact, prior)
     for contrast in ("none", "diagonal", "full"):
@@ -80,8 +82,8 @@ def density_on_a_grid(of: Posterior) -> tuple[Tensor, Tensor]:
     """The density of a posterior of one unit and one noise: ∫ N(ε) N(z; mean + ways · hermite(ε), var) dε."""
     grid = torch.linspace(-9, 27, 4001, dtype=torch.float64)
     noise = torch.linspace(-6, 6, 1201, dtype=torch.float64)[:, None]
-    centres = of.mean[0] + hermite(noise) @ of.ways[0].T  # (noise, 1)
-    log_var = of.variance[0].log()
+    centres = of.mean[0] + of.deviation[0] * (hermite(noise) @ of.ways[0].T)  # (noise, 1)
+    log_var = 2 * (of.deviation[0] * of.own[0]).log()
     weights = gaussian.prior_log_density(noise)[:, None].exp() * (noise[1] - noise[0])
     kernel = gaussian.log_density(grid[None, :, None], centres[:, :, None], log_var).exp()
     return grid, (weights * kernel).sum(dim=0)
@@ -90,7 +92,8 @@ def density_on_a_grid(of: Posterior) -> tuple[Tensor, Tensor]:
 def test_a_contrast_leaves_a_skewed_posteriors_divergence_as_it_is() -> None:
     # KL(q ‖ p) by quadrature = KL(q ‖ r) by quadrature + KL(r ‖ p) in closed form
     one = torch.ones(1, 1, dtype=torch.float64)
-    of = Posterior(one, one, 0.3 * one, torch.tensor([[[0.4, 0.9]]], dtype=torch.float64))
+    moments = torch.tensor([[1.0, 0.2]], dtype=torch.float64)
+    of = sampler(one, moments, torch.tensor([[0.7, 1.6]], dtype=torch.float64))
     grid, density = density_on_a_grid(of)
     step = grid[1] - grid[0]
     assert (density * step).sum() == pytest.approx(1.0, abs=1e-6)

@@ -5,6 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from seqgen import gaussian, latent
 from seqgen.models.encoder import RNNEncoder
@@ -85,16 +93,39 @@ def test_free_bits_do_not_push_a_unit_below_its_share():
     assert kl.grad.tolist() == [[0.0, 0.5, 0.5]] * 2
 
 
+def test_total_correlation_by_hand_and_by_torch():
+    # two units that correlate by 0.6, variances 4 and 9: -ln(1 - 0.36) / 2
+    cov = torch.tensor([[4.0, 3.6], [3.6, 9.0]])
+    assert float(latent.total_correlation(cov)) == pytest.approx(-math.log(0.64) / 2, rel=1e-5)
+    mixing = torch.randn(Z, Z, generator=torch.Generator().manual_seed(0))
+    cov = mixing @ mixing.t() + torch.eye(Z)
+    joint = MultivariateNormal(torch.zeros(Z), cov)
+    alone = MultivariateNormal(torch.zeros(Z), cov.diagonal().diag())
+    assert float(latent.total_correlation(cov)) == pytest.approx(float(kl_divergence(joint, alone)), rel=1e-4)
+
+
+def test_moments_go_part_of_the_way_to_those_of_a_batch():
+    moments = latent.Moments(torch.tensor([1.0, 0.0]), torch.eye(2))
+    codes, var = torch.tensor([[2.0, 1.0], [4.0, -1.0]]), torch.tensor([[0.5, 2.0], [1.5, 2.0]])
+    moments.follow(torch.tensor(0.5), codes, var)
+    # mean (3, 0), so half way to it (2, 0); about that errors (0, 1), (2, -1): covariance (2, -1; -1, 1),
+    # with the variances (1, 2) added (3, -1; -1, 3); half way to it from the identity
+    assert moments.mean.tolist() == [2.0, 0.0]
+    assert moments.cov.tolist() == [[2.0, -0.5], [-0.5, 2.0]]
+    assert moments.of_batch(codes).tolist() == [[2.0, -1.0], [-1.0, 1.0]]
+
+
 def test_reconstruction_is_the_cross_entropy_of_real_tokens():
     _, decoder = players()
     codes = torch.randn(4, Z, requires_grad=True)
     ours = latent.reconstruction(decoder, SENTENCES, codes)
     reference = nll(decoder, SENTENCES, codes).sum()
-    assert float(ours) == pytest.approx(float(reference), rel=1e-5)
+    assert float(ours.detach()) == pytest.approx(float(reference.detach()), rel=1e-5)
     (mine,), (theirs,) = (torch.autograd.grad(loss, codes) for loss in (ours, reference))
     assert torch.allclose(mine, theirs, atol=1e-5)
     wider = F.pad(SENTENCES, (0, 4), value=PAD)
-    assert float(latent.reconstruction(decoder, wider, codes)) == pytest.approx(float(ours), rel=1e-5)
+    padded = latent.reconstruction(decoder, wider, codes).detach()
+    assert float(padded) == pytest.approx(float(ours.detach()), rel=1e-5)
 
 
 def test_the_decoder_reads_blanks_where_words_were():
@@ -140,15 +171,64 @@ def test_importance_weights_are_those_of_a_plain_loop(monkeypatch):
     rng = torch.Generator().manual_seed(4)
     for first in (0, 3):
         mean, log_var = encoder(SENTENCES[first : first + 3])
-        noise = torch.randn(len(mean), S, Z, generator=rng)
-        for row in range(len(mean)):
+        rows = len(mean)
+        gauss = [gaussian.tempered(mean, log_var, share) for share in (1.0, 0.5, 0.0)]
+        # 17 draws: 6 of the posterior, 6 from half way, 5 of the prior
+        codes = torch.cat(
+            [
+                middle[:, None] + (0.5 * spread).exp()[:, None] * torch.randn(rows, n, Z, generator=rng)
+                for (middle, spread), n in zip(gauss, (6, 6, 5), strict=True)
+            ],
+            dim=1,
+        )
+        for row in range(rows):
+            mixture = MixtureSameFamily(
+                Categorical(torch.tensor([6.0, 6.0, 5.0])),
+                Independent(
+                    Normal(
+                        torch.stack([g[0][row] for g in gauss]),
+                        torch.stack([(0.5 * g[1][row]).exp() for g in gauss]),
+                    ),
+                    1,
+                ),
+            )
             for s in range(S):
-                code = mean[row] + (0.5 * log_var[row]).exp() * noise[row, s]
-                prior = gaussian.prior_log_density(code) - gaussian.log_density(code, mean[row], log_var[row])
+                code = codes[row, s]
+                prior = gaussian.prior_log_density(code) - mixture.log_prob(code)
                 tokens = SENTENCES[first + row : first + row + 1]
-                likelihood = -float(nll(decoder, tokens, code[None]))
+                likelihood = -float(nll(decoder, tokens, code[None]).detach())
                 assert float(found.likelihood[s, first + row]) == pytest.approx(likelihood, abs=1e-4)
-                assert float(found.prior[s, first + row]) == pytest.approx(float(prior), abs=1e-4)
+                assert float(found.prior[s, first + row]) == pytest.approx(float(prior.detach()), abs=1e-4)
+
+
+def test_one_draw_is_of_the_posterior():
+    encoder, decoder = players()
+    rng = torch.Generator().manual_seed(4)
+    found = latent.importance_weights(encoder, decoder, SENTENCES, samples=1, rng=rng)
+    mean, log_var = encoder(SENTENCES)
+    code = gaussian.draw(mean, log_var, torch.Generator().manual_seed(4))
+    expected = gaussian.prior_log_density(code) - gaussian.log_density(code, mean, log_var)
+    assert torch.allclose(found.prior[0], expected.double(), atol=1e-5)
+    seeded = latent.one_draw_nll(encoder, decoder, [SENTENCES])
+    code = gaussian.draw(mean, log_var, torch.Generator().manual_seed(0))
+    assert seeded == pytest.approx(float(nll(decoder, SENTENCES, code).detach().sum()), rel=1e-5)
+
+
+def test_a_posterior_that_is_too_sure_costs_little():
+    # With draws of the posterior alone the estimate would be worse by the distance of its mean, 3²/2 a unit.
+    encoder, decoder = players()
+    with torch.no_grad():
+        for head in (encoder.mean, encoder.log_var):
+            head.weight.zero_()
+        encoder.mean.bias.fill_(3.0)
+        encoder.log_var.bias.fill_(-3.0)
+        decoder.begin.weight.zero_()  # a decoder to which the code means nothing
+        decoder.rnn.weight_ih_l0[:, E:] = 0
+    exact = -nll(decoder, SENTENCES, torch.zeros(4, Z))
+    weights = latent.importance_weights(
+        encoder, decoder, SENTENCES, samples=300, rng=torch.Generator().manual_seed(0)
+    )
+    assert torch.allclose(weights.log_likelihood().float(), exact, atol=0.1)
 
 
 def test_padding_changes_no_weight():

@@ -7,9 +7,12 @@ import torch
 
 from seqgen import codes, gaussian, trained
 from seqgen.metrics.latent import latent_figures
+from seqgen.metrics.runs import Estimate, evaluate_run
+from seqgen.metrics.table import render
 from seqgen.tokenizer import EOS
 
 KEYS = {"reconstruction", "kl", "elbo", "mutual_information", "active_units", "units", "bleu", "exact"}
+KEYS |= {"collapsed"}
 
 
 def test_a_posterior_by_its_definitions(small_runs: dict[str, Path]) -> None:
@@ -26,6 +29,7 @@ def test_a_posterior_by_its_definitions(small_runs: dict[str, Path]) -> None:
     divergence = float(gaussian.kl(means, log_vars).sum(dim=1).mean())
     assert figures["kl"] == pytest.approx(divergence, rel=1e-5)
     assert figures["elbo"] == pytest.approx(-(figures["reconstruction"] + figures["kl"]))
+    assert figures["collapsed"] == (divergence < 0.1)
     assert figures["active_units"] == gaussian.active_units(means)
     # by draws of the posterior, so near the cost of its mean and not the same
     costs = [pair.cost for pair in codes.reconstruct(found, list(found.corpus.test))]
@@ -45,6 +49,7 @@ def test_without_a_posterior_there_is_reconstruction_alone(
         "elbo",
         "mutual_information",
         "active_units",
+        "collapsed",
     }
     # what it has learned by heart it writes again word for word
     monkeypatch.setattr(found, "corpus", type("Known", (), {"test": found.corpus.train}), raising=False)
@@ -52,3 +57,18 @@ def test_without_a_posterior_there_is_reconstruction_alone(
     assert known["exact"] > 0.9 > figures["exact"]
     assert known["bleu"] > 90
     assert known["reconstruction"] < 1.0 < figures["reconstruction"]
+
+
+def test_a_collapse_is_named(small_runs: dict[str, Path]) -> None:
+    found = trained.load(small_runs["sentence-vae"], "cpu")
+    with torch.no_grad():  # every posterior is the prior
+        for layer in (found.algorithm.encoder.mean, found.algorithm.encoder.log_var):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    figures = latent_figures(found, tokenisation="treebank")
+    assert figures["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert (figures["collapsed"], figures["active_units"]) == (True, 0)
+    assert figures["mutual_information"] == pytest.approx(0.0, abs=1e-4)
+    report = evaluate_run(found, n=13, estimate=Estimate(sentences=3, samples=2))
+    flat = " ".join(render(report, "vae").split())
+    assert "COLLAPSED: the code tells nothing (KL 0.000 nats a sentence)" in flat

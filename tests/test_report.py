@@ -244,6 +244,17 @@ def test_every_figure_of_training_has_a_name_and_the_kl_a_line_of_collapse(laten
     assert "collapsed" not in titles
 
 
+def test_a_run_whose_posterior_collapsed_is_named() -> None:
+    rows = [{"step": 0, "kl": 3.0, "valid_kl": 2.0}, {"step": 9, "kl": 0.2, "valid_kl": 0.04}]
+    well = [{"step": 0, "valid_kl": 2.0}, {"step": 9, "valid_kl": 5.0}]
+    facts = report_sections.Facts(
+        ["a", "b"], ["bad", "good"], ["run0", "run1"], configs=[{}, {}], metrics=[rows, well], scores={}
+    )
+    drawn = report_training.training(facts)
+    assert "collapsed: bad<" in drawn
+    assert "good" not in re.findall("<small>(.*?)</small>", drawn)[0]
+
+
 def test_marks_by_hand() -> None:
     train = ["a dog runs fast .", "The cat  sat on a mat .", 'he said "no way" .']
     lines = ["the cat sat on a mat .", "my dog runs fast today", 'so "no way" <b>', "", "zzz"]

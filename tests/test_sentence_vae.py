@@ -51,7 +51,7 @@ def same(one, two):
 
 
 def test_the_loss_is_the_bound_over_the_tokens_of_a_usual_batch():
-    algorithm, tokens = build(penalty="kl"), batch()
+    algorithm, tokens = build(penalty="kl", decorrelation=0.0), batch()
     algorithm.batches_seen.fill_(1e9)
     algorithm.usual_tokens.fill_(10.0)
     torch.manual_seed(3)
@@ -66,6 +66,34 @@ def test_the_loss_is_the_bound_over_the_tokens_of_a_usual_batch():
     assert float(figures["recon"]) == pytest.approx(float(recon) / 3, rel=1e-5)
     assert float(figures["kl"]) == pytest.approx(float(kl) / 3, rel=1e-5)
     assert float(figures["elbo"]) == pytest.approx(-float(recon + kl) / 3, rel=1e-5)
+
+
+def test_what_units_share_is_dear():
+    algorithm, tokens = build(penalty="kl", decorrelation=2.0), batch()
+    free = build(penalty="kl", decorrelation=0.0)
+    for each in (algorithm, free):
+        each.batches_seen.fill_(1.0)
+        each.encoder.mean.weight.data *= 20  # codes that differ
+    mean, log_var = algorithm.encoder(tokens)
+    shared = algorithm._shared(mean, log_var)
+    # of the first batch the running covariance is that of the batch, so the gradient is the exact one
+    errors = mean - mean.mean(dim=0)
+    cov = errors.t() @ errors / 3 + log_var.exp().mean(dim=0).diag()
+    exact = (cov.diagonal().log().sum() - torch.logdet(cov)) / 2
+    assert float(shared.detach()) == pytest.approx(float(exact.detach()), rel=1e-4)
+    weights = list(algorithm.encoder.parameters())
+    for mine, reference in zip(
+        torch.autograd.grad(shared, weights, retain_graph=True),
+        torch.autograd.grad(exact, weights),
+        strict=True,
+    ):
+        assert torch.allclose(mine, reference, atol=1e-5)
+    torch.manual_seed(3)
+    dear, _ = algorithm._loss(tokens, 1.0)
+    torch.manual_seed(3)
+    cheap, _ = free._loss(tokens, 1.0)
+    share = (dear - cheap).detach() * algorithm.usual_tokens / 3
+    assert float(share) == pytest.approx(2 * float(exact.detach()), rel=0.05)
 
 
 def test_figures_of_a_report_against_their_definitions():

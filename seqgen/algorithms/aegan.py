@@ -20,7 +20,6 @@ their codes' units, 0 and 1 where they are the prior's; `energy`, their mean ene
 samples above it; and the samples' figures of `mle`: `unique`, `distinct_tokens`, `entropy`.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -31,12 +30,15 @@ from torch import Tensor, nn
 from seqgen import collapse, cycles, gaussian, latent, optim, settings
 from seqgen.algorithms.mle import Metrics, sample_figures
 from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, part_of, policy_gradients
+from seqgen.calibration import calibrate
 from seqgen.critics import gradient_penalty
 from seqgen.energy import CriticConfig, Critics
 from seqgen.relaxed import annealed, sample_relaxed
 from seqgen.sampling import Samples, sentence_log_prob
 from seqgen.tokenizer import PAD, UNK
 
+VALID_SAMPLES = 20
+"""Draws of a held-out sentence's codes for a report's likelihood."""
 DERIVED = 16
 """Sentences of a step along which the Dirichlet energy is estimated."""
 
@@ -77,10 +79,10 @@ class AEGANConfig:
     """the contrastive loss"""
     relax: Literal["straight_through", "gumbel", "policy_gradient"] = "straight_through"
     """how the critic of sentences moves the generator: through draws, soft draws, or by reward"""
-    temperature: float = 1.0
-    """of the relaxation at the start"""
-    temperature_end: float = 0.5
-    """of the relaxation at the end"""
+    tau: float = 1.0
+    """temperature of the relaxation at the start"""
+    tau_end: float = 0.5
+    """temperature of the relaxation at the end"""
     noise: float = 0.4
     """deviation of a code about its mean where the start is an autoencoder; the prior's is 1"""
     word_dropout: float = 0.0
@@ -95,6 +97,8 @@ class AEGANConfig:
     """learning rate of generator and encoder at the start; a cosine to a tenth follows"""
     weight_decay: float = 0.01
     """AdamW's decay of their matrices"""
+    calibration: float = 0.75
+    """how far the kept weights go towards the temperature of least validation loss; 0 leaves them alone"""
     clip: float = 1.0
     """bound of either gradient's norm"""
     report_every: int | None = 100
@@ -104,8 +108,8 @@ class AEGANConfig:
         settings.bounds(
             self,
             code=(1, None),
-            temperature=(1e-3, None),
-            temperature_end=(1e-3, None),
+            tau=(1e-3, None),
+            tau_end=(1e-3, None),
             noise=(1e-3, 0.999),
             word_dropout=(0.0, 1.0),
             steps=(1, None),
@@ -114,6 +118,7 @@ class AEGANConfig:
             lr=(0.0, None),
             weight_decay=(0.0, None),
             clip=(0.0, None),
+            calibration=(0.0, 1.0),
             report_every=(1, None),
         )
 
@@ -142,10 +147,10 @@ class AEGAN(nn.Module):
     """A generator, an encoder, and the critics of sentences and of codes."""
 
     Config = AEGANConfig
-    inherits = ("generator", "encoder", "code")
+    inherits = ("generator", "encoder", "code", "weight_decay")
     starts_from = ("sentence-vae", "autoencoder", "denoising-autoencoder", "aegan")
     latent = True
-    likelihood = None
+    likelihood = "estimated"
     criterion: str | None = None
     grouped = False  # batches of one length would tell the critic more of length than of text
     updates: Tensor
@@ -167,7 +172,7 @@ class AEGAN(nn.Module):
         self.generator.load_state_dict(part_of(weights, "generator"))
         self.encoder.load_state_dict(part_of(weights, "encoder"))
         self.critics.sentences.embedding.load_state_dict(part_of(weights, "encoder.embedding"))
-        if "code_cov" in weights:
+        if "code_cov" in weights and "warm" not in weights:
             cycles.whiten(self.generator, self.encoder, weights["code_mean"], weights["code_cov"])
             cycles.blur(self.encoder, self.config.noise)
 
@@ -189,11 +194,12 @@ class AEGAN(nn.Module):
         c = self.config
         autoencoder = self.optimizers["autoencoder"]
         for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
-        temperature = annealed(progress, start=c.temperature, end=c.temperature_end)
+            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0))
+        self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
+        tau = annealed(progress, start=c.tau, end=c.tau_end)
         self.train()
         codes = self._codes(batch)
-        play = self._write(temperature)
+        play = self._write(tau)
         figures = self._move_critics(batch, codes.detach(), play)
         parts = self._losses(batch, codes, play)
         if parts:
@@ -201,14 +207,14 @@ class AEGAN(nn.Module):
             norms = optim.update({autoencoder: torch.stack(weighted).sum()}, clip=c.clip)
             figures["grad_norm"] = norms[autoencoder]
         self.updates += 1
-        return figures | {name: part.detach() for name, part in parts.items()} | {"temperature": temperature}
+        return figures | {name: part.detach() for name, part in parts.items()} | {"tau": tau}
 
     def _codes(self, tokens: Tensor) -> Tensor:
         """Draw a code of each sentence, as the generator reads it; (B, T) → (B, Z)."""
         mean, log_var = self.encoder(tokens)
         return gaussian.draw(mean, log_var.detach())
 
-    def _write(self, temperature: float) -> Play:
+    def _write(self, tau: float) -> Play:
         """Draw codes from the prior and write a sentence of each, without unknown words or dropout."""
         c = self.config
         codes = torch.randn(c.written, c.code, device=self.updates.device)
@@ -221,7 +227,7 @@ class AEGAN(nn.Module):
                 self.generator,
                 c.written,
                 self.length,
-                temperature=temperature,
+                temperature=tau,
                 hard=c.relax == "straight_through",
                 forbid=(UNK,),
                 state=self.generator.state(codes),
@@ -293,35 +299,37 @@ class AEGAN(nn.Module):
         """-log p(sentence | its code), in nats; (B, T) → (B,)."""
         return -sentence_log_prob(self.generator, tokens, self.generator.state(self.encode(tokens)))
 
+    def log_likelihood(
+        self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Estimate log p of sentences, in nats, by so many draws of each one's codes; (B, T) → (B,)."""
+        return latent.importance_weights(
+            self.encoder, self.generator, tokens, samples=samples, rng=rng
+        ).log_likelihood()
+
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
-        """Measure held-out reconstruction, codes and energies, and the variety of samples."""
+        """Calibrate the generator, then measure held-out sentences, their codes, energies, and samples."""
+        players = self.encoder, self.generator
+        temperature = calibrate(
+            self.generator.head, lambda: latent.one_draw_nll(*players, batches), share=self.config.calibration
+        )
         samples = self.sample(1000)
-        figures: Metrics = {}
-        costs, energies, tokens = [], [], 0
-        for batch in batches:
-            costs.append(self.reconstruction_cost(batch))
-            energies.append(self.energy(batch))
-            tokens += int((batch != PAD).sum())
+        figures = latent.measure(*players, batches, samples=VALID_SAMPLES)
         found = latent.posteriors(self.encoder, batches)
         if found is not None:
-            nats = float(torch.cat(costs).sum())
-            energy = float(torch.cat(energies).mean())
-            figures = {
-                "valid_recon": nats / len(found.mean),
-                "valid_nll": nats / tokens,
-                "valid_ppl": math.exp(min(nats / tokens, 700.0)),
+            energy = float(torch.cat([self.energy(tokens) for tokens in batches]).mean())
+            spread = found.mean.var(dim=0, correction=0) + found.log_var.exp().mean(dim=0)
+            figures |= {
                 "code_mean": float(found.mean.mean(dim=0).square().mean()),
-                "code_var": float(
-                    (found.mean.var(dim=0, correction=0) + found.log_var.exp().mean(dim=0)).mean()
-                ),
+                "code_var": float(spread.mean()),
                 "energy": energy,
                 "energy_gap": float(self.energy(samples.tokens).mean()) - energy,
             }
-        return figures | sample_figures(samples)
+        return figures | sample_figures(samples) | {"temperature": temperature}
 
     def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse; that codes tell less of a sentence than the start's is none."""
-        return collapse.collapsed({name: v for name, v in report.items() if name != "valid_nll"}, first)
+        """Stop on collapse: the weights of the last good report are kept."""
+        return collapse.collapsed(report, first)
 
     def samples(self, n: int) -> Tensor:
         """Draw n sentences at temperature 1; (n, T)."""

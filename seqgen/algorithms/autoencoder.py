@@ -170,13 +170,9 @@ class Autoencoder(nn.Module):
             noise.shuffle_words(noise.delete_words(tokens, c.delete), c.shuffle), c.blank
         )
 
-    @torch.no_grad()
     def _follow(self, codes: Tensor) -> None:
         """Let the moments follow a batch's codes (B, Z): those of all so far, then of 100 batches or so."""
-        rate = 1 / self.batches_seen.clamp(max=100)
-        self.code_mean.lerp_(codes.mean(dim=0), rate)
-        errors = codes - self.code_mean
-        self.code_cov.lerp_(errors.t() @ errors / len(codes), rate)
+        latent.Moments(self.code_mean, self.code_cov).follow(1 / self.batches_seen.clamp(max=100), codes)
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
         """Measure held-out reconstruction and the variety of samples."""

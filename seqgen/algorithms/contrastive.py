@@ -20,6 +20,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen import collapse, contrastive, optim, settings, views
@@ -32,6 +33,7 @@ from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.models.generator import RNNGenerator
 from seqgen.models.value import ValueHead
 from seqgen.sampling import Samples, sample, sentence_log_prob
+from seqgen.tokenizer import PAD
 
 
 @dataclass(frozen=True)
@@ -189,16 +191,23 @@ class ContrastiveGAN(nn.Module):
 
     def _move_discriminator(self, real: Tensor, made: Tensor) -> Figures:
         self.discriminator.train()
-        first, second = self._codes(policy.known(real)), self._codes(policy.known(real))
-        fake = self._codes(made)
+        real = policy.known(real)
+        first, second, fake = self._codes([real, real, made])
         loss = self._loss(first, second, fake)
         optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
         gap = contrastive.cosines(first, second).mean() - contrastive.cosines(first, fake).mean()
         return {"d_loss": loss.detach(), "d_gap": gap.detach()}
 
-    def _codes(self, tokens: Tensor) -> Tensor:
-        """Encode a view of each sentence; (B, T) → (B, Z)."""
-        return self.discriminator(views.view(tokens, self.config.view, self.config.view_share)).float()
+    def _codes(self, batches: list[Tensor]) -> list[Tensor]:
+        """Encode a view of each sentence; batches (B, T) of any T → (B, Z) each.
+
+        They are read as one batch: normalised by themselves, real and generated codes would have one mean.
+        """
+        longest = max(tokens.shape[1] for tokens in batches)
+        whole = torch.cat([F.pad(tokens, (0, longest - tokens.shape[1]), value=PAD) for tokens in batches])
+        seen = views.view(whole, self.config.view, self.config.view_share)
+        codes = self.discriminator(seen).float()
+        return list(codes.split([len(tokens) for tokens in batches]))
 
     def _loss(self, first: Tensor, second: Tensor, fake: Tensor) -> Tensor:
         """Return what the encoder minimises: of two views of each real sentence, and of generated ones."""

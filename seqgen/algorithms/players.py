@@ -83,7 +83,7 @@ class EncoderConfig:
     """units of each direction"""
     bidirectional: bool = True
     """read both ways"""
-    dropout: float = 0.3
+    dropout: float = 0.1
     """share dropped of embeddings and of what the code is made of"""
 
     def __post_init__(self) -> None:

@@ -1,18 +1,19 @@
 """The sentence-VAE: a code of each sentence and a decoder from codes (Bowman et al. 2016, arXiv:1511.06349).
 
-What differs from the paper, and why: the decoder reads the code at every step, and its start; free bits for
-every unit of the code (Kingma et al. 2016), without which the decoder comes to do without it, the bound
-being no worse; a calibrated decoder, as in `mle`. Of the other means that were proposed against such a
+What differs from the paper, and why: the decoder reads the code at every step, and starts from it; free bits
+for every unit of the code (Kingma et al. 2016), without which the decoder comes to do without it, the bound
+being no worse; a price on the total correlation of the units (Chen et al. 2018), without which free bits make
+them say the same; a calibrated decoder, as in `mle`. Of the other means that were proposed against such a
 collapse, word dropout and annealing (Bowman et al.), cyclical annealing (Fu et al. 2019), a target for the
 divergence (Burgess et al. 2018), aggressive training of the encoder (He et al. 2019) and the start from an
 autoencoder (Li et al. 2019) are settings.
 
 Report figures, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
 `kl`, the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
-`valid_recon`, `valid_kl`, `valid_elbo` of the validation split (recon the mean of 20 draws). `valid_nll`,
-nats a token, is importance-weighted with 20 draws of each posterior, so that it is somewhat above what
-`log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation split also
-`mutual_information`, nats, of sentence and code, at most the logarithm of the number of sentences;
+`valid_recon`, `valid_kl`, `valid_elbo` of the validation split. `valid_nll`, nats a token, is
+importance-weighted with 20 draws for each sentence (`seqgen.latent.importance_weights`), so that it is
+somewhat above what `log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation split
+also `mutual_information`, nats, of sentence and code, at most the logarithm of the number of sentences;
 `active_units`, how many units' means vary (variance above 0.01); and `collapsed`, 1 where the divergence is
 below 0.1 nats, so that the code tells nothing and the decoder is a language model. `beta` is the weight of
 the divergence; `grad_norm` of the decoder before clipping, `lr`, `temperature`, `unique`, `distinct_tokens`
@@ -36,7 +37,7 @@ from seqgen.tokenizer import PAD
 COLLAPSED = 0.1
 """Nats a sentence of KL below which the code tells nothing: the decoder is a language model."""
 VALID_SAMPLES = 20
-"""Draws of the importance-weighted figures of reports; `log_likelihood` takes 500."""
+"""Codes drawn for each sentence in the likelihood of reports; `log_likelihood` takes 500."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,10 @@ class SentenceVAEConfig:
     """numbers of a code (Z)"""
     penalty: latent.Penalty = "free_bits"
     """form of the KL term: the KL, free bits for every unit, a hinge on the sum, or distance from target"""
-    target: float = 8.0
+    target: float = 6.0
     """nats a sentence that the last three forms leave to the code, or aim at"""
+    decorrelation: float = 1.0
+    """weight in the KL term of what the units of the code share (Chen et al. 2018)"""
     beta: float = 1.0
     """weight of the KL term"""
     anneal: latent.Anneal = "linear"
@@ -61,7 +64,7 @@ class SentenceVAEConfig:
     """times that it does so, cyclical"""
     word_dropout: float = 0.0
     """share of the words that the decoder reads as unknown"""
-    encoder_word_dropout: float = 0.2
+    encoder_word_dropout: float = 0.0
     """share of the words that the encoder reads as unknown"""
     warm_start: float = 0.0
     """share of training without the KL term, after which the decoder starts anew (Li et al. 2019)"""
@@ -85,7 +88,7 @@ class SentenceVAEConfig:
     """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
     patience: int | None = None
     """reports without a better validation NLL before training stops"""
-    calibration: float = 0.75
+    calibration: float = 1.0
     """how far the kept weights go towards the temperature of least validation loss; 0 leaves them alone"""
     bf16: bool = False
     """run the networks in bfloat16 autocast"""
@@ -95,6 +98,7 @@ class SentenceVAEConfig:
             self,
             code=(1, None),
             target=(0.0, None),
+            decorrelation=(0.0, None),
             beta=(0.0, None),
             anneal_over=(0.0, 1.0),
             cycles=(1, None),
@@ -145,6 +149,10 @@ class SentenceVAE(nn.Module):
     """Whether the encoder is trained aggressively; scalar."""
     information: Tensor
     """Mutual information at the last report, nats; scalar."""
+    code_mean: Tensor
+    """Mean of the codes of training sentences, running; (Z,)."""
+    code_cov: Tensor
+    """Their covariance, running; (Z, Z)."""
 
     def __init__(self, config: SentenceVAEConfig, *, vocab_size: int, length: int) -> None:
         super().__init__()
@@ -156,6 +164,8 @@ class SentenceVAE(nn.Module):
         self.register_buffer("warm", torch.tensor(config.warm_start > 0))
         self.register_buffer("lagging", torch.tensor(config.aggressive > 0))
         self.register_buffer("information", torch.zeros(()))
+        self.register_buffer("code_mean", torch.zeros(config.code))
+        self.register_buffer("code_cov", torch.eye(config.code))
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -219,9 +229,23 @@ class SentenceVAE(nn.Module):
             codes = gaussian.draw(mean, log_var)
             recon = latent.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
         kl = gaussian.kl(mean, log_var)
-        loss = (recon + beta * len(batch) * latent.penalty(kl, c.penalty, c.target)) / self.usual_tokens
+        costs = latent.penalty(kl, c.penalty, c.target) + c.decorrelation * self._shared(mean, log_var)
+        loss = (recon + beta * len(batch) * costs) / self.usual_tokens
         parts = recon.detach() / len(batch), kl.detach().sum(dim=1).mean()
         return loss, {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts)}
+
+    def _shared(self, mean: Tensor, log_var: Tensor) -> Tensor:
+        """Return the total correlation of the units of codes, its gradient that of the running covariance.
+
+        A batch is too small for a covariance (Z, Z); its share in the gradient at the running one is fair.
+        """
+        moments, var = latent.Moments(self.code_mean, self.code_cov), log_var.exp()
+        moments.follow(1 / self.batches_seen.clamp(max=50), mean.detach(), var.detach())
+        cov = self.code_cov.clone().requires_grad_()
+        total = latent.total_correlation(cov)
+        (slope,) = torch.autograd.grad(total, cov)
+        share = (slope * moments.of_batch(mean, var)).sum()
+        return total.detach() + share - share.detach()
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
         """Calibrate the decoder, then measure held-out bound, likelihood and codes, and samples' variety."""
@@ -268,7 +292,7 @@ class SentenceVAE(nn.Module):
     def log_likelihood(
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
     ) -> Tensor:
-        """Estimate log p of sentences, in nats, by so many draws of each one's posterior; (B, T) → (B,)."""
+        """Estimate log p of sentences, in nats, by importance weighting of so many codes; (B, T) → (B,)."""
         return latent.importance_weights(
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         ).log_likelihood()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seqgen import gaussian, optim, settings
 from seqgen.image import pixels
 from seqgen.image.data import Batch, Images
-from seqgen.image.nets import NetConfig, Shape, reader, writer
+from seqgen.image.nets import NetConfig, Shape, reader, usual_lr, writer
 
 Metrics = dict[str, float]
 
@@ -35,7 +35,7 @@ MEMORY = 0.01
 class AutoencoderConfig:
     """Settings of an autoencoder."""
 
-    net: NetConfig = field(default_factory=lambda: NetConfig(init="orthogonal"))
+    net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
     code: int = 32
     """units of the code"""
     conditional: bool = False
@@ -48,10 +48,12 @@ class AutoencoderConfig:
     """weight of Σ_j KL(ρ ‖ ρ̂_j) over the units of the code; above 0 a sigmoid ends the encoder"""
     rate: float = 0.05
     """ρ, the mean that each unit of a sparse code should have"""
-    lr: float = 1e-3
-    """peak learning rate of Adam"""
+    lr: float | None = None
+    """peak learning rate of Adam; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv"""
     lr_floor: float = 0.0
     """share of it that is left at the end of the cosine; 1 keeps it constant"""
+    beta2: float = 0.99
+    """decay of Adam's running mean of squared gradients"""
     batch_size: int = 128
     """images a step"""
     epochs: int | None = None
@@ -70,6 +72,7 @@ class AutoencoderConfig:
             rate=(1e-6, 1 - 1e-6),
             lr=(0.0, None),
             lr_floor=(0.0, 1.0),
+            beta2=(0.0, 0.9999),
             batch_size=(1, None),
             epochs=(1, None),
             report_every=(1, None),
@@ -77,9 +80,9 @@ class AutoencoderConfig:
         )
 
     def fitted(self, images: Images) -> "AutoencoderConfig":
-        """Fill in what was left to the number of images."""
+        """Fill in what was left to the number of images and the net."""
         passes = min(max(round(1_000_000 / max(len(images), 1)), 15), 200)
-        return replace(self, epochs=self.epochs or passes)
+        return replace(self, epochs=self.epochs or passes, lr=self.lr or usual_lr(self.net))
 
     @property
     def read_size(self) -> int:
@@ -134,7 +137,8 @@ class Autoencoder(nn.Module):
 
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
-        self.optimizers = {"autoencoder": optim.adamw(self, lr=self.config.lr)}
+        c = self.config
+        self.optimizers = {"autoencoder": optim.adamw(self, lr=c.lr or usual_lr(c.net), betas=(0.9, c.beta2))}
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and decoder by one batch."""
@@ -146,7 +150,7 @@ class Autoencoder(nn.Module):
         norms = optim.update({optimizer: figures["loss"]})
         self._follow(codes.detach())
         shown = {name: value.detach() for name, value in figures.items()}
-        return shown | {"grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+        return shown | {"grad_norm": norms[optimizer], "lr": optimizer.param_groups[0]["lr"]}
 
     def _measured(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the codes (B, Z) of a batch, and its loss with its parts."""

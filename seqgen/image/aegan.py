@@ -57,16 +57,6 @@ class ImageAEGANConfig:
     """weight of ½ Σ(z - z')² of a code"""
     dirichlet: float = 1e-3
     """weight of the generator's Dirichlet energy"""
-    lr: float = 2e-4
-    """learning rate of encoder's and generator's Adam at the start; a cosine to a tenth follows for all"""
-    critic_lr: float = 2e-4
-    """learning rate of both critics'"""
-    beta1: float = 0.5
-    """decay of every Adam's mean of gradients"""
-    beta2: float = 0.99
-    """decay of every Adam's mean of squared gradients"""
-    average: float = 0.999
-    """what the averaged encoder and generator keep of themselves at each update; 0 uses the last weights"""
     batch_size: int = 64
     """images, and codes, a step"""
     epochs: int | None = None
@@ -91,11 +81,6 @@ class ImageAEGANConfig:
             image_cycle=(0.0, None),
             code_cycle=(0.0, None),
             dirichlet=(0.0, None),
-            lr=(0.0, None),
-            critic_lr=(0.0, None),
-            beta1=(0.0, 0.9999),
-            beta2=(0.0, 0.9999),
-            average=(0.0, 1.0),
             batch_size=(1, None),
             epochs=(1, None),
             report_every=(1, None),
@@ -144,26 +129,23 @@ class ImageAEGAN(nn.Module):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c = self.config
-        betas = (c.beta1, c.beta2)
+        adam = self.config.game.adam
         self.optimizers = {
-            "makers": optim.adamw(self._makers(), lr=c.lr, betas=betas),
-            "critic": optim.adamw(self.critic, lr=c.critic_lr, betas=betas),
-            "code_critic": optim.adamw(self.code_critic, lr=c.critic_lr, betas=betas),
+            "makers": adam(self._makers()),
+            "critic": adam(self.critic, critic=True),
+            "code_critic": adam(self.code_critic, critic=True),
         }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and generator together and each critic by one batch."""
         c = self.config
         self.train()
-        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
-        for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, factor)
+        factor = game.slow_down(self.optimizers.values(), progress)
         losses, figures = self.losses(batch)
         norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
         self.updates += 1
-        game.follow(self.average, self._makers(), keep=c.average, updates=int(self.updates))
-        return figures | {"grad_norm": norms[self.optimizers["makers"]], "lr": c.lr * factor}
+        game.follow(self.average, self._makers(), keep=c.game.average, updates=int(self.updates))
+        return figures | {"grad_norm": norms[self.optimizers["makers"]], "lr": c.game.lr * factor}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the losses by the names of their optimisers, and figures."""

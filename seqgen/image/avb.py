@@ -7,11 +7,11 @@ what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed f
 
 What differs from the paper: the sampler's functions of noise are the first Hermite polynomials,
 
-    z = mean(x) + deviation(x) · ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2),
+    z = mean(x) + deviation(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
 
-whose moments need no estimate; the contrast has the posterior's whole covariance, not only its variances
-(`contrast=diagonal` is the paper's); and the critic reads the encoder's last hidden layer, on which alone the
-posterior depends, instead of the image.
+whose moments need no estimate and are learned as a VAE's are; the contrast has the posterior's whole
+covariance, not only its variances (`contrast=diagonal` is the paper's); and the critic reads the encoder's
+last hidden layer, on which alone the posterior depends, instead of the image.
 
 Report figures, of training batches, in nats an image: `loss`, the negative adversarial bound, which is none
 where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its estimate with the
@@ -42,7 +42,7 @@ Metrics = dict[str, float]
 DRAWS = 20
 """Draws of each validation image's code."""
 FIRST_WAYS = 0.1
-"""What the weights of the noise's ways start with, beside those of the means."""
+"""The ways of the common noise before anything is learned, about, beside a 1 for each unit's own."""
 CLIP = 1000.0
 """Bound of the gradient's norm of encoder and decoder: for the rare outlier only."""
 
@@ -51,7 +51,7 @@ CLIP = 1000.0
 class AVBConfig:
     """Settings of adversarial variational Bayes; those it shares with the VAE have the same defaults."""
 
-    net: NetConfig = field(default_factory=NetConfig)
+    net: NetConfig = field(default_factory=lambda: NetConfig(init="orthogonal"))
     critic: CriticConfig = field(default_factory=CriticConfig)
     code: int = 50
     """units of the code"""
@@ -81,7 +81,7 @@ class AVBConfig:
         settings.bounds(
             self,
             code=(1, None),
-            noise=(0, None),
+            noise=(1, None),
             sigma=(1e-4, None),
             lr=(0.0, None),
             batch_size=(1, None),
@@ -115,12 +115,13 @@ class AVB(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape
         self.classes = classes if config.conditional else 0
-        units = config.code * (2 + 2 * config.noise)
-        self.encoder = reader(config.net, shape, units, classes=self.classes)
+        self.encoder = reader(config.net, shape, 2 * config.code, classes=self.classes)
         self.decoder = writer(config.net, config.code, shape, classes=self.classes)
-        with torch.no_grad():  # starts nearly as a VAE's does
-            self.encoder.head.weight[2 * config.code :] *= FIRST_WAYS
-        self.critic = Critic(config.critic, self.encoder.head.in_features, config.code)
+        hidden = self.encoder.head.in_features
+        self.ways = nn.Linear(hidden, 2 * config.noise * config.code)
+        nn.init.normal_(self.ways.weight, std=FIRST_WAYS / hidden**0.5)  # it starts nearly as a VAE
+        nn.init.zeros_(self.ways.bias)
+        self.critic = Critic(config.critic, hidden, config.code)
         self.log_sigma = nn.Parameter(
             torch.tensor(config.sigma or 0.5).log(),
             requires_grad=config.likelihood == "gaussian" and config.sigma is None,
@@ -128,7 +129,7 @@ class AVB(nn.Module):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        players = nn.ModuleList([self.encoder, self.decoder])
+        players = nn.ModuleList([self.encoder, self.ways, self.decoder])
         if self.log_sigma.requires_grad:
             players.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
@@ -174,12 +175,12 @@ class AVB(nn.Module):
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the means and log-variances of q(z | x); (B, C, H, W) → (B, Z), (B, Z)."""
         found = self.sampler(images, labels)
-        return found.mean, found.covariance().diagonal(dim1=1, dim2=2).log()
+        return found.mean, 2 * found.deviation.log()
 
     def sampler(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
         """Return what draws from q(z | x); (B, C, H, W) → a `Posterior` of B images."""
         hidden = self.encoder.features(images, self._given(labels))
-        return sampler(hidden, self.encoder.head(hidden), self.config.code)
+        return sampler(hidden, self.encoder.head(hidden), self.ways(hidden))
 
     def _loss(self, codes: Tensor, batch: Batch) -> Tensor:
         logits = self.decoder(codes, self._given(batch.labels))

@@ -36,7 +36,7 @@ COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
 def read(spec: str) -> dict[str, Split]:
-    """Return the splits of what a name or a folder stands for: `train`, and `valid` and `test` if it has them.
+    """Return the splits of what a name or a folder stands for: `train`, perhaps `valid` and `test`.
 
     Raises:
         UserError: no such folder, nothing readable in it, corrupt files, or images of several sizes.
@@ -118,7 +118,7 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray:
     wanted = int(np.prod(sizes, dtype=np.int64))
     if len(content) - head != wanted:
         raise UserError(
-            f"'{path}' holds {len(content) - head:,} bytes of {sizes} values, which are {wanted:,}; fetch it again"
+            f"'{path}' holds {len(content) - head:,} bytes of values, not {wanted:,} ({sizes}); fetch it again"
         )
     if not wanted:
         raise UserError(f"'{path}' is empty: its size is {sizes}; give at least a few images")

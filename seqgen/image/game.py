@@ -1,13 +1,14 @@
 """What the adversarial models of images share: the game's settings, smooth critics, averages, variety."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from seqgen import critics, settings
+from seqgen import critics, optim, settings
 from seqgen.errors import UserError
 from seqgen.image.nets import NetConfig
 
@@ -21,7 +22,7 @@ COLLAPSED = 0.1
 
 @dataclass(frozen=True)
 class GameConfig:
-    """What critic and generator play for, and what keeps the critic smooth."""
+    """What critic and generator play for, what keeps the critic smooth, and how fast both learn."""
 
     loss: critics.Kind = "logistic"
     """logistic is the non-saturating game; energy makes an energy of the critic's score by a softplus"""
@@ -29,9 +30,28 @@ class GameConfig:
     """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 10 with wasserstein, else 0"""
     r1: float = 0.0
     """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018)"""
+    lr: float = 1e-3
+    """Adam's learning rate at the start of all but critics; a cosine to a tenth follows for all"""
+    critic_lr: float = 1e-3
+    """learning rate of critics"""
+    beta1: float = 0.0
+    """decay of every Adam's mean of gradients"""
+    beta2: float = 0.99
+    """decay of every Adam's mean of squared gradients"""
+    average: float = 0.999
+    """what averaged networks keep of themselves at each update; 0 uses the last weights"""
 
     def __post_init__(self) -> None:
-        settings.bounds(self, penalty=(0.0, None), r1=(0.0, None))
+        settings.bounds(
+            self,
+            penalty=(0.0, None),
+            r1=(0.0, None),
+            lr=(0.0, None),
+            critic_lr=(0.0, None),
+            beta1=(0.0, 0.9999),
+            beta2=(0.0, 0.9999),
+            average=(0.0, 1.0),
+        )
 
     @property
     def slope_weight(self) -> float:
@@ -47,6 +67,10 @@ class GameConfig:
                 "critic.normalise=batch mixes the images whose slopes the penalty takes one by one; "
                 "set critic.normalise to layer or none, or penalty=0 and r1=0"
             )
+
+    def adam(self, module: nn.Module, *, critic: bool = False) -> Optimizer:
+        """Return the optimiser of a network."""
+        return optim.adamw(module, lr=self.critic_lr if critic else self.lr, betas=(self.beta1, self.beta2))
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return what the critic minimises; scores (R,), (F,), higher is more real → scalar."""
@@ -76,6 +100,14 @@ class GameConfig:
             figures["r1"] = critics.zero_centred_penalty(critic, real)
             total = total + self.r1 * figures["r1"]
         return total, {name: penalty.detach() for name, penalty in figures.items()}
+
+
+def slow_down(optimizers: Iterable[Optimizer], progress: float) -> float:
+    """Set the learning rates for `progress` in [0, 1], along a cosine to a tenth; return their factor."""
+    factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
+    for optimizer in optimizers:
+        optim.scale_lr(optimizer, factor)
+    return factor
 
 
 @torch.no_grad()

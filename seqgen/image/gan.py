@@ -42,16 +42,6 @@ class GANConfig:
     """weight of the mean absolute difference, a pixel, from unrelated real images in the generator's loss"""
     critic_steps: int = 1
     """updates of the critic at each of the generator"""
-    lr: float = 2e-4
-    """learning rate of the generator's Adam at the start; a cosine to a tenth follows for both players"""
-    critic_lr: float = 2e-4
-    """learning rate of the critic's"""
-    beta1: float = 0.5
-    """decay of both Adams' mean of gradients"""
-    beta2: float = 0.99
-    """decay of both Adams' mean of squared gradients"""
-    average: float = 0.999
-    """what the averaged generator keeps of itself at each update; 0 samples from the generator as it is"""
     batch_size: int = 64
     """images of an update of either player"""
     epochs: int | None = None
@@ -68,11 +58,6 @@ class GANConfig:
             code=(1, None),
             l1=(0.0, None),
             critic_steps=(1, None),
-            lr=(0.0, None),
-            critic_lr=(0.0, None),
-            beta1=(0.0, 0.9999),
-            beta2=(0.0, 0.9999),
-            average=(0.0, 1.0),
             batch_size=(1, None),
             epochs=(1, None),
             report_every=(1, None),
@@ -115,20 +100,14 @@ class GAN(nn.Module):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c = self.config
-        betas = (c.beta1, c.beta2)
-        self.optimizers = {
-            "generator": optim.adamw(self.generator, lr=c.lr, betas=betas),
-            "critic": optim.adamw(self.critic, lr=c.critic_lr, betas=betas),
-        }
+        adam = self.config.game.adam
+        self.optimizers = {"generator": adam(self.generator), "critic": adam(self.critic, critic=True)}
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move the critic by each part of the batch, and along with its last move the generator."""
         c = self.config
         self.train()
-        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
-        for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, factor)
+        factor = game.slow_down(self.optimizers.values(), progress)
         *first, last = (Batch(*part) for part in zip(*(x.split(c.batch_size) for x in batch), strict=True))
         generator, critic = self.optimizers["generator"], self.optimizers["critic"]
         for real in first:
@@ -142,8 +121,8 @@ class GAN(nn.Module):
             g_loss = g_loss + c.l1 * (fake - last.images).abs().mean()
         norms = optim.update({critic: d_loss, generator: g_loss})
         self.updates += 1
-        game.follow(self.average, self.generator, keep=c.average, updates=int(self.updates))
-        figures |= {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": c.lr * factor}
+        game.follow(self.average, self.generator, keep=c.game.average, updates=int(self.updates))
+        figures |= {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": c.game.lr * factor}
         return figures
 
     def _given(self, labels: Tensor | None) -> Tensor | None:

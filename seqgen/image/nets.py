@@ -18,6 +18,9 @@ Net = TypeVar("Net", "Reader", "Writer")
 Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
 
+BENDS = 2.0
+"""How far from a code's mean, in standard deviations, units of a writer's first layer bend at most, about."""
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -47,10 +50,15 @@ class NetConfig:
     dropout: float = 0.0
     """share of units dropped of a reader's hidden layers while it learns"""
     init: Literal["uniform", "orthogonal"] = "uniform"
-    """starting weights: torch's own, or orthogonal ones that keep a signal's size (Saxe et al. 2014)"""
+    """starting weights: torch's own, or orthogonal ones (Saxe et al. 2014) with biases that spread a code"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
+
+
+def usual_lr(net: NetConfig) -> float:
+    """Return a peak learning rate of Adam that suits a net: the wider and deeper, the lower."""
+    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.layers, 1)), 1e-2)
 
 
 class Reader(nn.Module):
@@ -127,13 +135,23 @@ def joined(
 
 
 def _started(module: Net, net: NetConfig) -> Net:
-    """Give a net the starting weights asked for; √2 makes up for the half that a ReLU cuts off."""
+    """Give a net the starting weights asked for.
+
+    Orthogonal rows or columns, scaled so that every layer keeps the variance of a signal, of which a ReLU
+    cuts half. Where a code enters a writer, biases spread the bends of the units over the codes: without
+    them all bends would go through the code's mean.
+    """
     if net.init == "orthogonal":
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.orthogonal_(layer.weight, 1.0 if layer is module.head else math.sqrt(2))
+                inputs = layer.weight[0].numel()
+                gain = 1.0 if layer is module.head else math.sqrt(2)
+                nn.init.orthogonal_(layer.weight, gain * math.sqrt(max(len(layer.weight) / inputs, 1)))
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
+        first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+        if isinstance(module, Writer) and first is not module.head:
+            nn.init.uniform_(first.bias, -BENDS, BENDS)
     return module
 
 

@@ -12,21 +12,20 @@ from torch import Tensor, nn
 
 from seqgen import gaussian, settings
 
-LEAST_VARIANCE = 1e-5
-"""Added to the variance of every unit: keeps the covariance far from singular in single precision."""
-
 
 class Posterior(NamedTuple):
-    """A sampler of codes for each of B images."""
+    """A sampler of codes for each of B images: z = mean + deviation · (own · ε₀ + ways · functions of ε)."""
 
     hidden: Tensor
     """(B, H): the encoder's last hidden layer, which tells the critic of the image"""
     mean: Tensor
     """(B, Z)"""
-    variance: Tensor
-    """(B, Z), of the noise that is each unit's own"""
+    deviation: Tensor
+    """(B, Z): the standard deviation of each unit"""
+    own: Tensor
+    """(B, Z): share of it that is noise of the unit's own, ε₀"""
     ways: Tensor
-    """(B, Z, 2E): how each function of the noise moves the code"""
+    """(B, Z, 2E): share of it that each function of the common noise has; own² + Σ ways² = 1"""
 
     def draw(self, draws: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw codes, differentiable in all parts; → (B, S, Z)."""
@@ -37,13 +36,13 @@ class Posterior(NamedTuple):
             device=self.mean.device,
             dtype=self.mean.dtype,
         )
-        own, shared = noise.split([units, functions // 2], dim=2)
-        moved = hermite(shared) @ self.ways.transpose(1, 2)
-        return self.mean[:, None] + self.variance.sqrt()[:, None] * own + moved
+        own, common = noise.split([units, functions // 2], dim=2)
+        shape = self.own[:, None] * own + hermite(common) @ self.ways.transpose(1, 2)
+        return self.mean[:, None] + self.deviation[:, None] * shape
 
-    def covariance(self) -> Tensor:
-        """Return the covariance of the codes, exactly; (B, Z, Z)."""
-        return torch.diag_embed(self.variance) + self.ways @ self.ways.transpose(1, 2)
+    def correlation(self) -> Tensor:
+        """Return the correlations of the units, exactly; (B, Z, Z)."""
+        return torch.diag_embed(self.own.square()) + self.ways @ self.ways.transpose(1, 2)
 
     def detach(self) -> "Posterior":
         """Return the same without its history."""
@@ -79,10 +78,16 @@ class Reference(NamedTuple):
         return self.root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
 
 
-def sampler(hidden: Tensor, numbers: Tensor, code: int) -> Posterior:
-    """Return the sampler that an encoder's numbers describe; (B, H), (B, Z · (2 + 2E)) → of B images."""
-    mean, log_var, ways = numbers.split([code, code, numbers.shape[1] - 2 * code], dim=1)
-    return Posterior(hidden, mean, log_var.exp() + LEAST_VARIANCE, ways.unflatten(1, (code, -1)))
+def sampler(hidden: Tensor, moments: Tensor, ways: Tensor) -> Posterior:
+    """Return the sampler of an encoder's numbers; (B, H), (B, 2Z), (B, Z · 2E) → of B images.
+
+    Means and log-variances are those of a diagonal posterior; the ways then tell, beside a 1 for the unit's
+    own noise, how the variance is shared.
+    """
+    mean, log_var = moments.chunk(2, dim=1)
+    ways = ways.unflatten(1, (mean.shape[1], -1))
+    own = torch.rsqrt(1 + ways.square().sum(dim=2))
+    return Posterior(hidden, mean, (0.5 * log_var).exp(), own, own[..., None] * ways)
 
 
 def hermite(noise: Tensor) -> Tensor:
@@ -103,11 +108,10 @@ def reference(posterior: Posterior, contrast: str) -> Reference:
         eye = torch.eye(posterior.mean.shape[1], device=posterior.mean.device)
         return Reference(torch.zeros_like(posterior.mean), eye.expand(len(posterior.mean), -1, -1))
     if contrast == "diagonal":
-        variance = posterior.variance + posterior.ways.square().sum(dim=2)
-        return Reference(posterior.mean, torch.diag_embed(variance.sqrt()))
+        return Reference(posterior.mean, torch.diag_embed(posterior.deviation))
     # Where numbers have run off the root is nan, and the update says so.
-    root, _ = torch.linalg.cholesky_ex(posterior.covariance())
-    return Reference(posterior.mean, root)
+    root, _ = torch.linalg.cholesky_ex(posterior.correlation())
+    return Reference(posterior.mean, posterior.deviation[..., None] * root)
 
 
 @dataclass(frozen=True)

@@ -50,16 +50,6 @@ class VAEGANConfig:
     """weight of half the squared error of pixels beside the distance of features"""
     gamma: float = 0.1
     """weight of both distances in the decoder's loss, beside the game's (γ in the paper)"""
-    lr: float = 2e-4
-    """learning rate of encoder's and decoder's Adam at the start; a cosine to a tenth follows for all"""
-    critic_lr: float = 2e-4
-    """learning rate of the critic's"""
-    beta1: float = 0.5
-    """decay of every Adam's mean of gradients"""
-    beta2: float = 0.99
-    """decay of every Adam's mean of squared gradients"""
-    average: float = 0.999
-    """what the averaged decoder and encoder keep of themselves at each update; 0 uses the last weights"""
     batch_size: int = 64
     """images a step"""
     epochs: int | None = None
@@ -78,11 +68,6 @@ class VAEGANConfig:
             features=(0.0, None),
             pixels=(0.0, None),
             gamma=(0.0, None),
-            lr=(0.0, None),
-            critic_lr=(0.0, None),
-            beta1=(0.0, 0.9999),
-            beta2=(0.0, 0.9999),
-            average=(0.0, 1.0),
             batch_size=(1, None),
             epochs=(1, None),
             report_every=(1, None),
@@ -126,26 +111,24 @@ class VAEGAN(nn.Module):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c = self.config
-        rates = {"encoder": c.lr, "decoder": c.lr, "critic": c.critic_lr}
+        adam = self.config.game.adam
         self.optimizers = {
-            name: optim.adamw(getattr(self, name), lr=lr, betas=(c.beta1, c.beta2))
-            for name, lr in rates.items()
+            "encoder": adam(self.encoder),
+            "decoder": adam(self.decoder),
+            "critic": adam(self.critic, critic=True),
         }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move the three networks by one batch, each by its own loss."""
         c = self.config
         self.train()
-        factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
-        for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, factor)
+        factor = game.slow_down(self.optimizers.values(), progress)
         losses, figures = self.losses(batch)
         optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
         self.updates += 1
         playing = nn.ModuleList([self.encoder, self.decoder])
-        game.follow(self.average, playing, keep=c.average, updates=int(self.updates))
-        return figures | {"lr": c.lr * factor}
+        game.follow(self.average, playing, keep=c.game.average, updates=int(self.updates))
+        return figures | {"lr": c.game.lr * factor}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the loss of each network by its name, and figures."""

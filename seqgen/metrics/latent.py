@@ -9,6 +9,7 @@
 | `mutual_information` | of sentences and codes, nats; at most the logarithm of `sentences`                  |
 | `active_units`       | numbers of a code whose posterior mean varies by more than a variance of 0.01       |
 | `units`              | numbers of a code                                                                   |
+| `collapsed`          | whether the code tells nothing: a divergence below 0.1 nats                         |
 | `bleu`               | sacrebleu's corpus BLEU of greedy reconstructions against the sentences, 0 to 100   |
 | `exact`              | share of sentences that are reconstructed word for word                             |
 | `sentences`          | how many of the test split were measured, drawn by the seed                         |
@@ -22,6 +23,7 @@ from typing import Any
 from sacrebleu.metrics import BLEU
 
 from seqgen import latent
+from seqgen.algorithms.sentence_vae import COLLAPSED
 from seqgen.codes import reconstruct
 from seqgen.loop import own_randomness
 from seqgen.metrics.corpus_bleu import tokenizer_for
@@ -41,7 +43,7 @@ def latent_figures(found: Trained, *, tokenisation: str, seed: int = 0) -> dict[
     pairs = reconstruct(found, lines)
     figures: dict[str, Any] = {
         "reconstruction": sum(pair.cost for pair in pairs) / len(pairs),
-        **dict.fromkeys(("kl", "elbo", "mutual_information", "active_units")),
+        **dict.fromkeys(("kl", "elbo", "mutual_information", "active_units", "collapsed")),
         "units": found.algorithm.generator.code,
         "bleu": _bleu([pair.reconstruction for pair in pairs], lines, tokenisation),
         "exact": sum(pair.reconstruction == pair.text for pair in pairs) / len(pairs),
@@ -62,6 +64,7 @@ def _of_posteriors(found: Trained, lines: Sequence[str], seed: int) -> dict[str,
         "elbo": said["valid_elbo"],
         "mutual_information": said["mutual_information"],
         "active_units": int(said["active_units"]),
+        "collapsed": said["valid_kl"] < COLLAPSED,
     }
 
 

@@ -200,23 +200,28 @@ def _protocol(report: Mapping[str, Any]) -> list[str]:
     paragraphs = [
         "; ".join(facts),
         real,
-        *_estimates(report),
+        *_models(report),
         f"95 % ±: half the interval; {said['intervals']}",
         f"sacrebleu: {report['sacrebleu']['signature']}",
     ]
     return [line for text in paragraphs for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
 
 
-def _estimates(report: Mapping[str, Any]) -> list[str]:
-    """Say of each model whose likelihood is not exact how it was estimated."""
+def _models(report: Mapping[str, Any]) -> list[str]:
+    """Say of each model how its likelihood was estimated where it is not exact, and whether it collapsed."""
     said = []
     for subject in report.get("rows") or [report]:
-        found = subject["likelihood"]["test"]
+        whose = f" of {subject['name']}" if "name" in subject else ""
+        found, latent = subject["likelihood"]["test"], subject["latent"]
         if found and found["samples"]:
-            whose = f" of {subject['name']}" if "name" in subject else ""
             said.append(
                 f"likelihood{whose}: importance-weighted, {found['samples']:,} codes each of "
                 f"{found['sentences']:,} test sentences, drawn by the seed"
+            )
+        if latent and latent["collapsed"]:
+            said.append(
+                f"COLLAPSED: the code{whose} tells nothing (KL {latent['kl']:.3f} nats a sentence); "
+                "the decoder is a language model"
             )
     return said
 

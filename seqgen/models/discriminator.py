@@ -125,8 +125,13 @@ class RNNDiscriminator(nn.Module):
 
 
 def projection_head(features: int, code: int) -> nn.Sequential:
-    """Return a fresh map of two layers from an encoder's features to the code that a loss compares."""
-    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, code))
+    """Return a fresh map of two layers from an encoder's features to the code that a loss compares.
+
+    Batch normalisation ends it, as in SimCLR: without it all codes lie in one narrow cone, where cosines are
+    near 1 whatever is learnt, and so are their slopes near 0.
+    """
+    hidden = nn.Linear(features, features)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(features, code), nn.BatchNorm1d(code, affine=False))
 
 
 class CNNDiscriminator(nn.Module):

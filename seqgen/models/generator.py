@@ -72,9 +72,7 @@ class RNNGenerator(nn.Module):
         self.code = code
         self.embedding = nn.Embedding(vocab_size, embedding)
         between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](
-            embedding + code, hidden, num_layers=layers, dropout=between, batch_first=True
-        )
+        self.rnn = CELLS[cell](embedding + code, hidden, num_layers=layers, dropout=between, batch_first=True)
         self.begin = nn.Linear(code, layers * hidden) if code else None
         self.attention = CausalAttention(hidden) if attention else None
         self.projection = nn.Linear(hidden, embedding) if tied and embedding != hidden else None
