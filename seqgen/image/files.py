@@ -118,7 +118,7 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray:
     wanted = int(np.prod(sizes, dtype=np.int64))
     if len(content) - head != wanted:
         raise UserError(
-            f"'{path}' holds {len(content) - head:,} bytes of values, not {wanted:,} ({sizes}); fetch it again"
+            f"'{path}' holds {len(content) - head:,} bytes of values, not {wanted:,}; fetch it again"
         )
     if not wanted:
         raise UserError(f"'{path}' is empty: its size is {sizes}; give at least a few images")
