@@ -93,21 +93,25 @@ def left_out(
     """
     from seqgen import device as devices
     from seqgen.image import anomaly as anomalies
+    from seqgen.loop import Interrupted
 
     devices.prepare(threads)
-    rows = list(
-        anomalies.left_out(
-            model,
-            data,
-            folder=run,
-            notify=image_common.say(quiet),
-            values=common.gather(config, settings),
-            steps=steps,
-            epochs=epochs,
-            seed=seed,
-            device_name=device,
-        )
+    found = anomalies.left_out(
+        model,
+        data,
+        folder=run,
+        notify=image_common.say(quiet),
+        values=common.gather(config, settings),
+        steps=steps,
+        epochs=epochs,
+        seed=seed,
+        device_name=device,
     )
+    try:
+        rows = list(found)
+    except Interrupted as stop:
+        image_common.say(quiet)(f"interrupted and saved at step {stop.step}; the same command resumes")
+        raise typer.Exit(128 + stop.signal_number) from stop
     if as_json:
         typer.echo(json.dumps({"labels": [asdict(row) for row in rows], "mean": anomalies.mean(rows)}))
     else:

@@ -212,6 +212,19 @@ def test_left_out(cli, tmp_path):
     assert (tmp_path / "runs/left-out-vae-digits/without-4/model.safetensors").exists()
 
 
+def test_left_out_says_that_it_was_interrupted(cli, monkeypatch):
+    from seqgen.image import anomaly
+    from seqgen.loop import Interrupted
+
+    def stopped(*args, **options):
+        raise Interrupted(486, 15)
+        yield
+
+    monkeypatch.setattr(anomaly, "left_out", stopped)
+    expected = "interrupted and saved at step 486; the same command resumes\n"
+    assert cli("image", "left-out") == (143, "", expected)
+
+
 def test_settings_are_listed(cli):
     code, out, _ = cli("image", "train", "gan", "--settings")
     assert code == 0
