@@ -28,7 +28,6 @@ SMALL = PARTS | {
     "critic.hidden": 5,
     "critic.first": 1,
     "critic.penalty_every": 2,
-    "contrastive": 0.1,
     "derivatives": 0.1,
 }
 OFF = {
@@ -241,9 +240,10 @@ def test_evaluation_samples_and_codes():
     algorithm = build()
     figures = algorithm.evaluate([batch(seed=2), batch(seed=3)])
     assert figures["valid_nll"] == pytest.approx(math.log(figures["valid_ppl"]))
-    costs = torch.cat([algorithm.reconstruction_cost(batch(seed=i)) for i in (2, 3)])
-    assert figures["valid_recon"] == pytest.approx(float(costs.mean()))
-    assert figures.keys() >= {"code_mean", "code_var", "energy", "energy_gap", "unique", "entropy"}
+    energies = torch.cat([algorithm.energy(batch(seed=i)) for i in (2, 3)])
+    assert figures["energy"] == pytest.approx(float(energies.mean()))
+    assert figures.keys() >= {"code_mean", "code_var", "energy_gap", "unique", "entropy", "temperature"}
+    assert algorithm.log_likelihood(batch(), samples=3).shape == (6,)
     assert "valid_recon" not in algorithm.evaluate([])
     assert algorithm.watch(figures, figures) is None
     assert "unique" in algorithm.watch(figures | {"unique": 0.0}, figures)

@@ -11,13 +11,14 @@ The energy of a sentence is what its reconstruction costs, in nats, plus what th
 against it: minus its score, which for the logistic game is in nats, too (Deng et al. 2020, "Residual
 energy-based models for text generation"); or, in the game of energies (Zhao et al. 2017, EBGAN), its energy.
 
-Report figures: `recon`, `pairing` (the contrastive loss) and `derivatives` of the training batches, the first
-two in nats; `critic_loss` and `code_critic_loss` (1.386 by chance where logistic), `penalty` of both critics'
-slopes, `played` and `codes_played`, what generator and encoder lose to them; `temperature` of the
-relaxation; `grad_norm`. Then of held-out sentences `valid_recon`, nats a sentence, `valid_nll` and
-`valid_ppl`, the same a token; `code_mean` and `code_var`, mean square of the means and mean variance of
-their codes' units, 0 and 1 where they are the prior's; `energy`, their mean energy, and `energy_gap`, that of
-samples above it; and the samples' figures of `mle`: `unique`, `distinct_tokens`, `entropy`.
+Report figures: of the training batches the losses, unweighted, by the names of their weights:
+`cross_entropy`, nats a token, `adversarial`, `adversarial_codes`, `contrastive`, `derivatives`; what the
+critics minimise, `critic_loss` and `code_critic_loss` (1.386 by chance in the logistic game); `tau`, the
+relaxation's temperature; `grad_norm`. Of held-out sentences those of `seqgen.latent.measure`; `code_mean` and
+`code_var`, the mean square of their codes' mean and the mean variance of a unit, 0 and 1 where they are the
+prior's; `energy`, their mean energy, and `energy_gap`, by how much that of samples is above it. Then
+`temperature`, by which calibration divided the logits; and the samples' figures of `mle`: `unique`,
+`distinct_tokens`, `entropy`.
 """
 
 from collections.abc import Iterable
@@ -49,15 +50,15 @@ class LossesConfig:
 
     cross_entropy: float = 1.0
     """of real sentences given their codes, nats a token"""
-    adversarial: float = 0.1
+    adversarial: float = 0.3
     """of the critic of sentences"""
-    adversarial_codes: float = 0.1
+    adversarial_codes: float = 1.0
     """of the critic of codes"""
-    penalty: float = 1.0
+    penalty: float = 0.1
     """of either critic's slope (Gulrajani et al. 2017; 10 there)"""
-    contrastive: float = 0.1
+    contrastive: float = 0.3
     """of telling which code a sentence was written of"""
-    derivatives: float = 0.01
+    derivatives: float = 0.0
     """of how much what is written turns on the code: the Dirichlet energy"""
 
     def __post_init__(self) -> None:
@@ -83,18 +84,18 @@ class AEGANConfig:
     """temperature of the relaxation at the start"""
     tau_end: float = 0.5
     """temperature of the relaxation at the end"""
-    noise: float = 0.4
+    noise: float = 0.7
     """deviation of a code about its mean where the start is an autoencoder; the prior's is 1"""
     word_dropout: float = 0.0
     """share of the words that the decoder reads as unknown where it reconstructs"""
-    steps: int = 1000
+    steps: int = 600
     """updates"""
     batch_size: int = 64
     """real sentences of an update"""
     written: int = 32
     """sentences written in an update"""
     lr: float = 1e-3
-    """learning rate of generator and encoder at the start; a cosine to a tenth follows"""
+    """learning rate of generator and encoder at the start; a cosine to zero follows"""
     weight_decay: float = 0.01
     """AdamW's decay of their matrices"""
     calibration: float = 0.75
