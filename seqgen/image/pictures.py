@@ -159,7 +159,8 @@ def code_map(
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:n]))
     found = maps.project(latent.encoded(trained, images), method, seed=seed)
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
-    title = f"{trained.run.config['algorithm']} on {trained.data.name}: {name} of {len(images):,} test codes"
+    source = f"{trained.run.config['algorithm']} on {Path(trained.data.name).name}"
+    title = f"{source}: {name} of {len(images):,} test codes"
     plots.scatter(found.points, images.labels.numpy(), path, title=title, axes=found.axes)
 
 
