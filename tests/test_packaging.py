@@ -64,7 +64,7 @@ def test_every_command_and_option_of_the_readme_exists(line):
     options = [word.split("=")[0] for word in words if word.startswith("--")]
     path = []
     for word in words:
-        if word.startswith("-") or len(path) == (2 if path[:1] in (["corpora"], ["bench"]) else 1):
+        if word.startswith("-") or len(path) == (2 if path[:1] in (["corpora"], ["bench"], ["image"]) else 1):
             break
         path.append(word)
     shown = CliRunner().invoke(app, [*path, "--help"])
