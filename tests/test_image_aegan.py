@@ -16,12 +16,13 @@ SMALL = {
     for net in ("encoder", "generator", "critic")
     for size, n in (("hidden", 7), ("channels", 3))
 }
+CONV = {f"{net}.kind": "conv" for net in ("encoder", "generator", "critic")}
 DENSE = {f"{net}.kind": "dense" for net in ("encoder", "generator", "critic")}
 OFF = {"images": 0.0, "codes": 0.0, "image_cycle": 0.0, "code_cycle": 0.0, "dirichlet": 0.0}
 VARIANTS = [
-    {},
+    CONV,
     DENSE | {"game.loss": "energy", "game.penalty": 1.0},
-    {"game.loss": "wasserstein", "conditional": True},
+    CONV | {"game.loss": "wasserstein", "conditional": True},
     DENSE | {"game.loss": "hinge", "game.r1": 1.0, "dirichlet": 0.0},
 ]
 NETS = ("encoder", "generator", "critic", "code_critic")
@@ -119,7 +120,14 @@ def test_at_least_one_loss_is_on():
 
 
 def test_the_losses_by_hand():
-    given = {"images": 0.5, "codes": 0.6, "image_cycle": 0.7, "code_cycle": 0.8, "dirichlet": 0.0}
+    given = {
+        "game.r1": 0.0,
+        "images": 0.5,
+        "codes": 0.6,
+        "image_cycle": 0.7,
+        "code_cycle": 0.8,
+        "dirichlet": 0.0,
+    }
     model, (x, labels) = build(given), batch()
     torch.manual_seed(3)
     losses, figures = model.losses(Batch(x, labels))
@@ -151,7 +159,7 @@ def test_the_losses_by_hand():
 
 
 def test_the_critics_learn_to_score_what_is_real_higher():
-    model = build({"lr": 0.0, "critic_lr": 1e-2})
+    model = build({"lr": 0.0, "critic_lr": 1e-2, "game.r1": 0.0})
     figures = [model.step(batch(seed=1), 0.0) for _ in range(40)]
     for side in ("images", "codes"):
         assert float(figures[-1][f"gap_{side}"]) > float(figures[0][f"gap_{side}"]) + 0.5

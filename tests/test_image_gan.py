@@ -13,11 +13,12 @@ from seqgen.image.gan import GAN
 SHAPE, CLASSES = (2, 9, 11), 3
 SMALL = {"generator.hidden": 7, "critic.hidden": 13, "generator.channels": 3, "critic.channels": 5, "code": 3}
 DENSE = {"generator.kind": "dense", "critic.kind": "dense"}
+CONV = {"generator.kind": "conv", "critic.kind": "conv"}
 VARIANTS = [
-    {},
+    CONV,
     DENSE | {"game.loss": "least_squares", "generator.activation": "gelu", "l1": 0.05},
-    {"game.loss": "wasserstein", "critic_steps": 2},
-    {"game.loss": "hinge", "game.r1": 1.0, "conditional": True},
+    CONV | {"game.loss": "wasserstein", "critic_steps": 2},
+    CONV | {"game.loss": "hinge", "game.r1": 1.0, "conditional": True},
     DENSE | {"game.loss": "energy", "generator.normalise": "batch", "critic.normalise": "layer"},
 ]
 
@@ -59,7 +60,7 @@ def test_figures_are_finite_and_every_parameter_moves(values):
     for figures in run(model):
         assert all(math.isfinite(float(value)) for value in figures.values()), figures
     assert ("penalty" in figures) == (values.get("game.loss") == "wasserstein")
-    assert ("r1" in figures) == ("game.r1" in values)
+    assert ("r1" in figures) == (values.get("game.loss") != "wasserstein")
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     # What is added to every score alike cancels from these losses.
     assert still == ({"critic.head.bias"} if values.get("game.loss") in ("hinge", "wasserstein") else set())
@@ -110,7 +111,7 @@ def test_every_setting_has_a_help_text_and_bounds():
         build({"game.loss": "wasserstein", "critic.normalise": "batch"})
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(1_000, 300), (57_000, 18), (10_000_000, 15)])
+@pytest.mark.parametrize(("images", "epochs"), [(1_000, 200), (57_000, 26), (10_000_000, 15)])
 def test_passes_are_fitted_to_the_number_of_images(images, epochs):
     assert GAN.Config().fitted([None] * images).epochs == epochs
     assert settings.override(GAN.Config(), {"epochs": 2}).fitted([None] * images).epochs == 2
@@ -133,7 +134,7 @@ def test_the_first_moves_are_the_critics_alone(monkeypatch):
 
 
 def test_both_players_move_by_the_gradients_of_their_own_losses():
-    model = build({"average": 0.0})
+    model = build({"average": 0.0, "game.r1": 0.0})
     real = batch()
     torch.manual_seed(3)
     codes = torch.randn(5, 3)
@@ -188,7 +189,7 @@ def test_labels_reach_both_players():
 MODES = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("values", [{"game.r1": 0.1}, {"game.loss": "wasserstein", "game.penalty": 1.0}])
 def test_learns_both_of_two_modes(values, seed):
     """Two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03: both are made, and little between them."""

@@ -15,11 +15,12 @@ SMALL = {
     for net in ("encoder", "decoder", "critic")
     for size, n in (("hidden", 7), ("channels", 3))
 }
+CONV = {f"{net}.kind": "conv" for net in ("encoder", "decoder", "critic")}
 DENSE = {f"{net}.kind": "dense" for net in ("encoder", "decoder", "critic")}
 VARIANTS = [
-    {},
+    CONV,
     DENSE | {"game.loss": "least_squares", "pixels": 1.0},
-    {"game.loss": "wasserstein", "conditional": True},
+    CONV | {"game.loss": "wasserstein", "conditional": True},
     DENSE | {"game.loss": "hinge", "game.r1": 1.0, "features": 0.0, "pixels": 0.5},
 ]
 NETS = ("encoder", "decoder", "critic")
@@ -110,7 +111,7 @@ def test_the_networks_move_by_the_gradients_of_their_own_losses():
 
 
 def test_the_losses_are_those_of_the_paper():
-    given = {"beta": 0.7, "features": 2.0, "pixels": 3.0, "gamma": 0.4}
+    given = {"game.r1": 0.0, "beta": 0.7, "features": 2.0, "pixels": 3.0, "gamma": 0.4}
     model, (images, labels) = build(given), batch()
     torch.manual_seed(3)
     losses, figures = model.losses(Batch(images, labels))

@@ -34,11 +34,9 @@ from seqgen.image.nets import NetConfig, Shape, reader, writer
 class ImageAEGANConfig:
     """Settings of the AEGAN of images."""
 
-    encoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
-    generator: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
-    critic: NetConfig = field(
-        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
-    )
+    encoder: NetConfig = field(default_factory=NetConfig)
+    generator: NetConfig = field(default_factory=NetConfig)
+    critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     code_critic: NetConfig = field(
         default_factory=lambda: NetConfig(hidden=128, layers=2, activation="leaky_relu")
     )
@@ -60,7 +58,7 @@ class ImageAEGANConfig:
     batch_size: int = 64
     """images, and codes, a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 600,000 images in all, 10 to 300 passes"""
+    """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
     report_every: int | None = None
     """steps between reports; none means an epoch, at most 40 reports"""
 
@@ -88,7 +86,7 @@ class ImageAEGANConfig:
 
     def fitted(self, images: Images) -> "ImageAEGANConfig":
         """Fill in what was left to the number of images."""
-        passes = min(max(round(600_000 / max(len(images), 1)), 10), 300)
+        passes = min(max(round(600_000 / max(len(images), 1)), 10), 80)
         return replace(self, epochs=self.epochs or passes)
 
     @property

@@ -27,9 +27,9 @@ class GameConfig:
     loss: critics.Kind = "logistic"
     """logistic is the non-saturating game; energy makes an energy of the critic's score by a softplus"""
     penalty: float | None = None
-    """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 10 with wasserstein, else 0"""
-    r1: float = 0.0
-    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018)"""
+    """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 1 with wasserstein, else 0"""
+    r1: float | None = None
+    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else 3"""
     lr: float = 1e-3
     """Adam's learning rate at the start of all but critics; a cosine to a tenth follows for all"""
     critic_lr: float = 1e-3
@@ -57,12 +57,19 @@ class GameConfig:
     def slope_weight(self) -> float:
         """Weight of the gradient penalty."""
         if self.penalty is None:
-            return 10.0 if self.loss == "wasserstein" else 0.0
+            return 1.0 if self.loss == "wasserstein" else 0.0
         return self.penalty
+
+    @property
+    def r1_weight(self) -> float:
+        """Weight of the zero-centred penalty."""
+        if self.r1 is None:
+            return 0.0 if self.loss == "wasserstein" else 3.0
+        return self.r1
 
     def check(self, critic: NetConfig) -> None:
         """Raise UserError where a critic whose slope is penalised would be normalised over the batch."""
-        if critic.normalise == "batch" and (self.slope_weight or self.r1):
+        if critic.normalise == "batch" and (self.slope_weight or self.r1_weight):
             raise UserError(
                 "critic.normalise=batch mixes the images whose slopes the penalty takes one by one; "
                 "set critic.normalise to layer or none, or penalty=0 and r1=0"
@@ -96,9 +103,9 @@ class GameConfig:
             fake = torch.stack([made.detach() for made in fakes])[rows % len(fakes), rows]
             figures["penalty"] = critics.gradient_penalty(critic, real, fake)
             total = total + self.slope_weight * figures["penalty"]
-        if self.r1:
+        if self.r1_weight:
             figures["r1"] = critics.zero_centred_penalty(critic, real)
-            total = total + self.r1 * figures["r1"]
+            total = total + self.r1_weight * figures["r1"]
         return total, {name: penalty.detach() for name, penalty in figures.items()}
 
 

@@ -29,10 +29,8 @@ from seqgen.image.nets import NetConfig, Shape, reader, writer
 class GANConfig:
     """Settings of the generative adversarial network."""
 
-    generator: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
-    critic: NetConfig = field(
-        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
-    )
+    generator: NetConfig = field(default_factory=NetConfig)
+    critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     game: GameConfig = field(default_factory=GameConfig)
     code: int = 64
     """units of the noise that an image is made of"""
@@ -45,7 +43,7 @@ class GANConfig:
     batch_size: int = 64
     """images of an update of either player"""
     epochs: int | None = None
-    """passes over the training split; none: about 1,000,000 images in all, 15 to 300 passes"""
+    """passes over the training split; none: about 1,500,000 images in all, 15 to 200 passes"""
     report_every: int | None = None
     """steps between reports; none means an epoch, at most 40 reports"""
 
@@ -65,7 +63,7 @@ class GANConfig:
 
     def fitted(self, images: Images) -> "GANConfig":
         """Fill in what was left to the number of images."""
-        passes = min(max(round(1_000_000 / max(len(images), 1)), 15), 300)
+        passes = min(max(round(1_500_000 / max(len(images), 1)), 15), 200)
         return replace(self, epochs=self.epochs or passes)
 
     @property

@@ -32,11 +32,9 @@ from seqgen.image.nets import NetConfig, Shape, reader, writer
 class VAEGANConfig:
     """Settings of the VAE-GAN."""
 
-    encoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
-    decoder: NetConfig = field(default_factory=lambda: NetConfig(kind="conv", channels=32))
-    critic: NetConfig = field(
-        default_factory=lambda: NetConfig(kind="conv", channels=32, activation="leaky_relu")
-    )
+    encoder: NetConfig = field(default_factory=NetConfig)
+    decoder: NetConfig = field(default_factory=NetConfig)
+    critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     game: GameConfig = field(default_factory=GameConfig)
     code: int = 32
     """units of the code"""
@@ -53,7 +51,7 @@ class VAEGANConfig:
     batch_size: int = 64
     """images a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 600,000 images in all, 10 to 300 passes"""
+    """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
     report_every: int | None = None
     """steps between reports; none means an epoch, at most 40 reports"""
 
@@ -75,7 +73,7 @@ class VAEGANConfig:
 
     def fitted(self, images: Images) -> "VAEGANConfig":
         """Fill in what was left to the number of images."""
-        passes = min(max(round(600_000 / max(len(images), 1)), 10), 300)
+        passes = min(max(round(600_000 / max(len(images), 1)), 10), 80)
         return replace(self, epochs=self.epochs or passes)
 
     @property
