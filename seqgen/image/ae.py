@@ -15,7 +15,7 @@ images apart; `grad_norm`; `lr`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from seqgen import gaussian, optim, settings
 from seqgen.image import pixels
 from seqgen.image.data import Batch, Images
 from seqgen.image.nets import NetConfig, Shape, reader, usual_lr, writer
+from seqgen.image.schedule import Schedule
 
 Metrics = dict[str, float]
 
@@ -32,8 +33,10 @@ MEMORY = 0.01
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Schedule):
     """Settings of an autoencoder."""
+
+    READ, PASSES = 1_000_000, (15, 200)
 
     net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
     code: int = 32
@@ -54,16 +57,13 @@ class AutoencoderConfig:
     """share of it that is left at the end of the cosine; 1 keeps it constant"""
     beta2: float = 0.99
     """decay of Adam's running mean of squared gradients"""
-    batch_size: int = 128
-    """images a step"""
     epochs: int | None = None
     """passes over the training split; none: about 1,000,000 images in all, 15 to 200 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
     patience: int | None = None
     """reports without a better validation loss before training stops"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settings.bounds(
             self,
             code=(1, None),
@@ -73,25 +73,12 @@ class AutoencoderConfig:
             lr=(0.0, None),
             lr_floor=(0.0, 1.0),
             beta2=(0.0, 0.9999),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
             patience=(1, None),
         )
 
-    def fitted(self, images: Images) -> "AutoencoderConfig":
+    def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images and the net."""
-        passes = min(max(round(1_000_000 / max(len(images), 1)), 15), 200)
-        return replace(self, epochs=self.epochs or passes, lr=self.lr or usual_lr(self.net))
-
-    @property
-    def read_size(self) -> int:
-        """Images of a step."""
-        return self.batch_size
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
+        return replace(super().fitted(images), lr=self.lr or usual_lr(self.net))
 
 
 @dataclass(frozen=True)

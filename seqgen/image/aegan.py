@@ -17,7 +17,7 @@ variance of a unit of their codes, 1 of the prior's; and `variety` as for `gan`.
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +25,17 @@ from torch import Tensor, nn
 from seqgen import critics, optim, settings
 from seqgen.errors import UserError
 from seqgen.image import game
-from seqgen.image.data import Batch, Images
+from seqgen.image.data import Batch
 from seqgen.image.game import GameConfig, Metrics
 from seqgen.image.nets import NetConfig, Shape, reader, writer
+from seqgen.image.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class ImageAEGANConfig:
+class ImageAEGANConfig(Schedule):
     """Settings of the AEGAN of images."""
+
+    READ, PASSES = 600_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
     generator: NetConfig = field(default_factory=NetConfig)
@@ -59,12 +62,11 @@ class ImageAEGANConfig:
     """images, and codes, a step"""
     epochs: int | None = None
     """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
 
     patience = None  # a game has no figure that only falls
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for critic in (self.critic, self.code_critic):
             self.game.check(critic)
         if not any((self.images, self.codes, self.image_cycle, self.code_cycle, self.dirichlet)):
@@ -79,48 +81,23 @@ class ImageAEGANConfig:
             image_cycle=(0.0, None),
             code_cycle=(0.0, None),
             dirichlet=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
         )
 
-    def fitted(self, images: Images) -> "ImageAEGANConfig":
-        """Fill in what was left to the number of images."""
-        passes = min(max(round(600_000 / max(len(images), 1)), 10), 80)
-        return replace(self, epochs=self.epochs or passes)
 
-    @property
-    def read_size(self) -> int:
-        """Images of a step."""
-        return self.batch_size
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
-
-
-class ImageAEGAN(nn.Module):
+class ImageAEGAN(game.Player):
     """An encoder, a generator, the averages of both, and a critic of images and one of codes."""
 
     Config = ImageAEGANConfig
-    criterion: str | None = None
-    updates: Tensor
-    """Updates so far; scalar."""
-    most_variety: Tensor
-    """The highest variety of the reports so far; scalar."""
 
     def __init__(self, config: ImageAEGANConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
+        super().__init__(code=config.code, classes=classes if config.conditional else 0)
         self.config = config
-        self.classes = classes if config.conditional else 0
         self.encoder = reader(config.encoder, shape, config.code, classes=self.classes)
         self.generator = writer(config.generator, config.code, shape, classes=self.classes)
         self.critic = reader(config.critic, shape, 1, classes=self.classes)
         row = (1, 1, config.code)  # a code is read as an image of one row
         self.code_critic = reader(config.code_critic, row, 1, classes=self.classes)
         self.average = copy.deepcopy(self._makers()).requires_grad_(False)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
-        self.register_buffer("most_variety", torch.zeros(()))
 
     def _makers(self) -> nn.ModuleList:
         return nn.ModuleList([self.encoder, self.generator])
@@ -147,7 +124,7 @@ class ImageAEGAN(nn.Module):
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the losses by the names of their optimisers, and figures."""
-        c, labels = self.config, self._given(batch.labels)
+        c, labels = self.config, self.given(batch.labels)
         images, codes = batch.images, torch.randn(len(batch.images), c.code, device=batch.images.device)
         made, found = self._make(codes, labels), self.encoder(images, labels)
         rebuilt, refound = self._make(found, labels), self.encoder(made, labels)
@@ -189,9 +166,6 @@ class ImageAEGAN(nn.Module):
         figures = {f"d_loss_{side}": loss.detach(), f"gap_{side}": gap}
         return loss, g.generator_loss(on_fake), figures
 
-    def _given(self, labels: Tensor | None) -> Tensor | None:
-        return labels if self.classes else None
-
     def _make(self, codes: Tensor, labels: Tensor | None) -> Tensor:
         return torch.sigmoid(self.generator(codes, labels))
 
@@ -209,36 +183,19 @@ class ImageAEGAN(nn.Module):
             errors.append(_errors(images, self.decode(found, labels)))
         variance = float(torch.cat(codes).var(dim=0, unbiased=False).mean())
         figures = {"valid_error": float(torch.cat(errors).mean()), "code_variance": variance}
-        figures |= game.variety(self.sample(game.ROWS), torch.cat(held_out))
-        self.most_variety.clamp_(min=figures.get("variety", 0.0))
-        return figures
-
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse: the weights of the last good report are kept."""
-        return game.collapsed(report, float(self.most_variety))
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
-        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Draw n images by the averaged generator; labels (n,), in turn where none are given."""
-        device = self.updates.device
-        codes = torch.randn(n, self.config.code, generator=rng, device=device)
-        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+        return figures | self.vary(self.sample(game.ROWS), torch.cat(held_out))
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the codes of images by the averaged encoder; (B, C, H, W) → (B, Z)."""
         self.eval()
-        return self.average[0](images, self._given(labels))
+        return self.average[0](images, self.given(labels))
 
     @torch.no_grad()
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
         self.eval()
-        return game.written(self.average[1], codes, self._given(labels))
+        return game.written(self.average[1], codes, self.given(labels))
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the cycle's end x' of images; (B, C, H, W) → (B, C, H, W)."""

@@ -13,18 +13,18 @@ whose moments need no estimate and are learned as a VAE's are; the contrast has 
 covariance, not only its variances (`contrast=diagonal` is the paper's); and the critic reads the encoder's
 last hidden layer, on which alone the posterior depends, instead of the image.
 
-Report figures, of training batches, in nats an image: `loss`, the negative adversarial bound, which is none
-where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its estimate with the
-critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance; `critic_bias`,
-log E[exp T] under the Gaussian, 0 for a perfect critic; `grad_norm`; `lr`. Of the validation split:
-`valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws, a bound whatever
-the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and `valid_active`,
-units of the code that tell images apart.
+Report figures, of training batches, in nats an image: `loss`, at β = 1 the negative adversarial bound,
+which is none where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its
+estimate with the critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance;
+`critic_bias`, log E[exp T] under the Gaussian, 0 for a perfect critic; `beta_now`; `grad_norm`; `lr`. Of
+the validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20
+draws, a bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`,
+`valid_critic_bias`; and `valid_active`, units of the code that tell images apart.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -32,12 +32,10 @@ from torch import Tensor, nn
 
 from seqgen import critics, gaussian, optim, settings
 from seqgen.image import likelihood, pixels
-from seqgen.image.data import Batch, Images
-from seqgen.image.nets import NetConfig, Shape, reader, writer
-from seqgen.image.pixels import Likelihood
+from seqgen.image.data import Batch
+from seqgen.image.nets import Shape, usual_lr
 from seqgen.image.posterior import Critic, CriticConfig, Posterior, Reference, reference, sampler
-
-Metrics = dict[str, float]
+from seqgen.image.vae import VAE, Metrics, VAEConfig
 
 DRAWS = 20
 """Draws of each validation image's code."""
@@ -48,117 +46,69 @@ CLIP = 1000.0
 
 
 @dataclass(frozen=True)
-class AVBConfig:
-    """Settings of adversarial variational Bayes; those it shares with the VAE have the same defaults."""
+class AVBConfig(VAEConfig):
+    """Settings of adversarial variational Bayes: those of the VAE, with its defaults, and its own."""
 
-    net: NetConfig = field(default_factory=lambda: NetConfig(init="orthogonal"))
     critic: CriticConfig = field(default_factory=CriticConfig)
-    code: int = 50
-    """units of the code"""
     noise: int = 16
     """units of the noise ε beside ε₀, which has one for each unit of the code"""
     contrast: Literal["none", "diagonal", "full"] = "full"
     """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
     variances, or with its whole covariance"""
-    conditional: bool = False
-    """encoder and decoder read the label"""
-    likelihood: Likelihood = "bernoulli"
-    """of a pixel given the code; squared_error is Σ(x - x̂)² as it stands"""
-    sigma: float | None = None
-    """a pixel's standard deviation under the Gaussian likelihood; none: learnt, one for all pixels"""
-    lr: float = 1e-3
-    """peak learning rate of encoder's and decoder's Adam; a cosine to 0 follows, for the critic as well"""
-    batch_size: int = 128
-    """images a step"""
-    epochs: int | None = None
-    """passes over the training split; none: about 4,000,000 images in all, 20 to 300 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
-    patience: int | None = None
-    """reports without a better validation NLL before training stops"""
 
     def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            code=(1, None),
-            noise=(1, None),
-            sigma=(1e-4, None),
-            lr=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
-            patience=(1, None),
-        )
-
-    def fitted(self, images: Images) -> "AVBConfig":
-        """Fill in what was left to the number of images."""
-        passes = min(max(round(4_000_000 / max(len(images), 1)), 20), 300)
-        return replace(self, epochs=self.epochs or passes)
-
-    @property
-    def read_size(self) -> int:
-        """Images of a step."""
-        return self.batch_size
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
+        super().__post_init__()
+        settings.bounds(self, noise=(1, None))
 
 
-class AVB(nn.Module):
-    """An encoder that draws codes, a decoder, and a critic of the codes."""
+class AVB(VAE):
+    """A VAE whose encoder draws codes, and a critic of the codes."""
 
     Config = AVBConfig
+    config: AVBConfig
     criterion: str | None = "valid_nll"
 
     def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
-        self.config, self.shape = config, shape
-        self.classes = classes if config.conditional else 0
-        self.encoder = reader(config.net, shape, 2 * config.code, classes=self.classes)
-        self.decoder = writer(config.net, config.code, shape, classes=self.classes)
+        super().__init__(config, shape=shape, classes=classes)
         hidden = self.encoder.head.in_features
         self.ways = nn.Linear(hidden, 2 * config.noise * config.code)
         nn.init.normal_(self.ways.weight, std=FIRST_WAYS / hidden**0.5)  # it starts nearly as a VAE
         nn.init.zeros_(self.ways.bias)
         self.critic = Critic(config.critic, hidden, config.code)
-        self.log_sigma = nn.Parameter(
-            torch.tensor(config.sigma or 0.5).log(),
-            requires_grad=config.likelihood == "gaussian" and config.sigma is None,
-        )
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
+        c = self.config
         players = nn.ModuleList([self.encoder, self.ways, self.decoder])
         if self.log_sigma.requires_grad:
             players.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "avb": optim.adamw(players, lr=self.config.lr),
-            "critic": optim.adamw(self.critic, lr=self.config.critic.lr, betas=(0.9, 0.99)),
+            "avb": optim.adamw(players, lr=c.lr or usual_lr(c.net), betas=(0.9, c.beta2)),
+            "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move the critic, then encoder and decoder by it, on one batch."""
         self.train()
-        factor = optim.warmup_cosine(progress, warmup=0.0)
-        for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, factor)
+        beta = self._slow_down(progress)
         posterior = self.sampler(batch.images, batch.labels)
         against = reference(posterior, self.config.contrast)
         figures = self._move_critic(posterior.detach(), Reference(*(part.detach() for part in against)))
         codes = posterior.draw(1)
         contrast = self.critic(posterior.hidden.detach(), against.normalised(codes)).mean()
         kl = against.kl().mean() + contrast
-        reconstruction = self._loss(codes[:, 0], batch).mean()
+        reconstruction = self._rebuilding(codes[:, 0], batch).mean()
+        loss = reconstruction + beta * kl
         main = self.optimizers["avb"]
-        norms = optim.update({main: reconstruction + kl}, clip=CLIP)
+        norms = optim.update({main: loss}, clip=CLIP)
         return figures | {
-            "loss": (reconstruction + kl).detach(),
+            "loss": loss.detach(),
             "reconstruction": reconstruction.detach(),
             "kl": kl.detach(),
             "contrast": contrast.detach(),
+            "beta_now": beta,
             "grad_norm": norms[main],
-            "lr": self.config.lr * factor,
+            "lr": main.param_groups[0]["lr"],
         }
 
     def _move_critic(self, posterior: Posterior, against: Reference) -> dict[str, Tensor]:
@@ -182,12 +132,8 @@ class AVB(nn.Module):
         hidden = self.encoder.features(images, self._given(labels))
         return sampler(hidden, self.encoder.head(hidden), self.ways(hidden))
 
-    def _loss(self, codes: Tensor, batch: Batch) -> Tensor:
-        logits = self.decoder(codes, self._given(batch.labels))
-        return pixels.loss(self.config.likelihood, logits, batch.images, self.log_sigma)
-
-    def _given(self, labels: Tensor | None) -> Tensor | None:
-        return labels if self.classes else None
+    def _rebuilding(self, codes: Tensor, batch: Batch) -> Tensor:
+        return self._loss(self.decoder(codes, self._given(batch.labels)), batch.images)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
@@ -197,7 +143,7 @@ class AVB(nn.Module):
         images, means, scores = 0, [], []
         for batch in batches:
             posterior, against, codes, contrast = self._drawn(batch)
-            bound = self._loss(codes, batch) + against.kl() + contrast
+            bound = self._rebuilding(codes, batch) + against.kl() + contrast
             nll = -self.log_likelihood(batch.images, batch.labels, samples=DRAWS)
             sums += torch.stack([part.double().sum() for part in (nll, bound, contrast)]).cpu()
             images += len(batch.images)
@@ -221,7 +167,7 @@ class AVB(nn.Module):
         self.eval()
         _, against, codes, contrast = self._drawn(batch)
         constant = pixels.constant(self.config.likelihood, batch.images[0].numel())
-        return -(self._loss(codes, batch) + constant + against.kl() + contrast)
+        return -(self._rebuilding(codes, batch) + constant + against.kl() + contrast)
 
     def _drawn(self, batch: Batch) -> tuple[Posterior, Reference, Tensor, Tensor]:
         """Draw a code of each image, (B, Z), from what is returned first, and what the critic says, (B,)."""
@@ -231,47 +177,13 @@ class AVB(nn.Module):
         contrast = self.critic(posterior.hidden.detach(), against.normalised(codes))
         return posterior, against, codes[:, 0], contrast[:, 0]
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Never stop: a likelihood has no collapse."""
-        return None
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n images from the prior; conditional on the labels 0, 1, 2, … in turn."""
-        return self.sample(n)
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Return the expected images of n codes of the prior, without pixel noise; (n, C, H, W) in [0, 1]."""
-        device = self.log_sigma.device
-        codes = torch.randn(n, self.config.code, generator=rng, device=device)
-        if self.classes and labels is None:
-            labels = torch.arange(n, device=device) % self.classes
-        return self.decode(codes, labels)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the posterior means; (B, C, H, W) → (B, Z)."""
-        self.eval()
-        return self.sampler(images, labels).mean
-
-    @torch.no_grad()
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the expected images of codes; (B, Z) → (B, C, H, W) in [0, 1]."""
-        self.eval()
-        return pixels.means(self.config.likelihood, self.decoder(codes, self._given(labels)))
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return what the decoder makes of the images' mean codes; (B, C, H, W) → (B, C, H, W)."""
-        return self.decode(self.encode(images, labels), labels)
-
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return how strange each image is: the loss at the mean code + the KL of a Gaussian; → (B,)."""
         self.eval()
         posterior = self.sampler(images, labels)
         logits = self.decoder(posterior.mean, self._given(labels))
-        loss = pixels.loss(self.config.likelihood, logits, images, self.log_sigma)
-        return loss + reference(posterior, "full").kl()
+        return self._loss(logits, images) + reference(posterior, "full").kl()
 
     @torch.no_grad()
     def log_likelihood(

@@ -109,6 +109,54 @@ class GameConfig:
         return total, {name: penalty.detach() for name, penalty in figures.items()}
 
 
+class Player(nn.Module):
+    """What adversarial models of images share: counts, samples of averaged networks, a stop at collapse.
+
+    A model has a `decode`, which turns codes into images by the average of its past weights.
+    """
+
+    criterion: str | None = None
+    updates: Tensor
+    """Updates so far; scalar."""
+    most_variety: Tensor
+    """The highest variety of the reports so far; scalar."""
+
+    def __init__(self, *, code: int, classes: int) -> None:
+        super().__init__()
+        self.code, self.classes = code, classes
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+        self.register_buffer("most_variety", torch.zeros(()))
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
+        raise NotImplementedError
+
+    def given(self, labels: Tensor | None) -> Tensor | None:
+        """Return the labels where the model is conditional on them."""
+        return labels if self.classes else None
+
+    def vary(self, made: Tensor, held_out: Tensor) -> Metrics:
+        """Compare the variety of made images with that of held-out ones, and remember the most."""
+        figures = variety(made, held_out)
+        self.most_variety.clamp_(min=figures.get("variety", 0.0))
+        return figures
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return collapsed(report, float(self.most_variety))
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
+        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
+
+    @torch.no_grad()
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        """Draw n images of prior codes; labels (n,), in turn where none are given; → (n, C, H, W)."""
+        device = self.updates.device
+        codes = torch.randn(n, self.code, generator=rng, device=device)
+        return self.decode(codes, in_turn(n, self.classes, device) if labels is None else labels)
+
+
 def slow_down(optimizers: Iterable[Optimizer], progress: float) -> float:
     """Set the learning rates for `progress` in [0, 1], along a cosine to a tenth; return their factor."""
     factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)

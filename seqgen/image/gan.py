@@ -13,21 +13,24 @@ that of held-out ones: 1 where they vary as much, near 0 where the generator has
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen import optim, settings
 from seqgen.image import game
-from seqgen.image.data import Batch, Images
+from seqgen.image.data import Batch
 from seqgen.image.game import GameConfig, Metrics
 from seqgen.image.nets import NetConfig, Shape, reader, writer
+from seqgen.image.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class GANConfig:
+class GANConfig(Schedule):
     """Settings of the generative adversarial network."""
+
+    READ, PASSES = 1_500_000, (15, 200)
 
     generator: NetConfig = field(default_factory=NetConfig)
     critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
@@ -44,57 +47,36 @@ class GANConfig:
     """images of an update of either player"""
     epochs: int | None = None
     """passes over the training split; none: about 1,500,000 images in all, 15 to 200 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
 
     patience = None  # a game has no figure that only falls
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.game.check(self.critic)
         settings.bounds(
             self,
             code=(1, None),
             l1=(0.0, None),
             critic_steps=(1, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
         )
-
-    def fitted(self, images: Images) -> "GANConfig":
-        """Fill in what was left to the number of images."""
-        passes = min(max(round(1_500_000 / max(len(images), 1)), 15), 200)
-        return replace(self, epochs=self.epochs or passes)
 
     @property
     def read_size(self) -> int:
         """Real images of a step: each update of the critic sees its own."""
         return self.batch_size * self.critic_steps
 
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps, updates of the generator; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
 
-
-class GAN(nn.Module):
+class GAN(game.Player):
     """A generator, the average of its past, and a critic."""
 
     Config = GANConfig
-    criterion: str | None = None
-    updates: Tensor
-    """Updates of the generator so far; scalar."""
-    most_variety: Tensor
-    """The highest variety of the reports so far; scalar."""
 
     def __init__(self, config: GANConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
+        super().__init__(code=config.code, classes=classes if config.conditional else 0)
         self.config = config
-        self.classes = classes if config.conditional else 0
         self.generator = writer(config.generator, config.code, shape, classes=self.classes)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.critic = reader(config.critic, shape, 1, classes=self.classes)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
-        self.register_buffer("most_variety", torch.zeros(()))
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -123,16 +105,13 @@ class GAN(nn.Module):
         figures |= {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": c.game.lr * factor}
         return figures
 
-    def _given(self, labels: Tensor | None) -> Tensor | None:
-        return labels if self.classes else None
-
     def _make(self, labels: Tensor) -> Tensor:
         """Make an image of each label, with gradient; (B,) → (B, C, H, W)."""
         codes = torch.randn(len(labels), self.config.code, device=labels.device)
-        return torch.sigmoid(self.generator(codes, self._given(labels)))
+        return torch.sigmoid(self.generator(codes, self.given(labels)))
 
     def _scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self.critic(images, self._given(labels))[:, 0]
+        return self.critic(images, self.given(labels))[:, 0]
 
     def _criticise(self, real: Batch, fake: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor | float]]:
         """Return the critic's loss, its scores of the made images (B,), and figures."""
@@ -151,30 +130,13 @@ class GAN(nn.Module):
         images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
         made = self.sample(game.ROWS)
         on_made = self._scores(made, game.in_turn(len(made), self.classes, made.device))
-        figures = {"valid_gap": float(scores.mean() - on_made.mean())} | game.variety(made, images)
-        self.most_variety.clamp_(min=figures.get("variety", 0.0))
-        return figures
-
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse: the weights of the last good report are kept."""
-        return game.collapsed(report, float(self.most_variety))
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
-        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Draw n images by the averaged generator; labels (n,), in turn where none are given."""
-        device = self.updates.device
-        codes = torch.randn(n, self.config.code, generator=rng, device=device)
-        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+        return {"valid_gap": float(scores.mean() - on_made.mean())} | self.vary(made, images)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
         self.eval()
-        return game.written(self.average, codes, self._given(labels))
+        return game.written(self.average, codes, self.given(labels))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ code that tell images apart; `grad_norm`; `lr`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +20,16 @@ from seqgen.image import likelihood, pixels
 from seqgen.image.data import Batch, Images
 from seqgen.image.nets import NetConfig, Shape, reader, usual_lr, writer
 from seqgen.image.pixels import Likelihood
+from seqgen.image.schedule import Schedule
 
 Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAEConfig(Schedule):
     """Settings of the variational autoencoder."""
+
+    READ, PASSES = 4_000_000, (20, 300)
 
     net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
     code: int = 50
@@ -46,16 +50,13 @@ class VAEConfig:
     """share of it that is left at the end of the cosine; 1 keeps it constant"""
     beta2: float = 0.99
     """decay of Adam's running mean of squared gradients"""
-    batch_size: int = 128
-    """images a step"""
     epochs: int | None = None
     """passes over the training split; none: about 4,000,000 images in all, 20 to 300 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
     patience: int | None = None
     """reports without a better validation loss before training stops"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settings.bounds(
             self,
             code=(1, None),
@@ -65,25 +66,12 @@ class VAEConfig:
             lr=(0.0, None),
             lr_floor=(0.0, 1.0),
             beta2=(0.0, 0.9999),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
             patience=(1, None),
         )
 
-    def fitted(self, images: Images) -> "VAEConfig":
+    def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images and the net."""
-        passes = min(max(round(4_000_000 / max(len(images), 1)), 20), 300)
-        return replace(self, epochs=self.epochs or passes, lr=self.lr or usual_lr(self.net))
-
-    @property
-    def read_size(self) -> int:
-        """Images of a step."""
-        return self.batch_size
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
+        return replace(super().fitted(images), lr=self.lr or usual_lr(self.net))
 
 
 class VAE(nn.Module):
@@ -110,11 +98,8 @@ class VAE(nn.Module):
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and decoder by one batch."""
-        c = self.config
         optimizer = self.optimizers["vae"]
-        factor = optim.warmup_cosine(progress, warmup=0.0, floor=c.lr_floor)
-        optim.scale_lr(optimizer, factor)
-        beta = c.beta * (min(progress / c.warmup, 1.0) if c.warmup else 1.0)
+        beta = self._slow_down(progress)
         self.train()
         reconstruction, kl = (part.mean() for part in self._parts(batch))
         loss = reconstruction + beta * kl
@@ -127,6 +112,13 @@ class VAE(nn.Module):
             "grad_norm": norms[optimizer],
             "lr": optimizer.param_groups[0]["lr"],
         }
+
+    def _slow_down(self, progress: float) -> float:
+        """Set the learning rates for `progress` in [0, 1]; return the weight of the KL divergence."""
+        c = self.config
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=c.lr_floor))
+        return c.beta * (min(progress / c.warmup, 1.0) if c.warmup else 1.0)
 
     def _parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the reconstruction loss of one draw of the code, and the KL divergence; both (B,) nats."""

@@ -16,21 +16,24 @@ reconstruction; `error`, the squared error of a reconstruction, summed over pixe
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from seqgen import critics, gaussian, optim, settings
 from seqgen.image import game
-from seqgen.image.data import Batch, Images
+from seqgen.image.data import Batch
 from seqgen.image.game import GameConfig, Metrics
 from seqgen.image.nets import NetConfig, Shape, reader, writer
+from seqgen.image.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class VAEGANConfig:
+class VAEGANConfig(Schedule):
     """Settings of the VAE-GAN."""
+
+    READ, PASSES = 600_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
     decoder: NetConfig = field(default_factory=NetConfig)
@@ -52,12 +55,11 @@ class VAEGANConfig:
     """images a step"""
     epochs: int | None = None
     """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at most 40 reports"""
 
     patience = None  # a game has no figure that only falls
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.game.check(self.critic)
         settings.bounds(
             self,
@@ -66,46 +68,21 @@ class VAEGANConfig:
             features=(0.0, None),
             pixels=(0.0, None),
             gamma=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
         )
 
-    def fitted(self, images: Images) -> "VAEGANConfig":
-        """Fill in what was left to the number of images."""
-        passes = min(max(round(600_000 / max(len(images), 1)), 10), 80)
-        return replace(self, epochs=self.epochs or passes)
 
-    @property
-    def read_size(self) -> int:
-        """Images of a step."""
-        return self.batch_size
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
-
-
-class VAEGAN(nn.Module):
+class VAEGAN(game.Player):
     """An encoder to a diagonal Gaussian over codes, a decoder, the averages of both, and a critic."""
 
     Config = VAEGANConfig
-    criterion: str | None = None
-    updates: Tensor
-    """Updates so far; scalar."""
-    most_variety: Tensor
-    """The highest variety of the reports so far; scalar."""
 
     def __init__(self, config: VAEGANConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
+        super().__init__(code=config.code, classes=classes if config.conditional else 0)
         self.config = config
-        self.classes = classes if config.conditional else 0
         self.encoder = reader(config.encoder, shape, 2 * config.code, classes=self.classes)
         self.decoder = writer(config.decoder, config.code, shape, classes=self.classes)
         self.critic = reader(config.critic, shape, 1, classes=self.classes)
         self.average = copy.deepcopy(nn.ModuleList([self.encoder, self.decoder])).requires_grad_(False)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
-        self.register_buffer("most_variety", torch.zeros(()))
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -131,7 +108,7 @@ class VAEGAN(nn.Module):
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the loss of each network by its name, and figures."""
         c, images = self.config, batch.images
-        labels = self._given(batch.labels)
+        labels = self.given(batch.labels)
         mean, log_var = self.encoder(images, labels).chunk(2, dim=1)
         rebuilt = torch.sigmoid(self.decoder(gaussian.draw(mean, log_var), labels))
         made = torch.sigmoid(self.decoder(torch.randn_like(mean), labels))
@@ -159,9 +136,6 @@ class VAEGAN(nn.Module):
         }
         return losses, figures
 
-    def _given(self, labels: Tensor | None) -> Tensor | None:
-        return labels if self.classes else None
-
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Measure codes and reconstructions of held-out images, and how varied made ones are."""
@@ -172,30 +146,13 @@ class VAEGAN(nn.Module):
             kls.append(gaussian.kl(mean, log_var).sum(dim=1))
             errors.append(self._error(images, self.decode(mean, labels)))
         figures = {"valid_kl": float(torch.cat(kls).mean()), "valid_error": float(torch.cat(errors).mean())}
-        figures |= game.variety(self.sample(game.ROWS), torch.cat(held_out))
-        self.most_variety.clamp_(min=figures.get("variety", 0.0))
-        return figures
-
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse: the weights of the last good report are kept."""
-        return game.collapsed(report, float(self.most_variety))
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n images to show, of the same codes every time, of the labels 0, 1, 2, … in turn."""
-        return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Draw n images by the averaged decoder; labels (n,), in turn where none are given."""
-        device = self.updates.device
-        codes = torch.randn(n, self.config.code, generator=rng, device=device)
-        return self.decode(codes, game.in_turn(n, self.classes, device) if labels is None else labels)
+        return figures | self.vary(self.sample(game.ROWS), torch.cat(held_out))
 
     @torch.no_grad()
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return q(z | x) of the averaged encoder: mean and log-variance; (B, C, H, W) → (B, Z), (B, Z)."""
         self.eval()
-        mean, log_var = self.average[0](images, self._given(labels)).chunk(2, dim=1)
+        mean, log_var = self.average[0](images, self.given(labels)).chunk(2, dim=1)
         return mean, log_var
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -206,7 +163,7 @@ class VAEGAN(nn.Module):
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
         self.eval()
-        return game.written(self.average[1], codes, self._given(labels))
+        return game.written(self.average[1], codes, self.given(labels))
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return what the decoder makes of the images' mean codes; (B, C, H, W) → (B, C, H, W)."""
