@@ -215,14 +215,21 @@ def one_draw_nll(encoder: RNNEncoder, generator: RNNGenerator, batches: Iterable
 
 
 def measure(
-    encoder: RNNEncoder, generator: RNNGenerator, batches: Iterable[Tensor], *, samples: int
+    encoder: RNNEncoder,
+    generator: RNNGenerator,
+    batches: Iterable[Tensor],
+    found: Posteriors | None = None,
+    *,
+    samples: int,
 ) -> dict[str, float]:
     """Return what held-out batches (B, T) say of an encoder and its decoder; nothing where there are none.
+
+    `found` are their posteriors, if known.
 
     `valid_recon` (of one draw each), `valid_kl` and `valid_elbo` in nats a sentence; `valid_nll`, nats a
     token, by so many draws, and its exponential `valid_ppl`; `mutual_information`, nats; `active_units`.
     """
-    found = posteriors(encoder, batches)
+    found = found or posteriors(encoder, batches)
     if found is None:
         return {}
     nats, tokens = 0.0, 0

@@ -238,7 +238,7 @@ def _job(
     torch.manual_seed(asked["seed"])
     algorithm = trained.build(made.config)
     if start is not None and asked["verb"] == "adversarial":
-        algorithm.start_from(start.algorithm.state_dict())
+        algorithm.start_from(start.algorithm)
     elif start is not None:
         transfer.adopt(algorithm, start.algorithm.state_dict())
     algorithm.to(where)

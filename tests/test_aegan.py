@@ -191,7 +191,7 @@ def pretrained(cls, **values):
 
 def test_it_goes_on_from_an_autoencoder_whose_codes_become_the_priors():
     start, algorithm = pretrained(Autoencoder, lr=1e-2), build({"noise": 0.6})
-    algorithm.start_from(start.state_dict())
+    algorithm.start_from(start)
     tokens = batch(11)
     mean, log_var = algorithm.encoder.eval()(tokens)
     assert log_var.exp().flatten().tolist() == pytest.approx([0.36] * (11 * Z), rel=1e-5)
@@ -209,7 +209,7 @@ def test_it_goes_on_from_an_autoencoder_whose_codes_become_the_priors():
 def test_it_goes_on_from_codes_that_are_the_priors_as_they_are():
     for start in (pretrained(SentenceVAE), build(seed=4)):
         algorithm = build()
-        algorithm.start_from(start.state_dict())
+        algorithm.start_from(start)
         for part in ("generator", "encoder"):
             for mine, theirs in zip(
                 getattr(algorithm, part).parameters(), getattr(start, part).parameters(), strict=True

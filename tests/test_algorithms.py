@@ -182,9 +182,9 @@ def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
 
 
 def test_a_game_starts_from_the_generator_and_so_does_its_discriminator():
-    pretrained = build("mle", {}, seed=3).generator
-    algorithm = build("seqgan", {})
-    algorithm.start_from({f"generator.{name}": w for name, w in pretrained.state_dict().items()})
+    start, algorithm = build("mle", {}, seed=3), build("seqgan", {})
+    algorithm.start_from(start)
+    pretrained = start.generator
     for player in (algorithm.generator, algorithm.policy):
         assert all(
             torch.equal(p, q) for p, q in zip(player.parameters(), pretrained.parameters(), strict=True)

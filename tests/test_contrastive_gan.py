@@ -131,14 +131,14 @@ def test_it_starts_from_a_generator_and_so_does_its_encoder():
     pretrained = cls(settings.override(cls.Config(), shape), vocab_size=V, length=LENGTH)
     algorithm, apart = build(), build(**{"discriminator.kind": "rnn"})
     for game in (algorithm, apart):
-        game.start_from(pretrained.state_dict())
+        game.start_from(pretrained)
         for player in (game.generator, game.policy):
             for mine, theirs in zip(player.parameters(), pretrained.generator.parameters(), strict=True):
                 assert torch.equal(mine, theirs)
     assert torch.equal(algorithm.discriminator.rnn.weight_hh_l0, pretrained.generator.rnn.weight_hh_l0)
     assert apart.discriminator.embedding.weight.shape == (V, 64)
     again = build(seed=5)
-    again.start_from(algorithm.state_dict())
+    again.start_from(algorithm)
     assert torch.equal(again.generator.head.weight, pretrained.generator.head.weight)
 
 

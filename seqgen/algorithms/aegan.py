@@ -29,8 +29,9 @@ import torch
 from torch import Tensor, nn
 
 from seqgen import collapse, cycles, gaussian, latent, optim, settings
+from seqgen.algorithms.autoencoder import Autoencoder
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, part_of, policy_gradients
+from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, policy_gradients
 from seqgen.calibration import calibrate
 from seqgen.critics import gradient_penalty
 from seqgen.energy import CriticConfig, Critics
@@ -165,16 +166,16 @@ class AEGAN(nn.Module):
         self.critics = Critics(config.critic, vocab_size, config.encoder.embedding, config.code)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
+    def start_from(self, start: nn.Module) -> None:
         """Take over generator and encoder; the critic of sentences starts from the encoder's embedding.
 
         An autoencoder's codes are whitened, so that N(0, I) is their prior as it is a sentence-VAE's.
         """
-        self.generator.load_state_dict(part_of(weights, "generator"))
-        self.encoder.load_state_dict(part_of(weights, "encoder"))
-        self.critics.sentences.embedding.load_state_dict(part_of(weights, "encoder.embedding"))
-        if "code_cov" in weights and "warm" not in weights:
-            cycles.whiten(self.generator, self.encoder, weights["code_mean"], weights["code_cov"])
+        for part in ("generator", "encoder"):
+            self.get_submodule(part).load_state_dict(start.get_submodule(part).state_dict())
+        self.critics.sentences.embedding.load_state_dict(self.encoder.embedding.state_dict())
+        if isinstance(start, Autoencoder):
+            cycles.whiten(self.generator, self.encoder, start.code_mean, start.code_cov)
             cycles.blur(self.encoder, self.config.noise)
 
     def configure(self) -> None:
@@ -315,9 +316,10 @@ class AEGAN(nn.Module):
             self.generator.head, lambda: latent.one_draw_nll(*players, batches), share=self.config.calibration
         )
         samples = self.sample(1000)
-        figures = latent.measure(*players, batches, samples=VALID_SAMPLES)
         found = latent.posteriors(self.encoder, batches)
+        figures: Metrics = {}
         if found is not None:
+            figures = latent.measure(*players, batches, found, samples=VALID_SAMPLES)
             energy = float(torch.cat([self.energy(tokens) for tokens in batches]).mean())
             spread = found.mean.var(dim=0, correction=0) + found.log_var.exp().mean(dim=0)
             figures |= {

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from seqgen import collapse, contrastive, optim, settings, views
 from seqgen.algorithms import policy
 from seqgen.algorithms.mle import Metrics, evaluate
-from seqgen.algorithms.players import GeneratorConfig, part_of
+from seqgen.algorithms.players import GeneratorConfig
 from seqgen.algorithms.policy import Figures, PolicyConfig
 from seqgen.games import scores
 from seqgen.models.discriminator import RNNDiscriminator
@@ -171,9 +171,9 @@ class ContrastiveGAN(nn.Module):
         self.discriminator = config.discriminator.build(vocab_size, config.generator)
         policy.equip(self, config.policy)
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Take over the generator of a run's weights; an encoder of the same shape starts from it too."""
-        generator = part_of(weights, "generator")
+    def start_from(self, start: nn.Module) -> None:
+        """Take over the generator of a run; an encoder of the same shape starts from it too."""
+        generator = start.get_submodule("generator").state_dict()
         policy.start_from(self, generator)
         if self.config.discriminator.kind == "generator":
             policy.share(self.discriminator, generator)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from seqgen import collapse, optim, rewards, settings
 from seqgen.algorithms import policy
 from seqgen.algorithms.mle import Metrics, evaluate
-from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig, part_of
+from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig
 from seqgen.algorithms.policy import Figures, PolicyConfig
 from seqgen.games import game
 from seqgen.models.discriminator import CNNDiscriminator
@@ -86,7 +86,7 @@ class SeqGAN(nn.Module):
 
     Config = SeqGANConfig
     inherits = ("generator",)
-    starts_from = ("mle", "seqgan")
+    starts_from = ("mle", "seqgan", "contrastive")
     likelihood = "exact"
     criterion: str | None = None
     grouped = False  # batches of one length would tell the discriminator's loss more of length than of text
@@ -104,9 +104,9 @@ class SeqGAN(nn.Module):
         policy.equip(self, config.policy)
         self.game = game(config.discriminator.loss)
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Take over the generator of a run's weights; a discriminator of its shape starts from it too."""
-        generator = part_of(weights, "generator")
+    def start_from(self, start: nn.Module) -> None:
+        """Take over the generator of a run; a discriminator of its shape starts from it too."""
+        generator = start.get_submodule("generator").state_dict()
         policy.start_from(self, generator)
         if self.config.discriminator.kind == "generator":
             policy.share(self.discriminator, generator)
