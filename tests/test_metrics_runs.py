@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from seqgen import text
-from seqgen.algorithms.mle import MLE, GeneratorConfig, MLEConfig
+from seqgen.algorithms.mle import MLE, MLEConfig
+from seqgen.algorithms.players import GeneratorConfig
 from seqgen.errors import UserError
 from seqgen.metrics.curve import points
 from seqgen.metrics.runs import Estimate, evaluate_run, evaluate_runs

@@ -20,16 +20,16 @@ from torch import Tensor, nn
 
 from seqgen import latent, noise, optim, settings
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, fitted
+from seqgen.algorithms.players import EncoderConfig
+from seqgen.algorithms.schedule import Schedule
 from seqgen.sampling import Samples, evaluating
 from seqgen.tokenizer import PAD
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Schedule):
     """Settings of an autoencoder."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     code: int = 32
     """numbers of a code (Z)"""
@@ -43,26 +43,9 @@ class AutoencoderConfig:
     """weight of half the squared norm of a code (Ghosh et al. 2020)"""
     word_dropout: float = 0.0
     """share of the words that the decoder reads as unknown"""
-    lr: float = 3e-3
-    """peak learning rate of AdamW"""
-    weight_decay: float | None = None
-    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
-    warmup: float = 0.02
-    """share of training over which the learning rate rises; a cosine to zero follows"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
-    batch_size: int = 64
-    """sentences of an update"""
-    epochs: int | None = None
-    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
-    patience: int | None = None
-    """reports without a better validation reconstruction before training stops"""
-    bf16: bool = False
-    """run the networks in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settings.bounds(
             self,
             code=(1, None),
@@ -71,28 +54,7 @@ class AutoencoderConfig:
             shuffle=(0.0, None),
             code_penalty=(0.0, None),
             word_dropout=(0.0, 1.0),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-            warmup=(0.0, 1.0),
-            clip=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
-            patience=(1, None),
         )
-
-    def fitted(self, sentences: int) -> "AutoencoderConfig":
-        """Fill in what was left to the size of the corpus."""
-        return fitted(self, sentences)
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
-
-    @property
-    def read_size(self) -> int:
-        """Sentences of a step."""
-        return self.batch_size
 
 
 @dataclass(frozen=True)

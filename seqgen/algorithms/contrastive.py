@@ -27,7 +27,7 @@ from seqgen import collapse, contrastive, optim, settings, views
 from seqgen.algorithms import policy
 from seqgen.algorithms.mle import Metrics, evaluate
 from seqgen.algorithms.players import GeneratorConfig
-from seqgen.algorithms.policy import Figures, PolicyConfig
+from seqgen.algorithms.policy import Figures, RolloutGame
 from seqgen.games import scores
 from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.models.generator import RNNGenerator
@@ -92,24 +92,10 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True)
-class ContrastiveGANConfig:
+class ContrastiveGANConfig(RolloutGame):
     """Settings of the contrastive game; the generator's come from the run it starts from."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: JudgeConfig = field(default_factory=JudgeConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    steps: int = 200
-    """updates of the generator"""
-    d_first: int = 400
-    """steps in which only the discriminator learns, before the first update of the generator"""
-    d_steps: int = 2
-    """updates of the discriminator at each update of the generator"""
-    batch_size: int = 64
-    """sentences of an update of either"""
-    lr: float = 1e-4
-    """learning rate of the generator at the start; a cosine to a tenth follows"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
     loss: Literal["supervised", "nt_xent", "ranking"] = "supervised"
     """what the discriminator minimises"""
     view: views.Kind = "words"
@@ -120,33 +106,10 @@ class ContrastiveGANConfig:
     """what cosines are divided by, in the losses and in the ranking (1 / γ of RankGAN)"""
     reward: Literal["distance", "ranking"] = "distance"
     """nearness to real sentences less that to generated ones, or RankGAN's ranking score"""
-    report_every: int | None = 50
-    """steps between reports"""
-    bf16: bool = False
-    """run the networks in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            steps=(1, None),
-            d_first=(0, None),
-            d_steps=(1, None),
-            batch_size=(2, None),
-            lr=(0.0, None),
-            clip=(0.0, None),
-            view_share=(0.0, 1.0),
-            temperature=(1e-3, None),
-            report_every=(1, None),
-        )
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps."""
-        return self.d_first + self.steps
-
-    @property
-    def read_size(self) -> int:
-        """Real sentences of a step: each update of the discriminator sees its own."""
-        return self.batch_size * self.d_steps
+        super().__post_init__()
+        settings.bounds(self, view_share=(0.0, 1.0), temperature=(1e-3, None))
 
 
 class ContrastiveGAN(nn.Module):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen import calibration, contrastive, losses, optim, settings
-from seqgen.algorithms.players import GeneratorConfig, fitted
+from seqgen.algorithms.schedule import Schedule
 from seqgen.metrics.likelihood import nll_figures
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
@@ -49,61 +49,20 @@ class ContrastiveConfig:
 
 
 @dataclass(frozen=True)
-class MLEConfig:
+class MLEConfig(Schedule):
     """Settings of maximum-likelihood training."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
-    lr: float = 3e-3
-    """peak learning rate of AdamW"""
-    weight_decay: float | None = None
-    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
-    warmup: float = 0.02
-    """share of training over which the learning rate rises; a cosine to zero follows"""
-    clip: float = 1.0
-    """bound of the gradient's norm"""
-    batch_size: int = 64
-    """sentences a step"""
-    epochs: int | None = None
-    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
     patience: int | None = 4
     """reports without a better validation NLL before training stops"""
     calibration: float = 0.75
     """how far the kept weights go towards the temperature of least validation NLL; 0 leaves them alone"""
     replay: float = 0.0
     """with --init: weight of the likelihood of sentences of that run's corpus"""
-    bf16: bool = False
-    """run the generator in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            replay=(0.0, None),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-            warmup=(0.0, 1.0),
-            clip=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
-            patience=(1, None),
-            calibration=(0.0, 1.0),
-        )
-
-    def fitted(self, sentences: int) -> "MLEConfig":
-        """Fill in what was left to the size of the corpus."""
-        return fitted(self, sentences)
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
-
-    @property
-    def read_size(self) -> int:
-        """Sentences of a step."""
-        return self.batch_size
+        super().__post_init__()
+        settings.bounds(self, replay=(0.0, None), calibration=(0.0, 1.0))
 
     @property
     def needs_source(self) -> bool:

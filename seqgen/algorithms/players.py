@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from torch import Tensor
 
@@ -13,8 +13,6 @@ from seqgen.errors import UserError
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
 from seqgen.models.encoder import RNNEncoder
 from seqgen.models.generator import RNNGenerator
-
-C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -60,15 +58,6 @@ class GeneratorConfig:
 def scarcity(sentences: int) -> float:
     """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
     return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
-
-
-def fitted(config: C, sentences: int) -> C:
-    """Fill in the generator's dropout, the epochs and the weight decay for a number of training sentences."""
-    given: Any = config
-    epochs = given.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
-    decay = 0.01 + 0.04 * scarcity(sentences) if given.weight_decay is None else given.weight_decay
-    generator = given.generator.fitted(sentences)
-    return replace(given, generator=generator, epochs=epochs, weight_decay=round(decay, 4))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ generator before clipping.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from seqgen import losses, optim, rewards, settings
 from seqgen.algorithms.mle import mean_nll
-from seqgen.algorithms.players import policy_gradients
+from seqgen.algorithms.players import GeneratorConfig, policy_gradients
 from seqgen.models.generator import RNNGenerator
 from seqgen.models.head import NEVER
 from seqgen.models.value import ValueHead
@@ -65,11 +65,57 @@ class PolicyConfig:
         )
 
 
+@dataclass(frozen=True)
+class RolloutGame:
+    """The settings of a game with rollouts; the generator's come from the run it starts from."""
+
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    steps: int = 200
+    """updates of the generator"""
+    d_first: int = 400
+    """steps in which only the discriminator learns, before the first update of the generator"""
+    d_steps: int = 2
+    """updates of the discriminator at each update of the generator"""
+    batch_size: int = 64
+    """sentences of an update of either"""
+    lr: float = 1e-4
+    """learning rate of the generator at the start; a cosine to a tenth follows"""
+    clip: float = 1.0
+    """bound of either gradient's norm"""
+    report_every: int | None = 50
+    """steps between reports"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            steps=(1, None),
+            d_first=(0, None),
+            d_steps=(1, None),
+            batch_size=(2, None),
+            lr=(0.0, None),
+            clip=(0.0, None),
+            report_every=(1, None),
+        )
+
+    def total_steps(self, batches: int) -> int:
+        """Length of training in steps."""
+        return self.d_first + self.steps
+
+    @property
+    def read_size(self) -> int:
+        """Real sentences of a step: each update of the discriminator sees its own."""
+        return self.batch_size * self.d_steps
+
+
 class Players(Protocol):
     """An adversarial algorithm, as far as the policy gradient knows it; `equip` gives it what is below."""
 
-    config: Any
-    """Its settings, with `policy`, `batch_size`, `d_first`, `clip` and `bf16` among them."""
+    @property
+    def config(self) -> RolloutGame: ...
+
     generator: RNNGenerator
     optimizers: dict[str, Optimizer]
     """`generator` and `value` among them."""

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from seqgen import gaussian, latent, noise, optim, settings
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, fitted
+from seqgen.algorithms.players import EncoderConfig
+from seqgen.algorithms.schedule import Schedule
 from seqgen.calibration import calibrate
 from seqgen.sampling import Samples
 from seqgen.tokenizer import PAD
@@ -41,10 +42,9 @@ VALID_SAMPLES = 20
 
 
 @dataclass(frozen=True)
-class SentenceVAEConfig:
+class SentenceVAEConfig(Schedule):
     """Settings of the sentence-VAE."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     code: int = 32
     """numbers of a code (Z)"""
@@ -72,28 +72,11 @@ class SentenceVAEConfig:
     """most updates of the encoder alone before one of both, while the encoder lags (He et al. 2019: 100)"""
     window: int = 10
     """updates of the encoder alone whose mean loss must fall for more of them to follow"""
-    lr: float = 3e-3
-    """peak learning rate of AdamW"""
-    weight_decay: float | None = None
-    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
-    warmup: float = 0.02
-    """share of training over which the learning rate rises; a cosine to zero follows"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
-    batch_size: int = 64
-    """sentences of an update"""
-    epochs: int | None = None
-    """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
-    patience: int | None = None
-    """reports without a better validation NLL before training stops"""
     calibration: float = 1.0
     """how far the kept weights go towards the temperature of least validation loss; 0 leaves them alone"""
-    bf16: bool = False
-    """run the networks in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settings.bounds(
             self,
             code=(1, None),
@@ -107,24 +90,8 @@ class SentenceVAEConfig:
             warm_start=(0.0, 0.9),
             aggressive=(0, None),
             window=(1, None),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-            warmup=(0.0, 1.0),
-            clip=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
-            patience=(1, None),
             calibration=(0.0, 1.0),
         )
-
-    def fitted(self, sentences: int) -> "SentenceVAEConfig":
-        """Fill in what was left to the size of the corpus."""
-        return fitted(self, sentences)
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
-        return (self.epochs or 1) * batches
 
     @property
     def read_size(self) -> int:

@@ -18,11 +18,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from seqgen import collapse, optim, rewards, settings
+from seqgen import collapse, optim, rewards
 from seqgen.algorithms import policy
 from seqgen.algorithms.mle import Metrics, evaluate
-from seqgen.algorithms.players import DiscriminatorConfig, GeneratorConfig
-from seqgen.algorithms.policy import Figures, PolicyConfig
+from seqgen.algorithms.players import DiscriminatorConfig
+from seqgen.algorithms.policy import Figures, RolloutGame
 from seqgen.games import game
 from seqgen.models.discriminator import CNNDiscriminator
 from seqgen.models.generator import RNNGenerator
@@ -34,51 +34,12 @@ L2 = 0.2
 
 
 @dataclass(frozen=True)
-class SeqGANConfig:
+class SeqGANConfig(RolloutGame):
     """Settings of adversarial training; the generator's come from the run it starts from."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    steps: int = 200
-    """updates of the generator"""
-    d_first: int = 400
-    """steps in which only the discriminator learns, before the first update of the generator"""
-    d_steps: int = 2
-    """updates of the discriminator at each update of the generator"""
-    batch_size: int = 64
-    """sentences of an update of either"""
-    lr: float = 1e-4
-    """learning rate of the generator at the start; a cosine to a tenth follows"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
     reward: Literal["discriminator", "constant", "noise"] = "discriminator"
     """the last two are controls that know nothing of the sentence"""
-    report_every: int | None = 50
-    """steps between reports"""
-    bf16: bool = False
-    """run the networks in bfloat16 autocast"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            steps=(1, None),
-            d_first=(0, None),
-            d_steps=(1, None),
-            batch_size=(2, None),
-            lr=(0.0, None),
-            clip=(0.0, None),
-            report_every=(1, None),
-        )
-
-    def total_steps(self, batches: int) -> int:
-        """Length of training in steps."""
-        return self.d_first + self.steps
-
-    @property
-    def read_size(self) -> int:
-        """Real sentences of a step: each update of the discriminator sees its own."""
-        return self.batch_size * self.d_steps
 
 
 class SeqGAN(nn.Module):

@@ -53,12 +53,7 @@ class GANConfig(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.game.check(self.critic)
-        settings.bounds(
-            self,
-            code=(1, None),
-            l1=(0.0, None),
-            critic_steps=(1, None),
-        )
+        settings.bounds(self, code=(1, None), l1=(0.0, None), critic_steps=(1, None))
 
     @property
     def read_size(self) -> int:
