@@ -1,6 +1,6 @@
 """AEGAN: an autoencoder of sentences whose codes and whose own sentences are played for, against two critics.
 
-A generator turns codes into sentences and an encoder sentences into codes, which makes two cycles (Lazarow
+A generator turns codes into sentences and an encoder sentences into codes, which makes two cycles (Lazarou
 2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z → x → z
 by a contrastive loss, as a sentence is no continuous thing to compare. A critic of codes makes the codes of
 real sentences those of the prior N(0, I) (Makhzani et al. 2016), so that nothing is sampled where the

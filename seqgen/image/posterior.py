@@ -13,6 +13,10 @@ from torch import Tensor, nn
 from seqgen import gaussian, settings
 
 
+BENT = 0.5
+"""Bound of a unit's bent ways, the root of their sum of squares, beside the 1 of its own noise."""
+
+
 class Posterior(NamedTuple):
     """A sampler of codes for each of B images: z = mean + deviation · (own · ε₀ + ways · functions of ε)."""
 
@@ -82,10 +86,13 @@ def sampler(hidden: Tensor, moments: Tensor, ways: Tensor) -> Posterior:
     """Return the sampler of an encoder's numbers; (B, H), (B, 2Z), (B, Z · 2E) → of B images.
 
     Means and log-variances are those of a diagonal posterior; the ways then tell, beside a 1 for the unit's
-    own noise, how the variance is shared.
+    own noise, how the variance is shared. What is bent weighs at most `BENT` beside that 1: without a bound
+    codes end on a curved surface of few dimensions, whose divergence is infinite and no critic sees it.
     """
     mean, log_var = moments.chunk(2, dim=1)
-    ways = ways.unflatten(1, (mean.shape[1], -1))
+    straight, bent = ways.unflatten(1, (mean.shape[1], -1)).chunk(2, dim=2)
+    bent = bent * torch.rsqrt(1 + bent.square().sum(dim=2, keepdim=True) / BENT**2)
+    ways = torch.cat([straight, bent], dim=2)
     own = torch.rsqrt(1 + ways.square().sum(dim=2))
     return Posterior(hidden, mean, (0.5 * log_var).exp(), own, own[..., None] * ways)
 
