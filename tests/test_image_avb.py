@@ -12,7 +12,7 @@ from seqgen.image import trained, training
 from seqgen.image.avb import AVB, AVBConfig
 from seqgen.image.data import Batch
 from seqgen.image.nets import NetConfig
-from seqgen.image.posterior import Reference, reference
+from seqgen.image.posterior import BENT, Reference, reference, sampler
 from seqgen.job import Job
 from seqgen.loop import Metrics, Progress
 
@@ -65,6 +65,20 @@ def test_the_likelihood_of_a_linear_gaussian_model_is_exact() -> None:
     # every importance weight is p(x) where the proposal is the posterior
     avb, images, exact = linear_gaussian()
     torch.testing.assert_close(avb.log_likelihood(images, samples=3), exact, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_what_is_bent_is_bounded_by_the_noise_of_ones_own(size: float) -> None:
+    rng = torch.Generator().manual_seed(2)
+    ways = size * torch.randn(7, 5 * 2 * 3, generator=rng)
+    found = sampler(torch.zeros(7, 11), torch.zeros(7, 2 * 5), ways)
+    straight, bent = found.ways.split([3, 3], dim=2)
+    share = bent.square().sum(dim=2).sqrt() / found.own
+    assert (share < BENT).all()
+    raw = ways.unflatten(1, (5, 6))[..., 3:].square().sum(dim=2).sqrt()
+    torch.testing.assert_close(share, raw / (1 + raw.square() / BENT**2).sqrt(), rtol=1e-4, atol=1e-6)
+    whole = found.own.square() + straight.square().sum(dim=2) + bent.square().sum(dim=2)
+    torch.testing.assert_close(whole, torch.ones(7, 5), rtol=1e-5, atol=1e-5)
 
 
 def test_the_adversarial_bound_of_an_exact_posterior_is_the_likelihood() -> None:
