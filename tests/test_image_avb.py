@@ -74,7 +74,7 @@ def test_what_is_bent_is_bounded_by_the_noise_of_ones_own(size: float) -> None:
     found = sampler(torch.zeros(7, 11), torch.zeros(7, 2 * 5), ways)
     straight, bent = found.ways.split([3, 3], dim=2)
     share = bent.square().sum(dim=2).sqrt() / found.own
-    assert (share < BENT).all()
+    assert (share < BENT * (1 + 1e-5)).all()
     raw = ways.unflatten(1, (5, 6))[..., 3:].square().sum(dim=2).sqrt()
     torch.testing.assert_close(share, raw / (1 + raw.square() / BENT**2).sqrt(), rtol=1e-4, atol=1e-6)
     whole = found.own.square() + straight.square().sum(dim=2) + bent.square().sum(dim=2)
