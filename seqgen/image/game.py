@@ -29,10 +29,10 @@ class GameConfig:
     penalty: float | None = None
     """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 1 with wasserstein, else 0"""
     r1: float | None = None
-    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else 3"""
-    lr: float = 1e-3
+    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else 2"""
+    lr: float = 2e-3
     """Adam's learning rate at the start of all but critics; a cosine to a tenth follows for all"""
-    critic_lr: float = 1e-3
+    critic_lr: float = 2e-3
     """learning rate of critics"""
     beta1: float = 0.0
     """decay of every Adam's mean of gradients"""
@@ -64,7 +64,7 @@ class GameConfig:
     def r1_weight(self) -> float:
         """Weight of the zero-centred penalty."""
         if self.r1 is None:
-            return 0.0 if self.loss == "wasserstein" else 3.0
+            return 0.0 if self.loss == "wasserstein" else 2.0
         return self.r1
 
     def check(self, critic: NetConfig) -> None:

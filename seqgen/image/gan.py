@@ -32,7 +32,7 @@ class GANConfig(Schedule):
 
     READ, PASSES = 1_500_000, (15, 200)
 
-    generator: NetConfig = field(default_factory=NetConfig)
+    generator: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
     critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     game: GameConfig = field(default_factory=GameConfig)
     code: int = 64
@@ -41,8 +41,8 @@ class GANConfig(Schedule):
     """generator and critic read the label"""
     l1: float = 0.0
     """weight of the mean absolute difference, a pixel, from unrelated real images in the generator's loss"""
-    critic_steps: int = 1
-    """updates of the critic at each of the generator"""
+    critic_steps: int | None = None
+    """updates of the critic at each of the generator; none: 5 with wasserstein, else 1"""
     batch_size: int = 64
     """images of an update of either player"""
     epochs: int | None = None
@@ -53,12 +53,12 @@ class GANConfig(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.game.check(self.critic)
-        settings.bounds(self, code=(1, None), l1=(0.0, None), critic_steps=(1, None))
+        settings.bounds(self, code=(1, None), l1=(0.0, None), critic_steps=(1, None), batch_size=(2, None))
 
     @property
     def read_size(self) -> int:
         """Real images of a step: each update of the critic sees its own."""
-        return self.batch_size * self.critic_steps
+        return self.batch_size * (self.critic_steps or (5 if self.game.loss == "wasserstein" else 1))
 
 
 class GAN(game.Player):

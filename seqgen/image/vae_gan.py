@@ -36,7 +36,7 @@ class VAEGANConfig(Schedule):
     READ, PASSES = 600_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
-    decoder: NetConfig = field(default_factory=NetConfig)
+    decoder: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
     critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     game: GameConfig = field(default_factory=GameConfig)
     code: int = 32
@@ -68,6 +68,7 @@ class VAEGANConfig(Schedule):
             features=(0.0, None),
             pixels=(0.0, None),
             gamma=(0.0, None),
+            batch_size=(2, None),
         )
 
 
