@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from seqgen import gaussian, settings
 
-
 BENT = 0.5
 """Bound of a unit's bent ways, the root of their sum of squares, beside the 1 of its own noise."""
 
