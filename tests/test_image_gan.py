@@ -120,6 +120,13 @@ def test_passes_are_fitted_to_the_number_of_images(images, epochs):
     assert settings.override(GAN.Config(), {"epochs": 2}).fitted([None] * images).epochs == 2
 
 
+def test_a_generator_that_moves_less_often_gets_more_passes():
+    wasserstein = settings.override(GAN.Config(), {"game.loss": "wasserstein"})
+    assert wasserstein.read_size == 5 * 64
+    assert wasserstein.fitted([None] * 57_000).epochs == 3 * 26
+    assert settings.override(wasserstein, {"critic_steps": 1}).fitted([None] * 57_000).epochs == 26
+
+
 def test_the_first_moves_are_the_critics_alone(monkeypatch):
     model = build({"critic_steps": 3})
     moved = []

@@ -46,7 +46,8 @@ class GANConfig(Schedule):
     batch_size: int = 64
     """images of an update of either player"""
     epochs: int | None = None
-    """passes over the training split; none: about 1,500,000 images in all, 15 to 200 passes"""
+    """passes over the training split; none: about 1,500,000 images in all, 15 to 200 passes, and half as many
+    more for each further update of the critic"""
 
     patience = None  # a game has no figure that only falls
 
@@ -56,9 +57,18 @@ class GANConfig(Schedule):
         settings.bounds(self, code=(1, None), l1=(0.0, None), critic_steps=(1, None), batch_size=(2, None))
 
     @property
+    def critic_updates(self) -> int:
+        """Updates of the critic in a step."""
+        return self.critic_steps or (5 if self.game.loss == "wasserstein" else 1)
+
+    @property
     def read_size(self) -> int:
         """Real images of a step: each update of the critic sees its own."""
-        return self.batch_size * (self.critic_steps or (5 if self.game.loss == "wasserstein" else 1))
+        return self.batch_size * self.critic_updates
+
+    def passes(self, images: int) -> int:
+        """Choose the passes over so many images: a generator that moves less often needs more of them."""
+        return round(super().passes(images) * (1 + self.critic_updates) / 2)
 
 
 class GAN(game.Player):

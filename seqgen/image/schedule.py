@@ -28,9 +28,12 @@ class Schedule:
 
     def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images."""
+        return replace(self, epochs=self.epochs or self.passes(len(images)))
+
+    def passes(self, images: int) -> int:
+        """Choose the passes over so many images."""
         fewest, most = self.PASSES
-        passes = min(max(round(self.READ / max(len(images), 1)), fewest), most)
-        return replace(self, epochs=self.epochs or passes)
+        return min(max(round(self.READ / max(images, 1)), fewest), most)
 
     @property
     def read_size(self) -> int:
