@@ -111,8 +111,10 @@ class VAEGAN(game.Player):
         c, images = self.config, batch.images
         labels = self.given(batch.labels)
         mean, log_var = self.encoder(images, labels).chunk(2, dim=1)
-        rebuilt = torch.sigmoid(self.decoder(gaussian.draw(mean, log_var), labels))
-        made = torch.sigmoid(self.decoder(torch.randn_like(mean), labels))
+        # One batch: where the decoder is normalised over it, reconstructions and samples share their mean.
+        codes = torch.cat([gaussian.draw(mean, log_var), torch.randn_like(mean)])
+        twice = None if labels is None else labels.repeat(2)
+        rebuilt, made = torch.sigmoid(self.decoder(codes, twice)).chunk(2)
         seen = [self.critic.features(x, labels) for x in (images, rebuilt, made)]
         on_real, on_rebuilt, on_made = (self.critic.head(features)[:, 0] for features in seen)
         on_fake = torch.cat([on_rebuilt, on_made])
