@@ -33,7 +33,7 @@ from seqgen.image.schedule import Schedule
 class VAEGANConfig(Schedule):
     """Settings of the VAE-GAN."""
 
-    READ, PASSES = 600_000, (10, 80)
+    READ, PASSES = 900_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
     decoder: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
@@ -49,12 +49,12 @@ class VAEGANConfig(Schedule):
     """weight of the distance of features in the encoder's loss"""
     pixels: float = 0.0
     """weight of half the squared error of pixels beside the distance of features"""
-    gamma: float = 0.1
+    gamma: float = 0.01
     """weight of both distances in the decoder's loss, beside the game's (γ in the paper)"""
     batch_size: int = 64
     """images a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
+    """passes over the training split; none: about 900,000 images in all, 10 to 80 passes"""
 
     patience = None  # a game has no figure that only falls
 
