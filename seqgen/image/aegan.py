@@ -104,23 +104,24 @@ class ImageAEGAN(game.Player):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        adam = self.config.game.adam
+        c, adam = self.config, self.config.game.adam
         self.optimizers = {
-            "makers": adam(self._makers()),
-            "critic": adam(self.critic, critic=True),
-            "code_critic": adam(self.code_critic, critic=True),
+            "makers": adam(self._makers(), c.generator),
+            "critic": adam(self.critic, c.critic, critic=True),
+            "code_critic": adam(self.code_critic, c.code_critic, critic=True),
         }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and generator together and each critic by one batch."""
         c = self.config
         self.train()
-        factor = game.slow_down(self.optimizers.values(), progress)
+        game.slow_down(self.optimizers.values(), progress)
         losses, figures = self.losses(batch)
         norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
+        makers = self.optimizers["makers"]
         self.updates += 1
         game.follow(self.average, self._makers(), keep=c.game.average, updates=int(self.updates))
-        return figures | {"grad_norm": norms[self.optimizers["makers"]], "lr": c.game.lr * factor}
+        return figures | {"grad_norm": norms[makers], "lr": makers.param_groups[0]["lr"]}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the losses by the names of their optimisers, and figures."""

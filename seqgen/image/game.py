@@ -30,10 +30,11 @@ class GameConfig:
     """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 1 with wasserstein, else 0"""
     r1: float | None = None
     """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else 2"""
-    lr: float = 2e-3
-    """Adam's learning rate at the start of all but critics; a cosine to a tenth follows for all"""
-    critic_lr: float = 2e-3
-    """learning rate of critics"""
+    lr: float | None = None
+    """Adam's learning rate at the start of all but critics, a cosine to a tenth follows for all; none: by the
+    net, 0.002 if dense, 0.0005 if conv"""
+    critic_lr: float | None = None
+    """learning rate of critics; none: by the net as well"""
     beta1: float = 0.0
     """decay of every Adam's mean of gradients"""
     beta2: float = 0.99
@@ -75,9 +76,11 @@ class GameConfig:
                 "set critic.normalise to layer or none, or penalty=0 and r1=0"
             )
 
-    def adam(self, module: nn.Module, *, critic: bool = False) -> Optimizer:
+    def adam(self, module: nn.Module, net: NetConfig, *, critic: bool = False) -> Optimizer:
         """Return the optimiser of a network."""
-        return optim.adamw(module, lr=self.critic_lr if critic else self.lr, betas=(self.beta1, self.beta2))
+        given = self.critic_lr if critic else self.lr
+        lr = given or (5e-4 if net.kind == "conv" else 2e-3)
+        return optim.adamw(module, lr=lr, betas=(self.beta1, self.beta2))
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Return what the critic minimises; scores (R,), (F,), higher is more real → scalar."""
@@ -157,12 +160,10 @@ class Player(nn.Module):
         return self.decode(codes, in_turn(n, self.classes, device) if labels is None else labels)
 
 
-def slow_down(optimizers: Iterable[Optimizer], progress: float) -> float:
-    """Set the learning rates for `progress` in [0, 1], along a cosine to a tenth; return their factor."""
-    factor = optim.warmup_cosine(progress, warmup=0.0, floor=0.1)
+def slow_down(optimizers: Iterable[Optimizer], progress: float) -> None:
+    """Set the learning rates for `progress` in [0, 1], along a cosine to a tenth."""
     for optimizer in optimizers:
-        optim.scale_lr(optimizer, factor)
-    return factor
+        optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
 
 
 @torch.no_grad()

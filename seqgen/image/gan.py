@@ -85,14 +85,17 @@ class GAN(game.Player):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        adam = self.config.game.adam
-        self.optimizers = {"generator": adam(self.generator), "critic": adam(self.critic, critic=True)}
+        c, adam = self.config, self.config.game.adam
+        self.optimizers = {
+            "generator": adam(self.generator, c.generator),
+            "critic": adam(self.critic, c.critic, critic=True),
+        }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move the critic by each part of the batch, and along with its last move the generator."""
         c = self.config
         self.train()
-        factor = game.slow_down(self.optimizers.values(), progress)
+        game.slow_down(self.optimizers.values(), progress)
         *first, last = (Batch(*part) for part in zip(*(x.split(c.batch_size) for x in batch), strict=True))
         generator, critic = self.optimizers["generator"], self.optimizers["critic"]
         for real in first:
@@ -107,8 +110,8 @@ class GAN(game.Player):
         norms = optim.update({critic: d_loss, generator: g_loss})
         self.updates += 1
         game.follow(self.average, self.generator, keep=c.game.average, updates=int(self.updates))
-        figures |= {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": c.game.lr * factor}
-        return figures
+        lr = generator.param_groups[0]["lr"]
+        return figures | {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": lr}
 
     def _make(self, labels: Tensor) -> Tensor:
         """Make an image of each label, with gradient; (B,) → (B, C, H, W)."""

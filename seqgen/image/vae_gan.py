@@ -87,24 +87,24 @@ class VAEGAN(game.Player):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        adam = self.config.game.adam
+        c, adam = self.config, self.config.game.adam
         self.optimizers = {
-            "encoder": adam(self.encoder),
-            "decoder": adam(self.decoder),
-            "critic": adam(self.critic, critic=True),
+            "encoder": adam(self.encoder, c.encoder),
+            "decoder": adam(self.decoder, c.decoder),
+            "critic": adam(self.critic, c.critic, critic=True),
         }
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move the three networks by one batch, each by its own loss."""
         c = self.config
         self.train()
-        factor = game.slow_down(self.optimizers.values(), progress)
+        game.slow_down(self.optimizers.values(), progress)
         losses, figures = self.losses(batch)
         optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
         self.updates += 1
         playing = nn.ModuleList([self.encoder, self.decoder])
         game.follow(self.average, playing, keep=c.game.average, updates=int(self.updates))
-        return figures | {"lr": c.game.lr * factor}
+        return figures | {"lr": self.optimizers["decoder"].param_groups[0]["lr"]}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
         """Return the loss of each network by its name, and figures."""
