@@ -178,6 +178,7 @@ def _coerce(key: str, kind: Any, value: Any) -> Any:
         if value is None or str(value).lower() in ("none", "null"):
             return None
         (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+        return _coerce(key, kind, value)
     try:
         return _parse(kind, value)
     except (ValueError, KeyError) as error:

@@ -157,3 +157,13 @@ def test_a_reader_can_be_differentiated_twice():
 def test_impossible_sizes_are_refused():
     with pytest.raises(UserError, match="hidden=0 is out of range"):
         NetConfig(hidden=0)
+
+
+@pytest.mark.parametrize(("kind", "init"), [("dense", "uniform"), ("conv", "orthogonal")])
+def test_starting_weights_are_chosen_by_the_kind_of_net(kind, init):
+    nets = []
+    for asked in (None, init):
+        torch.manual_seed(3)
+        nets.append(writer(NetConfig(kind=kind, hidden=11, channels=3, init=asked), 5, (1, 16, 16)))
+    left_open, named = (list(net.parameters()) for net in nets)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(left_open, named, strict=True))

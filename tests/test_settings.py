@@ -27,6 +27,7 @@ class Whole:
     cell: Literal["lstm", "gru"] = "lstm"
     """the cell,
     on two lines"""
+    start: Literal["cold", "warm"] | None = None
     patience: int | None = 4
     tied: bool = False
     lr: float = 1e-3
@@ -36,9 +37,17 @@ class Whole:
 
 
 def test_overrides_are_typed_and_nested():
-    given = {"first.layers": "3", "cell": "gru", "patience": "none", "tied": "true", "lr": "2e-2"}
+    given = {
+        "first.layers": "3",
+        "cell": "gru",
+        "start": "warm",
+        "patience": "none",
+        "tied": "true",
+        "lr": "2e-2",
+    }
     changed = settings.override(Whole(), given)
-    assert changed == Whole(first=Part(layers=3), cell="gru", patience=None, tied=True, lr=0.02)
+    assert changed == Whole(first=Part(layers=3), cell="gru", start="warm", patience=None, tied=True, lr=0.02)
+    assert settings.override(changed, {"start": "none"}).start is None
 
 
 def test_a_round_trip_through_a_dictionary_changes_nothing():
@@ -56,6 +65,7 @@ def test_a_round_trip_through_a_dictionary_changes_nothing():
         ("lr", "nan", "lr takes a number; got 'nan'"),
         ("tied", "maybe", "tied takes true or false; got 'maybe'"),
         ("cell", "rnn", "cell=rnn; "),
+        ("start", "warmer", "start=warmer; did you mean 'warm'"),
         ("lr", "2", "lr=2.0 is out of range: it must be at least 0 and at most 1"),
     ],
 )

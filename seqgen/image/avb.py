@@ -49,6 +49,10 @@ CLIP = 1000.0
 class AVBConfig(VAEConfig):
     """Settings of adversarial variational Bayes: those of the VAE, with its defaults, and its own."""
 
+    PASSES = (20, 200)
+
+    epochs: int | None = None
+    """passes over the training split; none: about 4,000,000 images in all, 20 to 200 passes"""
     critic: CriticConfig = field(default_factory=CriticConfig)
     noise: int = 16
     """units of the noise ε beside ε₀, which has one for each unit of the code"""

@@ -49,8 +49,9 @@ class NetConfig:
     """normalisation of every layer but the last, over the batch or over the layer's units"""
     dropout: float = 0.0
     """share of units dropped of a reader's hidden layers while it learns"""
-    init: Literal["uniform", "orthogonal"] = "uniform"
-    """starting weights: torch's own, or orthogonal ones (Saxe et al. 2014) with biases that spread a code"""
+    init: Literal["uniform", "orthogonal"] | None = None
+    """starting weights: torch's own, in which a signal fades from layer to layer, or orthogonal ones (Saxe et
+    al. 2014) with biases that spread a code; none: uniform if dense, orthogonal if conv"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
@@ -141,7 +142,7 @@ def _started(module: Net, net: NetConfig) -> Net:
     cuts half. Where a code enters a writer, biases spread the bends of the units over the codes: without
     them all bends would go through the code's mean.
     """
-    if net.init == "orthogonal":
+    if (net.init or ("orthogonal" if net.kind == "conv" else "uniform")) == "orthogonal":
         for layer in module.modules():
             if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 inputs = layer.weight[0].numel()
