@@ -59,7 +59,7 @@ class NetConfig:
 
 def usual_lr(net: NetConfig) -> float:
     """Return a peak learning rate of Adam that suits a net: the wider and deeper, the lower."""
-    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.layers, 1)), 1e-2)
+    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.layers, 1)), 5e-3)
 
 
 class Reader(nn.Module):
