@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seqgen.errors import UserError
-from seqgen.image.nets import NetConfig, one_hot, reader, usual_lr, writer
+from seqgen.image.nets import NetConfig, one_hot, peak_lr, reader, usual_lr, writer
 
 B, Z = 3, 5
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 5, 7), (3, 45, 17)]
@@ -167,3 +167,9 @@ def test_starting_weights_are_chosen_by_the_kind_of_net(kind, init):
         nets.append(writer(NetConfig(kind=kind, hidden=11, channels=3, init=asked), 5, (1, 16, 16)))
     left_open, named = (list(net.parameters()) for net in nets)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(left_open, named, strict=True))
+
+
+def test_a_learning_rate_of_none_at_all_is_one_that_was_asked_for():
+    net = NetConfig(hidden=512, layers=2)
+    assert peak_lr(net, None) == usual_lr(net)
+    assert peak_lr(net, 0.0) == 0.0

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seqgen import gaussian, optim, settings
 from seqgen.image import pixels
 from seqgen.image.data import Batch, Images
-from seqgen.image.nets import NetConfig, Shape, reader, usual_lr, writer
+from seqgen.image.nets import NetConfig, Shape, peak_lr, reader, writer
 from seqgen.image.schedule import Schedule
 
 Metrics = dict[str, float]
@@ -78,7 +78,7 @@ class AutoencoderConfig(Schedule):
 
     def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images and the net."""
-        return replace(super().fitted(images), lr=self.lr or usual_lr(self.net))
+        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Autoencoder(nn.Module):
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
         c = self.config
-        self.optimizers = {"autoencoder": optim.adamw(self, lr=c.lr or usual_lr(c.net), betas=(0.9, c.beta2))}
+        optimizer = optim.adamw(self, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2))
+        self.optimizers = {"autoencoder": optimizer}
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and decoder by one batch."""

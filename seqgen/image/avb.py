@@ -9,7 +9,8 @@ What differs from the paper: the sampler's functions of noise are the first Herm
 
     z = mean(x) + deviation(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
 
-whose moments need no estimate and are learned as a VAE's are; the contrast has the posterior's whole
+whose moments need no estimate and are learned as a VAE's are, with a bound on the b, so that a critic can
+follow; the contrast has the posterior's whole
 covariance, not only its variances (`contrast=diagonal` is the paper's); and the critic reads the encoder's
 last hidden layer, on which alone the posterior depends, instead of the image.
 
@@ -33,7 +34,7 @@ from torch import Tensor, nn
 from seqgen import critics, gaussian, optim, settings
 from seqgen.image import likelihood, pixels
 from seqgen.image.data import Batch
-from seqgen.image.nets import Shape, usual_lr
+from seqgen.image.nets import Shape, peak_lr
 from seqgen.image.posterior import Critic, CriticConfig, Posterior, Reference, reference, sampler
 from seqgen.image.vae import VAE, Metrics, VAEConfig
 
@@ -87,7 +88,7 @@ class AVB(VAE):
         if self.log_sigma.requires_grad:
             players.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "avb": optim.adamw(players, lr=c.lr or usual_lr(c.net), betas=(0.9, c.beta2)),
+            "avb": optim.adamw(players, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2)),
             "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 

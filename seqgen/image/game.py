@@ -79,7 +79,8 @@ class GameConfig:
     def adam(self, module: nn.Module, net: NetConfig, *, critic: bool = False) -> Optimizer:
         """Return the optimiser of a network."""
         given = self.critic_lr if critic else self.lr
-        lr = given or (5e-4 if net.kind == "conv" else 2e-3)
+        usual = 5e-4 if net.kind == "conv" else 2e-3
+        lr = usual if given is None else given
         return optim.adamw(module, lr=lr, betas=(self.beta1, self.beta2))
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:

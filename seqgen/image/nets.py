@@ -62,6 +62,11 @@ def usual_lr(net: NetConfig) -> float:
     return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.layers, 1)), 5e-3)
 
 
+def peak_lr(net: NetConfig, lr: float | None) -> float:
+    """Return the learning rate that was asked for, or the usual one of the net."""
+    return usual_lr(net) if lr is None else lr
+
+
 class Reader(nn.Module):
     """From an image, with a label or a vector beside it where asked for, to numbers."""
 

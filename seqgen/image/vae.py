@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from seqgen import gaussian, optim, settings
 from seqgen.image import likelihood, pixels
 from seqgen.image.data import Batch, Images
-from seqgen.image.nets import NetConfig, Shape, reader, usual_lr, writer
+from seqgen.image.nets import NetConfig, Shape, peak_lr, reader, writer
 from seqgen.image.pixels import Likelihood
 from seqgen.image.schedule import Schedule
 
@@ -71,7 +71,7 @@ class VAEConfig(Schedule):
 
     def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images and the net."""
-        return replace(super().fitted(images), lr=self.lr or usual_lr(self.net))
+        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
 
 
 class VAE(nn.Module):
@@ -94,7 +94,7 @@ class VAE(nn.Module):
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
         c = self.config
-        self.optimizers = {"vae": optim.adamw(self, lr=c.lr or usual_lr(c.net), betas=(0.9, c.beta2))}
+        self.optimizers = {"vae": optim.adamw(self, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2))}
 
     def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
         """Move encoder and decoder by one batch."""
