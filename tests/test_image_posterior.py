@@ -41,8 +41,8 @@ def test_moments_are_those_of_the_draws() -> None:
 
 
 def test_a_sampler_takes_the_encoders_numbers_in_turn() -> None:
-    # Z = 2, E = 1: means, log-variances; of each unit the straight way and the bent one, which with a bound of
-    # ½ is b / √(1 + 4 b²) = √2 / 3 and √6 / 5; then all over √(1 + 25/9 + 2/9) = 2 and √(1 + 194/25 + 6/25) = 3
+    # Z = 2, E = 1: means, log-variances; of each unit the straight way and the bent one, which with a bound
+    # of ½ is b / √(1 + 4 b²) = √2 / 3 and √6 / 5; all over √(1 + 25/9 + 2/9) = 2 and √(1 + 194/25 + 6/25) = 3
     ways = torch.tensor([[5 / 3, 2**0.5, 194**0.5 / 5, 6**0.5]])
     of = sampler(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), ways)
     assert of.mean.tolist() == [[1, 2]]
