@@ -1,5 +1,6 @@
 """What the adversarial models of images share: the game's settings, smooth critics, averages, variety."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -131,9 +132,9 @@ class Player(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
         self.register_buffer("most_variety", torch.zeros(()))
 
+    @abstractmethod
     def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
-        raise NotImplementedError
 
     def given(self, labels: Tensor | None) -> Tensor | None:
         """Return the labels where the model is conditional on them."""
