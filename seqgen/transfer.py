@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen.algorithms.players import part_of
 from seqgen.batches import Batches
 from seqgen.contrastive import info_nce
 from seqgen.models.generator import RNNGenerator
@@ -84,7 +83,7 @@ def adopt(algorithm: nn.Module, weights: dict[str, Tensor]) -> None:
             mine[len(given) :] = given[UNK] - (math.log(new) if given.dim() == 1 else 0.0)
     origin = getattr(algorithm, "origin", None)
     if isinstance(origin, nn.Module):
-        origin.load_state_dict(part_of(algorithm.state_dict(), "generator"))
+        origin.load_state_dict(algorithm.get_submodule("generator").state_dict())
 
 
 def codes(generator: RNNGenerator, batch: Tensor) -> Tensor:

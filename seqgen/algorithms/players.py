@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import Tensor
-
 from seqgen import settings
 from seqgen.errors import UserError
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
@@ -144,12 +142,6 @@ class DiscriminatorConfig:
             bidirectional=self.bidirectional,
             dropout=self.dropout,
         )
-
-
-def part_of(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Return the weights of one part of a module under their names within it."""
-    prefix = f"{part}."
-    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
 
 
 @contextlib.contextmanager

@@ -10,9 +10,9 @@ What differs from the paper: the sampler's functions of noise are the first Herm
     z = mean(x) + deviation(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
 
 whose moments need no estimate and are learned as a VAE's are, with a bound on the b, so that a critic can
-follow; the contrast has the posterior's whole
-covariance, not only its variances (`contrast=diagonal` is the paper's); and the critic reads the encoder's
-last hidden layer, on which alone the posterior depends, instead of the image.
+follow; the contrast has the posterior's whole covariance, not only its variances (`contrast=diagonal` is the
+paper's); and the critic reads the encoder's last hidden layer, on which alone the posterior depends, instead
+of the image.
 
 Report figures, of training batches, in nats an image: `loss`, at β = 1 the negative adversarial bound,
 which is none where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its
