@@ -1,12 +1,12 @@
 """The contract, held by every algorithm of both registries, and what is particular to each."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 
 from seqgen import algorithms, contrastive, optim, settings
-from seqgen.algorithms import policy
 from seqgen.algorithms.mle import calibrate, mean_nll, nll_and_states
 from seqgen.algorithms.players import GeneratorConfig, policy_gradients
 from seqgen.algorithms.seqgan import SeqGAN
@@ -174,7 +174,7 @@ def test_the_discriminator_learns_alone_first_and_each_update_moves_its_own():
     assert figures.keys() == {"d_loss", "d_accuracy"}
     assert all(torch.equal(p, q) for p, q in zip(algorithm.generator.parameters(), generator, strict=True))
     discriminator = [p.clone() for p in algorithm.discriminator.parameters()]
-    policy.move(algorithm, batch(), 0.0, algorithm._returns)
+    algorithm.move(batch(), 0.0, partial(algorithm.worth, real=batch()))
     assert all(
         torch.equal(p, q) for p, q in zip(algorithm.discriminator.parameters(), discriminator, strict=True)
     )
@@ -203,7 +203,7 @@ def test_the_game_knows_no_unknown_words():
     algorithm.step(real[:6], 0.0)  # every real row has one: they are kept rather than none
     algorithm.step(real[17:23], 0.0)
     assert not any((tokens == UNK).any() for tokens in seen[-4:])
-    algorithm._move_discriminator(real, policy.write(algorithm, 31))
+    algorithm.discriminate(real, algorithm.write(31))
     assert len(seen[-2]) == 31 - 17
 
 

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from seqgen import algorithms, contrastive, optim, settings
-from seqgen.algorithms import policy
 from seqgen.algorithms.contrastive import ContrastiveGANConfig, JudgeConfig
 from seqgen.errors import UserError
 from seqgen.tokenizer import EOS, PAD, UNK
@@ -45,10 +44,10 @@ def test_the_encoder_learns_what_is_real_and_its_rewards_say_so(values):
     for seed in range(3):
         algorithm = build(seed, **values)
         for i in range(40):
-            algorithm._move_discriminator(sentences(31, high=8, seed=i), sentences(31, seed=100 + i))
+            algorithm.discriminate(sentences(31, high=8, seed=i), sentences(31, seed=100 + i))
         good, bad = sentences(17, high=8, seed=777), sentences(17, low=8, seed=778)
         tokens = torch.cat((good, bad))
-        worth = algorithm._returns(tokens, tokens != PAD, real=good)[:, 5]  # at EOS
+        worth = algorithm.worth(tokens, tokens != PAD, real=good)[:, 5]  # at EOS
         assert worth[:17].mean() > worth[17:].mean()
         assert values == KINDS[1] or worth[:17].min() > worth[17:].max()
 
@@ -57,8 +56,8 @@ def test_the_encoder_learns_what_is_real_and_its_rewards_say_so(values):
 def test_the_last_tokens_worth_is_the_reward_of_the_sentence(reward, monkeypatch):
     algorithm = build(reward=reward, temperature=0.5)
     tokens, real, made = sentences(5), sentences(7, seed=2), sentences(7, seed=3)
-    monkeypatch.setattr(policy, "write", lambda players, n: made[:n])
-    worth = algorithm._returns(tokens, tokens != PAD, real=real)
+    monkeypatch.setattr(algorithm, "write", lambda n: made[:n])
+    worth = algorithm.worth(tokens, tokens != PAD, real=real)
     algorithm.discriminator.eval()
     with torch.no_grad():
         codes, near, far = (algorithm.discriminator(part) for part in (tokens, real, made))
@@ -77,7 +76,7 @@ def test_each_loss_is_of_two_views_of_the_real_and_one_of_the_made(monkeypatch):
     for values in KINDS:
         algorithm = build(**values)
         monkeypatch.setattr(algorithm, "_codes", lambda batches: [first, second, made])
-        algorithm._move_discriminator(sentences(5), sentences(5))
+        algorithm.discriminate(sentences(5), sentences(5))
     anchors = torch.arange(15) < 10
     wanted = (
         contrastive.supervised_contrastive(torch.cat((first, second, made)), anchors, anchors=anchors),
@@ -94,13 +93,13 @@ def test_views_blank_both_sides_and_rewards_see_whole_sentences_without_unknown_
     algorithm.discriminator.forward = lambda tokens: seen.append(tokens) or read(tokens)
     real = sentences(31)
     real[:3, 0] = UNK
-    algorithm._move_discriminator(real, sentences(31, seed=2)[:, :6])  # of another T
+    algorithm.discriminate(real, sentences(31, seed=2)[:, :6])  # of another T
     first, second, made = seen[0].split([28, 28, 31])
     for tokens in (first, second, made):
         assert 0.3 < (tokens[:, :5] == UNK).float().mean() < 0.7
     assert not torch.equal(first, second)
     seen.clear()
-    algorithm._returns(sentences(2), torch.ones(2, LENGTH) > 0, real=real)
+    algorithm.worth(sentences(2), torch.ones(2, LENGTH) > 0, real=real)
     assert [len(tokens) for tokens in seen[:2]] == [28, 31]
     assert not any((tokens == UNK).any() for tokens in seen)
 

@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_reinforce(monkeypatch):
     algorithm = build(**values)
     rewards = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(2))
     drawn = real(rows=3)
-    monkeypatch.setattr(policy, "write", lambda players, n: drawn)
+    monkeypatch.setattr(algorithm, "write", lambda n: drawn)
     caught = []
 
     def update(losses, clip):
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_reinforce(monkeypatch):
         return {optimizer: 0.0 for optimizer in losses}
 
     monkeypatch.setattr(optim, "update", update)
-    figures = policy.move(algorithm, real(), 0.0, lambda tokens, mask: rewards * mask)
+    figures = algorithm.move(real(), 0.0, lambda tokens, mask: rewards * mask)
     algorithm.generator.eval()
     logits, _ = algorithm.generator(shifted(drawn), algorithm.generator.initial(3))
     logits[..., UNK] -= 1e4  # the game has no unknown words
@@ -87,7 +87,7 @@ def test_it_moves_the_generator_and_its_shadow_alone(name):
     algorithm = build(name, baseline="learned")
     judge = weights(algorithm.discriminator)
     generator, shadow, value = (weights(m) for m in (algorithm.generator, algorithm.policy, algorithm.value))
-    policy.move(algorithm, real(), 0.0, lambda tokens, mask: mask * torch.rand(tokens.shape))
+    algorithm.move(real(), 0.0, lambda tokens, mask: mask * torch.rand(tokens.shape))
     assert same(algorithm.discriminator, judge)
     assert not same(algorithm.generator, generator)
     assert not same(algorithm.policy, shadow)
@@ -133,24 +133,24 @@ def test_a_reward_for_one_token_makes_it_likelier():
     torch.manual_seed(2)
     before = share()
     for _ in range(40):
-        policy.move(algorithm, real(), 0.0, lambda tokens, mask: (tokens == wanted).float() * mask)
+        algorithm.move(real(), 0.0, lambda tokens, mask: (tokens == wanted).float() * mask)
     assert share() > 2 * before
 
 
 def test_the_bonus_holds_the_entropy():
     algorithm = build(bonus=0.0)
-    policy.hold(algorithm, torch.tensor(2.0))
-    policy.hold(algorithm, torch.tensor(1.5))  # 0.05 · (2 - 1.5) above the start
+    algorithm.hold(torch.tensor(2.0))
+    algorithm.hold(torch.tensor(1.5))  # 0.05 · (2 - 1.5) above the start
     assert float(algorithm.bonus) == pytest.approx(0.025)
-    policy.hold(algorithm, torch.tensor(3.0))  # 0.05 · (2 - 3) below that: a penalty
+    algorithm.hold(torch.tensor(3.0))  # 0.05 · (2 - 3) below that: a penalty
     assert float(algorithm.bonus) == pytest.approx(-0.025)
-    policy.hold(algorithm, torch.tensor(1e4))
+    algorithm.hold(torch.tensor(1e4))
     assert float(algorithm.bonus) == -0.5
 
 
 def test_rewards_of_rollouts_are_of_what_the_lagging_policy_writes():
     algorithm = build(rollouts=31)
-    tokens = policy.write(algorithm, 5)
+    tokens = algorithm.write(5)
     mask = tokens != PAD
 
     def only_of_nines(whole):
@@ -158,7 +158,7 @@ def test_rewards_of_rollouts_are_of_what_the_lagging_policy_writes():
 
     with torch.no_grad():
         algorithm.policy.head.offset[9] = 100.0  # the shadow writes nines until the end
-    worth = policy.rolled_out(algorithm, tokens, only_of_nines, torch.sigmoid)
+    worth = algorithm.rolled_out(tokens, only_of_nines, torch.sigmoid)
     own = (tokens == 9).int()
     for row in range(5):
         length = int(mask[row].sum())
@@ -172,7 +172,7 @@ def test_the_game_has_no_unknown_words():
     algorithm = build()
     with torch.no_grad():
         algorithm.generator.head.offset[UNK] = 100.0
-    assert not (policy.write(algorithm, 300) == UNK).any()
+    assert not (algorithm.write(300) == UNK).any()
     tokens = real(rows=31)
     tokens[:17, 0] = UNK
     assert torch.equal(policy.known(tokens), tokens[17:])

@@ -14,25 +14,20 @@ generated ones (0 by chance, at most 2); then the generator's figures of `mle`: 
 `unique`, `distinct_tokens`, `entropy`.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqgen import collapse, contrastive, optim, settings, views
+from seqgen import contrastive, optim, settings, views
 from seqgen.algorithms import policy
-from seqgen.algorithms.mle import Metrics, evaluate
 from seqgen.algorithms.players import GeneratorConfig
 from seqgen.algorithms.policy import Figures, RolloutGame
 from seqgen.games import scores
 from seqgen.models.discriminator import RNNDiscriminator
-from seqgen.models.generator import RNNGenerator
-from seqgen.models.value import ValueHead
-from seqgen.sampling import Samples, sample, sentence_log_prob
 from seqgen.tokenizer import PAD
 
 
@@ -112,47 +107,17 @@ class ContrastiveGANConfig(RolloutGame):
         settings.bounds(self, view_share=(0.0, 1.0), temperature=(1e-3, None))
 
 
-class ContrastiveGAN(nn.Module):
+class ContrastiveGAN(policy.Player):
     """A generator, the lagging policy that rolls out, and an encoder that says how near sentences are."""
 
     Config = ContrastiveGANConfig
-    inherits = ("generator",)
-    starts_from = ("mle", "seqgan", "contrastive")
-    likelihood = "exact"
-    criterion: str | None = None
-    grouped = False  # batches of one length would tell the discriminator more of length than of text
-    policy: RNNGenerator
-    value: ValueHead
-    bonus: Tensor
-    held: Tensor
-    updates: Tensor
+    config: ContrastiveGANConfig
 
     def __init__(self, config: ContrastiveGANConfig, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
-        self.generator = config.generator.build(vocab_size)
-        self.discriminator = config.discriminator.build(vocab_size, config.generator)
-        policy.equip(self, config.policy)
+        super().__init__(config, config.discriminator, vocab_size=vocab_size, length=length)
 
-    def start_from(self, start: nn.Module) -> None:
-        """Take over the generator of a run; an encoder of the same shape starts from it too."""
-        generator = start.get_submodule("generator").state_dict()
-        policy.start_from(self, generator)
-        if self.config.discriminator.kind == "generator":
-            policy.share(self.discriminator, generator)
-
-    def configure(self) -> None:
-        """Create the optimisers; call it once the module is on its device."""
-        d = self.config.discriminator
-        judge = optim.adamw(self.discriminator, lr=d.lr, weight_decay=d.weight_decay)
-        self.optimizers = policy.optimizers(self, lr=self.config.lr) | {"discriminator": judge}
-
-    def step(self, batch: Tensor, progress: float) -> Figures:
-        """Move the generator, once the discriminator has learned, then the discriminator."""
-        returns = partial(self._returns, real=batch)
-        return policy.play(self, batch, progress, returns=returns, discriminate=self._move_discriminator)
-
-    def _move_discriminator(self, real: Tensor, made: Tensor) -> Figures:
+    def discriminate(self, real: Tensor, made: Tensor) -> Figures:
+        """Move the encoder towards codes by which real and generated sentences differ; (B, T) each."""
         self.discriminator.train()
         real = policy.known(real)
         first, second, fake = self._codes([real, real, made])
@@ -183,36 +148,16 @@ class ContrastiveGAN(nn.Module):
         real = torch.arange(len(codes), device=codes.device) < len(codes) - len(fake)
         return contrastive.supervised_contrastive(codes, real, anchors=real, temperature=c.temperature)
 
-    def _returns(self, tokens: Tensor, mask: Tensor, *, real: Tensor) -> Tensor:
-        """Return what each token is worth: the mean reward of what follows it; (B, T).
+    def worth(self, tokens: Tensor, mask: Tensor, real: Tensor) -> Tensor:
+        """Return the encoder's mean reward of what follows each token; (B, T).
 
         Sentences are compared with the step's real ones and as many that the generator has written.
         """
         near = scores(self.discriminator, policy.known(real)).float()
-        far = scores(self.discriminator, policy.write(self, len(real))).float()
+        far = scores(self.discriminator, self.write(len(real))).float()
         if self.config.reward == "distance":
             reward = partial(contrastive.distance_reward, real=near, made=far)
         else:
             gamma = 1 / self.config.temperature
             reward = partial(contrastive.ranking_reward, references=near, comparisons=far, gamma=gamma)
-        return policy.rolled_out(self, tokens, self.discriminator, reward)
-
-    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
-        """Measure held-out likelihood and the variety of samples."""
-        return evaluate(self, batches)
-
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse: the weights of the last good report are kept."""
-        return collapse.collapsed(report, first)
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
-        """Draw n sentences with the options of `seqgen.sampling.sample`."""
-        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
-
-    def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """log p of sentences, in nats, exact; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens)
+        return self.rolled_out(tokens, self.discriminator, reward)

@@ -9,26 +9,27 @@ generator before clipping.
 """
 
 import copy
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from seqgen import losses, optim, rewards, settings
-from seqgen.algorithms.mle import mean_nll
+from seqgen import collapse, losses, optim, rewards, settings
+from seqgen.algorithms.mle import Metrics, evaluate, mean_nll
 from seqgen.algorithms.players import GeneratorConfig, policy_gradients
-from seqgen.models.generator import RNNGenerator
 from seqgen.models.head import NEVER
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import Score, rollout_rewards
-from seqgen.sampling import Samples, shifted
+from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
 from seqgen.tokenizer import PAD, UNK
 
 Figures = dict[str, Tensor | float]
-Returns = Callable[[Tensor, Tensor], Tensor]
+Worth = Callable[[Tensor, Tensor], Tensor]
 """What each token is worth: tokens (B, T), mask (B, T) → (B, T)."""
 
 
@@ -110,19 +111,27 @@ class RolloutGame:
         return self.batch_size * self.d_steps
 
 
-class Players(Protocol):
-    """An adversarial algorithm, as far as the policy gradient knows it; `equip` gives it what is below."""
+class DiscriminatorSettings(Protocol):
+    """The settings of a discriminator, as far as the game knows them."""
 
     @property
-    def config(self) -> RolloutGame: ...
+    def kind(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
 
-    generator: RNNGenerator
-    optimizers: dict[str, Optimizer]
-    """`generator` and `value` among them."""
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module: ...
 
-    policy: RNNGenerator
-    """The lagging copy of the generator that rolls out."""
-    value: ValueHead
+
+class Player(nn.Module):
+    """A generator, the lagging policy that rolls out, and a discriminator; a game says what it rewards."""
+
+    inherits = ("generator",)
+    starts_from = ("mle", "seqgan", "contrastive")
+    likelihood = "exact"
+    criterion: str | None = None
+    grouped = False  # batches of one length would tell the discriminator more of length than of text
     bonus: Tensor
     """The entropy bonus's coefficient; scalar."""
     held: Tensor
@@ -130,172 +139,185 @@ class Players(Protocol):
     updates: Tensor
     """Steps done."""
 
-    def sample(self, n: int, length: int | None = None, **options: object) -> Samples: ...
+    def __init__(
+        self, config: RolloutGame, judge: DiscriminatorSettings, *, vocab_size: int, length: int
+    ) -> None:
+        super().__init__()
+        self.config, self.judge, self.length = config, judge, length
+        self.generator = config.generator.build(vocab_size)
+        self.discriminator = judge.build(vocab_size, config.generator)
+        self.policy = copy.deepcopy(self.generator).requires_grad_(False)
+        self.value = ValueHead(self.generator.head.weight.shape[1])
+        self.register_buffer("bonus", torch.tensor(config.policy.bonus))
+        self.register_buffer("held", torch.tensor(float("nan")))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
+    @abstractmethod
+    def discriminate(self, real: Tensor, made: Tensor) -> Figures:
+        """Move the discriminator by real and generated sentences; (B, T) each, of any T → figures."""
 
-def equip(players: Any, config: PolicyConfig) -> None:
-    """Give an algorithm that has a generator what the policy gradient keeps beside it."""
-    players.policy = copy.deepcopy(players.generator).requires_grad_(False)
-    players.value = ValueHead(players.generator.head.weight.shape[1])
-    players.register_buffer("bonus", torch.tensor(config.bonus))
-    players.register_buffer("held", torch.tensor(float("nan")))
-    players.register_buffer("updates", torch.zeros((), dtype=torch.long))
+    @abstractmethod
+    def worth(self, tokens: Tensor, mask: Tensor, real: Tensor) -> Tensor:
+        """Return what each token is worth, given the step's real sentences (R, T); (B, T) → (B, T)."""
 
+    def start_from(self, start: nn.Module) -> None:
+        """Take over the generator of a run, for the policy that rolls out as well.
 
-def optimizers(players: Players, *, lr: float) -> dict[str, Optimizer]:
-    """Create the optimisers of the generator and of the value head."""
-    return {
-        "generator": optim.adamw(players.generator, lr=lr, betas=(0.9, 0.99)),
-        "value": optim.adamw(players.value, lr=1e-2),
-    }
+        A discriminator of the generator's shape starts from what the generator knows of the language: of a
+        small corpus it learns more, and sooner, than from nothing.
+        """
+        generator = start.get_submodule("generator").state_dict()
+        self.generator.load_state_dict(generator)
+        self.policy.load_state_dict(generator)
+        if self.judge.kind == "generator":
+            shared = {name: w for name, w in generator.items() if name.startswith(("embedding.", "rnn."))}
+            self.discriminator.load_state_dict(shared, strict=False)
 
+    def configure(self) -> None:
+        """Create the optimisers; call it once the module is on its device."""
+        judge = self.judge
+        self.optimizers = {
+            "generator": optim.adamw(self.generator, lr=self.config.lr, betas=(0.9, 0.99)),
+            "value": optim.adamw(self.value, lr=1e-2),
+            "discriminator": optim.adamw(self.discriminator, lr=judge.lr, weight_decay=judge.weight_decay),
+        }
 
-def start_from(players: Players, generator: dict[str, Tensor]) -> None:
-    """Take over a generator's weights, for the policy that rolls out as well."""
-    players.generator.load_state_dict(generator)
-    players.policy.load_state_dict(generator)
+    def step(self, batch: Tensor, progress: float) -> Figures:
+        """Move the generator, once the discriminator has learned, then the discriminator.
 
+        `batch` (B, T) holds the real sentences of every update of the discriminator.
+        """
+        c = self.config
+        figures: Figures = {}
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+            parts = batch.split(c.batch_size)
+            if self.updates >= c.d_first:
+                figures |= self.move(parts[-1], progress, partial(self.worth, real=batch))
+            made = self.write(len(batch)).split(c.batch_size)
+            for part, fake in zip(parts, made, strict=True):
+                figures |= self.discriminate(part, fake)
+            self.updates += 1
+        return figures
 
-def share(discriminator: nn.Module, generator: dict[str, Tensor]) -> None:
-    """Start a discriminator of the generator's shape from what the generator knows of the language.
+    def move(self, real: Tensor, progress: float, worth: Worth) -> Figures:
+        """Move the generator by sentences that it writes and by a real batch (B, T); return the figures.
 
-    Of a small corpus it learns more, and sooner, than from nothing.
-    """
-    shared = {name: w for name, w in generator.items() if name.startswith(("embedding.", "rnn."))}
-    discriminator.load_state_dict(shared, strict=False)
+        Moves the value head with it where that is the baseline, lets the policy that rolls out follow, and
+        sets the bonus. `progress` in [0, 1) is the share of training done.
+        """
+        c = self.config.policy
+        generator, optimizer = self.generator, self.optimizers["generator"]
+        optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
+        tokens = self.write(self.config.batch_size)
+        mask = tokens != PAD
+        returns = worth(tokens, mask)  # before the trim: continuations may be longer than the batch
+        longest = int(mask.any(dim=0).sum())
+        tokens, mask, returns = tokens[:, :longest], mask[:, :longest], returns[:, :longest]
+        with policy_gradients(generator):
+            hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
+        advantages, value_losses = self._advantages(hidden, returns, mask)
+        count = mask.sum()
+        bonus = (self.bonus / count).expand(int(count))
+        unknown = torch.tensor([UNK], device=tokens.device)
+        bias = generator.head.bias.index_fill(0, unknown, NEVER)  # the policy that wrote the tokens
+        played = losses.head_loss(
+            hidden[mask], generator.head.weight, bias, tokens[mask], advantages[mask] / count, bonus
+        )
+        loss, nll = played.loss, torch.zeros(())
+        if c.teacher_forcing:
+            generator.train()
+            nll = mean_nll(generator, real)
+            loss = loss + c.teacher_forcing * nll
+        norms = optim.update({optimizer: loss} | value_losses, clip=self.config.clip)
+        self._follow()
+        assert played.entropy is not None
+        entropy = played.entropy.mean()
+        self.hold(entropy)
+        last = mask.sum(dim=1, keepdim=True) - 1
+        return {
+            "reward": returns.gather(1, last).mean(),
+            "policy_entropy": entropy,
+            "bonus": self.bonus.clone(),
+            "nll": nll.detach(),
+            "grad_norm": norms[optimizer],
+        }
 
+    def write(self, n: int) -> Tensor:
+        """Draw n sentences as the game has them, without unknown words; (n, T)."""
+        return self.sample(n, forbid=(UNK,)).tokens
 
-def write(players: Players, n: int) -> Tensor:
-    """Draw n sentences as the game has them, without unknown words; (n, T)."""
-    return players.sample(n, forbid=(UNK,)).tokens
+    def rolled_out(
+        self, tokens: Tensor, reward: nn.Module | Score, of_logits: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Return the mean reward of what the lagging policy writes after each token; (B, T) → (B, T).
+
+        `reward` and `of_logits` as of `seqgen.rollouts.rollout_rewards`.
+        """
+        c = self.config.policy
+        return rollout_rewards(
+            self.policy,
+            tokens,
+            reward,
+            c.rollouts,
+            of_logits=of_logits,
+            forbid=(UNK,),
+            max_rows=c.max_rows,
+        )
+
+    def _advantages(
+        self, hidden: Tensor, returns: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
+        """Take the baseline off the returns; also the loss of a learned baseline, for its optimiser."""
+        c = self.config.policy
+        value_losses: dict[Optimizer, Tensor] = {}
+        if c.baseline == "learned":
+            values = self.value(hidden)
+            value_losses = {self.optimizers["value"]: rewards.value_loss(values, returns, mask)}
+            baseline = values.detach()
+        elif c.baseline == "none":
+            baseline = torch.zeros_like(returns)
+        else:
+            baseline = getattr(rewards, c.baseline)(returns, mask)
+        advantages = rewards.advantages(returns, baseline, mask)
+        return rewards.normalise(advantages, mask) if c.normalise else advantages, value_losses
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the policy that rolls out follow the generator: θ′ ← lag · θ′ + (1 - lag) · θ."""
+        for mine, new in zip(self.policy.parameters(), self.generator.parameters(), strict=True):
+            mine.lerp_(new, 1 - self.config.policy.lag)
+
+    def hold(self, entropy: Tensor) -> None:
+        """Raise the bonus while the entropy is too low; lower it, to a penalty even, while too high."""
+        share = self.config.policy.hold_entropy
+        if not share:
+            return
+        if self.held.isnan():
+            self.held.copy_(entropy * share)
+        self.bonus.add_(0.05 * (self.held - entropy)).clamp_(-0.5, 0.5)
+
+    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
+        """Measure held-out likelihood and the variety of samples."""
+        return evaluate(self, batches)
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on collapse: the weights of the last good report are kept."""
+        return collapse.collapsed(report, first)
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
+        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """log p of sentences, in nats, exact; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)
 
 
 def known(real: Tensor) -> Tensor:
     """Leave out real sentences with unknown words, which the game does not have, unless all have them."""
     without = real[~(real == UNK).any(dim=1)]
     return without if len(without) else real
-
-
-def rolled_out(
-    players: Players, tokens: Tensor, reward: nn.Module | Score, of_logits: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Return the mean reward of what the lagging policy writes after each token; (B, T) → (B, T).
-
-    `reward` and `of_logits` as of `seqgen.rollouts.rollout_rewards`.
-    """
-    c = players.config.policy
-    return rollout_rewards(
-        players.policy,
-        tokens,
-        reward,
-        c.rollouts,
-        of_logits=of_logits,
-        forbid=(UNK,),
-        max_rows=c.max_rows,
-    )
-
-
-def play(
-    players: Players,
-    batch: Tensor,
-    progress: float,
-    *,
-    returns: Returns,
-    discriminate: Callable[[Tensor, Tensor], Figures],
-) -> Figures:
-    """Do a step of the game: the generator moves, once the discriminator has learned, then the discriminator.
-
-    `batch` (B, T) holds the real sentences of every update of the discriminator, which `discriminate` makes
-    of real sentences and as many generated ones.
-    """
-    c = players.config
-    figures: Figures = {}
-    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-        parts = batch.split(c.batch_size)
-        if players.updates >= c.d_first:
-            figures |= move(players, parts[-1], progress, returns)
-        fakes = write(players, len(batch)).split(c.batch_size)
-        for part, fake in zip(parts, fakes, strict=True):
-            figures |= discriminate(part, fake)
-        players.updates += 1
-    return figures
-
-
-def move(players: Players, real: Tensor, progress: float, returns: Returns) -> Figures:
-    """Move the generator by sentences that it writes and by a real batch (B, T); return the figures.
-
-    Moves the value head with it where that is the baseline, lets the policy that rolls out follow, and sets
-    the bonus. `progress` in [0, 1) is the share of training done.
-    """
-    c = players.config.policy
-    optimizer = players.optimizers["generator"]
-    optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=0.1))
-    tokens = write(players, players.config.batch_size)
-    mask = tokens != PAD
-    worth = returns(tokens, mask)  # before the trim: continuations may be longer than the batch
-    longest = int(mask.any(dim=0).sum())
-    tokens, mask, worth = tokens[:, :longest], mask[:, :longest], worth[:, :longest]
-    generator = players.generator
-    with policy_gradients(generator):
-        hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
-    advantages, value_losses = _advantages(players, hidden, worth, mask)
-    count = mask.sum()
-    bonus = (players.bonus / count).expand(int(count))
-    unknown = torch.tensor([UNK], device=tokens.device)
-    bias = generator.head.bias.index_fill(0, unknown, NEVER)  # the policy that wrote the tokens
-    played = losses.head_loss(
-        hidden[mask], generator.head.weight, bias, tokens[mask], advantages[mask] / count, bonus
-    )
-    loss, nll = played.loss, torch.zeros(())
-    if c.teacher_forcing:
-        generator.train()
-        nll = mean_nll(generator, real)
-        loss = loss + c.teacher_forcing * nll
-    norms = optim.update({optimizer: loss} | value_losses, clip=players.config.clip)
-    follow(players.policy, generator, lag=c.lag)
-    assert played.entropy is not None
-    entropy = played.entropy.mean()
-    hold(players, entropy)
-    last = mask.sum(dim=1, keepdim=True) - 1
-    return {
-        "reward": worth.gather(1, last).mean(),
-        "policy_entropy": entropy,
-        "bonus": players.bonus.clone(),
-        "nll": nll.detach(),
-        "grad_norm": norms[optimizer],
-    }
-
-
-def _advantages(
-    players: Players, hidden: Tensor, returns: Tensor, mask: Tensor
-) -> tuple[Tensor, dict[Optimizer, Tensor]]:
-    """Take the baseline off the returns; also the loss of a learned baseline, for its optimiser."""
-    c = players.config.policy
-    value_losses: dict[Optimizer, Tensor] = {}
-    if c.baseline == "learned":
-        values = players.value(hidden)
-        value_losses = {players.optimizers["value"]: rewards.value_loss(values, returns, mask)}
-        baseline = values.detach()
-    elif c.baseline == "none":
-        baseline = torch.zeros_like(returns)
-    else:
-        baseline = getattr(rewards, c.baseline)(returns, mask)
-    advantages = rewards.advantages(returns, baseline, mask)
-    return rewards.normalise(advantages, mask) if c.normalise else advantages, value_losses
-
-
-@torch.no_grad()
-def follow(policy: nn.Module, generator: nn.Module, *, lag: float) -> None:
-    """Let the policy that rolls out follow the generator: θ′ ← lag · θ′ + (1 - lag) · θ."""
-    for mine, new in zip(policy.parameters(), generator.parameters(), strict=True):
-        mine.lerp_(new, 1 - lag)
-
-
-def hold(players: Players, entropy: Tensor) -> None:
-    """Raise the bonus while the entropy is too low; lower it, to a penalty even, while too high."""
-    share = players.config.policy.hold_entropy
-    if not share:
-        return
-    if players.held.isnan():
-        players.held.copy_(entropy * share)
-    players.bonus.add_(0.05 * (players.held - entropy)).clamp_(-0.5, 0.5)
