@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from seqgen import cache
 from seqgen.ids import Ids, encode_lines, pack
+from seqgen.stream import Stream
 
 __all__ = ["Batches", "Ids", "bounded_rows", "encode_lines", "in_order", "pack"]
 
@@ -19,7 +19,7 @@ RELEASE_BYTES = 1 << 28
 """Files of ids larger than this give their pages back after each pool, so as not to fill the memory."""
 
 
-class Batches(Iterator[Tensor]):
+class Batches(Stream, Iterator[Tensor]):
     """An endless stream of int64 (B, T) batches that visits every sentence once an epoch.
 
     Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
@@ -40,7 +40,6 @@ class Batches(Iterator[Tensor]):
         self._batch_size = batch_size
         self._seed = seed
         self._grouped = grouped
-        self._step = 0
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
         self._pool: tuple[tuple[int, int], list[np.ndarray]] = ((-1, -1), [])
 
@@ -48,27 +47,11 @@ class Batches(Iterator[Tensor]):
         """Return the batches of an epoch."""
         return math.ceil(len(self._ids) / self._batch_size)
 
-    @property
-    def epoch(self) -> float:
-        """Epochs of the stream done so far."""
-        return self._step / len(self)
-
     def __next__(self) -> Tensor:
         """Return the next batch; int64 (B, T)."""
         rows = self._rows(self._step)
         self._step += 1
         return self._ids.batch(rows)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what else the stream depends on."""
-        return {"step": self._step, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position; ValueError where it belongs to another stream."""
-        for name, value in self._identity().items():
-            if state[name] != value:
-                raise ValueError(f"the saved batch order has {name} {state[name]}, not {value}")
-        self._step = state["step"]
 
     def _identity(self) -> dict[str, int]:
         return {

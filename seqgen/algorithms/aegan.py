@@ -30,13 +30,14 @@ from torch import Tensor, nn
 
 from seqgen import collapse, cycles, gaussian, latent, optim, settings
 from seqgen.algorithms.autoencoder import Autoencoder
+from seqgen.algorithms.coder import Coder
 from seqgen.algorithms.mle import Metrics, sample_figures
 from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, policy_gradients
 from seqgen.calibration import calibrate
 from seqgen.critics import gradient_penalty
 from seqgen.energy import CriticConfig, Critics
 from seqgen.relaxed import annealed, sample_relaxed
-from seqgen.sampling import Samples, sentence_log_prob
+from seqgen.sampling import sentence_log_prob
 from seqgen.tokenizer import PAD, UNK
 
 VALID_SAMPLES = 20
@@ -145,13 +146,13 @@ class Play(NamedTuple):
     """What critic and encoder read: (N, T, V) with a gradient to the generator, or without one the ids."""
 
 
-class AEGAN(nn.Module):
+class AEGAN(Coder):
     """A generator, an encoder, and the critics of sentences and of codes."""
 
     Config = AEGANConfig
+    config: AEGANConfig
     inherits = ("generator", "encoder", "code", "weight_decay")
     starts_from = ("sentence-vae", "autoencoder", "denoising-autoencoder", "aegan")
-    latent = True
     likelihood = "estimated"
     criterion: str | None = None
     grouped = False  # batches of one length would tell the critic more of length than of text
@@ -159,10 +160,7 @@ class AEGAN(nn.Module):
     """Steps done; scalar."""
 
     def __init__(self, config: AEGANConfig, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
-        self.generator = config.generator.build(vocab_size, code=config.code)
-        self.encoder = config.encoder.build(vocab_size, config.code)
+        super().__init__(config, vocab_size=vocab_size, length=length)
         self.critics = Critics(config.critic, vocab_size, config.encoder.embedding, config.code)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
@@ -219,7 +217,7 @@ class AEGAN(nn.Module):
     def _write(self, tau: float) -> Play:
         """Draw codes from the prior and write a sentence of each, without unknown words or dropout."""
         c = self.config
-        codes = torch.randn(c.written, c.code, device=self.updates.device)
+        codes = self.prior(c.written)
         if c.relax == "policy_gradient" or not (self._plays() or c.losses.contrastive):
             tokens = self.decode(codes, temperature=1.0, forbid=(UNK,)).tokens
             tokens = tokens[:, : int((tokens != PAD).any(dim=0).sum())]
@@ -333,22 +331,3 @@ class AEGAN(nn.Module):
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on collapse: the weights of the last good report are kept."""
         return collapse.collapsed(report, first)
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(
-        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
-    ) -> Samples:
-        """Draw n codes from N(0, I) and a sentence of each, with the options of `seqgen.sampling.sample`."""
-        codes = torch.randn(n, self.config.code, device=self.updates.device, generator=rng)
-        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Return the mean of each sentence's code; (B, T) → (B, Z)."""
-        return latent.encode(self.encoder, tokens)
-
-    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
-        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
-        return latent.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]

@@ -16,13 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen import latent, noise, optim, settings
+from seqgen.algorithms.coder import Coder
 from seqgen.algorithms.mle import Metrics, sample_figures
 from seqgen.algorithms.players import EncoderConfig
 from seqgen.algorithms.schedule import Schedule
-from seqgen.sampling import Samples, evaluating
+from seqgen.sampling import evaluating
 from seqgen.tokenizer import PAD
 
 
@@ -67,11 +68,11 @@ class DenoisingAutoencoderConfig(AutoencoderConfig):
     """places by which a word may have moved where the encoder reads it (Lample et al. 2018)"""
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Coder):
     """An encoder to codes and a decoder from them; codes to sample from are of a Gaussian fitted to them."""
 
     Config = AutoencoderConfig
-    latent = True
+    config: AutoencoderConfig
     likelihood = None
     criterion: str | None = "valid_recon"
     grouped = True
@@ -84,10 +85,7 @@ class Autoencoder(nn.Module):
     """Their covariance, running; (Z, Z)."""
 
     def __init__(self, config: AutoencoderConfig, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
-        self.generator = config.generator.build(vocab_size, code=config.code)
-        self.encoder = config.encoder.build(vocab_size, config.code)
+        super().__init__(config, vocab_size=vocab_size, length=length)
         self.register_buffer("usual_tokens", torch.zeros(()))
         self.register_buffer("batches_seen", torch.zeros(()))
         self.register_buffer("code_mean", torch.zeros(config.code))
@@ -150,28 +148,11 @@ class Autoencoder(nn.Module):
         """Never stop: reconstruction has no collapse."""
         return None
 
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(
-        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
-    ) -> Samples:
-        """Draw n codes from the fitted Gaussian and a sentence of each, with the options of `sample`."""
-        where = self.code_mean.device
-        drawn = torch.randn(n, self.config.code, device=where, generator=rng)
+    def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """Draw n codes to write of, from the fitted Gaussian; (n, Z)."""
         variances, axes = torch.linalg.eigh(self.code_cov.double().cpu())  # of any rank
-        spread = (axes * variances.clamp(min=0).sqrt()).float().to(where)
-        codes = self.code_mean + drawn @ spread.t()
-        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Return the code of each sentence; (B, T) → (B, Z)."""
-        return latent.encode(self.encoder, tokens)
-
-    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
-        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
-        return latent.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]
+        spread = (axes * variances.clamp(min=0).sqrt()).float().to(self.code_mean.device)
+        return self.code_mean + super().prior(n, rng) @ spread.t()
 
 
 class DenoisingAutoencoder(Autoencoder):

@@ -25,14 +25,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen import gaussian, latent, noise, optim, settings
+from seqgen.algorithms.coder import Coder
 from seqgen.algorithms.mle import Metrics, sample_figures
 from seqgen.algorithms.players import EncoderConfig
 from seqgen.algorithms.schedule import Schedule
 from seqgen.calibration import calibrate
-from seqgen.sampling import Samples
 from seqgen.tokenizer import PAD
 
 COLLAPSED = 0.1
@@ -99,11 +99,11 @@ class SentenceVAEConfig(Schedule):
         return self.batch_size * (1 + self.aggressive)
 
 
-class SentenceVAE(nn.Module):
+class SentenceVAE(Coder):
     """An encoder to Gaussian codes and a decoder from them, moved together by the evidence lower bound."""
 
     Config = SentenceVAEConfig
-    latent = True
+    config: SentenceVAEConfig
     likelihood = "estimated"
     criterion: str | None = "valid_nll"
     grouped = True
@@ -122,10 +122,7 @@ class SentenceVAE(nn.Module):
     """Their covariance, running; (Z, Z)."""
 
     def __init__(self, config: SentenceVAEConfig, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
-        self.generator = config.generator.build(vocab_size, code=config.code)
-        self.encoder = config.encoder.build(vocab_size, config.code)
+        super().__init__(config, vocab_size=vocab_size, length=length)
         self.register_buffer("usual_tokens", torch.zeros(()))
         self.register_buffer("batches_seen", torch.zeros(()))
         self.register_buffer("warm", torch.tensor(config.warm_start > 0))
@@ -236,25 +233,6 @@ class SentenceVAE(nn.Module):
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: a posterior that has collapsed is named by a figure."""
         return None
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(
-        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
-    ) -> Samples:
-        """Draw n codes from N(0, I) and a sentence of each, with the options of `seqgen.sampling.sample`."""
-        codes = torch.randn(n, self.config.code, device=self.usual_tokens.device, generator=rng)
-        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)  # type: ignore[arg-type]
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Return the mean of each sentence's posterior; (B, T) → (B, Z)."""
-        return latent.encode(self.encoder, tokens)
-
-    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
-        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
-        return latent.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]
 
     def log_likelihood(
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None

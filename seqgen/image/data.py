@@ -6,7 +6,7 @@ B batch, N images, C channels, H × W pixels.
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqgen.errors import UserError, did_you_mean
 from seqgen.image import files
+from seqgen.stream import Stream
 
 VALID_SHARE = 0.05
 """Share of the training images that are held out for validation, at least one."""
@@ -132,7 +133,7 @@ def open_images(spec: str, *, seed: int = 0, without: int | None = None, binaris
     return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise)
 
 
-class ImageBatches(Iterator[Batch]):
+class ImageBatches(Stream, Iterator[Batch]):
     """An endless stream of batches that visits the images in a new order every epoch.
 
     Batches are full: what is left over at the end of an epoch is another few images every time. The stream
@@ -160,17 +161,11 @@ class ImageBatches(Iterator[Batch]):
         self._images = images.to(where) if _fits(images, where) else images
         self._batch_size = min(batch_size, len(images))
         self._seed, self._binarise = seed, binarise
-        self._step = 0
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
         """Return the batches of an epoch."""
         return len(self._images) // self._batch_size
-
-    @property
-    def epoch(self) -> float:
-        """Epochs of the stream done so far."""
-        return self._step / len(self)
 
     def __next__(self) -> Batch:
         """Return the next batch."""
@@ -189,17 +184,6 @@ class ImageBatches(Iterator[Batch]):
         """Return the random stream of this step, so that a position needs no state but its number."""
         seed = np.random.SeedSequence([self._seed, self._step]).generate_state(1, np.uint64)[0]
         return torch.Generator(self._images.pixels.device).manual_seed(int(seed >> 1))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what else the stream depends on."""
-        return {"step": self._step, **self._identity()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position; ValueError where it belongs to another stream."""
-        for name, value in self._identity().items():
-            if state[name] != value:
-                raise ValueError(f"the saved batch order has {name} {state[name]}, not {value}")
-        self._step = state["step"]
 
     def _identity(self) -> dict[str, int]:
         return {
