@@ -21,7 +21,7 @@ def adversarial(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Updates of the generator; the setting steps if not given.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed; the pretrained run's if not given.")] = None,
+    seed: Annotated[int | None, common.seed_option("Seed; the pretrained run's if not given.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,

@@ -27,6 +27,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing on stderr bu
 ListSettings = Annotated[bool, typer.Option("--settings", help="List the algorithm's settings and exit.")]
 
 
+def seed_option(help: str) -> Any:
+    """Return the option of a seed: what every generator of random numbers takes."""
+    return typer.Option(help=help, min=0, max=2**31 - 1)
+
+
 def list_settings(name: str, registry: dict[str, str]) -> None:
     """Print every setting of an algorithm with its default and meaning, and exit."""
     from seqgen import algorithms, settings

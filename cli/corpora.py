@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqgen.cli import common
+
 if TYPE_CHECKING:
     from seqgen.corpora.fetch import Progress
     from seqgen.corpora.recipes import File, Recipe
@@ -39,7 +41,7 @@ def list_corpora(as_json: Json = False) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="A name of 'seqgen corpora list'.")],
     n: Annotated[int, typer.Option("--n", min=0, help="Sentences to draw from a built-in corpus.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Show the card of a built-in corpus and some draws, or the recipe of a public one."""

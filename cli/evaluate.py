@@ -36,7 +36,7 @@ def evaluate(
     temperatures: Annotated[
         str | None, typer.Option(metavar="T,T,…", help="Also draw at each of these, for the curve.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
     protocol: Annotated[
         str, typer.Option(help="seqgen, texygen (the published tables) or sacrebleu.")
     ] = "seqgen",

@@ -19,7 +19,7 @@ def train(
         str, typer.Option("--binarise", "--binarize", help="none, fixed, or dynamic: drawn at each reading.")
     ] = "none",
     without: Annotated[
-        int | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
+        str | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/image-MODEL-DATA if not given.")
@@ -28,7 +28,10 @@ def train(
     config: common.ConfigFile = None,
     steps: common.Steps = None,
     epochs: common.Epochs = None,
-    seed: Annotated[int, typer.Option(help="Seed of the splits, the weights and the batches.")] = 0,
+    seed: Annotated[
+        int,
+        common.seed_option("Seed of the splits, the weights and the batches."),
+    ] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
@@ -68,7 +71,7 @@ def train(
 @app.command()
 def evaluate(
     run: image_common.Run = None,
-    n: Annotated[int, typer.Option("--n", min=2, help="Samples and test images compared.")] = 10_000,
+    n: Annotated[int, typer.Option("--n", min=4, help="Samples and test images compared.")] = 10_000,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +90,7 @@ def evaluate(
             min=0, help="How many of them by annealed importance sampling as well; avb: 50 if not given."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
     as_json: image_common.Json = False,
     device: common.Device = "auto",
     threads: common.Threads = None,

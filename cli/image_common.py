@@ -1,6 +1,7 @@
 """Options that several image commands share, and the run that they read."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,8 @@ def latest() -> Path:
     # The latest of all may be a run on text; then the image run whose reports are the newest.
     others = sorted(job.ROOT.glob(f"*/{runs.METRICS}"), key=lambda path: -path.stat().st_mtime)
     for path in [runs.latest(job.ROOT), *(each.parent for each in others)]:
-        if path is not None and runs.open_run(path).config.get("verb") == "image":
-            return path
+        if path is not None:
+            with suppress(UserError):  # a broken run is no hindrance to finding another
+                if runs.open_run(path).config["verb"] == "image":
+                    return path
     raise UserError("no image run under 'runs/'; run 'seqgen image train' first, or name one with --run")

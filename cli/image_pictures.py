@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE.png", help="The picture; COMMAND.png in the run if not given.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the images drawn.")]
+Seed = Annotated[int, common.seed_option("Seed of the images drawn.")]
 VIEWS = ("auto", "manifold", "pca", "tsne", "umap")
 
 
 def sample(
     run: image_common.Run = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many images.")] = 64,
-    label: Annotated[int | None, typer.Option(help="Of this label alone; conditional models.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of this label alone; conditional models.")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 8,
     out: Annotated[
         Path | None,
@@ -44,6 +44,8 @@ def sample(
 
     found = image_common.load(run, device=device, threads=threads, quiet=quiet)
     if out is not None and out.suffix.lower() != ".png":
+        if out.suffix and not out.is_dir():
+            raise UserError(f"--out '{out}' is neither a .png file, the one format drawn, nor a folder")
         pictures.sample_files(found, n, out, label=label, seed=seed)
         typer.echo(str(out))
         return
@@ -104,7 +106,7 @@ def latent(
     ] = "auto",
     n: Annotated[int, typer.Option("--n", min=3, help="How many test images, for a map.")] = 2000,
     side: Annotated[int, typer.Option(min=2, help="Images across and down, for a manifold.")] = 20,
-    label: Annotated[int | None, typer.Option(help="Of the manifold of a conditional model.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of the manifold of a conditional model.")] = None,
     out: Out = None,
     seed: Seed = 0,
     device: common.Device = "auto",
@@ -122,6 +124,8 @@ def latent(
     if view == "manifold":
         _draw(found, view, out, lambda path: pictures.manifold(found, path, side=side, label=label))
         return
+    if label is not None:
+        raise UserError(f"--label goes with --view manifold, not with {view}")
     _draw(found, view, out, lambda path: pictures.code_map(found, path, method=view, n=n, seed=seed))
 
 

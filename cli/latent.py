@@ -19,7 +19,7 @@ Texts = Annotated[
 ]
 File = Annotated[Path | None, typer.Option(help="A file of sentences, one a line, instead; - is stdin.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Of the words that are written; 0 the likeliest.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything drawn.")]
+Seed = Annotated[int, common.seed_option("Seed of everything drawn.")]
 Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
 
 

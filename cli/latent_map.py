@@ -36,7 +36,7 @@ def draw_map(
         Path | None,
         typer.Option(metavar="FILE.png", help=f"The picture; {MAP} in the run's folder if not given."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sentences drawn and of the layout.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of the sentences drawn and of the layout.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,

@@ -50,6 +50,8 @@ app.add_typer(bench.app, name="bench")
 
 USER_ERROR = 2
 INTERRUPTED = 130
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
+"""What torch says of a GPU and of the machine."""
 USAGE_ERROR = typer.BadParameter.__base__
 """Base of the parser's own errors; which module it lives in depends on typer's version."""
 
@@ -86,7 +88,7 @@ def one_line_errors() -> Iterator[None]:
             raise
         _end(message, USER_ERROR)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "out of memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
         _end(
             f"{str(error).splitlines()[0]} Use a smaller batch (--set batch_size=16) or --device cpu",

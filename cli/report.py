@@ -24,7 +24,7 @@ def report(
     temperatures: Annotated[
         str, typer.Option(metavar="T,T,…", help="Of the samples and the quality–diversity curve.")
     ] = "0.7,0.85,1.0,1.15",
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,

@@ -40,7 +40,7 @@ def sample(
     unknown: Annotated[bool, typer.Option("--unknown", help="Allow the unknown-word token.")] = False,
     format: Annotated[str, typer.Option("--format", help="text or jsonl (with log-probabilities).")] = "text",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,

@@ -39,7 +39,7 @@ def score(
     ] = 50,
     format: Annotated[str, typer.Option("--format", help="tsv or jsonl.")] = "tsv",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of codes, lines and corruptions.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of codes, lines and corruptions.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,

@@ -32,10 +32,15 @@ class Job:
     medium: Medium
     notes: list[str] = field(default_factory=list)
     """What the user should know before it starts."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Names and texts of what the run folder holds beside its configuration."""
 
     def train(self, observe: loop.Observer = lambda progress, report: None) -> Progress:
-        """Train to the end, from the last checkpoint if there is one."""
+        """Train to the end, from the last checkpoint if there is one; before that nothing is written."""
         with run.locked(self.run.path):
+            for name, content in self.files.items():
+                run.write_text(self.run.path / name, content)
+            run.create(self.run.path, self.run.config)
             run.mark_latest(self.run.path)
             return loop.train(
                 self.algorithm,
@@ -49,15 +54,22 @@ class Job:
             )
 
 
-def existing(folder: Path, asked: Mapping[str, Any], *, needs: tuple[str, ...]) -> Run | None:
+def existing(folder: Path, asked: Mapping[str, Any]) -> Run | None:
     """Return the run in a folder if it is the one asked for; UserError where it is another.
+
+    A configuration alone is no run yet: its training never reached its first report.
 
     Args:
         asked: what its configuration must say; the length of training may differ.
-        needs: the files without which training has not begun.
     """
-    if not all((folder / name).exists() for name in needs):
+    begun = [name for name in (run.STATE, run.WEIGHTS) if (folder / name).exists()]
+    if not begun:
         return None
+    if not (folder / run.CONFIG).exists():
+        raise UserError(
+            f"'{folder}' holds {begun[0]} but no {run.CONFIG}; restore it, choose another --run, or delete "
+            "the folder"
+        )
     found = run.open_run(folder)
     before = settings.flatten(found.config)
     for key, value in settings.flatten(asked).items():
@@ -69,6 +81,12 @@ def existing(folder: Path, asked: Mapping[str, Any], *, needs: tuple[str, ...]) 
                 "choose another --run, or delete it"
             )
     return found
+
+
+def whole(asked: int, before: Run | None) -> int:
+    """Return the length of training in steps: what is asked for, but never less than has been done."""
+    reports = before.metrics() if before else []
+    return max([asked, *(int(row.get("step", 0)) for row in reports[-1:])])
 
 
 def versions() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seqgen import run as runs
+from seqgen.errors import UserError
 from seqgen.run import Run
 
 Metrics = dict[str, float]
@@ -174,14 +175,20 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
     if state is None:
         runs.forget_after(run, 0)
         return Progress()
-    algorithm.load_state_dict(state["weights"])
-    for name, optimizer in algorithm.optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
-    batches.load_state_dict(state["batches"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    progress = Progress(**state["progress"])
+    try:
+        algorithm.load_state_dict(state["weights"])
+        for name, optimizer in algorithm.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        batches.load_state_dict(state["batches"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        progress = Progress(**state["progress"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"'{run.path / runs.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
+            "restore it, or delete it to start this run from the beginning"
+        ) from error
     runs.forget_after(run, progress.step)
     return progress
 

@@ -30,12 +30,14 @@ class Map:
 def project(codes: Tensor, method: Method, *, seed: int = 0) -> Map:
     """Lay codes (N, Z) out in the plane; `pca` takes codes of two units as they are.
 
-    UserError for fewer than three codes, where t-SNE and UMAP have no neighbours to keep together, and where
-    UMAP is not installed.
+    UserError for fewer than three codes or codes that are all the same, where t-SNE and UMAP have no
+    neighbours to keep together, and where UMAP is not installed.
     """
     values = codes.double().cpu().numpy()
     if len(values) < 3:
         raise UserError(f"{len(values)} codes make no map; give at least 3")
+    if not np.ptp(values, axis=0).any():
+        raise UserError(f"all {len(values)} codes are the same and make no map; train for longer")
     if method == "pca" and values.shape[1] == 2:
         return Map(values, ("first unit of the code", "second unit of the code"))
     components, shares = principal(values)

@@ -54,7 +54,9 @@ class Run:
         path = self.path / METRICS
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
+                row = json.loads(line)
+                if isinstance(row, dict) and "step" in row:
+                    rows.append(row)
         return rows
 
 
@@ -78,6 +80,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
                 f"no space left on the disk while writing '{path}', which stays as it was; "
                 "make room and run the same command again"
             ) from error
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # the user knows no temporary file
         raise
 
 
@@ -106,12 +110,13 @@ def open_run(path: Path) -> Run:
     """Open a run folder; UserError where it is missing or not a run."""
     if not path.is_dir():
         raise UserError(
-            f"no run at '{path}'; train one with 'seqgen pretrain --run {path}' or name another with --run"
+            f"no run at '{path}'; train one there, as with 'seqgen pretrain --run {path}' or "
+            f"'seqgen image train --run {path}', or name another with --run"
         )
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or "algorithm" not in config:
-            raise ValueError("it names no algorithm")
+        if not isinstance(config, dict) or not {"algorithm", "verb"} <= config.keys():
+            raise ValueError("it names no algorithm or no verb")
     except FileNotFoundError as error:
         raise UserError(
             f"'{path}' is not a run folder: it has no {CONFIG}; give a folder that seqgen trained"
@@ -146,7 +151,11 @@ def newest_first(root: Path) -> list[Run]:
     """Open every run under a folder that has weights, the last written first; what is none is left out."""
     written = sorted(root.glob(f"*/{WEIGHTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
     folders = dict.fromkeys(path.parent.resolve() for path in written)
-    return [open_run(root / folder.name) for folder in folders if (folder / CONFIG).exists()]
+    found = []
+    for folder in folders:
+        with contextlib.suppress(UserError):
+            found.append(open_run(root / folder.name))
+    return found
 
 
 def mark_latest(path: Path) -> None:
@@ -175,7 +184,7 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tens
         raise UserError(
             f"run '{run.path}' has no weights yet; let its training reach its first report"
         ) from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise UserError(
             f"'{path}' is corrupt or no safetensors file ({error}); restore it or train again"
         ) from error
@@ -206,11 +215,15 @@ def load_state(run: Run) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError("no checkpoint")
+        return state
     except (
         pickle.UnpicklingError,
         RuntimeError,
         EOFError,
+        OSError,
         ValueError,
         KeyError,
         zipfile.BadZipFile,

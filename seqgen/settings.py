@@ -110,10 +110,18 @@ def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
 
 
 def help_table(cls: type) -> str:
-    """Return the settings of a class as aligned lines: key=default and what it means."""
-    rows = [(f"{key}={_show(default)}", text) for key, _, default, text in describe(cls)]
+    """Return the settings of a class as aligned lines: key=default, what it means, and what is allowed."""
+    rows = [(f"{key}={_show(default)}", text + _choices(kind)) for key, kind, default, text in describe(cls)]
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"{left:<{width}}  {text}" for left, text in rows)
+
+
+def _choices(kind: Any) -> str:
+    """Return the allowed values of a setting that has few: a closing remark for its help text."""
+    for each in (kind, *typing.get_args(kind)):
+        if typing.get_origin(each) is typing.Literal:
+            return f" [{' | '.join(map(str, typing.get_args(each)))}]"
+    return ""
 
 
 def _show(value: Any) -> str:
@@ -146,7 +154,8 @@ def _resolve(key: str, known: list[str]) -> str:
     if fits:
         raise UserError(f"setting '{key}' fits {' and '.join(fits)}; write the whole name")
     raise UserError(
-        f"no setting '{key}'" + did_you_mean(key, [*known, *(name.rsplit(".")[-1] for name in known)])
+        f"no setting '{key}'"
+        + did_you_mean(key, dict.fromkeys([*known, *(name.rsplit(".")[-1] for name in known)]))
     )
 
 

@@ -18,6 +18,7 @@ from seqgen.batches import Batches, encode_lines, in_order
 from seqgen.errors import UserError
 from seqgen.job import ROOT, Job, versions
 from seqgen.job import existing as existing_run
+from seqgen.job import whole as whole_length
 from seqgen.loop import Medium, Plan, Stream
 from seqgen.run import Run
 from seqgen.source import Source, lasting, length_limit, notes, slug, tokenizer_for
@@ -92,7 +93,7 @@ def pretrain_job(
         "seed": seed,
         "init": str(start.run.path.resolve()) if start else None,
     }
-    existing = existing_run(folder, asked, needs=(run.CONFIG, run.TOKENIZER))
+    existing = existing_run(folder, asked)
     if existing:
         tokenizer = Tokenizer.load(folder / run.TOKENIZER)
     elif start:
@@ -157,7 +158,7 @@ def adversarial_job(
         "seed": found.config["seed"] if seed is None else seed,
         "init": str(found.path.resolve()),
     }
-    existing = existing_run(folder, asked, needs=(run.CONFIG, run.TOKENIZER))
+    existing = existing_run(folder, asked)
     return _job(
         cls,
         config,
@@ -221,7 +222,7 @@ def _job(
     if start is not None and getattr(config, "replay", False):
         ids = encode_lines(start.corpus.train, tokenizer, max_length=limit)
         stream = Pairs(batches, Batches(ids, config.read_size, seed=asked["seed"], grouped=cls.grouped))
-    whole = steps or config.total_steps(len(batches))
+    whole = whole_length(steps or config.total_steps(len(batches)), existing)
     facts = {
         "vocab_size": tokenizer.vocab_size,
         "length": int(train.lengths().max()),
@@ -230,11 +231,7 @@ def _job(
         "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
         "removed": corpus.removed,
     }
-    made = existing or run.create(folder, versions() | asked | facts)
-    if existing and whole != existing.config["steps"]:
-        made = run.create(folder, existing.config | asked | facts)
-    if not existing:
-        run.write_text(folder / run.TOKENIZER, tokenizer.to_json())
+    made = Run(folder, (existing.config if existing else versions()) | asked | facts)
     torch.manual_seed(asked["seed"])
     algorithm = trained.build(made.config)
     if start is not None and asked["verb"] == "adversarial":
@@ -257,7 +254,8 @@ def _job(
     if start is not None:
         said.insert(0, f"starts from: {start.run.path}")
     medium = Medium("tokens", transfer.real_tokens, 10, partial(_write_sentences, tokenizer))
-    return Job(made, algorithm, stream, validation, plan, where, medium, said)
+    files = {} if existing else {run.TOKENIZER: tokenizer.to_json()}
+    return Job(made, algorithm, stream, validation, plan, where, medium, said, files)
 
 
 def _write_sentences(tokenizer: Tokenizer, path: Path, samples: Tensor) -> None:

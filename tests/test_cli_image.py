@@ -125,9 +125,9 @@ def test_every_picture_of_every_kind(cli, runs, tmp_path, run, args):
 
 
 def test_samples_as_files_are_data_again(cli, runs, tmp_path):
-    for label in (3, 8):
-        args = ("--label", label, "--n", 21, "--out", f"made/{label}", "--quiet")
-        assert cli("image", "sample", "--run", runs / "labels", *args) == (0, f"made/{label}\n", "")
+    for label, folder in ((4, "made/3"), (8, "made/8")):
+        args = ("--label", label, "--n", 21, "--out", folder, "--quiet")
+        assert cli("image", "sample", "--run", runs / "labels", *args) == (0, f"{folder}\n", "")
     assert cli("image", "train", "autoencoder", "--data", "made", *SMALL, 2, *TINY)[0] == 0
     assert json.loads((tmp_path / "runs/image-autoencoder-made/config.json").read_text())["classes"] == 2
     code, out, err = cli("image", "anomaly", "--run", runs / "labels", "--data", "made")
@@ -207,7 +207,7 @@ def test_left_out(cli, tmp_path):
     assert [line.split()[0] for line in out.splitlines()] == ["label", *"0123456789", "mean"]
     assert "without 9: AUROC 0." in err
     found = json.loads(cli(*args, "--json", "--quiet")[1])
-    assert [row["label"] for row in found["labels"]] == list(range(10))
+    assert [row["label"] for row in found["labels"]] == list("0123456789")
     assert found["mean"].keys() == {"model", "principal", "nearest"}
     assert (tmp_path / "runs/left-out-vae-digits/without-4/model.safetensors").exists()
 
@@ -241,7 +241,7 @@ def one_line(err):
         (["train", "vea"], "'vea'; did you mean 'vae'"),
         (["train", "--data", "absent"], "no images at 'absent'"),
         (["train", "--data", "."], "holds no images"),
-        (["train", "--without", "12"], "has no label 12; its labels are 0 to 9"),
+        (["train", "--without", "12"], "no label '12'; the labels are 0, 1, 2"),
         (["train", "--binarise", "dynamc"], "did you mean 'dynamic'"),
         (["train", "--set", "cod=3"], "no setting 'cod'; did you mean 'code'"),
         (["sample"], "run 'seqgen image train' first"),
@@ -252,6 +252,10 @@ def one_line(err):
         (["few-labels", "--labels", "ten"], "--labels 'ten': whole numbers with commas between"),
         (["augment", "--labels", "7", "--quiet"], "7 labels cannot be shared among 10 classes"),
         (["augment", "gam"], "did you mean 'gan'"),
+        (["augment", "--set", "epochs=3", "--quiet"], "augment sets epochs itself"),
+        (["train", "--set", "sigma=0.1"], "sigma=0.1 is of the Gaussian likelihood, not of bernoulli"),
+        (["train", "gan", "--set", "generator.normalise=batch", "--set", "batch_size=1"], "batch_size=1"),
+        (["train", "--data", ""], "no images at ''"),
         (["left-out", "gam"], "did you mean 'gan'"),
         (["smaple"], "No such command 'smaple'"),
     ],
@@ -268,9 +272,19 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
     ("args", "message"),
     [
         (["sample", "--run", "plane", "--label", "3"], "knows no labels; drop --label"),
-        (["sample", "--run", "labels", "--label", "10"], "--label 10: the labels of this run are 0 to 9"),
+        (["sample", "--run", "labels", "--label", "10"], "no label '10'; the labels are 0, 1, 2"),
         (["reconstruct", "--run", "game"], "is a gan, which makes images of codes and no codes of images"),
         (["reconstruct", "--run", "plane", "--out", "x.jpg"], "--out 'x.jpg' does not end in .png"),
+        (
+            ["sample", "--run", "plane", "--out", "x.jpg"],
+            "is neither a .png file",
+        ),
+        (["sample", "--run", "labels", "--label", "3"], "was trained without label 3"),
+        (["sample", "--run", "plane", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is no strength"),
+        (["latent", "--run", "plane", "--view", "pca", "--label", "3"], "--label goes with --view manifold"),
+        (["few-labels", "--run", "labels"], "is conditional: its codes are made with the labels"),
+        (["evaluate", "--run", "game", "--annealed", "5", "--n", "31"], "has no likelihood to anneal to"),
         (["latent", "--run", "labels", "--view", "manifold"], "has a code of 3 units, and a plane has two"),
         (["latent", "--run", "game"], "is a gan, which makes"),
         (["few-labels", "--run", "game"], "is a gan, which makes"),
@@ -294,3 +308,12 @@ def test_a_run_on_text_is_refused(cli, tmp_path):
     assert code == 2
     assert one_line(err)
     assert "'t' is a run on text, not on images" in err
+
+
+def test_a_folder_that_holds_pictures_takes_no_samples(cli, runs, tmp_path):
+    args = ("image", "sample", "--run", runs / "plane", "--out", "made", "--quiet")
+    assert cli(*args, "--n", 5) == (0, "made\n", "")
+    code, _, err = cli(*args, "--n", 3)
+    assert code == 2
+    assert "'made' holds pictures already" in err
+    assert len(list((tmp_path / "made").iterdir())) == 5

@@ -112,7 +112,7 @@ def test_every_label_is_left_out_in_turn(tmp_path, data_of_three_labels):
     said = []
     options = {"folder": tmp_path / "r", "steps": 4, "values": SMALL, "device_name": "cpu"}
     rows = list(anomaly.left_out("vae", str(data_of_three_labels), notify=said.append, **options))
-    assert [row.label for row in rows] == [0, 1, 2]
+    assert [row.label for row in rows] == ["0", "1", "2"]
     assert [line[:9] for line in said] == ["without 0", "without 1", "without 2"]
     again = list(anomaly.left_out("vae", str(data_of_three_labels), **options))  # nothing is trained anew
     assert again == rows
@@ -143,3 +143,18 @@ def data_of_three_labels(tmp_path):
             pixels[:, label] += 130
             plots.save(Image.fromarray(pixels), tmp_path / "data" / str(label) / f"{i}.png")
     return tmp_path / "data"
+
+
+def test_a_conditional_model_is_not_told_the_label(tmp_path):
+    options = {"values": SMALL | {"conditional": True}, "without": 3, "device_name": "cpu"}
+    run = trained.load(training.train("vae", path=tmp_path / "r", steps=5, **options), "cpu")
+    images = run.data.test.rows(torch.arange(31))
+    asked = []
+    real = run.model.score
+    run.model.score = lambda images, labels: asked.append(labels.unique().tolist()) or real(images, labels)
+    torch.manual_seed(0)
+    found = anomaly.scores(run, images)
+    assert asked == [[label] for label in range(10) if label != 3]
+    torch.manual_seed(0)
+    each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in asked]
+    assert np.allclose(found, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)

@@ -22,7 +22,7 @@ def test_names_that_are_none_are_said():
         open_images("mnits")
     with pytest.raises(UserError, match="no binarisation 'dynamical'; did you mean 'dynamic'"):
         open_images("digits", binarise="dynamical")
-    with pytest.raises(UserError, match="'digits' has no label 10; its labels are 0 to 9"):
+    with pytest.raises(UserError, match="no label '10'; the labels are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"):
         open_images("digits", without=10)
 
 

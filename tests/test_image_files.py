@@ -81,7 +81,7 @@ def test_parquet_files_are_read_in_the_hubs_schema(tmp_path, column, channels):
     write_parquet(tmp_path / "train-00000-of-00002.parquet", 7, column=column, channels=channels)
     write_parquet(tmp_path / "train-00001-of-00002.parquet", 13, column=column, channels=channels)
     write_parquet(tmp_path / "test-00000-of-00001.parquet", 5, column=column, channels=channels)
-    splits = files.read(str(tmp_path))
+    splits = files.read(str(tmp_path)).splits
     expected = np.concatenate([pixels(7, channels, seed=7), pixels(13, channels, seed=13)])
     assert np.array_equal(splits["train"][0], expected)
     assert splits["test"][1].tolist() == [0, 1, 2, 3, 0]
@@ -96,7 +96,7 @@ def test_a_name_of_the_hub_is_read_through_datasets(tmp_path, monkeypatch):
         rows = {"image": images, "label": [i % 4 for i in range(n)]}
         datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / f"{split}.parquet"))
     monkeypatch.setitem(files.HUB, "mnist", str(tmp_path))
-    splits = files.read("mnist")
+    splits = files.read("mnist").splits
     assert np.array_equal(splits["train"][0], pixels(7, seed=7))
     assert splits["test"][1].tolist() == [0, 1, 2, 3, 0]
 
@@ -112,23 +112,42 @@ def write_pictures(folder, layout, *, channels=1):
 def test_folders_of_pictures_are_labels(tmp_path):
     write_pictures(tmp_path, ["dog/a.png", "cat/a.png", "cat/b.png", "cat/.hidden.png"])
     (tmp_path / "README.txt").write_text("not a picture")
-    ((train, labels),) = files.read(str(tmp_path)).values()
+    ((train, labels),) = files.read(str(tmp_path)).splits.values()
     # sorted by path: cat/a (written second), cat/b, dog/a
     assert np.array_equal(train[0, 0], pixels(1, seed=1)[0, 0])
     assert labels.tolist() == [0, 0, 1]
+
+
+def test_labels_are_in_the_order_of_numbers_and_known_by_their_folders(tmp_path):
+    layout = [f"{label}/{name}.png" for label in (0, 2, 10) for name in "abcde"]
+    data = open_images(str(write_pictures(tmp_path / "n", layout)), without=10)
+    assert data.names == ("0", "2", "10")
+    assert set(data.train.labels.tolist()) <= {0, 1}  # 10 is the third, though "10" < "2"
+    animals = str(write_pictures(tmp_path / "a", [f"{x}/{y}.png" for x in ("cat", "dog") for y in "abcde"]))
+    assert set(open_images(animals, without="cat").train.labels.tolist()) == {1}
+    with pytest.raises(UserError, match="no label 'cow'; the labels are cat, dog"):
+        open_images(animals, without="cow")
+
+
+def test_a_picture_beside_the_folders_of_splits_is_named(tmp_path):
+    write_pictures(tmp_path, ["Train/0/a.png", "Train/1/b.png", "Test/0/c.png"])
+    assert files.read(str(tmp_path)).splits.keys() == {"train", "test"}
+    write_pictures(tmp_path, ["preview.png"])
+    with pytest.raises(UserError, match=r"preview.png' is in none of them; move it into one, or away"):
+        files.read(str(tmp_path))
 
 
 def test_pictures_without_folders_have_no_labels(tmp_path):
     data = open_images(str(write_pictures(tmp_path, ["a.png", "b.png", "c.png", "d.png", "e.png"])))
     assert data.classes == 0
     assert set(data.train.labels.tolist()) == {-1}
-    with pytest.raises(UserError, match="has no labels, so there is none to leave out"):
+    with pytest.raises(UserError, match="no label '0': the images have no labels"):
         open_images(str(tmp_path), without=0)
 
 
 def test_folders_named_after_splits_are_splits(tmp_path):
     layout = ["train/x/a.png", "train/y/b.png", "test/y/c.png", "valid/x/d.png"]
-    splits = files.read(str(write_pictures(tmp_path, layout)))
+    splits = files.read(str(write_pictures(tmp_path, layout))).splits
     assert {name: labels.tolist() for name, (_, labels) in splits.items()} == {
         "train": [0, 1],
         "test": [1],
@@ -139,7 +158,7 @@ def test_folders_named_after_splits_are_splits(tmp_path):
 def test_grey_among_colour_becomes_colour(tmp_path):
     write_pictures(tmp_path, ["a.png"])
     write_pictures(tmp_path, ["b.png"], channels=3)
-    ((train, _),) = files.read(str(tmp_path)).values()
+    ((train, _),) = files.read(str(tmp_path)).splits.values()
     assert train.shape == (2, 3, H, W)
     assert np.array_equal(train[0, 0], train[0, 2])
 
@@ -232,7 +251,7 @@ def empty(folder):
         (twice, "has both 'train-images-idx3-ubyte' and 'train-images-idx3-ubyte.gz'"),
         (two_sizes, r"a.png' is 7×5 pixels and '.*c.png' 8×5; all images must be of one size"),
         (two_sizes_of_splits, "training images of 7×5 pixels and test images of 7×7"),
-        (torn_picture, "b.png' is no whole picture"),
+        (torn_picture, "b.png' is no picture by its content"),
         (deep_picture, "pixels of mode I;16"),
         (torn_parquet, "train.parquet' is no whole Parquet file"),
         (no_pictures_in_parquet, "has no column of pictures"),
@@ -249,5 +268,5 @@ def test_what_cannot_be_read_is_said(tmp_path, make, message):
 
 def test_too_few_images_are_refused(tmp_path):
     write_pictures(tmp_path, ["a.png", "b.png"])
-    with pytest.raises(UserError, match="too few to hold any out"):
+    with pytest.raises(UserError, match="has 2 training images; give 3 or more"):
         open_images(str(tmp_path))

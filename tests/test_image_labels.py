@@ -23,7 +23,8 @@ def noisy_images(n, seed):
 @pytest.fixture
 def run():
     """A run whose codes are the pixel that says the label, and nothing else."""
-    model = SimpleNamespace(encode=lambda images, _: images[:, :, 2, 3])
+    config = SimpleNamespace(conditional=False)
+    model = SimpleNamespace(encode=lambda images, _: images[:, :, 2, 3], config=config)
     parts = [noisy_images(n, seed) for seed, n in enumerate((121, 11, 61))]
     data = ImageData("noise", *parts, classes=3, hash="")
     return SimpleNamespace(model=model, data=data, device=torch.device("cpu"))

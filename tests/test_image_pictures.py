@@ -1,5 +1,6 @@
 """Pictures of a trained model: which images stand where, pixel by pixel, and what a model cannot draw."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,11 @@ from PIL import Image
 
 from seqgen.errors import UserError
 from seqgen.image import pictures, plots
+from seqgen.image.ae import DenoisingAutoencoder, DenoisingAutoencoderConfig
 from seqgen.image.data import ImageData, Images
+from seqgen.image.nets import NetConfig
+from seqgen.image.trained import TrainedImages
+from seqgen.run import Run
 
 
 class Halver:
@@ -48,10 +53,10 @@ def run(model):
     truth = torch.tensor([2, 0, 1, 1, 0, 2, 1, 1, 2, 0, 0, 1, 2])
     images = Images(torch.randint(0, 256, (13, 1, 8, 8), generator=rng, dtype=torch.uint8), truth)
     data = ImageData("noise", images, images, images, classes=3, hash="")
-    config = {"algorithm": "halver", "classes": 3}
-    return SimpleNamespace(
-        model=model, data=data, device=torch.device("cpu"), run=SimpleNamespace(path="r", config=config)
-    )
+    config = {"algorithm": "halver", "classes": 3, "without": None}
+    found = TrainedImages(Run(Path("r"), config), model, torch.device("cpu"))
+    found.__dict__["data"] = data  # what would be read anew
+    return found
 
 
 @pytest.fixture
@@ -91,9 +96,9 @@ def test_reconstructions_stand_below_their_originals(drawn):
 
 
 def test_noise_is_as_strong_as_asked_for(drawn):
-    found = run(Halver())
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2, noise=0.1)
+    found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
     found.data.test.pixels.fill_(128)
-    found.model.config.noise = 0.1
     for noise, expected in ((None, 0.1), (0.05, 0.05), (0.0, 0.0)):
         pictures.denoised(found, 10, "p", noise=noise)
         images, _, options = drawn.pop()
@@ -102,7 +107,9 @@ def test_noise_is_as_strong_as_asked_for(drawn):
         assert (clean == 128 / 255).all()
         assert (noisy - clean).std().item() == pytest.approx(expected, rel=0.1)
         assert torch.equal(rebuilt, found.model.reconstruct(noisy, None))
-    found.model.config.noise = 0.0  # a model that learned without
+    found = run(Halver())  # a model that learned without, and whose setting of that name is no strength
+    found.data.test.pixels.fill_(128)
+    found.model.config.noise = 16
     pictures.denoised(found, 10, "p")
     noisy, _, clean = drawn.pop()[0].split(10)
     assert (noisy - clean).std().item() == pytest.approx(0.3, rel=0.2)
@@ -166,7 +173,7 @@ def test_samples_of_a_label(drawn):
     images, (across, _), _ = drawn[0]
     assert across == 4
     assert (images == 0.2).all()
-    with pytest.raises(UserError, match="--label 3: the labels of this run are 0 to 2"):
+    with pytest.raises(UserError, match="no label '3'; the labels are 0, 1, 2"):
         pictures.samples(found, 5, "p", label=3)
     with pytest.raises(UserError, match="'r' knows no labels; drop --label, or train with --set conditional"):
         pictures.samples(run(Halver()), 5, "p", label=2)
@@ -197,3 +204,16 @@ def test_a_map_of_codes(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     pictures.code_map(run(Halver()), tmp_path / "c.png", method="pca", n=9, seed=1)  # other images
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
+
+
+def test_the_plane_of_an_autoencoder_is_that_of_its_codes(drawn):
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2)
+    found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
+    found.model.code_mean.copy_(torch.tensor([3.0, -2.0]))
+    found.model.code_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
+    pictures.manifold(found, "p", side=2)
+    images, _, _ = drawn[0]
+    quartile = 0.674490  # of the standard normal
+    rows = [[-1, 1], [1, 1], [-1, -1], [1, -1]]  # the first unit grows to the right, the second upwards
+    codes = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
+    assert torch.allclose(images, found.model.decode(codes), atol=1e-6)

@@ -12,6 +12,10 @@ from seqgen.errors import UserError
 from seqgen.image import trained as images
 from seqgen.image import training
 from seqgen.image.data import ImageBatches, in_order, open_images
+from seqgen.source import Source
+from seqgen.training import pretrain_job
+
+SMALL = {"net.hidden": 11, "code": 3, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -264,3 +268,58 @@ def test_every_model_trains_on_a_gpu_and_is_read_on_the_cpu(tmp_path, name):
     made = training.train(name, "digits", path=tmp_path / "r", **options)
     found = images.load(made, "cpu")
     assert found.model.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_a_folder_with_another_kind_of_run_is_left_alone(tmp_path):
+    made = training.train("vae", path=tmp_path / "r", steps=2, values=SMALL, device_name="cpu")
+    before = (made.path / run.CONFIG).read_bytes()
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"{a} and {b}\n" for a in "abcdefg" for b in "hijklm"))
+    with pytest.raises(UserError, match="holds a run with verb=image, not pretrain"):
+        pretrain_job(Source(corpus=str(lines)), path=made.path, device_name="cpu")
+    assert (made.path / run.CONFIG).read_bytes() == before
+    assert not (made.path / run.TOKENIZER).exists()
+    (made.path / run.CONFIG).unlink()
+    with pytest.raises(UserError, match=r"holds state.pt but no config.json; restore it"):
+        training.train("vae", path=made.path, steps=2, values=SMALL, device_name="cpu")
+    assert not (made.path / run.CONFIG).exists()
+
+
+def test_nothing_is_written_before_training_begins(tmp_path):
+    options = {"path": tmp_path / "r", "device_name": "cpu"}
+    job = training.train_job("vae", steps=3, values=SMALL, **options)
+    assert not (tmp_path / "r").exists()
+    job.train()
+    with run.locked(tmp_path / "r"), pytest.raises(UserError, match="another process is training"):
+        training.train("vae", steps=9, values=SMALL, **options)
+    assert run.open_run(tmp_path / "r").config["steps"] == 3
+
+
+def test_a_shorter_length_than_was_trained_says_what_was_trained(tmp_path):
+    options = {"path": tmp_path / "r", "values": SMALL, "device_name": "cpu"}
+    training.train("vae", steps=5, **options)
+    assert training.train("vae", steps=2, **options).config["steps"] == 5
+
+
+def test_a_checkpoint_of_another_run_is_said(tmp_path):
+    options = {"steps": 3, "device_name": "cpu"}
+    one = training.train("vae", path=tmp_path / "a", values=SMALL, **options)
+    training.train("vae", path=tmp_path / "b", values=SMALL | {"code": 5}, **options)
+    for state in ((tmp_path / "b" / run.STATE).read_bytes(), None):
+        if state is None:
+            torch.save({"other": 1}, one.path / run.STATE)
+        else:
+            (one.path / run.STATE).write_bytes(state)
+        with pytest.raises(UserError, match=r"state.pt' is no checkpoint of this run"):
+            training.train("vae", path=one.path, values=SMALL, **options)
+
+
+def test_what_a_model_cannot_learn_from_is_said(tmp_path):
+    for name in "abcdefg":
+        Image.new("L", (8, 8), 17 * ord(name) % 255).save(tmp_path / f"{name}.png")
+    with pytest.raises(UserError, match="has no labels for the model to be conditional on"):
+        training.train_job("vae", str(tmp_path), values={"conditional": True})
+    for name in "bcdefg"[: 7 - 3]:
+        (tmp_path / f"{name}.png").unlink()
+    with pytest.raises(UserError, match=r"batches of one image \(1 for training, batch_size=64\)"):
+        training.train_job("gan", str(tmp_path))

@@ -48,3 +48,8 @@ def test_what_cannot_be_mapped(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(UserError, match="pip install umap-learn"):
         maps.project(torch.randn(9, 7), "umap")
+
+
+def test_codes_that_are_all_the_same_make_no_map():
+    with pytest.raises(UserError, match="all 31 codes are the same and make no map"):
+        maps.project(torch.ones(31, 3), "tsne")

@@ -99,6 +99,26 @@ def test_corrupt_files_say_so(tmp_path):
         (made.path / run.STATE).write_bytes(content)
         with pytest.raises(UserError, match=r"state.pt' is corrupt"):
             run.load_state(made)
+    torch.save({"weights": torch.rand(5000)}, made.path / run.STATE)
+    whole = (made.path / run.STATE).read_bytes()
+    for share in (0.2, 0.5, 0.9):  # torch says it in many ways
+        (made.path / run.STATE).write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(UserError, match=r"state.pt' is corrupt"):
+            run.load_state(made)
+
+
+def test_reports_without_a_step_are_left_out(tmp_path):
+    made = run.create(tmp_path / "r", {"algorithm": "mle", "verb": "pretrain"})
+    (made.path / run.METRICS).write_text('{"step": 3}\n{"loss": 1}\n[7]\n{"step": 5}\n{"st')
+    assert [row["step"] for row in made.metrics()] == [3, 5]
+
+
+def test_a_broken_run_does_not_hide_the_others(tmp_path):
+    for name in ("a", "b"):
+        made = run.create(tmp_path / name, {"algorithm": "mle", "verb": "pretrain"})
+        (made.path / run.WEIGHTS).write_bytes(b"")
+    (tmp_path / "a" / run.CONFIG).write_text("{")
+    assert [each.name for each in run.newest_first(tmp_path)] == ["b"]
 
 
 def test_a_state_with_code_in_it_is_refused(tmp_path):

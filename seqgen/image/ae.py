@@ -202,14 +202,24 @@ class Autoencoder(nn.Module):
         """Return the images of n codes drawn from the Gaussian of the training codes; (n, C, H, W)."""
         device = self.code_mean.device
         noise = torch.randn(n, self.config.code, generator=rng, device=rng.device if rng else device)
-        # A unit that never moves leaves the covariance singular; the root of its eigenvalues is not.
-        values, vectors = torch.linalg.eigh(self.code_covariance)
-        codes = self.code_mean + noise.to(device) * values.clamp(min=0).sqrt() @ vectors.T
-        if self.config.sparsity:
-            codes = codes.clamp(0, 1)
+        codes = self.spread(noise.to(device))
         if self.classes and labels is None:
             labels = torch.arange(n, device=device) % self.classes
         return self.decode(codes, labels)
+
+    def spread(self, normal: Tensor, *, axes: bool = True) -> Tensor:
+        """Return codes of the Gaussian of the training codes from standard normal numbers; (N, Z) → (N, Z).
+
+        Along the principal axes of their covariance, or without `axes` each unit by its own deviation.
+        """
+        if axes:
+            # A unit that never moves leaves the covariance singular; the root of its eigenvalues is not.
+            values, vectors = torch.linalg.eigh(self.code_covariance)
+            moved = normal * values.clamp(min=0).sqrt() @ vectors.T
+        else:
+            moved = normal * self.code_covariance.diagonal().clamp(min=0).sqrt()
+        codes = self.code_mean + moved
+        return codes.clamp(0, 1) if self.config.sparsity else codes
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from seqgen.errors import UserError, did_you_mean
 from seqgen.image import files, manifolds, training
-from seqgen.image.data import Images, in_order
+from seqgen.image.data import Images, in_order, open_images
 from seqgen.image.trained import TrainedImages, load
 from seqgen.job import ROOT
 from seqgen.source import slug
@@ -96,7 +96,7 @@ def score(trained: TrainedImages, folder: Path | None = None, strange: str | Non
     """
     names, labels, images = _test_images(trained) if folder is None else _pictures(trained, folder)
     left = trained.run.config["without"]
-    known = strange or (None if left is None else str(left))
+    known = strange or (None if left is None else trained.names[left])
     if strange is not None and strange not in labels:
         raise UserError(f"no image has the label '{strange}'" + did_you_mean(strange, sorted(set(labels))))
     values = scores(trained, images)
@@ -106,23 +106,31 @@ def score(trained: TrainedImages, folder: Path | None = None, strange: str | Non
 
 @torch.no_grad()
 def scores(trained: TrainedImages, images: Images) -> np.ndarray:
-    """Return the model's score of each image, higher is stranger; (N,). UserError where it has none."""
+    """Return the model's score of each image, higher is stranger; (N,). UserError where it has none.
+
+    A conditional model is not told the label, which would answer the question: the score is that under the
+    label, of those it has learned, that explains the image best.
+    """
     if not hasattr(trained.model, "score"):
         raise UserError(
             f"run '{trained.run.path}' ({trained.run.config['algorithm']}) does not score images; take a vae"
         )
-    batches = in_order(images, ROWS, trained.device)
-    return torch.cat([trained.model.score(each.images, each.labels).cpu() for each in batches]).numpy()
+    kinds = trained.learned if trained.model.config.conditional else [-1]
+    found = []
+    for batch in in_order(images, ROWS, trained.device):
+        guesses = [trained.model.score(batch.images, torch.full_like(batch.labels, kind)) for kind in kinds]
+        found.append(torch.stack(guesses).amin(dim=0).cpu())
+    return torch.cat(found).numpy()
 
 
 def _test_images(trained: TrainedImages) -> tuple[list[str], list[str], Images]:
     images = trained.data.test
-    labels = ["" if label < 0 else str(label) for label in images.labels.tolist()]
+    labels = ["" if label < 0 else trained.names[label] for label in images.labels.tolist()]
     return [str(i) for i in range(len(images))], labels, images
 
 
 def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str], Images]:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in files.PICTURES)
+    paths = files.pictures_in(folder)
     if not paths:
         raise UserError(f"no pictures in '{folder}'; give a folder of {', '.join(sorted(files.PICTURES))}")
     pixels = torch.from_numpy(files.stack((str(path), path.read_bytes()) for path in paths))
@@ -143,7 +151,7 @@ def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str
 class LeftOut:
     """How well a label was detected by a model that had never seen it, over the test images."""
 
-    label: int
+    label: str
     model: Auroc
     principal: Auroc
     """of the squared distance to as many principal components as the code has units"""
@@ -162,12 +170,16 @@ def left_out(
 ) -> Iterator[LeftOut]:
     """Train a model without each label in turn, and yield how well it detects that label among test images.
 
-    The runs go to `folder`/without-LABEL, `runs/left-out-MODEL-DATA` where not given; finished ones are read
-    back. The other options are those of `seqgen.image.training.train_job`.
+    Labels that are not among both the training and the test images are passed over. The runs go to
+    `folder`/without-LABEL, `runs/left-out-MODEL-DATA` where not given; finished ones are read back. The other
+    options are those of `seqgen.image.training.train_job`.
     """
     place = folder or ROOT / f"left-out-{model}-{slug(data)}"
-    label, classes = 0, 1
-    while label < classes:
+    opened = open_images(data, seed=options.get("seed", 0))
+    train, test = (set(split.labels.unique().tolist()) - {-1} for split in (opened.train, opened.test))
+    if len(train & test) < 2:
+        raise UserError(f"'{data}' has fewer than two labels; there is none to leave out")
+    for label in sorted(train & test):
         job = training.train_job(
             model,
             data,
@@ -177,15 +189,12 @@ def left_out(
             **options,
         )
         progress = job.train()
-        trained = load(job.run, device_name)
-        classes = trained.data.classes
-        row = compare(trained)
+        row = compare(load(job.run, device_name))
         notify(
-            f"without {label}: AUROC {row.model.value:.3f}, {progress.seconds:.0f} s of training, "
+            f"without {row.label}: AUROC {row.model.value:.3f}, {progress.seconds:.0f} s of training, "
             f"run: {job.run.path}"
         )
         yield row
-        label += 1
 
 
 def compare(trained: TrainedImages) -> LeftOut:
@@ -196,7 +205,7 @@ def compare(trained: TrainedImages) -> LeftOut:
     known, seen = (split.batch(slice(None)).images.flatten(1) for split in (trained.data.train, test))
     width = min(getattr(trained.model.config, "code", COMPONENTS), known.shape[1] - 1)
     return LeftOut(
-        label,
+        trained.names[label],
         auroc(scores(trained, test), strange),
         auroc(principal_error(known, seen, width).numpy(), strange),
         auroc(manifolds.nearest(seen, known)[0].numpy(), strange),

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen import image, loop, optim, settings
+from seqgen.errors import UserError
 from seqgen.image.data import ImageBatches, ImageData, Images, in_order
 from seqgen.image.labels import Accuracies, labelled
 from seqgen.image.nets import NetConfig, reader
@@ -29,6 +30,8 @@ VARIANTS = {
     "moved images and samples": (True, True),
 }
 """What the classifier learns from, and whether that is moved images and samples."""
+OWN = ("conditional", "epochs", "patience", "report_every")
+"""Settings of the model that are not the caller's."""
 
 
 def augment(
@@ -52,6 +55,9 @@ def augment(
     Raises:
         UserError: the data have no labels, or a class too few images; no such model or setting.
     """
+    for name in OWN:
+        if name in (values or {}):
+            raise UserError(f"augment sets {name} itself; leave it out, and give the length by --steps")
     truth = data.train.labels.numpy()
     for count in counts:
         rng = np.random.default_rng([seed, count])

@@ -4,7 +4,7 @@ B batch, N images, C channels, H × W pixels.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ TEST_SHARE = 0.2
 """Share held out for testing where the data come without test images: they are few then."""
 MEMORY_SHARE = 0.5
 """Share of a GPU's free memory that the training images may take."""
+MOST_CLASSES = 10_000
+"""Labels that are told apart at most: a higher number is no label but a measurement or a mistake."""
 BINARISE = ("none", "fixed", "dynamic")
 
 
@@ -91,6 +93,8 @@ class ImageData:
     hash: str
     """SHA-256 of the pixels and labels as read"""
     binarise: str = "none"
+    names: tuple[str, ...] = ()
+    """of the labels 0, 1, 2, …: their folders' names, or the numbers themselves"""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,13 +103,16 @@ class ImageData:
         return channels, height, width
 
 
-def open_images(spec: str, *, seed: int = 0, without: int | None = None, binarise: str = "none") -> ImageData:
+def open_images(
+    spec: str, *, seed: int = 0, without: int | str | None = None, binarise: str = "none"
+) -> ImageData:
     """Open images by name or path, split off what is missing by the seed, and binarise them if asked to.
 
     Args:
         spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files or of
             pictures, or `mnist`, `fashion-mnist`, `cifar10` of the hub; see `seqgen.image.files`.
-        without: a label to leave out of training and validation, as anomaly detection needs it.
+        without: a label to leave out of training and validation, as anomaly detection needs it: its number,
+            or its name where it has one.
         binarise: `none`; `fixed`, one Bernoulli draw of every pixel by the seed; `dynamic`, the same for
             validation and test, and for training a new draw at every reading.
 
@@ -114,23 +121,42 @@ def open_images(spec: str, *, seed: int = 0, without: int | None = None, binaris
     """
     if binarise not in BINARISE:
         raise UserError(f"no binarisation '{binarise}'" + did_you_mean(binarise, BINARISE))
-    splits = {
-        name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in files.read(spec).items()
-    }
+    found = files.read(spec)
+    splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in found.splits.items()}
     digest = _hash(splits)
-    classes = int(max(int(images.labels.max()) for images in splits.values())) + 1
+    classes = _classes(spec, splits)
+    names = tuple(found.names) or tuple(map(str, range(classes)))
     rng = torch.Generator().manual_seed(seed)
+    missing = [name for name in ("valid", "test") if name not in splits]
+    if len(splits["train"]) <= len(missing):
+        raise UserError(
+            f"'{spec}' has {len(splits['train'])} training images; give {len(missing) + 1} or more, for "
+            f"{' and '.join(missing)} images are held out of them"
+        )
     if "test" not in splits:
-        splits["train"], splits["test"] = _split(spec, splits["train"], TEST_SHARE, rng)
+        splits["train"], splits["test"] = _split(splits["train"], TEST_SHARE, rng)
     if "valid" not in splits:
-        splits["train"], splits["valid"] = _split(spec, splits["train"], VALID_SHARE, rng)
+        splits["train"], splits["valid"] = _split(splits["train"], VALID_SHARE, rng)
     if without is not None:
-        _check_label(spec, splits["train"], without, classes)
-        splits |= {name: splits[name].without([without]) for name in ("train", "valid")}
+        left = label_of(without, names)
+        _check_label(spec, splits["train"], left, names)
+        splits |= {name: splits[name].without([left]) for name in ("train", "valid")}
     if binarise != "none":
         drawn = [name for name in splits if binarise == "fixed" or name != "train"]
         splits |= {name: splits[name].binarised(rng) for name in sorted(drawn)}
-    return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise)
+    return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names)
+
+
+def label_of(label: int | str, names: Sequence[str]) -> int:
+    """Return the number of a label given by name or number; UserError where there is no such label."""
+    if str(label) in names:
+        return names.index(str(label))
+    if str(label).isdecimal() and int(label) < len(names):
+        return int(label)
+    if not names:
+        raise UserError(f"no label '{label}': the images have no labels")
+    shown = names if len(names) <= 20 else [*names[:10], "…", names[-1]]
+    raise UserError(f"no label '{label}'; the labels are {', '.join(shown)}")
 
 
 class ImageBatches(Stream, Iterator[Batch]):
@@ -212,25 +238,33 @@ def _fits(images: Images, device: torch.device) -> bool:
     return images.pixels.numel() < MEMORY_SHARE * free
 
 
-def _split(spec: str, images: Images, share: float, rng: torch.Generator) -> tuple[Images, Images]:
+def _split(images: Images, share: float, rng: torch.Generator) -> tuple[Images, Images]:
     """Return the images without a random share, and that share, at least one image."""
-    held = max(round(share * len(images)), 1)
-    if held >= len(images):
-        raise UserError(
-            f"'{spec}' has {len(images)} training images, too few to hold any out; give 3 or more"
-        )
+    held = min(max(round(share * len(images)), 1), len(images) - 1)
     order = torch.randperm(len(images), generator=rng)
     return images.rows(order[held:].sort().values), images.rows(order[:held].sort().values)
 
 
-def _check_label(spec: str, images: Images, label: int, classes: int) -> None:
-    if not classes:
-        raise UserError(f"'{spec}' has no labels, so there is none to leave out; leave --without away")
-    counts = torch.bincount(images.labels.clamp(min=0), minlength=classes)
-    if not 0 <= label < classes or not counts[label]:
-        raise UserError(f"'{spec}' has no label {label}; its labels are 0 to {classes - 1}")
-    if int(counts[label]) == len(images):
-        raise UserError(f"'{spec}' has label {label} alone; without it nothing is left to train on")
+def _classes(spec: str, splits: dict[str, Images]) -> int:
+    """Return how many labels there are, counted from 0; UserError where they are no such numbers."""
+    lowest, highest = (
+        int(bound(torch.stack([bound(images.labels) for images in splits.values()])))
+        for bound in (torch.min, torch.max)
+    )
+    if lowest < -1 or highest >= MOST_CLASSES:
+        raise UserError(
+            f"'{spec}' has labels from {lowest} to {highest}; number them 0, 1, 2, …, below {MOST_CLASSES:,}"
+        )
+    return highest + 1
+
+
+def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) -> None:
+    have = images.labels.unique().tolist()
+    if label not in have:
+        shown = ", ".join(names[each] for each in have if each >= 0)
+        raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
+    if len(have) == 1:
+        raise UserError(f"'{spec}' has label {names[label]} alone; without it nothing is left to train on")
 
 
 def _hash(splits: dict[str, Images]) -> str:

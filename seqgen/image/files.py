@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,27 +37,37 @@ GREY = frozenset({"1", "L", "LA"})
 COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
-def read(spec: str) -> dict[str, Split]:
-    """Return the splits of what a name or a folder stands for: `train`, perhaps `valid` and `test`.
+@dataclass(frozen=True)
+class Found:
+    """What a name or a folder stands for."""
+
+    splits: dict[str, Split]
+    """`train`, perhaps `valid` and `test`"""
+    names: list[str] = field(default_factory=list)
+    """of the labels 0, 1, 2, …, where they have names"""
+
+
+def read(spec: str) -> Found:
+    """Return what a name or a folder stands for.
 
     Raises:
         UserError: no such folder, nothing readable in it, corrupt files, or images of several sizes.
     """
     if spec == "digits":
-        return {"train": _digits()}
+        return Found({"train": _digits()})
     folder = Path(spec)
-    if folder.is_dir():
-        splits = _folder(folder)
+    if spec and folder.is_dir():
+        found = _folder(folder)
     elif spec in HUB:
-        splits = {
-            name: _table(split.with_format("arrow")[:], f"{spec}, {name}")
-            for name, split in hub.load(HUB[spec]).items()
-        }
+        tables = hub.load(HUB[spec])
+        found = Found(
+            {name: _table(split.with_format("arrow")[:], f"{spec}, {name}") for name, split in tables.items()}
+        )
     else:
         names = ", ".join(["digits", *HUB])
         raise UserError(f"no images at '{spec}'; give a folder of images, or one of: {names}")
-    _same_shape(spec, splits)
-    return splits
+    _same_shape(spec, found.splits)
+    return found
 
 
 def _digits() -> Split:
@@ -66,14 +78,24 @@ def _digits() -> Split:
     return pixels, found.target.astype(np.int64)
 
 
-def _folder(folder: Path) -> dict[str, Split]:
-    inside = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+def files_in(folder: Path) -> list[Path]:
+    """Return the files at any depth of a folder in order of their names, hidden ones left out."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures at any depth of a folder in order of their names."""
+    return [path for path in files_in(folder) if path.suffix.lower() in PICTURES]
+
+
+def _folder(folder: Path) -> Found:
+    inside = files_in(folder)
     if any("images" in path.name and "idx3" in path.name for path in inside):
-        return _idx(folder, inside)
+        return Found(_idx(folder, inside))
     tables = [path for path in inside if path.suffix == ".parquet"]
     if tables:
-        return _parquet(folder, tables)
-    pictures = [path for path in inside if path.suffix.lower() in PICTURES]
+        return Found(_parquet(folder, tables))
+    pictures = pictures_in(folder)
     if pictures:
         return _pictures(folder, pictures)
     raise UserError(
@@ -133,12 +155,17 @@ def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
         parts = [path for path in tables if path.name.startswith(beginnings)]
         if not parts:
             continue
-        try:
-            table = concat_tables([parquet.read_table(path) for path in parts])
-        except (ArrowException, OSError) as error:
-            reason = next(iter(str(error).splitlines()), "")
-            raise UserError(f"'{parts[0]}' is no whole Parquet file ({reason}); fetch it again") from error
-        splits[name] = _table(table, str(parts[0]))
+        read = []
+        for path in parts:
+            try:
+                read.append(parquet.read_table(path))
+            except (ArrowException, OSError) as error:
+                reason = next(iter(str(error).splitlines()), "")
+                raise UserError(f"'{path}' is no whole Parquet file ({reason}); fetch it again") from error
+        for path, table in zip(parts, read, strict=True):
+            if table.schema != read[0].schema:
+                raise UserError(f"'{parts[0]}' and '{path}' have different columns; keep those of one kind")
+        splits[name] = _table(concat_tables(read), str(parts[0]))
     if "train" not in splits:
         raise UserError(f"'{folder}' has no train*.parquet; it holds {', '.join(p.name for p in tables)}")
     return splits
@@ -147,7 +174,7 @@ def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
 def _table(table: "Table", name: str) -> Split:
     """Read the hub's schema: a column of pictures {bytes, path}, and `label` where there are labels."""
     column = next((each for each in COLUMNS if each in table.column_names), None)
-    if column is None or "bytes" not in str(table.schema.field(column).type):
+    if column is None or not re.search(r"bytes: (large_)?binary", str(table.schema.field(column).type)):
         raise UserError(
             f"'{name}' has no column of pictures (image or img, with their bytes); "
             f"its columns: {', '.join(table.column_names)}"
@@ -162,14 +189,27 @@ def _table(table: "Table", name: str) -> Split:
     return pixels, labels.to_numpy().astype(np.int64)
 
 
-def _pictures(folder: Path, pictures: list[Path]) -> dict[str, Split]:
-    """Read pictures; folders `train`, `valid` and `test` are splits, the folders of each split its labels."""
+def _pictures(folder: Path, pictures: list[Path]) -> Found:
+    """Read pictures; folders `train`, `valid` and `test` are splits, the folders of each split its labels.
+
+    Labels are numbered in the order of their names, of numbers where all names are.
+    """
     parts = {path: path.relative_to(folder).parts[:-1] for path in pictures}
     split_of = {alias: name for name, aliases in FOLDER_NAMES.items() for alias in aliases}
-    divided = all(inside and inside[0] in split_of for inside in parts.values())
-    names = {path: split_of[inside[0]] if divided else "train" for path, inside in parts.items()}
+    tops = {path: split_of.get(inside[0].lower()) if inside else None for path, inside in parts.items()}
+    split_names = set(tops.values()) - {None}
+    divided = None not in tops.values()
+    if not divided and "train" in split_names and len(split_names) > 1:
+        stray = next(path for path in pictures if tops[path] is None)
+        raise UserError(
+            f"'{folder}' has folders of splits ({', '.join(sorted(filter(None, split_names)))}), and "
+            f"'{stray}' is in none of them; move it into one, or away"
+        )
+    names = {path: (tops[path] or "train") if divided else "train" for path in pictures}
     kinds = {path: "/".join(inside[1:] if divided else inside) for path, inside in parts.items()}
     classes = sorted(set(kinds.values()))
+    if all(kind.isdecimal() for kind in classes):
+        classes.sort(key=int)
     labels = {kind: -1 if classes == [""] else at for at, kind in enumerate(classes)}
     splits = {}
     for name in sorted(set(names.values())):
@@ -178,7 +218,7 @@ def _pictures(folder: Path, pictures: list[Path]) -> dict[str, Split]:
         splits[name] = pixels, np.array([labels[kinds[path]] for path in chosen], np.int64)
     if "train" not in splits:
         raise UserError(f"'{folder}' has pictures to test on but none in a folder 'train'")
-    return splits
+    return Found(splits, [] if classes == [""] else classes)
 
 
 def stack(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
@@ -211,7 +251,9 @@ def _decoded(name: str, content: bytes | None) -> np.ndarray:
             if picture.mode in COLOUR:
                 return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
             mode = picture.mode
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except UnidentifiedImageError as error:
+        raise UserError(f"'{name}' is no picture by its content; mend it or take it away") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"'{name}' is no whole picture ({error}); mend it or take it away") from error
     raise UserError(f"'{name}' has pixels of mode {mode}; convert it to 8 bits of grey or colour")
 

@@ -7,6 +7,7 @@ cross-validation among the labelled few.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,11 @@ def few_labels(
     UserError where the model has no codes, the data no labels, or a class too few images.
     """
     data = trained.data
+    if trained.model.config.conditional:
+        raise UserError(
+            f"run '{trained.run.path}' is conditional: its codes are made with the labels that are to be "
+            "found; take a run without conditional"
+        )
     inputs = {
         "pixels": [split.pixels.flatten(1).double().numpy() / 255 for split in (data.train, data.test)],
         "codes": [encoded(trained, split).double().numpy() for split in (data.train, data.test)],
@@ -117,12 +123,15 @@ def labelled(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 def fitted(classifier: str, inputs: np.ndarray, labels: np.ndarray) -> "ClassifierMixin":
     """Return a classifier fitted to inputs (N, D) and labels (N,), its setting chosen by cross-validation."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
     fewest = int(np.unique(labels, return_counts=True)[1].min())
     kind, settings = _kinds(fewest)[classifier]
     splits = StratifiedKFold(min(FOLDS, fewest), shuffle=True, random_state=0)
-    return GridSearchCV(kind, settings, cv=splits).fit(inputs, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 300 iterations of a classifier are enough here
+        return GridSearchCV(kind, settings, cv=splits).fit(inputs, labels)
 
 
 def _kinds(fewest: int) -> dict[str, tuple[Any, dict[str, list[Any]]]]:

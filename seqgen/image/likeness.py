@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.errors import UserError
 from seqgen.image import manifolds
 from seqgen.image.data import Images
 from seqgen.image.features import Features
@@ -32,6 +33,11 @@ def samples(
     """Return the figures of `samples`, `floor` and `nearest` of `seqgen.image.metrics`, at most n images."""
     data, draw = trained.data, np.random.default_rng(seed)
     n = min(n, len(data.test), len(data.train))
+    if n <= manifolds.NEIGHBOURS:
+        raise UserError(
+            f"{n} images to compare are too few for their {manifolds.NEIGHBOURS} nearest neighbours: of "
+            f"{len(data.test)} test and {len(data.train)} training images; give more"
+        )
     real, train = (
         split.rows(torch.from_numpy(draw.permutation(len(split))[:n])) for split in (data.test, data.train)
     )

@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from seqgen import gaussian
+from seqgen.errors import UserError
 from seqgen.image import ais, likelihood, likeness, manifolds
 from seqgen.image.data import Batch, in_order
 from seqgen.image.features import choose
@@ -86,9 +87,14 @@ def evaluate(
     found = choose(trained.data, features, device=trained.device, notify=notify)
     with own_randomness(seed):
         rng = torch.Generator(trained.device).manual_seed(seed)
-        explained, log_likelihoods = _likelihood(trained, importance, images, rng, notify)
+        explained, log_likelihoods = _likelihood(trained, importance, max(images, annealed or 0), rng, notify)
         if annealed is None:
             annealed = 50 if explained and explained["adversarial"] is not None else 0
+        elif annealed and not explained:
+            raise UserError(
+                f"run '{trained.run.path}' ({trained.run.config['algorithm']}) has no likelihood to anneal "
+                "to; leave --annealed away"
+            )
         return {
             "likelihood": explained,
             "annealed": _annealed(trained, log_likelihoods[:annealed], rng, notify),
@@ -153,7 +159,8 @@ def _annealed(
     first = trained.data.test.rows(torch.arange(len(log_likelihoods)))
     for batch in in_order(first, AT_ONCE, trained.device):
         found.append(annealed(trained.model, batch, rng=rng))
-        notify(f"annealed importance sampling: {len(found) * AT_ONCE} of {len(first)} images")
+        done = sum(len(part.log_likelihood) for part in found)
+        notify(f"annealed importance sampling: {done} of {len(first)} images")
     nll = -torch.cat([part.log_likelihood for part in found]).cpu()
     difference = nll + log_likelihoods
     return {

@@ -49,9 +49,10 @@ class NetConfig:
     """normalisation of every layer but the last, over the batch or over the layer's units"""
     dropout: float = 0.0
     """share of units dropped of a reader's hidden layers while it learns"""
-    init: Literal["uniform", "orthogonal"] | None = None
-    """starting weights: torch's own, in which a signal fades from layer to layer, or orthogonal ones (Saxe et
-    al. 2014) with biases that spread a code; none: uniform if dense, orthogonal if conv"""
+    init: Literal["uniform", "orthogonal", "normal"] | None = None
+    """starting weights: torch's own, in which a signal fades from layer to layer; orthogonal ones (Saxe et
+    al. 2014) with biases that spread a code; or of deviation 0.02 (Radford et al. 2016); none: uniform if
+    dense, orthogonal if conv"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
@@ -149,7 +150,7 @@ def _started(module: Net, net: NetConfig) -> Net:
     """
     if (net.init or ("orthogonal" if net.kind == "conv" else "uniform")) == "orthogonal":
         for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(layer, nn.Linear | nn.Conv2d):
                 inputs = layer.weight[0].numel()
                 gain = 1.0 if layer is module.head else math.sqrt(2)
                 nn.init.orthogonal_(layer.weight, gain * math.sqrt(max(len(layer.weight) / inputs, 1)))
@@ -158,6 +159,12 @@ def _started(module: Net, net: NetConfig) -> Net:
         first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
         if isinstance(module, Writer) and first is not module.head:
             nn.init.uniform_(first.bias, -BENDS, BENDS)
+    if net.init == "normal":
+        for layer in module.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                nn.init.normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
     return module
 
 
@@ -211,13 +218,13 @@ def _convolutions(net: NetConfig, shape: Shape) -> tuple[nn.Module, Shape]:
 
 
 def _deconvolutions(net: NetConfig, shape: Shape) -> tuple[nn.Module, Shape]:
-    """Return transposed convolutions from flat maps to an image, and the shape of those maps."""
+    """Return convolutions of enlarged maps, from flat ones to an image, and the shape of the first maps.
+
+    Transposed convolutions would leave checkerboards (Odena et al. 2016).
+    """
     shapes = _stages(net, shape)[::-1]
     parts: list[nn.Module] = [nn.Unflatten(1, shapes[0])]
     for (inputs, *_), (outputs, *large) in pairwise(shapes):
-        odd = (large[0] % 2, large[1] % 2)
         parts += [*_normalised(net, inputs), ACTIVATIONS[net.activation]()]
-        parts.append(
-            nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1, output_padding=odd)
-        )
+        parts += [nn.Upsample(size=tuple(large)), nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)]
     return nn.Sequential(*parts), shapes[0]

@@ -3,6 +3,7 @@
 Each function writes one PNG file and returns nothing; `seed` draws the test images and the noise.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from seqgen import maps
 from seqgen.errors import UserError
-from seqgen.image import latent, plots
-from seqgen.image.data import Batch, Images
+from seqgen.image import files, latent, plots
+from seqgen.image.ae import Autoencoder
+from seqgen.image.data import Batch, Images, label_of
 from seqgen.image.latent import check_codes
 from seqgen.image.trained import TrainedImages
 
@@ -29,7 +31,7 @@ def samples(
     n: int,
     path: Path,
     *,
-    label: int | None = None,
+    label: int | str | None = None,
     columns: int = plots.COLUMNS,
     seed: int = 0,
 ) -> None:
@@ -41,25 +43,30 @@ def samples(
     plots.grid(trained.model.sample(n, labels_of(trained, n, label), rng=rng), columns, path)
 
 
-def labels_of(trained: TrainedImages, n: int, label: int | None) -> Tensor | None:
+def labels_of(trained: TrainedImages, n: int, label: int | str | None) -> Tensor | None:
     """Return one label n times as a conditional model takes it; None where none is asked for."""
     if label is None:
         return None
-    classes = trained.run.config["classes"]
     if not trained.model.config.conditional:
         raise UserError(
             f"run '{trained.run.path}' knows no labels; drop --label, or train with --set conditional=true"
         )
-    if not 0 <= label < classes:
-        raise UserError(f"--label {label}: the labels of this run are 0 to {classes - 1}")
-    return torch.full((n,), label, device=trained.device)
+    number = label_of(label, trained.names)
+    if number not in trained.learned:
+        raise UserError(f"run '{trained.run.path}' was trained without label {label}; name another")
+    return torch.full((n,), number, device=trained.device)
 
 
 @torch.no_grad()
 def sample_files(
-    trained: TrainedImages, n: int, folder: Path, *, label: int | None = None, seed: int = 0
+    trained: TrainedImages, n: int, folder: Path, *, label: int | str | None = None, seed: int = 0
 ) -> None:
-    """Write n samples as pictures of their own size, 000000.png and on, into a folder."""
+    """Write n samples as pictures of their own size, 000000.png and on, into a folder.
+
+    UserError where it holds pictures already: those beyond n would pass for samples of this run.
+    """
+    if folder.is_dir() and files.pictures_in(folder):
+        raise UserError(f"'{folder}' holds pictures already; empty it, or give --out another folder")
     rng = torch.Generator(trained.device).manual_seed(seed)
     for first in range(0, n, latent.ROWS):
         some = min(latent.ROWS, n - first)
@@ -89,7 +96,10 @@ def denoised(
     check_codes(trained)
     batch = chosen(trained, n, seed)
     rng = torch.Generator(trained.device).manual_seed(seed)
-    strength = (getattr(trained.model.config, "noise", 0.0) or NOISE) if noise is None else noise
+    learned = trained.model.config.noise if isinstance(trained.model, Autoencoder) else 0.0
+    strength = (learned or NOISE) if noise is None else noise
+    if not math.isfinite(strength):
+        raise UserError(f"--noise {noise} is no strength; give a number such as 0.3")
     drawn = torch.randn(batch.images.shape, generator=rng, device=trained.device)
     noisy = batch._replace(images=(batch.images + strength * drawn).clamp(0, 1))
     rows = {"noisy": noisy.images, "denoised": trained.model.reconstruct(*noisy), "clean": batch.images}
@@ -126,8 +136,10 @@ def interpolations(
 
 
 @torch.no_grad()
-def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int | None = None) -> None:
+def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int | str | None = None) -> None:
     """Draw what a 2-d code writes over the plane, side × side images at even quantiles of the prior.
+
+    Of an autoencoder, which has none, of the Gaussian of its training codes.
 
     UserError where the code has more units, or fewer.
     """
@@ -138,8 +150,10 @@ def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int |
             "draw its map with --view tsne, or train with --set code=2"
         )
     codes = latent.plane(side).to(trained.device)
+    if isinstance(trained.model, Autoencoder):
+        codes = trained.model.spread(codes, axes=False)
     if label is None and trained.model.config.conditional:
-        label = 0
+        label = trained.names[trained.learned[0]]
     images = trained.model.decode(codes, labels_of(trained, len(codes), label))
     # Seamless where images have a margin of their own; the smallest fill their frames.
     plots.grid(images, side, path, gap=images.shape[-1] < 16)

@@ -21,6 +21,16 @@ class TrainedImages:
     model: Any
     device: torch.device
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the labels 0, 1, 2, …"""
+        return self.run.config.get("names") or [str(label) for label in range(self.run.config["classes"])]
+
+    @property
+    def learned(self) -> list[int]:
+        """The labels that training images had."""
+        return [label for label in range(len(self.names)) if label != self.run.config["without"]]
+
     @cached_property
     def data(self) -> ImageData:
         """The images that the run was trained on; UserError where they are gone or have changed."""
@@ -52,9 +62,13 @@ def load(path: Path | str | Run, device_name: str = "auto") -> TrainedImages:
 def build(config: dict[str, Any]) -> Any:
     """Return the model that a run's configuration describes, with fresh weights."""
     cls = image.get(config["algorithm"])
-    channels, height, width = config["shape"]
+    try:
+        channels, height, width = config["shape"]
+        classes = config["classes"]
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"the run's {run.CONFIG} does not give the images' shape and classes; restore it or train again"
+        ) from error
     return cls(
-        settings.from_dict(cls.Config, config["settings"]),
-        shape=(channels, height, width),
-        classes=config["classes"],
+        settings.from_dict(cls.Config, config["settings"]), shape=(channels, height, width), classes=classes
     )

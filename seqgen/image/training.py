@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
-from seqgen import device, image, run, settings
+from seqgen import device, image, settings
+from seqgen.errors import UserError
 from seqgen.image import plots, trained
-from seqgen.image.data import Batch, ImageBatches, ImageData, Images, in_order, open_images
-from seqgen.job import ROOT, Job, existing, versions
+from seqgen.image.data import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
+from seqgen.image.nets import NetConfig
+from seqgen.job import ROOT, Job, existing, versions, whole
 from seqgen.loop import Medium, Plan
 from seqgen.run import Run
 from seqgen.source import slug
@@ -43,7 +45,7 @@ def train_job(
     seed: int = 0,
     device_name: str = "auto",
     binarise: str = "none",
-    without: int | None = None,
+    without: int | str | None = None,
 ) -> Job:
     """Open the images and build the model with its settings.
 
@@ -64,6 +66,7 @@ def train_job(
     where = device.pick(device_name)
     found = open_images(data, seed=seed, without=without, binarise=binarise)
     config = config.fitted(found.train)
+    _check(config, found)
     folder = Path(path) if path else ROOT / f"image-{model}-{slug(data)}"
     asked = {
         "verb": "image",
@@ -72,20 +75,21 @@ def train_job(
         "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
         "data_hash": found.hash,
         "binarise": binarise,
-        "without": without,
+        "without": None if without is None else label_of(without, found.names),
         "seed": seed,
     }
     batches = ImageBatches(
         found.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=where
     )
-    whole = steps or config.total_steps(len(batches))
-    made = _run(folder, asked, found, whole)
+    before = existing(folder, asked)
+    length = whole(steps or config.total_steps(len(batches)), before)
+    made = Run(folder, (before.config if before else versions()) | asked | _facts(found, length))
     torch.manual_seed(seed)
     algorithm = trained.build(made.config).to(where)
     algorithm.configure()
-    report_every = config.report_every or min(max(len(batches), -(-whole // REPORTS)), 1000)
+    report_every = config.report_every or min(max(len(batches), -(-length // REPORTS)), 1000)
     plan = Plan(
-        steps=whole,
+        steps=length,
         report_every=report_every,
         checkpoint_every=report_every,
         patience=config.patience,
@@ -96,18 +100,27 @@ def train_job(
     return Job(made, algorithm, batches, validation, plan, where, medium, [_note(found)])
 
 
-def _run(folder: Path, asked: dict[str, Any], data: ImageData, steps: int) -> Run:
-    """Return the run of a folder, made or found and of this length; UserError where it holds another."""
-    facts = {
+def _check(config: Any, data: ImageData) -> None:
+    """Raise UserError where a model of these settings cannot learn from these images."""
+    if config.conditional and not data.classes:
+        raise UserError(f"'{data.name}' has no labels for the model to be conditional on; drop conditional")
+    nets = [value for value in vars(config).values() if isinstance(value, NetConfig)]
+    if min(config.batch_size, len(data.train)) < 2 and any(net.normalise == "batch" for net in nets):
+        raise UserError(
+            f"batches of one image ({len(data.train)} for training, batch_size={config.batch_size}) cannot "
+            "be normalised over the batch; give more images, or set normalise to layer or none"
+        )
+
+
+def _facts(data: ImageData, steps: int) -> dict[str, Any]:
+    """Return what a run's configuration says beside what was asked for."""
+    return {
         "steps": steps,
         "shape": list(data.shape),
         "classes": data.classes,
+        "names": list(data.names),
         "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
     }
-    before = existing(folder, asked, needs=(run.CONFIG,))
-    if before is None:
-        return run.create(folder, versions() | asked | facts)
-    return before if before.config["steps"] == steps else run.create(folder, before.config | asked | facts)
 
 
 def _note(data: ImageData) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen import gaussian, optim, settings
+from seqgen.errors import UserError
 from seqgen.image import likelihood, pixels
 from seqgen.image.data import Batch, Images
 from seqgen.image.nets import NetConfig, Shape, peak_lr, reader, writer
@@ -68,6 +69,12 @@ class VAEConfig(Schedule):
             beta2=(0.0, 0.9999),
             patience=(1, None),
         )
+
+        if self.sigma is not None and self.likelihood != "gaussian":
+            raise UserError(
+                f"sigma={self.sigma} is of the Gaussian likelihood, not of {self.likelihood}; set "
+                "likelihood=gaussian, or leave sigma out"
+            )
 
     def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of images and the net."""
