@@ -142,7 +142,17 @@ def test_every_layer_but_the_last_is_normalised(normalise, kinds):
     assert sum(isinstance(m, kinds) for m in read.modules()) == 2
     assert sum(isinstance(m, kinds) for m in write.modules()) == 2
     dense = nn.BatchNorm1d if normalise == "batch" else nn.LayerNorm
-    assert sum(isinstance(m, dense) for m in (*read.modules(), *write.modules())) == 2
+    assert sum(isinstance(m, dense) for m in read.modules()) == 1
+    assert not any(isinstance(m, dense) for m in write.modules())
+
+
+def test_normal_weights_are_small():
+    module = writer(NetConfig(kind="conv", init="normal", channels=31), Z, (3, 16, 16))
+    weights = torch.cat(
+        [m.weight.flatten() for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    )
+    assert float(weights.std()) == pytest.approx(0.02, rel=0.05)
+    assert float(weights.mean()) == pytest.approx(0, abs=1e-3)
 
 
 def test_a_reader_can_be_differentiated_twice():

@@ -35,15 +35,15 @@ from seqgen.image.schedule import Schedule
 class ImageAEGANConfig(Schedule):
     """Settings of the AEGAN of images."""
 
-    READ, PASSES = 600_000, (10, 80)
+    READ, PASSES = 1_000_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
-    generator: NetConfig = field(default_factory=NetConfig)
+    generator: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
     critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
     code_critic: NetConfig = field(
         default_factory=lambda: NetConfig(hidden=128, layers=2, activation="leaky_relu")
     )
-    game: GameConfig = field(default_factory=GameConfig)
+    game: GameConfig = field(default_factory=lambda: GameConfig(r1=0.2))
     code: int = 32
     """units of the code"""
     conditional: bool = False
@@ -56,12 +56,12 @@ class ImageAEGANConfig(Schedule):
     """weight of ½ Σ(x - x')² of an image"""
     code_cycle: float = 0.02
     """weight of ½ Σ(z - z')² of a code"""
-    dirichlet: float = 1e-3
+    dirichlet: float = 1e-4
     """weight of the generator's Dirichlet energy"""
     batch_size: int = 64
     """images, and codes, a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 600,000 images in all, 10 to 80 passes"""
+    """passes over the training split; none: about 1,000,000 images in all, 10 to 80 passes"""
 
     patience = None  # a game has no figure that only falls
 
@@ -81,6 +81,7 @@ class ImageAEGANConfig(Schedule):
             image_cycle=(0.0, None),
             code_cycle=(0.0, None),
             dirichlet=(0.0, None),
+            batch_size=(2, None),
         )
 
 
@@ -127,8 +128,10 @@ class ImageAEGAN(game.Player):
         """Return the losses by the names of their optimisers, and figures."""
         c, labels = self.config, self.given(batch.labels)
         images, codes = batch.images, torch.randn(len(batch.images), c.code, device=batch.images.device)
-        made, found = self._make(codes, labels), self.encoder(images, labels)
-        rebuilt, refound = self._make(found, labels), self.encoder(made, labels)
+        found = self.encoder(images, labels)
+        twice = None if labels is None else labels.repeat(2)
+        made, rebuilt = self._make(torch.cat((codes, found)), twice).chunk(2)  # normalised as one batch
+        refound = self.encoder(made, labels)
         image_cycle, code_cycle = (
             critics.feature_distance(end.flatten(1), start.flatten(1))
             for start, end in ((images, rebuilt), (codes, refound))

@@ -35,7 +35,7 @@ class NetConfig:
     """A network that reads or writes images; a writer is the mirror image of its reader."""
 
     kind: Literal["dense", "conv"] = "dense"
-    """layers of units, or convolutions with one layer of units between them and the code"""
+    """layers of units, or convolutions, whose reader has one layer of units between them and what it gives"""
     hidden: int = 512
     """units of a dense layer"""
     layers: int = 2
@@ -75,7 +75,8 @@ class Reader(nn.Module):
         super().__init__()
         self.classes, self.beside = classes, beside
         self.eyes, seen = (_convolutions if net.kind == "conv" else _flat)(net, shape)
-        sizes = [math.prod(seen) + classes + beside, *[net.hidden] * _dense_layers(net)]
+        dense = 1 if net.kind == "conv" else net.layers
+        sizes = [math.prod(seen) + classes + beside, *[net.hidden] * dense]
         self.body = nn.Sequential(*(_dense(net, a, b, dropout=net.dropout) for a, b in pairwise(sizes)))
         self.head = nn.Linear(sizes[-1], outputs)
 
@@ -95,7 +96,8 @@ class Writer(nn.Module):
         super().__init__()
         self.classes = classes
         self.hand, start = (_deconvolutions if net.kind == "conv" else _unflat)(net, shape)
-        sizes = [code + classes, *[net.hidden] * _dense_layers(net)]
+        dense = 0 if net.kind == "conv" else net.layers
+        sizes = [code + classes, *[net.hidden] * dense]
         self.body = nn.Sequential(*(_dense(net, a, b) for a, b in pairwise(sizes)))
         self.head = nn.Linear(sizes[-1], math.prod(start))
 
@@ -166,10 +168,6 @@ def _started(module: Net, net: NetConfig) -> Net:
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
     return module
-
-
-def _dense_layers(net: NetConfig) -> int:
-    return 1 if net.kind == "conv" else net.layers
 
 
 def _dense(net: NetConfig, inputs: int, outputs: int, *, dropout: float = 0.0) -> nn.Sequential:
