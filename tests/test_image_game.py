@@ -43,7 +43,8 @@ def test_an_energy_is_low_where_the_score_is_high():
 def test_the_penalty_is_on_by_default_where_the_game_needs_it(values, weight):
     config = settings.override(GameConfig(), values)
     assert config.slope_weight == weight
-    assert config.r1_weight == (0.0 if config.loss == "wasserstein" else 2.0)
+    for kind, usual in (("dense", 2.0), ("conv", 0.05)):
+        assert config.r1_weight(NetConfig(kind=kind)) == (0.0 if config.loss == "wasserstein" else usual)
 
 
 @pytest.mark.parametrize("values", [{"loss": "wasserstein"}, {"r1": 0.5}, {"penalty": 1.0}])
@@ -64,7 +65,7 @@ def test_smoothness_of_a_linear_critic_and_the_pairs_of_two_kinds():
         return x @ weight
 
     real, made, other = torch.zeros(7, 2), torch.ones(7, 2), -torch.ones(7, 2)
-    total, figures = GameConfig(penalty=2.0, r1=3.0).smoothness(critic, real, made, other)
+    total, figures = GameConfig(penalty=2.0, r1=3.0).smoothness(NetConfig(), critic, real, made, other)
     assert {name: value.item() for name, value in figures.items()} == pytest.approx(
         {"penalty": 16.0, "r1": 12.5}
     )
@@ -72,7 +73,7 @@ def test_smoothness_of_a_linear_critic_and_the_pairs_of_two_kinds():
     between = seen[0]
     assert (between[0::2] > 0).all()  # towards the first kind
     assert (between[1::2] < 0).all()  # towards the second
-    total, figures = GameConfig(r1=0.0).smoothness(critic, real, made)
+    total, figures = GameConfig(r1=0.0).smoothness(NetConfig(), critic, real, made)
     assert total.item() == 0
     assert not figures
 

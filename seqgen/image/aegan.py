@@ -163,7 +163,7 @@ class ImageAEGAN(game.Player):
         """Return a critic's loss, that of the makers, and figures."""
         g = self.config.game
         on_real, on_fake = critic(real), torch.cat([critic(fake) for fake in fakes])
-        rough, _ = g.smoothness(critic, real, *fakes)
+        rough, _ = g.smoothness(getattr(self.config, name), critic, real, *fakes)
         loss = g.critic_loss(on_real, on_fake) + rough
         side = {"critic": "images", "code_critic": "codes"}[name]
         gap = (on_real.mean() - on_fake.mean()).detach()

@@ -30,7 +30,8 @@ class GameConfig:
     penalty: float | None = None
     """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 1 with wasserstein, else 0"""
     r1: float | None = None
-    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else 2"""
+    """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by the
+    critic, 2 if dense, 0.05 if conv"""
     lr: float | None = None
     """Adam's learning rate at the start of all but critics, a cosine to a tenth follows for all; none: by the
     net, 0.002 if dense, 0.0005 if conv"""
@@ -62,16 +63,17 @@ class GameConfig:
             return 1.0 if self.loss == "wasserstein" else 0.0
         return self.penalty
 
-    @property
-    def r1_weight(self) -> float:
-        """Weight of the zero-centred penalty."""
-        if self.r1 is None:
-            return 0.0 if self.loss == "wasserstein" else 2.0
-        return self.r1
+    def r1_weight(self, critic: NetConfig) -> float:
+        """Weight of a critic's zero-centred penalty."""
+        if self.r1 is not None:
+            return self.r1
+        if self.loss == "wasserstein":
+            return 0.0
+        return 0.05 if critic.kind == "conv" else 2.0
 
     def check(self, critic: NetConfig) -> None:
         """Raise UserError where a critic whose slope is penalised would be normalised over the batch."""
-        if critic.normalise == "batch" and (self.slope_weight or self.r1_weight):
+        if critic.normalise == "batch" and (self.slope_weight or self.r1_weight(critic)):
             raise UserError(
                 "critic.normalise=batch mixes the images whose slopes the penalty takes one by one; "
                 "set critic.normalise to layer or none, or penalty=0 and r1=0"
@@ -96,7 +98,7 @@ class GameConfig:
         return F.softplus(-scores) if self.loss == "energy" else scores
 
     def smoothness(
-        self, critic: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor
+        self, net: NetConfig, critic: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted penalties of a critic's slope, and each before its weight; real, fakes (B, …).
 
@@ -108,9 +110,9 @@ class GameConfig:
             fake = torch.stack([made.detach() for made in fakes])[rows % len(fakes), rows]
             figures["penalty"] = critics.gradient_penalty(critic, real, fake)
             total = total + self.slope_weight * figures["penalty"]
-        if self.r1_weight:
+        if weight := self.r1_weight(net):
             figures["r1"] = critics.zero_centred_penalty(critic, real)
-            total = total + self.r1_weight * figures["r1"]
+            total = total + weight * figures["r1"]
         return total, {name: penalty.detach() for name, penalty in figures.items()}
 
 

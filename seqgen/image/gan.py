@@ -125,7 +125,9 @@ class GAN(game.Player):
         """Return the critic's loss, its scores of the made images (B,), and figures."""
         c = self.config
         on_real, on_fake = (self._scores(images, real.labels) for images in (real.images, fake))
-        rough, penalties = c.game.smoothness(lambda x: self._scores(x, real.labels), real.images, fake)
+        rough, penalties = c.game.smoothness(
+            c.critic, lambda x: self._scores(x, real.labels), real.images, fake
+        )
         loss = c.game.critic_loss(on_real, on_fake) + rough
         gap = (on_real.mean() - on_fake.mean()).detach()
         return loss, on_fake, {"d_loss": loss.detach(), "gap": gap, **penalties}

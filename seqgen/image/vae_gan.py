@@ -122,7 +122,9 @@ class VAEGAN(game.Player):
         distance = critics.feature_distance(seen[1], seen[0])
         error = (rebuilt - images).square().flatten(1).sum(dim=1).mean()
         likeness = c.features * distance + c.pixels * error / 2
-        rough, penalties = c.game.smoothness(lambda x: self.critic(x, labels)[:, 0], images, rebuilt, made)
+        rough, penalties = c.game.smoothness(
+            c.critic, lambda x: self.critic(x, labels)[:, 0], images, rebuilt, made
+        )
         losses = {
             "encoder": c.beta * kl + likeness,
             "decoder": c.gamma * likeness + c.game.generator_loss(on_fake),
