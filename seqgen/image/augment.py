@@ -19,7 +19,7 @@ from seqgen.image.data import ImageBatches, ImageData, Images, in_order
 from seqgen.image.labels import Accuracies, labelled
 from seqgen.image.nets import NetConfig, reader
 
-NET = NetConfig(kind="conv", layers=3, channels=16, hidden=128, normalise="batch")
+NET = NetConfig(kind="conv", layers=3, channels=16, hidden=128, normalise="batch", init="orthogonal")
 STEPS, BATCH, LR, WEIGHT_DECAY = 500, 64, 2e-3, 0.05
 ROWS = 1000
 """Images classified at a time."""

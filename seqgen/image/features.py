@@ -22,7 +22,7 @@ from seqgen.errors import UserError
 from seqgen.image.data import Batch, ImageBatches, ImageData, Images, in_order
 from seqgen.image.nets import NetConfig, Reader, Shape, reader
 
-NET = NetConfig(kind="conv", layers=3, channels=32, hidden=128, normalise="batch")
+NET = NetConfig(kind="conv", layers=3, channels=32, hidden=128, normalise="batch", init="orthogonal")
 READ, MOST_EPOCHS = 250_000, 40
 """Images that training reads, and the epochs that it does not exceed to reach them."""
 BATCH, LR, WEIGHT_DECAY = 128, 3e-3, 0.05

@@ -52,7 +52,7 @@ class NetConfig:
     init: Literal["uniform", "orthogonal", "normal"] | None = None
     """starting weights: torch's own, in which a signal fades from layer to layer; orthogonal ones (Saxe et
     al. 2014) with biases that spread a code; or of deviation 0.02 (Radford et al. 2016); none: uniform if
-    dense, orthogonal if conv"""
+    dense, normal if conv"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
@@ -150,23 +150,23 @@ def _started(module: Net, net: NetConfig) -> Net:
     cuts half. Where a code enters a writer, biases spread the bends of the units over the codes: without
     them all bends would go through the code's mean.
     """
-    if (net.init or ("orthogonal" if net.kind == "conv" else "uniform")) == "orthogonal":
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                inputs = layer.weight[0].numel()
-                gain = 1.0 if layer is module.head else math.sqrt(2)
-                nn.init.orthogonal_(layer.weight, gain * math.sqrt(max(len(layer.weight) / inputs, 1)))
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-        first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
-        if isinstance(module, Writer) and first is not module.head:
-            nn.init.uniform_(first.bias, -BENDS, BENDS)
-    if net.init == "normal":
-        for layer in module.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
+    init = net.init or ("normal" if net.kind == "conv" else "uniform")
+    if init == "uniform":
+        return module
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            if init == "normal":
                 nn.init.normal_(layer.weight, std=0.02)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+            else:
+                gain = 1.0 if layer is module.head else math.sqrt(2)
+                nn.init.orthogonal_(
+                    layer.weight, gain * math.sqrt(max(len(layer.weight) / layer.weight[0].numel(), 1))
+                )
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    if init == "orthogonal" and isinstance(module, Writer) and first is not module.head:
+        nn.init.uniform_(first.bias, -BENDS, BENDS)
     return module
 
 
