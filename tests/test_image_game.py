@@ -43,7 +43,7 @@ def test_an_energy_is_low_where_the_score_is_high():
 def test_the_penalty_is_on_by_default_where_the_game_needs_it(values, weight):
     config = settings.override(GameConfig(), values)
     assert config.slope_weight == weight
-    for kind, usual in (("dense", 2.0), ("conv", 0.05)):
+    for kind, usual in (("dense", 2.0), ("conv", 0.5)):
         assert config.r1_weight(NetConfig(kind=kind)) == (0.0 if config.loss == "wasserstein" else usual)
 
 

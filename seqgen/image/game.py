@@ -31,7 +31,7 @@ class GameConfig:
     """weight of (‖slope‖ - 1)² between real and made samples (WGAN-GP); none: 1 with wasserstein, else 0"""
     r1: float | None = None
     """weight γ of ½ ‖slope‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by the
-    critic, 2 if dense, 0.05 if conv"""
+    critic, 2 if dense, 0.5 if conv"""
     lr: float | None = None
     """Adam's learning rate at the start of all but critics, a cosine to a tenth follows for all; none: by the
     net, 0.002 if dense, 0.0005 if conv"""
@@ -69,7 +69,7 @@ class GameConfig:
             return self.r1
         if self.loss == "wasserstein":
             return 0.0
-        return 0.05 if critic.kind == "conv" else 2.0
+        return 0.5 if critic.kind == "conv" else 2.0
 
     def check(self, critic: NetConfig) -> None:
         """Raise UserError where a critic whose slope is penalised would be normalised over the batch."""
