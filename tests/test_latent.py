@@ -136,7 +136,7 @@ def test_the_decoder_reads_blanks_where_words_were():
     logits, _ = decoder(blanked, decoder.state(codes))
     reference = F.cross_entropy(logits.flatten(0, 1), SENTENCES.flatten(), ignore_index=PAD, reduction="sum")
     ours = latent.reconstruction(decoder, SENTENCES, codes, blank=1.0)
-    assert float(ours) == pytest.approx(float(reference), rel=1e-5)
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
 
 def test_decoding_takes_the_likeliest_words_and_keeps_the_rows():
