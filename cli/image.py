@@ -28,10 +28,7 @@ def train(
     config: common.ConfigFile = None,
     steps: common.Steps = None,
     epochs: common.Epochs = None,
-    seed: Annotated[
-        int,
-        common.seed_option("Seed of the splits, the weights and the batches."),
-    ] = 0,
+    seed: Annotated[int, common.seed_option("Seed of the splits, the weights and the batches.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
