@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqgen.errors import UserError
+
 if TYPE_CHECKING:
     from seqgen.training import Job
 
@@ -74,8 +76,6 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
 
 def temperatures(listed: str) -> list[float]:
     """Read temperatures with commas between; UserError where one is no number from 0 on."""
-    from seqgen.errors import UserError
-
     try:
         grid = [float(each) for each in listed.split(",")]
     except ValueError:
@@ -88,12 +88,17 @@ def temperatures(listed: str) -> list[float]:
 def run_or_latest(path: Path | None) -> Path:
     """Return the run folder named, or the latest under runs/; UserError where there is none."""
     from seqgen import run, training
-    from seqgen.errors import UserError
 
     found = path or run.latest(training.ROOT)
     if found is None:
         raise UserError("no run under 'runs/'; run 'seqgen pretrain' first, or name one with --run")
     return found
+
+
+def check_file(out: Path | None) -> None:
+    """Raise UserError where a file to write is a folder, before the work of filling it begins."""
+    if out is not None and out.is_dir():
+        raise UserError(f"--out '{out}' is a folder; name a file")
 
 
 def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:

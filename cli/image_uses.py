@@ -45,6 +45,7 @@ def anomaly(
 
     Where it is known which images are strange, the area under the ROC curve goes to stderr.
     """
+    common.check_file(out)
     if format not in FORMATS:
         raise UserError(f"no format '{format}'" + did_you_mean(format, FORMATS))
     from seqgen.image import anomaly as anomalies

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from seqgen.trained import Trained
 
 MAP = "map.png"
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def draw_map(
@@ -77,6 +78,11 @@ def _check_map(
         raise UserError(f"{given} needs the file of the sentences that the labels are of; name it")
     if column is not None and label_column is None:
         raise UserError("--column goes with --label-column; a text file has no columns")
+    if file is not None and file.suffix.lower() in TABLES and label_column is None:
+        raise UserError(
+            f"'{file}' is a table; name the column of its labels with --label-column, and that of the "
+            "sentences with --column"
+        )
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
 

@@ -76,5 +76,6 @@ def pretrain(
         ),
         threads=threads,
         quiet=quiet,
-        then="seqgen sample --run {run}  or  seqgen adversarial --init {run}",
+        then="seqgen sample --run {run}  or  seqgen adversarial "
+        + ("--init {run}" if algorithm == "mle" else "aegan --init {run}"),
     )

@@ -48,6 +48,7 @@ def sample(
     """Draw sentences from a trained run, streaming: a million of them, or `| head`, in constant memory."""
     from seqgen.errors import UserError, did_you_mean
 
+    common.check_file(out)
     if format not in ("text", "jsonl"):
         raise UserError(f"no format '{format}'" + did_you_mean(format, ("text", "jsonl")))
     if top_p is not None and not 0 < top_p <= 1:

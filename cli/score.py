@@ -50,6 +50,7 @@ def score(
     copy with its words shuffled, its halves swapped or one word replaced is stranger than a real line.
     """
     _check(format, run, auroc, other, n)
+    common.check_file(out)
     from seqgen import device as devices
     from seqgen import trained
     from seqgen.metrics.files import read_sentences
@@ -98,7 +99,10 @@ def _discriminate(
     from seqgen.metrics.files import read_sentences
     from seqgen.metrics.yardstick import real_sample
 
-    drawn = real_sample([line for line in lines if line], n, seed)
+    whole = [line for line in lines if line]
+    if len(whole) < 2:
+        raise UserError(f"an AUROC of {len(whole)} line says nothing; give a file of some dozens")
+    drawn = real_sample(whole, n, seed)
     others = [line for line in read_sentences(other, "--other") if line] if other else []
     copies = scoring.corrupted(drawn, seed=seed, others=others)
     rows = []

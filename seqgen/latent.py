@@ -244,6 +244,6 @@ def measure(
         "valid_elbo": -(recon + kl),
         "valid_nll": nats / tokens,
         "valid_ppl": math.exp(min(nats / tokens, 700.0)),
-        "mutual_information": gaussian.mutual_information(*found),
+        "mutual_information": max(gaussian.mutual_information(*found), 0.0),  # an estimate may fall below
         "active_units": float(gaussian.active_units(found.mean)),
     }

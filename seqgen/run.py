@@ -66,6 +66,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Whoever reads `path` sees the old content or the new, never a part; on any failure the old stays.
     UserError where the disk is full.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -182,11 +184,13 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tens
         return safetensors.torch.load_file(path, device=str(device))
     except FileNotFoundError as error:
         raise UserError(
-            f"run '{run.path}' has no weights yet; let its training reach its first report"
+            f"run '{run.path}' has no weights yet; let its training reach its first report, or delete the "
+            "folder and train again"
         ) from error
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise UserError(
-            f"'{path}' is corrupt or no safetensors file ({error}); restore it or train again"
+            f"'{path}' is corrupt or no safetensors file ({error}); restore it, or delete the folder and "
+            "train again"
         ) from error
 
 

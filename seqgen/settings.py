@@ -14,6 +14,7 @@ import textwrap
 import tomllib
 import types
 import typing
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -97,6 +98,14 @@ def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
     return rows
 
 
+class OutOfRange(UserError):
+    """A setting outside its limits, by the name under which the user knows it."""
+
+    def __init__(self, name: str, value: Any, allowed: str) -> None:
+        super().__init__(f"setting {name}={value} is out of range: it must be {allowed}")
+        self.parts = name, value, allowed
+
+
 def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
     """Check fields against inclusive (lowest, highest) limits, None for none; UserError where outside."""
     for name, (low, high) in limits.items():
@@ -106,7 +115,7 @@ def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
         allowed = " and ".join(
             f"{word} {limit:g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
         )
-        raise UserError(f"setting {name}={value} is out of range: it must be {allowed}")
+        raise OutOfRange(name, value, allowed)
 
 
 def help_table(cls: type) -> str:
@@ -153,10 +162,9 @@ def _resolve(key: str, known: list[str]) -> str:
         return fits[0]
     if fits:
         raise UserError(f"setting '{key}' fits {' and '.join(fits)}; write the whole name")
-    raise UserError(
-        f"no setting '{key}'"
-        + did_you_mean(key, dict.fromkeys([*known, *(name.rsplit(".")[-1] for name in known)]))
-    )
+    endings = Counter(name.rsplit(".")[-1] for name in known)
+    alone = [ending for ending, count in endings.items() if count == 1]
+    raise UserError(f"no setting '{key}'" + did_you_mean(key, dict.fromkeys([*known, *alone])))
 
 
 def _replace(config: C, flat: Mapping[str, Any]) -> C:
@@ -169,7 +177,11 @@ def _replace(config: C, flat: Mapping[str, Any]) -> C:
         else:
             changes[head] = value
     for head, part in parts.items():
-        changes[head] = _replace(getattr(config, head), part)
+        try:
+            changes[head] = _replace(getattr(config, head), part)
+        except OutOfRange as error:
+            name, value, allowed = error.parts
+            raise OutOfRange(f"{head}.{name}", value, allowed) from error
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
@@ -190,10 +202,12 @@ def _coerce(key: str, kind: Any, value: Any) -> Any:
         return _coerce(key, kind, value)
     try:
         return _parse(kind, value)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value}'") from error
 
 
+MOST = 2**40
+"""Beyond this a whole number is a mistake, and no torch function takes it for a size."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -204,7 +218,7 @@ def _parse(kind: Any, value: Any) -> Any:
         raise ValueError(value)
     if kind is int:
         number = float(value)
-        if number != int(number):
+        if number != int(number) or abs(number) > MOST:
             raise ValueError(value)
         return int(number)
     number_or_text = kind(value)

@@ -44,7 +44,8 @@ def lasting(source: Source, folder: Path) -> Source:
     if source.corpus == "-":
         kept = folder / "corpus.txt"
         piped = sys.stdin.buffer.read()
-        if kept.exists() and kept.read_bytes() != piped:
+        begun = any((folder / name).exists() for name in (run.STATE, run.WEIGHTS))
+        if begun and kept.exists() and kept.read_bytes() != piped:
             raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete it")
         run.write_bytes(kept, piped)
         source = replace(source, corpus=str(kept))
@@ -61,6 +62,17 @@ def lasting(source: Source, folder: Path) -> Source:
         valid=absolute(source.valid),
         test=absolute(source.test),
     )
+
+
+def check_untokenised(source: Source) -> None:
+    """Raise UserError where a source that takes over a run's vocabulary asks for another."""
+    usual = Source()
+    for name in ("tokenizer", "lowercase", "max_vocab", "min_count"):
+        if getattr(source, name) != getattr(usual, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} does not go with --init: the vocabulary is the run's, with the "
+                "corpus's further words after it"
+            )
 
 
 def length_limit(source: Source, tokenizer: Tokenizer) -> int:

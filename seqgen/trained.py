@@ -56,24 +56,38 @@ def load(path: Path | str | Run, device_name: str = "auto") -> Trained:
             f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
             "or name a run on text with --run"
         )
+    check(found)
     where = device.pick(device_name)
     tokenizer = Tokenizer.load(found.path / run.TOKENIZER)
+    if tokenizer.vocab_size != found.config["vocab_size"]:
+        raise UserError(
+            f"'{found.path / run.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
+            f"{found.config['vocab_size']}; it is of another run"
+        )
     algorithm = build(found.config)
     run.load_into(algorithm, found)
     return Trained(found, algorithm.to(where).eval(), tokenizer, where)
 
 
+def check(found: Run) -> None:
+    """Raise UserError where a run's configuration lacks what every run on text says."""
+    kinds = {"settings": dict, "source": dict, "vocab_size": int, "length": int, "seed": int}
+    for name, kind in kinds.items():
+        if not isinstance(found.config.get(name), kind):
+            raise UserError(
+                f"'{found.path / run.CONFIG}' is damaged: it has {name}={found.config.get(name)!r}; "
+                "restore it or train again"
+            )
+
+
 def build(config: dict[str, Any]) -> Any:
     """Return the algorithm that a run's configuration describes, with fresh weights."""
     cls = algorithms.get(config["algorithm"])
-    try:
-        return cls(
-            settings.from_dict(cls.Config, config["settings"]),
-            vocab_size=config["vocab_size"],
-            length=config["length"],
-        )
-    except KeyError as error:
-        raise UserError(f"the run's {run.CONFIG} lacks {error}; it was written by another version") from error
+    return cls(
+        settings.from_dict(cls.Config, config["settings"]),
+        vocab_size=config["vocab_size"],
+        length=config["length"],
+    )
 
 
 def open_corpus(found: Run) -> text.Corpus:

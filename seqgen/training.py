@@ -21,7 +21,7 @@ from seqgen.job import existing as existing_run
 from seqgen.job import whole as whole_length
 from seqgen.loop import Medium, Plan, Stream
 from seqgen.run import Run
-from seqgen.source import Source, lasting, length_limit, notes, slug, tokenizer_for
+from seqgen.source import Source, check_untokenised, lasting, length_limit, notes, slug, tokenizer_for
 from seqgen.tokenizer import Tokenizer
 from seqgen.trained import Trained
 from seqgen.transfer import Pairs
@@ -75,6 +75,9 @@ def pretrain_job(
     start = None if init is None else _loaded(init, algorithm)
     config = settings.override(cls.Config(), transfer.shapes(start.run.config) if start else {})
     config = settings.override(config, dict(values or {}) | ({} if epochs is None else {"epochs": epochs}))
+    if start:
+        transfer.check(config, start.run.config)
+        check_untokenised(source)
     where = device.pick(device_name)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(source.corpus)}"
     source = lasting(source, folder)
@@ -119,7 +122,8 @@ def _loaded(init: Run | Path | str, algorithm: str) -> Trained:
     start = trained.load(init if isinstance(init, Run) else Path(init), "cpu")
     name = start.run.config["algorithm"]
     if name != algorithm:
-        raise UserError(f"'{start.run.path}' is of {name}, not {algorithm}; give 'seqgen pretrain {name}'")
+        other = f"; give 'seqgen pretrain {name}'" if name in algorithms.PRETRAIN else ""
+        raise UserError(f"'{start.run.path}' is a run of {name}, not of {algorithm}{other}")
     return start
 
 
@@ -140,12 +144,14 @@ def adversarial_job(
     """
     cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     found = _initial_run(init, path, algorithm, cls.starts_from)
+    trained.check(found)
     if found.config["verb"] == "adversarial" and init is None:
         path, found = found.path, run.open_run(Path(found.config["init"]))
     given = {} if steps is None else {"steps": steps}
     parts = {part: found.config["settings"][part] for part in cls.inherits}
     config = settings.override(cls.Config(), parts)
     config = settings.override(config, dict(values or {}) | given)
+    transfer.check(config, found.config)
     folder = Path(path) if path else ROOT / f"{algorithm}-{slug(found.config['source']['corpus'])}"
     where = device.pick(device_name)
     start = trained.load(found, "cpu")
@@ -237,7 +243,8 @@ def _job(
     if start is not None and asked["verb"] == "adversarial":
         algorithm.start_from(start.algorithm)
     elif start is not None:
-        transfer.adopt(algorithm, start.algorithm.state_dict())
+        known = encode_lines(start.corpus.train, start.tokenizer, max_length=limit)
+        transfer.adopt(algorithm, start.algorithm.state_dict(), unknown=bool(known.unknown))
     algorithm.to(where)
     algorithm.configure()
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqgen import settings
 from seqgen.batches import Batches
 from seqgen.contrastive import info_nce
+from seqgen.errors import UserError
 from seqgen.models.generator import RNNGenerator
 from seqgen.sampling import evaluating, shifted
 from seqgen.tokenizer import PAD, UNK
@@ -67,12 +69,26 @@ def shapes(config: dict[str, Any]) -> dict[str, Any]:
     return parts | {"generator": parts["generator"] | {"dropout": None}}
 
 
+def check(config: Any, before: dict[str, Any]) -> None:
+    """Raise UserError where settings ask for weights of other shapes than a run's configuration has."""
+    wanted, have = settings.flatten(settings.to_dict(config)), settings.flatten(before["settings"])
+    for name, value in wanted.items():
+        if name.split(".")[0] in SHAPES and not name.endswith(".dropout") and have.get(name, value) != value:
+            raise UserError(
+                f"setting {name}={value} does not fit the run to start from, which has {name}={have[name]}; "
+                "leave it out"
+            )
+
+
 @torch.no_grad()
-def adopt(algorithm: nn.Module, weights: dict[str, Tensor]) -> None:
+def adopt(algorithm: nn.Module, weights: dict[str, Tensor], *, unknown: bool = True) -> None:
     """Give an algorithm the weights of a run of its shapes, whose vocabulary is the first part of its own.
 
     A word that the run does not know starts as the unknown word, which stood for such words; the probability
     that the run gave the unknown word is shared out among them. Counts and moments start afresh.
+
+    Args:
+        unknown: the run has seen unknown words; of one that has not, a new word starts as the mean of all.
     """
     for name, mine in algorithm.named_parameters():
         given = weights.get(name)
@@ -80,7 +96,8 @@ def adopt(algorithm: nn.Module, weights: dict[str, Tensor]) -> None:
             continue
         mine[: len(given)] = given
         if new := len(mine) - len(given):
-            mine[len(given) :] = given[UNK] - (math.log(new) if given.dim() == 1 else 0.0)
+            like = given[UNK] - (math.log(new) if given.dim() == 1 else 0.0) if unknown else given.mean(dim=0)
+            mine[len(given) :] = like
     origin = getattr(algorithm, "origin", None)
     if isinstance(origin, nn.Module):
         origin.load_state_dict(algorithm.get_submodule("generator").state_dict())

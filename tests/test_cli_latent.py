@@ -149,6 +149,7 @@ def test_maps(call: Callable[..., Result], small_runs: dict[str, Path], tmp_path
             "--labels and --label-column are both given",
         ),
         (["map", "a.csv", "--column", "text"], "--column goes with --label-column"),
+        (["map", "a.csv"], "'a.csv' is a table; name the column of its labels with --label-column"),
         (["map", "--out", "map.pdf"], "--out 'map.pdf' does not end in .png"),
         (["reconstruct", "a", "--run", "absent"], "no run at 'absent'"),
     ],

@@ -88,6 +88,7 @@ def test_runs_stand_side_by_side_in_the_table(
         (["absent.txt"], ("mle",), "FILE 'absent.txt' does not exist"),
         (["--format", "text"], ("mle",), "no format 'text'; allowed: tsv, jsonl"),
         ([], ("mle", "autoencoder"), "--run is given several times, which goes with --auroc"),
+        (["--out", "."], ("mle",), "--out '.' is a folder; name a file"),
         (["--other", "b.txt"], ("mle",), "--other goes with --auroc"),
         (["--n", "5"], ("mle",), "--n goes with --auroc"),
         (["--auroc", "--other", "absent.txt"], ("mle",), "--other 'absent.txt' does not exist"),

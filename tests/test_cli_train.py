@@ -14,6 +14,7 @@ import torch
 
 from seqgen import run
 from seqgen.cli import main
+from seqgen.tokenizer import train_tokenizer
 
 CORPUS = "".join(
     f"{a} {b} {c}.\n"
@@ -161,6 +162,7 @@ def test_unique_sampling_ends_when_there_are_no_more(cli, trained):
 
 def test_a_corpus_from_a_pipe_is_kept_with_the_run(cli):
     command = ("pretrain", "--corpus", "-", "--run", "p", "--steps", 4, *SMALL)
+    assert cli(*command, stdin=b"\n")[0] == 2  # holds no sentence: no run, and in nobody's way
     assert cli(*command, stdin=CORPUS.encode())[0] == 0
     assert cli("evaluate", "--run", "p", "--n", 4, "--json")[0] == 0
     assert cli(*command, stdin=CORPUS.encode())[0] == 0
@@ -253,8 +255,13 @@ def test_damaged_and_foreign_runs(cli, trained):
     tokenizer = (trained / "tokenizer.json").read_text()
     (trained / "tokenizer.json").write_text("{}")
     fails("tokenizer")
+    train_tokenizer(["a b c"], min_count=1).save(trained / "tokenizer.json")
+    fails("tokens and the run's model")
     (trained / "tokenizer.json").write_text(tokenizer)
     config = json.loads((trained / "config.json").read_text())
+    for name in ("settings", "source", "vocab_size", "length"):
+        (trained / "config.json").write_text(json.dumps(config | {name: None}))
+        fails(f"is damaged: it has {name}=None")
     config["settings"]["generator"]["hidden"] = 11
     (trained / "config.json").write_text(json.dumps(config))
     fails("does not fit the model")

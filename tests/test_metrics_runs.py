@@ -111,9 +111,7 @@ def test_a_corpus_without_test_sentences_is_refused(trained: Trained, tmp_path: 
         name, test = "captions", ()
 
     trained.corpus = Untested()  # type: ignore[assignment]
-    with pytest.raises(
-        UserError, match="corpus 'captions' has no test sentence; name a file of them with --test"
-    ):
+    with pytest.raises(UserError, match="corpus 'captions' has no test sentence; train with --test FILE"):
         evaluate_run(trained, n=5)
 
 

@@ -59,7 +59,8 @@ def explicit(judge, real, made, seed):
     """The same penalty with the one-hots held: the slope is that in V numbers a position."""
     rng = torch.Generator().manual_seed(seed)
     share = torch.rand(len(real), 1, 1, generator=rng)
-    between = torch.lerp(one_hots(made), one_hots(real), share)
+    real, made = (F.one_hot(tokens, len(judge.embedding.weight)).float() for tokens in (real, made))
+    between = torch.lerp(made, real, share)
     between[..., PAD] = 0  # padding is the vector 0
     between.requires_grad_()
     scores = judge.judge(between @ judge.embedding.weight)
@@ -82,6 +83,16 @@ def test_the_slope_is_that_in_one_hots():
             assert mine is None
             continue
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_the_slope_of_few_tokens_in_a_wide_embedding():
+    # EᵀE is then singular: 256 units and 20 tokens are the default on a corpus of arithmetic.
+    torch.manual_seed(0)
+    judge, rng = SentenceCritic(20, 256, filters=3), torch.Generator().manual_seed(1)
+    real, made = (torch.randint(4, 20, (11, 7), generator=rng) for _ in range(2))
+    penalty = judge.slope_penalty(real, made, rng=torch.Generator().manual_seed(5))
+    reference = explicit(judge, real, made, seed=5)
+    assert penalty.item() == pytest.approx(reference.item(), rel=1e-3)
 
 
 def test_a_scaled_embedding_does_not_escape_the_penalty():

@@ -59,6 +59,9 @@ def test_a_round_trip_through_a_dictionary_changes_nothing():
     ("key", "value", "message"),
     [
         ("cel", "gru", "no setting 'cel'; did you mean 'cell'"),
+        ("first.layers", "inf", "first.layers takes a whole number; got 'inf'"),
+        ("first.layers", [1, 2], "first.layers takes a whole number"),
+        ("first.layers", "1e30", "first.layers takes a whole number; got '1e30'"),
         ("layers", "3", "fits first.layers and second.layers"),
         ("first.layers", "3.5", "first.layers takes a whole number; got '3.5'"),
         ("lr", "fast", "lr takes a number; got 'fast'"),

@@ -1,6 +1,7 @@
 """Starting from a run on another corpus: vocabulary, weights, both streams, the alignment of codes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from seqgen.errors import UserError
 from seqgen.source import Source
 from seqgen.text import open_corpus
 from seqgen.tokenizer import EOS, PAD, UNK, train_tokenizer
-from seqgen.training import pretrain, pretrain_job
+from seqgen.training import adversarial_job, pretrain, pretrain_job
 
 V, MORE = 11, 3
 SMALL = {"generator.embedding": 5, "generator.hidden": 7, "generator.dropout": 0.0}
@@ -133,11 +134,40 @@ def test_a_run_starts_from_another(source_run, tmp_path, values):
 
 
 def test_what_cannot_start_is_said(source_run, tmp_path):
-    with pytest.raises(UserError, match="'runs/source' is of mle, not autoencoder"):
+    with pytest.raises(UserError, match="'runs/source' is a run of mle, not of autoencoder; give"):
         pretrain_job(target(tmp_path), "autoencoder", init=source_run)
     for values in ({"contrastive.align": 1.0}, {"replay": 1.0}):
         with pytest.raises(UserError, match="needs a run to start from; name one with --init"):
             pretrain_job(target(tmp_path), values=values)
+
+
+@pytest.mark.parametrize("name", ["generator.hidden=11", "generator.cell=gru", "generator.tied=true"])
+def test_weights_keep_their_shapes(source_run, tmp_path, name):
+    values = dict([name.split("=")])
+    message = f"setting {name.split('=')[0]}=.* does not fit the run to start from, which has"
+    with pytest.raises(UserError, match=message):
+        pretrain_job(target(tmp_path), init=source_run, values=values)
+    with pytest.raises(UserError, match=message):
+        adversarial_job(source_run, values=values)
+    pretrain_job(target(tmp_path), init=source_run, values={"generator.dropout": 0.3})  # no weight's shape
+
+
+def test_the_vocabulary_of_the_run_is_no_choice(source_run, tmp_path):
+    for values in ({"tokenizer": "character"}, {"lowercase": True}, {"max_vocab": 50}, {"min_count": 1}):
+        option = "--" + next(iter(values)).replace("_", "-")
+        with pytest.raises(UserError, match=f"{option} does not go with --init: the vocabulary is the run's"):
+            pretrain_job(replace(target(tmp_path), **values), init=source_run)
+
+
+def test_words_new_to_a_run_that_knew_all_its_words_start_as_the_mean():
+    old, new = mle(V), mle(V + MORE, seed=1)
+    with torch.no_grad():
+        old.generator.head.offset.normal_()
+        old.generator.head.offset[UNK] = -30.0  # never seen, never likely
+    transfer.adopt(new, old.state_dict(), unknown=False)
+    mean = old.generator.embedding.weight.mean(dim=0)
+    assert torch.allclose(new.generator.embedding.weight[V:], mean.expand(MORE, -1))
+    assert torch.allclose(new.generator.head.offset[V:], old.generator.head.offset.mean().expand(MORE))
 
 
 def test_a_run_can_have_the_tokenizer_of_another(source_run, tmp_path):

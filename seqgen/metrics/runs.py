@@ -98,7 +98,10 @@ def _same_corpus(runs: Sequence[Trained]) -> Any:
                 f"{first.corpus.name} and {other.corpus.name}; evaluate them one by one"
             )
     if not len(first.corpus.test):
-        raise UserError(f"corpus '{first.corpus.name}' has no test sentence; name a file of them with --test")
+        raise UserError(
+            f"corpus '{first.corpus.name}' has no test sentence; train with --test FILE, or compare samples "
+            "with a file of real sentences by 'seqgen evaluate --hyp FILE --ref FILE'"
+        )
     return first.corpus
 
 

@@ -67,16 +67,19 @@ class SentenceCritic(nn.Module):
         columns of E = Q Lᵀ, L the Cholesky factor of Eᵀ E, have a slope of the same length.
         """
         pairs, longest = min(len(real), len(made)), max(real.shape[1], made.shape[1])
-        gram = self.embedding.weight.t() @ self.embedding.weight
+        weight = self.embedding.weight.double()  # of fewer tokens than units Eᵀ E is singular without jitter
+        gram = weight.t() @ weight
         jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
         upper = torch.linalg.cholesky(gram + jitter).t()
 
         def coordinates(tokens: Tensor) -> Tensor:
-            embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1]))
-            return torch.linalg.solve_triangular(upper.detach(), embedded.detach(), upper=True, left=False)
+            embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1])).detach()
+            found = torch.linalg.solve_triangular(upper.detach(), embedded.double(), upper=True, left=False)
+            return found.to(embedded.dtype)
 
+        basis = upper.to(self.embedding.weight.dtype)
         return gradient_penalty(
-            lambda x: self.judge(x @ upper), coordinates(real), coordinates(made), rng=rng
+            lambda x: self.judge(x @ basis), coordinates(real), coordinates(made), rng=rng
         )
 
 
