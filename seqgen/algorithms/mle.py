@@ -78,7 +78,28 @@ class Sampler(Protocol):
     def sample(self, n: int) -> Samples: ...
 
 
-class MLE(nn.Module):
+class LanguageModel(nn.Module):
+    """A generator whose likelihood is exact: what can be done with one, however it learned."""
+
+    likelihood = "exact"
+    generator: RNNGenerator
+    length: int
+    """Tokens of a sample at most."""
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
+        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """log p of sentences, in nats, exact; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)
+
+
+class MLE(LanguageModel):
     """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down.
 
     A batch's loss is the sum over its tokens divided by the tokens of a usual batch, not by its own: where
@@ -87,7 +108,6 @@ class MLE(nn.Module):
     """
 
     Config = MLEConfig
-    likelihood = "exact"
     criterion: str | None = "valid_nll"
     usual_tokens: Tensor
     """Tokens of a batch, the mean so far; scalar."""
@@ -161,18 +181,6 @@ class MLE(nn.Module):
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: likelihood has no collapse."""
         return None
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
-        """Draw n sentences with the options of `seqgen.sampling.sample`."""
-        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
-
-    def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """log p of sentences, in nats, exact; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens)
 
 
 def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> Tensor:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqgen import collapse, losses, optim, rewards, settings
-from seqgen.algorithms.mle import Metrics, evaluate, mean_nll
+from seqgen.algorithms.mle import LanguageModel, Metrics, evaluate, mean_nll
 from seqgen.algorithms.players import GeneratorConfig, policy_gradients
 from seqgen.models.head import NEVER
 from seqgen.models.value import ValueHead
 from seqgen.rollouts import Score, rollout_rewards
-from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
+from seqgen.sampling import shifted
 from seqgen.tokenizer import PAD, UNK
 
 Figures = dict[str, Tensor | float]
@@ -124,12 +124,11 @@ class DiscriminatorSettings(Protocol):
     def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module: ...
 
 
-class Player(nn.Module):
+class Player(LanguageModel):
     """A generator, the lagging policy that rolls out, and a discriminator; a game says what it rewards."""
 
     inherits = ("generator",)
     starts_from = ("mle", "seqgan", "contrastive")
-    likelihood = "exact"
     criterion: str | None = None
     grouped = False  # batches of one length would tell the discriminator more of length than of text
     bonus: Tensor
@@ -303,18 +302,6 @@ class Player(nn.Module):
     def watch(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on collapse: the weights of the last good report are kept."""
         return collapse.collapsed(report, first)
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
-        """Draw n sentences with the options of `seqgen.sampling.sample`."""
-        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
-
-    def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """log p of sentences, in nats, exact; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens)
 
 
 def known(real: Tensor) -> Tensor:
