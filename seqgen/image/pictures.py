@@ -175,7 +175,9 @@ def code_map(
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     source = f"{trained.run.config['algorithm']} on {Path(trained.data.name).name}"
     title = f"{source}: {name} of {len(images):,} test codes"
-    plots.scatter(found.points, images.labels.numpy(), path, title=title, axes=found.axes)
+    plots.scatter(
+        found.points, images.labels.numpy(), path, names=trained.names, title=title, axes=found.axes
+    )
 
 
 def chosen(trained: TrainedImages, n: int, seed: int) -> Batch:

@@ -138,13 +138,15 @@ def scatter(
     labels: np.ndarray,
     path: Path,
     *,
+    names: Sequence[str] = (),
     title: str = "",
     axes: tuple[str, str] | None = None,
 ) -> None:
-    """Write points (N, 2) coloured by label (N,) as a PNG file, a number at each label's middle.
+    """Write points (N, 2) coloured by label (N,) as a PNG file, a number or a name at each label's middle.
 
     Args:
         labels: −1 where there is none; those points are grey.
+        names: of the labels 0, 1, 2, …, where they have names.
         axes: what the axes are, with their units; None where only distances between points mean anything.
     """
     from matplotlib import patheffects
@@ -160,8 +162,10 @@ def scatter(
     panel.scatter(across, up, color=[hues[int(label)] for label in labels], s=9, alpha=0.7, linewidths=0)
     for kind in kinds:
         x, y = np.median(points[labels == kind], axis=0)
+        name = names[kind] if names else str(kind)
+        size = 17 if len(name) < 3 else 11
         word = panel.text(
-            x, y, str(kind), color=hues[kind], fontsize=17, weight="bold", ha="center", va="center"
+            x, y, name, color=hues[kind], fontsize=size, weight="bold", ha="center", va="center"
         )
         word.set_path_effects([patheffects.withStroke(linewidth=4, foreground="white")])
     if axes is None:
