@@ -184,6 +184,8 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         progress = Progress(**state["progress"])
+    except torch.OutOfMemoryError:
+        raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"'{run.path / runs.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "

@@ -155,6 +155,13 @@ def test_a_conditional_model_is_not_told_the_label(tmp_path):
     torch.manual_seed(0)
     found = anomaly.scores(run, images)
     assert asked == [[label] for label in range(10) if label != 3]
+    assert run.run.config["learned"] == [label for (label,) in asked]
+    run.run.config["learned"] = [2, 7]  # as of data whose labels have gaps
+    asked.clear()
+    anomaly.scores(run, images)
+    assert asked == [[2], [7]]
+    run.run.config["learned"] = [label for label in range(10) if label != 3]
+    asked[:] = [[label] for label in run.learned]
     torch.manual_seed(0)
     each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in asked]
     assert np.allclose(found, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)

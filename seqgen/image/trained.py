@@ -29,7 +29,8 @@ class TrainedImages:
     @property
     def learned(self) -> list[int]:
         """The labels that training images had."""
-        return [label for label in range(len(self.names)) if label != self.run.config["without"]]
+        config = self.run.config
+        return config.get("learned") or [i for i in range(len(self.names)) if i != config["without"]]
 
     @cached_property
     def data(self) -> ImageData:

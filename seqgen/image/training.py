@@ -119,6 +119,7 @@ def _facts(data: ImageData, steps: int) -> dict[str, Any]:
         "shape": list(data.shape),
         "classes": data.classes,
         "names": list(data.names),
+        "learned": [label for label in data.train.labels.unique().tolist() if label >= 0],
         "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
     }
 
