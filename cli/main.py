@@ -4,6 +4,7 @@ Command modules import torch only when they run, so that `seqgen --help` answers
 """
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,8 +66,15 @@ def _version(show: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
+SPINS = "10000"
+"""How often a thread without work looks for some before it sleeps, some 30 µs: GNU OpenMP's own 300,000 halve
+the speed of two threads where other processes want the cores, and are no faster where none do."""
+
+
 def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
     with one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 
