@@ -65,7 +65,7 @@ def test_the_loss_is_the_bound_over_the_tokens_of_a_usual_batch():
     assert float(loss.detach()) == pytest.approx((recon + 0.5 * kl).item() / 10, rel=1e-5)
     assert float(figures["recon"]) == pytest.approx(recon.item() / 3, rel=1e-5)
     assert float(figures["kl"]) == pytest.approx(kl.item() / 3, rel=1e-5)
-    assert float(figures["elbo"]) == pytest.approx(-float(recon + kl) / 3, rel=1e-5)
+    assert float(figures["elbo"]) == pytest.approx(-(recon + kl).item() / 3, rel=1e-5)
 
 
 def test_what_units_share_is_dear():
