@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 
 from seqgen import settings
+from seqgen.algorithms.seqgan import SeqGANConfig
 from seqgen.errors import UserError
 
 
@@ -108,3 +109,18 @@ def test_help_is_read_from_the_source():
     assert "second.layers=7" in table  # the default of the whole, not of the part
     assert "how many layers" in table
     assert "the cell, on two lines" in table
+
+
+def test_a_setting_of_a_part_out_of_range_is_named_as_the_user_names_it():
+    with pytest.raises(
+        UserError, match=r"setting policy\.lag=2\.0 is out of range: it must be at least 0 and"
+    ):
+        settings.override(SeqGANConfig(), {"lag": "2"})
+
+
+def test_endings_that_fit_several_settings_are_not_offered():
+    with pytest.raises(UserError) as caught:
+        settings.override(SeqGANConfig(), {"zzz": "2"})
+    offered = str(caught.value).split("allowed: ")[1].split(", ")
+    assert {"generator.hidden", "discriminator.hidden", "lag"} <= set(offered)
+    assert "hidden" not in offered
