@@ -243,8 +243,9 @@ def _job(
     if start is not None and asked["verb"] == "adversarial":
         algorithm.start_from(start.algorithm)
     elif start is not None:
-        known = encode_lines(start.corpus.train, start.tokenizer, max_length=limit)
-        transfer.adopt(algorithm, start.algorithm.state_dict(), unknown=bool(known.unknown))
+        grew = tokenizer.vocab_size > start.tokenizer.vocab_size
+        unknown = grew and not existing and _has_seen_unknown(start, limit)
+        transfer.adopt(algorithm, start.algorithm.state_dict(), unknown=unknown)
     algorithm.to(where)
     algorithm.configure()
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
@@ -263,6 +264,15 @@ def _job(
     medium = Medium("tokens", transfer.real_tokens, 10, partial(_write_sentences, tokenizer))
     files = {} if existing else {run.TOKENIZER: tokenizer.to_json()}
     return Job(made, algorithm, stream, validation, plan, where, medium, said, files)
+
+
+def _has_seen_unknown(start: Trained, limit: int) -> bool:
+    """Say whether a run's corpus had unknown words, as most have; a run whose corpus is gone still serves."""
+    try:
+        corpus = start.corpus
+    except UserError:
+        return True
+    return bool(encode_lines(corpus.train, start.tokenizer, max_length=limit).unknown)
 
 
 def _write_sentences(tokenizer: Tokenizer, path: Path, samples: Tensor) -> None:

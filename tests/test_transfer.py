@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,6 +169,15 @@ def test_words_new_to_a_run_that_knew_all_its_words_start_as_the_mean():
     mean = old.generator.embedding.weight.mean(dim=0)
     assert torch.allclose(new.generator.embedding.weight[V:], mean.expand(MORE, -1))
     assert torch.allclose(new.generator.head.offset[V:], old.generator.head.offset.mean().expand(MORE))
+
+
+def test_a_run_serves_without_its_corpus(source_run, tmp_path):
+    Path(source_run.config["source"]["corpus"]).unlink()
+    job = pretrain_job(target(tmp_path), init=source_run, path="runs/t", steps=2)
+    new = job.algorithm.generator.embedding.weight[source_run.config["vocab_size"] :]
+    assert torch.equal(new, job.algorithm.generator.embedding.weight[[UNK] * len(new)])
+    job.train()
+    assert pretrain_job(target(tmp_path), init=source_run, path="runs/t", steps=3).train().step == 3
 
 
 def test_a_run_can_have_the_tokenizer_of_another(source_run, tmp_path):
