@@ -32,10 +32,10 @@ def adversarial(
 
     if list_settings:
         common.list_settings(algorithm, algorithms.ADVERSARIAL)
-    from seqgen import training
+    from seqgen.training import setup
 
     common.run_job(
-        lambda: training.adversarial_job(
+        lambda: setup.adversarial_job(
             init,
             algorithm,
             path=run,

@@ -39,9 +39,9 @@ def speed(
     """
     import torch
 
-    from seqgen import device as devices
     from seqgen.bench import speed as bench
     from seqgen.bench.timing import table
+    from seqgen.core import device as devices
 
     devices.prepare(threads)
     place = devices.pick(device)

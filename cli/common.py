@@ -8,10 +8,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.errors import UserError
+from seqgen.core.errors import UserError
 
 if TYPE_CHECKING:
-    from seqgen.training import Job
+    from seqgen.training.setup import Job
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[
@@ -36,7 +36,8 @@ def seed_option(help: str) -> Any:
 
 def list_settings(name: str, registry: dict[str, str]) -> None:
     """Print every setting of an algorithm with its default and meaning, and exit."""
-    from seqgen import algorithms, settings
+    from seqgen import algorithms
+    from seqgen.core import settings
 
     typer.echo(settings.help_table(algorithms.get(name, registry).Config))
     raise typer.Exit
@@ -44,7 +45,7 @@ def list_settings(name: str, registry: dict[str, str]) -> None:
 
 def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
     """Put the settings of a TOML file and of --set together; the latter win."""
-    from seqgen import settings
+    from seqgen.core import settings
 
     values = settings.flatten(settings.read_toml(config)) if config else {}
     return values | settings.parse_pairs(pairs or [])
@@ -52,9 +53,9 @@ def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
     """Train a job to its end with a display, and say where the run is; exit 130 or 143 if interrupted."""
-    from seqgen import device
     from seqgen.cli.progress import Display
-    from seqgen.loop import Interrupted
+    from seqgen.core import device
+    from seqgen.training.loop import Interrupted
 
     device.prepare(threads)
     job = make()
@@ -87,9 +88,9 @@ def temperatures(listed: str) -> list[float]:
 
 def run_or_latest(path: Path | None) -> Path:
     """Return the run folder named, or the latest under runs/; UserError where there is none."""
-    from seqgen import run, training
+    from seqgen.training import run_folder, setup
 
-    found = path or run.latest(training.ROOT)
+    found = path or run_folder.latest(setup.ROOT)
     if found is None:
         raise UserError("no run under 'runs/'; run 'seqgen pretrain' first, or name one with --run")
     return found
@@ -111,10 +112,10 @@ def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
             # The reader has seen enough (`| head`). Python would complain once more when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
-    from seqgen import run
+    from seqgen.core.atomic_files import write_atomic
 
     def fill(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8") as file:
             write(file)
 
-    run.write_atomic(path, fill)
+    write_atomic(path, fill)

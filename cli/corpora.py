@@ -12,7 +12,7 @@ import typer
 from seqgen.cli import common
 
 if TYPE_CHECKING:
-    from seqgen.corpora.fetch import Progress
+    from seqgen.corpora.download import Progress
     from seqgen.corpora.recipes import File, Recipe
 
 app = typer.Typer(help="List, show, measure and fetch corpora.", no_args_is_help=True)
@@ -46,8 +46,8 @@ def show(
 ) -> None:
     """Show the card of a built-in corpus and some draws, or the recipe of a public one."""
     from seqgen import corpora
+    from seqgen.core.errors import UserError, did_you_mean
     from seqgen.corpora.recipes import RECIPES
-    from seqgen.errors import UserError, did_you_mean
 
     recipes = {recipe.name: recipe for recipe in RECIPES}
     if name in recipes:
@@ -72,7 +72,7 @@ def stats(
 ) -> None:
     """Count the sentences, tokens and types of a corpus, all its splits together."""
     from seqgen.corpora.stats import statistics
-    from seqgen.text import open_corpus
+    from seqgen.data.corpus import open_corpus
 
     opened = open_corpus(corpus, column=column)
     splits = {"train": opened.train, "valid": opened.valid, "test": opened.test}
@@ -95,8 +95,8 @@ def fetch(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on stderr but errors.")] = False,
 ) -> None:
     """Download a public corpus; an interrupted download goes on where it stopped. Prints the paths."""
-    from seqgen import cache
-    from seqgen.corpora import fetch as download
+    from seqgen.core import cache
+    from seqgen.corpora import download
     from seqgen.corpora.recipes import get_recipe
 
     recipe = get_recipe(name)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli import common
-from seqgen.errors import UserError
+from seqgen.core.errors import UserError
 
 RUN_SAMPLES = 10_000
 
@@ -88,7 +88,7 @@ def evaluate(
     }
     _check_names(protocol, tokenisation, plot)
     grid = _grid(temperatures, from_files=bool(hyp))
-    from seqgen import device as devices
+    from seqgen.core import device as devices
 
     devices.prepare(threads)
     if hyp and ref is not None:
@@ -98,13 +98,13 @@ def evaluate(
         given = {key: value for key, value in estimate.items() if value is not None}
         names, report = _evaluate_runs(run or [None], grid, options, given, device=device, quiet=quiet)
     if plot is not None:
-        from seqgen.metrics import curve
+        from seqgen.evaluation import quality_diversity
 
-        curve.save(curve.points(report, names[0]), plot, title=_title(report))
+        quality_diversity.save(quality_diversity.points(report, names[0]), plot, title=_title(report))
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
-        from seqgen.metrics.table import render
+        from seqgen.evaluation.table import render
 
         typer.echo(render(report, names[0]))
 
@@ -153,10 +153,10 @@ def _evaluate_runs(
     device: str,
     quiet: bool,
 ) -> tuple[list[str], dict[str, Any]]:
-    from seqgen import trained
-    from seqgen.metrics.runs import Estimate, evaluate_runs
+    from seqgen.evaluation.runs import Estimate, evaluate_runs
+    from seqgen.training import load
 
-    found = [trained.load(common.run_or_latest(path), device) for path in paths]
+    found = [load.load(common.run_or_latest(path), device) for path in paths]
     n = RUN_SAMPLES if options["n"] is None else options["n"]
     temperature = 1.0 if options["temperature"] is None else options["temperature"]
     names = [str(each.run.path) for each in found]
@@ -179,9 +179,9 @@ def evaluate_files(
     **options: Any,
 ) -> dict[str, Any]:
     """Score files against another: the first `n` lines of each, else as many as the shortest has."""
-    from seqgen.metrics.evaluation import Subject, compare
-    from seqgen.metrics.files import read_sentences
-    from seqgen.metrics.yardstick import yardstick
+    from seqgen.evaluation.references import yardstick
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.evaluation.text import Subject, compare
 
     paths = [hyp] if isinstance(hyp, Path) else list(hyp)
     subjects = [Subject(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]

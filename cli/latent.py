@@ -8,10 +8,10 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli import common
-from seqgen.errors import UserError, did_you_mean
+from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from seqgen.trained import Trained
+    from seqgen.training.load import Trained
 
 Run = Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")]
 Texts = Annotated[
@@ -37,10 +37,10 @@ def reconstruct(
     """Encode sentences and write what their codes are decoded to; with jsonl also its cost in nats."""
     _check_format(format)
     found, say = opened(run, device, threads, quiet)
-    from seqgen import codes
+    from seqgen.inference import latent_space
 
     given = _texts(found, say, text, file, n=10, seed=seed)
-    pairs = codes.reconstruct(found, given, temperature=temperature, seed=seed)
+    pairs = latent_space.reconstruct(found, given, temperature=temperature, seed=seed)
     shown = [f"{pair.text}\n  → {pair.reconstruction}" for pair in pairs]
     _print(shown if format == "text" else [_json(vars(pair)) for pair in pairs])
 
@@ -65,14 +65,14 @@ def interpolate(
     if first is not None and last is None:
         raise UserError(f"'{first}' leads nowhere: give two sentences to go from one to the other, or none")
     found, say = opened(run, device, threads, quiet)
-    from seqgen import codes
+    from seqgen.inference import latent_space
 
     ends = _texts(found, say, None if last is None else [first or "", last], None, n=2, seed=seed)
     if len(ends) < 2:
         raise UserError("there are no two sentences to go between; give two")
     say(f"from: {ends[0]}\nto:   {ends[1]}")
     options: dict[str, Any] = {"spherical": spherical, "temperature": temperature, "seed": seed}
-    written = codes.interpolate(found, ends[0], ends[1], steps, **options)
+    written = latent_space.interpolate(found, ends[0], ends[1], steps, **options)
     rows = [{"share": i / (steps - 1), "text": line} for i, line in enumerate(written)]
     _print(written if format == "text" else [_json(row) for row in rows])
 
@@ -103,17 +103,21 @@ def neighbours(
     if metric not in ("euclidean", "cosine"):
         raise UserError(f"no metric '{metric}'" + did_you_mean(metric, ("euclidean", "cosine")))
     found, say = opened(run, device, threads, quiet)
-    from seqgen import codes
-    from seqgen.metrics.files import read_sentences
-    from seqgen.metrics.yardstick import real_sample
+    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference import latent_space
 
     given = _texts(found, say, text, file, n=3, seed=seed)
     pool = read_sentences(among, "--among") if among else None
     searched = (
-        real_sample(found.corpus.train, codes.SEARCHED, seed) if pool is None else list(filter(None, pool))
+        real_sample(found.corpus.train, latent_space.SEARCHED, seed)
+        if pool is None
+        else list(filter(None, pool))
     )
     say(f"among: {len(searched):,} sentences of {among or found.corpus.name}")
-    for query, near in zip(given, codes.neighbours(found, given, searched, n, metric=metric), strict=True):
+    for query, near in zip(
+        given, latent_space.neighbours(found, given, searched, n, metric=metric), strict=True
+    ):
         if format == "text":
             _print([query, *(f"  {each.distance:.4f}  {each.text}" for each in near)])
         else:
@@ -134,11 +138,11 @@ def encode(
     found, say = opened(run, device, threads, quiet)
     import numpy as np
 
-    from seqgen import codes
-    from seqgen.metrics.files import read_sentences
-    from seqgen.run import write_atomic
+    from seqgen.core.atomic_files import write_atomic
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference import latent_space
 
-    encoded = codes.encode(found, read_sentences(file, "FILE")).numpy()
+    encoded = latent_space.encode(found, read_sentences(file, "FILE")).numpy()
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as opened:
@@ -157,12 +161,13 @@ def opened(
     run: Path | None, device: str, threads: int | None, quiet: bool
 ) -> tuple["Trained", Callable[[str], None]]:
     """Load a run that has codes, and say which it is."""
-    from seqgen import codes, trained
-    from seqgen import device as devices
+    from seqgen.core import device as devices
+    from seqgen.inference import latent_space
+    from seqgen.training import load
 
     devices.prepare(threads)
-    found = trained.load(common.run_or_latest(run), device)
-    codes.check(found)
+    found = load.load(common.run_or_latest(run), device)
+    latent_space.check(found)
     say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     say(f"run: {found.run.path} ({found.run.config['algorithm']} on {found.run.config['source']['corpus']})")
     return found, say
@@ -178,10 +183,10 @@ def _texts(
     seed: int,
 ) -> list[str]:
     """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed."""
-    from seqgen import codes
-    from seqgen.metrics.files import read_sentences
-    from seqgen.metrics.yardstick import real_sample
-    from seqgen.text import normalise
+    from seqgen.data.corpus import normalise
+    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference import latent_space
 
     if given and file is not None:
         raise UserError("sentences are given as arguments and with --file; give one of them")
@@ -193,7 +198,7 @@ def _texts(
     if len(sentences) < len(given):
         raise UserError("one of the sentences is blank; give text")
     for sentence in sentences:
-        unknown = codes.unknown_words(found, sentence)
+        unknown = latent_space.unknown_words(found, sentence)
         if unknown:
             say(f"'{sentence}' has {unknown} words or characters that the model has never seen")
     return sentences

@@ -11,20 +11,10 @@ from contextlib import contextmanager
 
 import typer
 
-from seqgen.cli import (
-    adversarial,
-    bench,
-    corpora,
-    evaluate,
-    image,
-    latent,
-    latent_map,
-    pretrain,
-    report,
-    sample,
-    score,
-)
-from seqgen.errors import UserError
+from seqgen.cli import adversarial, bench, corpora, evaluate, latent, pretrain, report, sample, score
+from seqgen.cli.image import main as image
+from seqgen.cli.map import draw_map
+from seqgen.core.errors import UserError
 
 app = typer.Typer(
     name="seqgen",
@@ -44,7 +34,7 @@ app.command("reconstruct")(latent.reconstruct)
 app.command("interpolate")(latent.interpolate)
 app.command("neighbours")(latent.neighbours)
 app.command("encode")(latent.encode)
-app.command("map")(latent_map.draw_map)
+app.command("map")(draw_map)
 app.add_typer(image.app, name="image")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")

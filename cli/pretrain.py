@@ -49,9 +49,9 @@ def pretrain(
 
     if list_settings:
         common.list_settings(algorithm, algorithms.PRETRAIN)
-    from seqgen import training
+    from seqgen.training import setup
 
-    source = training.Source(
+    source = setup.Source(
         corpus=corpus,
         column=column,
         valid=valid,
@@ -63,7 +63,7 @@ def pretrain(
         max_length=max_length,
     )
     common.run_job(
-        lambda: training.pretrain_job(
+        lambda: setup.pretrain_job(
             source,
             algorithm,
             path=run,

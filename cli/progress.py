@@ -4,8 +4,8 @@ import sys
 
 from tqdm import tqdm
 
-from seqgen.loop import Metrics, Plan, Progress
-from seqgen.run import Run
+from seqgen.training.loop import Metrics, Plan, Progress
+from seqgen.training.run_folder import Run
 
 SHOWN = (
     "nll",

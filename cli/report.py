@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from seqgen.cli import common
-from seqgen.errors import UserError
+from seqgen.core.errors import UserError
 
 NAME = "report.html"
 
@@ -36,13 +36,13 @@ def report(
     grid = common.temperatures(temperatures)
     paths = [common.run_or_latest(path) for path in run] if run else [common.run_or_latest(None)]
     _check(paths, out)
-    from seqgen import device as devices
-    from seqgen import report as reports
-    from seqgen import trained
-    from seqgen.run import write_text
+    from seqgen.core import device as devices
+    from seqgen.core.atomic_files import write_text
+    from seqgen.report import page as reports
+    from seqgen.training import load
 
     devices.prepare(threads)
-    found = [trained.load(path, device) for path in paths]
+    found = [load.load(path, device) for path in paths]
     target = out or paths[0] / NAME
     if not quiet:
         listed = ", ".join(map(str, paths))

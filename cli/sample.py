@@ -46,7 +46,7 @@ def sample(
     quiet: common.Quiet = False,
 ) -> None:
     """Draw sentences from a trained run, streaming: a million of them, or `| head`, in constant memory."""
-    from seqgen.errors import UserError, did_you_mean
+    from seqgen.core.errors import UserError, did_you_mean
 
     common.check_file(out)
     if format not in ("text", "jsonl"):
@@ -55,15 +55,16 @@ def sample(
         raise UserError(f"--top-p {top_p}: it must be above 0 and at most 1")
     options = {"temperature": temperature, "top_p": top_p, "min_length": min_length, "length": max_length}
     options |= _decoding(search, top_k, penalty, sampled)
-    from seqgen import device as devices
-    from seqgen import trained
+    from seqgen.core import device as devices
+    from seqgen.inference.generate import generate
+    from seqgen.training import load
 
     devices.prepare(threads)
     say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    found = trained.load(common.run_or_latest(run), device)
+    found = load.load(common.run_or_latest(run), device)
     trained_on = f"{found.run.config['algorithm']} on {found.run.config['source']['corpus']}"
     say(f"run: {found.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
-    sentences = trained.generate(
+    sentences = generate(
         found,
         n,
         prompt=prompt,
@@ -85,8 +86,8 @@ def sample(
 def _decoding(
     search: str | None, top_k: int | None, penalty: float | None, sampled: int | None
 ) -> dict[str, object]:
-    """Return how each token is chosen, as options of `seqgen.sampling.sample`: drawn, or by a search."""
-    from seqgen.errors import UserError, did_you_mean
+    """Return how each token is chosen, as options of `seqgen.generation.sample.sample`: drawn, or by a search."""
+    from seqgen.core.errors import UserError, did_you_mean
 
     if search is None:
         for name, value in (("--penalty", penalty), ("--sampled", sampled)):
@@ -95,7 +96,7 @@ def _decoding(
         return {"top_k": top_k}
     if search != "contrastive":
         raise UserError(f"no search '{search}'" + did_you_mean(search, ("contrastive",)))
-    from seqgen.search import ContrastiveSearch
+    from seqgen.generation.contrastive_search import ContrastiveSearch
 
     given = {"candidates": top_k, "penalty": penalty, "sampled": sampled}
     return {"search": ContrastiveSearch(**{k: v for k, v in given.items() if v is not None})}  # type: ignore[arg-type]

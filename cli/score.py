@@ -7,11 +7,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli import common
-from seqgen.errors import UserError, did_you_mean
+from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from seqgen.scoring import Auroc, Score
-    from seqgen.trained import Trained
+    from seqgen.inference.scoring import Auroc, Score
+    from seqgen.training.load import Trained
 
 MIXED = 1000
 """Lines of which corrupted copies are made unless --n says otherwise."""
@@ -51,12 +51,12 @@ def score(
     """
     _check(format, run, auroc, other, n)
     common.check_file(out)
-    from seqgen import device as devices
-    from seqgen import trained
-    from seqgen.metrics.files import read_sentences
+    from seqgen.core import device as devices
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.training import load
 
     devices.prepare(threads)
-    found = [trained.load(common.run_or_latest(path), device) for path in run or [None]]
+    found = [load.load(common.run_or_latest(path), device) for path in run or [None]]
     say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     corpus = None if file else found[0].corpus
     lines = read_sentences(file, "FILE") if file else list(corpus.test if corpus else ())
@@ -70,7 +70,7 @@ def score(
 
     def write(opened: IO[str]) -> None:
         if not auroc:
-            from seqgen import scoring
+            from seqgen.inference import scoring
 
             for each in scoring.score(found[0], lines, samples=samples, seed=seed):
                 opened.write((_tsv(each) if format == "tsv" else _json(vars(each))) + "\n")
@@ -95,9 +95,9 @@ def _discriminate(
     found: list["Trained"], lines: list[str], other: Path | None, n: int, *, samples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for each score of each run: its AUROC of each corruption."""
-    from seqgen import scoring
-    from seqgen.metrics.files import read_sentences
-    from seqgen.metrics.yardstick import real_sample
+    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference import scoring
 
     whole = [line for line in lines if line]
     if len(whole) < 2:

@@ -2,8 +2,8 @@
 
 from importlib.resources import files
 
+from seqgen.core.errors import UserError, did_you_mean
 from seqgen.corpora.grammar import Grammar, parse_grammar
-from seqgen.errors import UserError, did_you_mean
 
 __all__ = ["Grammar", "card", "load", "names", "summary"]
 

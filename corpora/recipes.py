@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from seqgen.errors import UserError, did_you_mean
+from seqgen.core.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)

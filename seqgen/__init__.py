@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqgen.api import decode, encode, evaluate, interpolate, reconstruct, sample, score
-    from seqgen.errors import UserError
-    from seqgen.run import Run, open_run
-    from seqgen.text import open_corpus
-    from seqgen.trained import Sentence, Trained, load
-    from seqgen.training import adversarial, pretrain
+    from seqgen.core.errors import UserError
+    from seqgen.data.corpus import open_corpus
+    from seqgen.inference.generate import Sentence
+    from seqgen.training.load import Trained, load
+    from seqgen.training.run_folder import Run, open_run
+    from seqgen.training.setup import adversarial, pretrain
 
 __all__ = [
     "Run",
@@ -42,19 +43,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Run": "run",
-    "Sentence": "trained",
-    "Trained": "trained",
-    "UserError": "errors",
-    "adversarial": "training",
+    "Run": "training.run_folder",
+    "Sentence": "inference.generate",
+    "Trained": "training.load",
+    "UserError": "core.errors",
+    "adversarial": "training.setup",
     "decode": "api",
     "encode": "api",
     "evaluate": "api",
     "interpolate": "api",
-    "load": "trained",
-    "open_corpus": "text",
-    "open_run": "run",
-    "pretrain": "training",
+    "load": "training.load",
+    "open_corpus": "data.corpus",
+    "open_run": "training.run_folder",
+    "pretrain": "training.setup",
     "reconstruct": "api",
     "sample": "api",
     "score": "api",

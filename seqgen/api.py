@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from seqgen import codes, scoring, trained
-from seqgen.codes import Reconstruction
-from seqgen.metrics import evaluation
-from seqgen.metrics.runs import evaluate_run
-from seqgen.run import Run
-from seqgen.scoring import Score
-from seqgen.trained import Sentence, Trained
+from seqgen.evaluation import text
+from seqgen.evaluation.runs import evaluate_run
+from seqgen.inference import latent_space, scoring
+from seqgen.inference.generate import Sentence, generate
+from seqgen.inference.latent_space import Reconstruction
+from seqgen.inference.scoring import Score
+from seqgen.training import load
+from seqgen.training.load import Trained
+from seqgen.training.run_folder import Run
 
 
 def sample(
@@ -20,11 +22,11 @@ def sample(
 ) -> Iterator[Sentence]:
     """Yield n sentences of a trained run, in constant memory.
 
-    The options are those of `seqgen.trained.generate`: seed, prompt, unique, with_log_prob, unknown,
-    temperature, top_k, top_p, min_length, length, search (a `seqgen.search.ContrastiveSearch`). UserError
+    The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob, unknown,
+    temperature, top_k, top_p, min_length, length, search (a `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError
     where the run cannot be read.
     """
-    yield from trained.generate(_loaded(run, device), n, **options)
+    yield from generate(_loaded(run, device), n, **options)
 
 
 def evaluate(
@@ -39,15 +41,15 @@ def evaluate(
     """Score samples of a run against its test split, or any sentences `hyps` against `refs`.
 
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
-    `seqgen.metrics.evaluation`. The options are those of `seqgen.metrics.runs.evaluate_runs` (n, temperature,
+    `seqgen.evaluation.text`. The options are those of `seqgen.evaluation.runs.evaluate_runs` (n, temperature,
     temperatures, seed, protocol, tokenisation, embeddings, encoder, estimate) for a run, and of
-    `seqgen.metrics.evaluation.evaluate` for sentences. UserError where there is nothing to score.
+    `seqgen.evaluation.text.evaluate` for sentences. UserError where there is nothing to score.
     """
     if run is not None:
         return evaluate_run(_loaded(run, device), **options)
     if hyps is None or refs is None:
         raise TypeError("evaluate() takes a run, or hyps and refs")
-    return evaluation.evaluate(hyps, refs, train, **options)
+    return text.evaluate(hyps, refs, train, **options)
 
 
 def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto") -> np.ndarray:
@@ -55,7 +57,7 @@ def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device:
 
     UserError where the run cannot be read or its algorithm has no codes, here as in the next three.
     """
-    return codes.encode(_loaded(run, device), sentences).numpy()
+    return latent_space.encode(_loaded(run, device), sentences).numpy()
 
 
 def decode(
@@ -63,16 +65,16 @@ def decode(
 ) -> list[str]:
     """Write a sentence of each code (N, Z), greedily unless `temperature` says otherwise.
 
-    The options are those of `seqgen.codes.decode`: temperature, seed, length, top_k, top_p, min_length.
+    The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, length, top_k, top_p, min_length.
     """
-    return codes.decode(_loaded(run, device), given, **options)
+    return latent_space.decode(_loaded(run, device), given, **options)
 
 
 def reconstruct(
     run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
 ) -> list[Reconstruction]:
-    """Encode sentences and decode them again; the options are those of `seqgen.codes.reconstruct`."""
-    return codes.reconstruct(_loaded(run, device), sentences, **options)
+    """Encode sentences and decode them again; the options are those of `seqgen.inference.latent_space.reconstruct`."""
+    return latent_space.reconstruct(_loaded(run, device), sentences, **options)
 
 
 def interpolate(
@@ -86,9 +88,9 @@ def interpolate(
 ) -> list[str]:
     """Write the sentences on the way from one to another by way of their codes, both ends included.
 
-    The options are those of `seqgen.codes.interpolate`: spherical, temperature, seed.
+    The options are those of `seqgen.inference.latent_space.interpolate`: spherical, temperature, seed.
     """
-    return codes.interpolate(_loaded(run, device), first, last, steps, **options)
+    return latent_space.interpolate(_loaded(run, device), first, last, steps, **options)
 
 
 def score(
@@ -96,10 +98,10 @@ def score(
 ) -> Iterator[Score]:
     """Yield the log-probability and the energy of sentences, as far as the run has them, in their order.
 
-    The options are those of `seqgen.scoring.score`: samples, seed.
+    The options are those of `seqgen.inference.scoring.score`: samples, seed.
     """
     yield from scoring.score(_loaded(run, device), sentences, **options)
 
 
 def _loaded(run: Run | Path | str | Trained, device: str) -> Trained:
-    return run if isinstance(run, Trained) else trained.load(run, device)
+    return run if isinstance(run, Trained) else load.load(run, device)

@@ -6,7 +6,7 @@ The two registries name every algorithm of each verb; adding one is a file here 
 import importlib
 from typing import Any
 
-from seqgen.errors import UserError, did_you_mean
+from seqgen.core.errors import UserError, did_you_mean
 
 PRETRAIN = {
     "mle": "seqgen.algorithms.mle:MLE",
@@ -19,7 +19,7 @@ PRETRAIN = {
 ADVERSARIAL = {
     "seqgan": "seqgen.algorithms.seqgan:SeqGAN",
     "aegan": "seqgen.algorithms.aegan:AEGAN",
-    "contrastive": "seqgen.algorithms.contrastive:ContrastiveGAN",
+    "contrastive": "seqgen.algorithms.contrastive_gan:ContrastiveGAN",
 }
 """What plays a game: `seqgen adversarial NAME`."""
 

@@ -14,7 +14,7 @@ energy-based models for text generation"); or, in the game of energies (Zhao et 
 Report figures: of the training batches the losses, unweighted, by the names of their weights:
 `cross_entropy`, nats a token, `adversarial`, `adversarial_codes`, `contrastive`, `derivatives`; what the
 critics minimise, `critic_loss` and `code_critic_loss` (1.386 by chance in the logistic game); `tau`, the
-relaxation's temperature; `grad_norm`. Of held-out sentences those of `seqgen.latent.measure`; `code_mean` and
+relaxation's temperature; `grad_norm`. Of held-out sentences those of `seqgen.algorithms.vae_objective.measure`; `code_mean` and
 `code_var`, the mean square of their codes' mean and the mean variance of a unit, 0 and 1 where they are the
 prior's; `energy`, their mean energy, and `energy_gap`, by how much that of samples is above it. Then
 `temperature`, by which calibration divided the logits; and the samples' figures of `mle`: `unique`,
@@ -28,17 +28,19 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqgen import collapse, cycles, gaussian, latent, optim, settings
+from seqgen.algorithms import aegan_losses, collapse, vae_objective
+from seqgen.algorithms.aegan_critics import CriticConfig, Critics
 from seqgen.algorithms.autoencoder import Autoencoder
-from seqgen.algorithms.coder import Coder
+from seqgen.algorithms.autoencoder_base import Coder
+from seqgen.algorithms.configs import EncoderConfig, GeneratorConfig, policy_gradients
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig, GeneratorConfig, policy_gradients
-from seqgen.calibration import calibrate
-from seqgen.critics import gradient_penalty
-from seqgen.energy import CriticConfig, Critics
-from seqgen.relaxed import annealed, sample_relaxed
-from seqgen.sampling import sentence_log_prob
-from seqgen.tokenizer import PAD, UNK
+from seqgen.core import optim, settings
+from seqgen.data.tokenizer import PAD, UNK
+from seqgen.functional import gaussian
+from seqgen.functional.gan_losses import gradient_penalty
+from seqgen.generation.gumbel_softmax import annealed, sample_relaxed
+from seqgen.generation.sample import sentence_log_prob
+from seqgen.models.calibration import calibrate
 
 VALID_SAMPLES = 20
 """Draws of a held-out sentence's codes for a report's likelihood."""
@@ -173,8 +175,8 @@ class AEGAN(Coder):
             self.get_submodule(part).load_state_dict(start.get_submodule(part).state_dict())
         self.critics.sentences.embedding.load_state_dict(self.encoder.embedding.state_dict())
         if isinstance(start, Autoencoder):
-            cycles.whiten(self.generator, self.encoder, start.code_mean, start.code_cov)
-            cycles.blur(self.encoder, self.config.noise)
+            aegan_losses.whiten(self.generator, self.encoder, start.code_mean, start.code_cov)
+            aegan_losses.blur(self.encoder, self.config.noise)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -263,7 +265,7 @@ class AEGAN(Coder):
         weights = self.config.losses
         parts: dict[str, Tensor] = {}
         if weights.cross_entropy:
-            cost = latent.reconstruction(self.generator, real, codes, blank=self.config.word_dropout)
+            cost = vae_objective.reconstruction(self.generator, real, codes, blank=self.config.word_dropout)
             parts["cross_entropy"] = cost / (real != PAD).sum()
         if weights.adversarial_codes:
             parts["adversarial_codes"] = self.critics.lost_by_codes(codes)
@@ -271,10 +273,10 @@ class AEGAN(Coder):
             parts["adversarial"] = self._played(play)
         if weights.contrastive:
             again, _ = self.encoder(play.shown)
-            parts["contrastive"] = cycles.pairing_loss(self.config.pairing, play.codes, again)
+            parts["contrastive"] = aegan_losses.pairing_loss(self.config.pairing, play.codes, again)
         if weights.derivatives:
             with policy_gradients(self.generator):
-                parts["derivatives"] = cycles.decoder_energy(
+                parts["derivatives"] = aegan_losses.decoder_energy(
                     self.generator, play.codes[:DERIVED], play.tokens[:DERIVED]
                 )
         return parts
@@ -284,7 +286,7 @@ class AEGAN(Coder):
         if self.config.relax != "policy_gradient":
             return self.critics.lost_by_sentences(play.shown)
         with policy_gradients(self.generator):
-            return cycles.reinforce(
+            return aegan_losses.reinforce(
                 self.generator, play.codes, play.tokens, -self.critics.against(play.tokens)
             )
 
@@ -303,7 +305,7 @@ class AEGAN(Coder):
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
     ) -> Tensor:
         """Estimate log p of sentences, in nats, by so many draws of each one's codes; (B, T) → (B,)."""
-        return latent.importance_weights(
+        return vae_objective.importance_weights(
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         ).log_likelihood()
 
@@ -311,13 +313,15 @@ class AEGAN(Coder):
         """Calibrate the generator, then measure held-out sentences, their codes, energies, and samples."""
         players = self.encoder, self.generator
         temperature = calibrate(
-            self.generator.head, lambda: latent.one_draw_nll(*players, batches), share=self.config.calibration
+            self.generator.head,
+            lambda: vae_objective.one_draw_nll(*players, batches),
+            share=self.config.calibration,
         )
         samples = self.sample(1000)
-        found = latent.posteriors(self.encoder, batches)
+        found = vae_objective.posteriors(self.encoder, batches)
         figures: Metrics = {}
         if found is not None:
-            figures = latent.measure(*players, batches, found, samples=VALID_SAMPLES)
+            figures = vae_objective.measure(*players, batches, found, samples=VALID_SAMPLES)
             energy = float(torch.cat([self.energy(tokens) for tokens in batches]).mean())
             spread = found.mean.var(dim=0, correction=0) + found.log_var.exp().mean(dim=0)
             figures |= {

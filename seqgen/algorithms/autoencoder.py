@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seqgen import latent, noise, optim, settings
-from seqgen.algorithms.coder import Coder
+from seqgen.algorithms import vae_objective
+from seqgen.algorithms.autoencoder_base import Coder
+from seqgen.algorithms.configs import EncoderConfig, Schedule
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig
-from seqgen.algorithms.schedule import Schedule
-from seqgen.sampling import evaluating
-from seqgen.tokenizer import PAD
+from seqgen.core import optim, settings
+from seqgen.data.augment import blank_words, delete_words, shuffle_words
+from seqgen.data.tokenizer import PAD
+from seqgen.models.base import evaluating
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class Autoencoder(Coder):
         self.usual_tokens += (tokens - self.usual_tokens) / self.batches_seen
         with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
             codes = self.encoder(self.disturbed(batch))[0].float()
-            recon = latent.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
+            recon = vae_objective.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
         norm = codes.square().sum() / 2
         self._follow(codes.detach())
         loss = (recon + c.code_penalty * norm) / self.usual_tokens
@@ -126,20 +127,20 @@ class Autoencoder(Coder):
     def disturbed(self, tokens: Tensor) -> Tensor:
         """Return sentences as the encoder reads them in training; (B, T) → (B, T)."""
         c = self.config
-        return noise.blank_words(
-            noise.shuffle_words(noise.delete_words(tokens, c.delete), c.shuffle), c.blank
-        )
+        return blank_words(shuffle_words(delete_words(tokens, c.delete), c.shuffle), c.blank)
 
     def _follow(self, codes: Tensor) -> None:
         """Let the moments follow a batch's codes (B, Z): those of all so far, then of 100 batches or so."""
-        latent.Moments(self.code_mean, self.code_cov).follow(1 / self.batches_seen.clamp(max=100), codes)
+        vae_objective.Moments(self.code_mean, self.code_cov).follow(
+            1 / self.batches_seen.clamp(max=100), codes
+        )
 
     def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
         """Measure held-out reconstruction and the variety of samples."""
         recon, sentences = 0.0, 0
         for batch in batches:
             with evaluating(self):
-                recon += float(latent.reconstruction(self.generator, batch, self.encode(batch)))
+                recon += float(vae_objective.reconstruction(self.generator, batch, self.encode(batch)))
             sentences += len(batch)
         figures = {"valid_recon": recon / sentences} if sentences else {}
         return figures | sample_figures(self.sample(1000))

@@ -18,13 +18,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from seqgen import calibration, contrastive, losses, optim, settings
-from seqgen.algorithms.schedule import Schedule
-from seqgen.metrics.likelihood import nll_figures
-from seqgen.models.generator import RNNGenerator
-from seqgen.sampling import Samples, sample, sentence_log_prob, shifted
-from seqgen.tokenizer import PAD
-from seqgen.transfer import Pair, alignment
+from seqgen.algorithms.configs import Schedule
+from seqgen.algorithms.finetune import Pair, alignment
+from seqgen.core import optim, settings
+from seqgen.data.tokenizer import PAD
+from seqgen.functional import chunked_loss, contrastive_losses
+from seqgen.generation.likelihood import nll_figures
+from seqgen.generation.sample import Samples, sample, sentence_log_prob, shifted
+from seqgen.models import calibration
+from seqgen.models.rnn_generator import RNNGenerator
 
 Metrics = dict[str, float]
 
@@ -91,7 +93,7 @@ class LanguageModel(nn.Module):
         return self.sample(n).tokens
 
     def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
-        """Draw n sentences with the options of `seqgen.sampling.sample`."""
+        """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
         return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
@@ -155,8 +157,8 @@ class MLE(LanguageModel):
         c = self.config.contrastive
         if not c.weight:
             return 0.0, {}
-        loss = contrastive.token_contrastive(states, mask, margin=c.margin)
-        similarity = contrastive.anisotropy(states.detach(), mask)
+        loss = contrastive_losses.token_contrastive(states, mask, margin=c.margin)
+        similarity = contrastive_losses.anisotropy(states.detach(), mask)
         return c.weight * loss, {"contrastive": loss.detach(), "anisotropy": similarity}
 
     def _keep(self, batch: Tensor, source: Tensor | None) -> tuple[Tensor | float, dict[str, Tensor | float]]:
@@ -200,11 +202,11 @@ def nll_and_states(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False
         targets = batch[mask]
         weights = torch.full((len(targets),), 1.0 / len(targets), device=batch.device)
         head, hidden = generator.head, generator.dropout(states)[mask]
-        return losses.head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
+        return chunked_loss.head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 
 def calibrate(generator: RNNGenerator, batches: Iterable[Tensor], *, share: float) -> float:
-    """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.calibration.calibrate`."""
+    """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.models.calibration.calibrate`."""
     return calibration.calibrate(
         generator.head, lambda: nll_figures(generator, batches).get("nll", 0.0), share=share
     )

@@ -11,7 +11,7 @@ autoencoder (Li et al. 2019) are settings.
 Report figures, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
 `kl`, the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
 `valid_recon`, `valid_kl`, `valid_elbo` of the validation split. `valid_nll`, nats a token, is
-importance-weighted with 20 draws for each sentence (`seqgen.latent.importance_weights`), so that it is
+importance-weighted with 20 draws for each sentence (`seqgen.algorithms.vae_objective.importance_weights`), so that it is
 somewhat above what `log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation split
 also `mutual_information`, nats, of sentence and code, at most the logarithm of the number of sentences;
 `active_units`, how many units' means vary (variance above 0.01); and `collapsed`, 1 where the divergence is
@@ -27,13 +27,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seqgen import gaussian, latent, noise, optim, settings
-from seqgen.algorithms.coder import Coder
+from seqgen.algorithms import vae_objective
+from seqgen.algorithms.autoencoder_base import Coder
+from seqgen.algorithms.configs import EncoderConfig, Schedule
 from seqgen.algorithms.mle import Metrics, sample_figures
-from seqgen.algorithms.players import EncoderConfig
-from seqgen.algorithms.schedule import Schedule
-from seqgen.calibration import calibrate
-from seqgen.tokenizer import PAD
+from seqgen.core import optim, settings
+from seqgen.data.augment import blank_words
+from seqgen.data.tokenizer import PAD
+from seqgen.functional import gaussian
+from seqgen.models.calibration import calibrate
 
 COLLAPSED = 0.1
 """Nats a sentence of KL below which the code tells nothing: the decoder is a language model."""
@@ -48,7 +50,7 @@ class SentenceVAEConfig(Schedule):
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     code: int = 32
     """numbers of a code (Z)"""
-    penalty: latent.Penalty = "free_bits"
+    penalty: vae_objective.Penalty = "free_bits"
     """form of the KL term: the KL, free bits for every unit, a hinge on the sum, or distance from target"""
     target: float = 6.0
     """nats a sentence that the last three forms leave to the code, or aim at"""
@@ -56,7 +58,7 @@ class SentenceVAEConfig(Schedule):
     """weight in the KL term of what the units of the code share (Chen et al. 2018)"""
     beta: float = 1.0
     """weight of the KL term"""
-    anneal: latent.Anneal = "linear"
+    anneal: vae_objective.Anneal = "linear"
     """how the weight of the KL term rises"""
     anneal_over: float = 0.2
     """share of training over which it does so, linear and logistic"""
@@ -179,7 +181,7 @@ class SentenceVAE(Coder):
             self.generator.load_state_dict(fresh.state_dict())
             self.optimizers["generator"].state.clear()
         rest = (progress - c.warm_start) / (1 - c.warm_start)
-        weight = latent.anneal(rest, c.anneal, over=c.anneal_over, cycles=c.cycles)
+        weight = vae_objective.anneal(rest, c.anneal, over=c.anneal_over, cycles=c.cycles)
         return optim.warmup_cosine(rest, warmup=c.warmup), c.beta * weight
 
     def _loss(self, batch: Tensor, beta: float) -> tuple[Tensor, dict[str, Tensor | float]]:
@@ -188,12 +190,12 @@ class SentenceVAE(Coder):
         self.batches_seen += 1
         self.usual_tokens += ((batch != PAD).sum() - self.usual_tokens) / self.batches_seen
         with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-            mean, log_var = self.encoder(noise.blank_words(batch, c.encoder_word_dropout))
+            mean, log_var = self.encoder(blank_words(batch, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()
             codes = gaussian.draw(mean, log_var)
-            recon = latent.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
+            recon = vae_objective.reconstruction(self.generator, batch, codes, blank=c.word_dropout)
         kl = gaussian.kl(mean, log_var)
-        costs = latent.penalty(kl, c.penalty, c.target) + c.decorrelation * self._shared(mean, log_var)
+        costs = vae_objective.penalty(kl, c.penalty, c.target) + c.decorrelation * self._shared(mean, log_var)
         loss = (recon + beta * len(batch) * costs) / self.usual_tokens
         parts = recon.detach() / len(batch), kl.detach().sum(dim=1).mean()
         return loss, {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts)}
@@ -203,10 +205,10 @@ class SentenceVAE(Coder):
 
         A batch is too small for a covariance (Z, Z); its share in the gradient at the running one is fair.
         """
-        moments, var = latent.Moments(self.code_mean, self.code_cov), log_var.exp()
+        moments, var = vae_objective.Moments(self.code_mean, self.code_cov), log_var.exp()
         moments.follow(1 / self.batches_seen.clamp(max=50), mean.detach(), var.detach())
         cov = self.code_cov.clone().requires_grad_()
-        total = latent.total_correlation(cov)
+        total = vae_objective.total_correlation(cov)
         (slope,) = torch.autograd.grad(total, cov)
         share = (slope * moments.of_batch(mean, var)).sum()
         return total.detach() + share - share.detach()
@@ -216,10 +218,10 @@ class SentenceVAE(Coder):
         players = self.encoder, self.generator
         temperature = calibrate(
             self.generator.head,
-            lambda: latent.one_draw_nll(*players, batches),
+            lambda: vae_objective.one_draw_nll(*players, batches),
             share=self.config.calibration,
         )
-        figures = latent.measure(*players, batches, samples=VALID_SAMPLES)
+        figures = vae_objective.measure(*players, batches, samples=VALID_SAMPLES)
         if figures and self.batches_seen:  # before training no code tells anything
             figures["collapsed"] = float(figures["valid_kl"] < COLLAPSED)
             self._judge_lag(figures["mutual_information"])
@@ -238,6 +240,6 @@ class SentenceVAE(Coder):
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
     ) -> Tensor:
         """Estimate log p of sentences, in nats, by importance weighting of so many codes; (B, T) → (B,)."""
-        return latent.importance_weights(
+        return vae_objective.importance_weights(
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         ).log_likelihood()

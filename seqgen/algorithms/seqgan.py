@@ -7,7 +7,7 @@ with, so that nothing is gained by sharpening; teacher forcing in every step, wh
 real text; and no unknown words in the game, which are never shown to a reader and would be a refuge from the
 discriminator.
 
-Report figures: those of `seqgen.algorithms.policy`, `reward` being the discriminator's; `d_loss` and
+Report figures: those of `seqgen.algorithms.policy_gradient`, `reward` being the discriminator's; `d_loss` and
 `d_accuracy` of the discriminator's training batches (0.5 is chance); then the generator's figures of `mle`:
 `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens`, `entropy`.
 """
@@ -17,11 +17,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from seqgen import optim, rewards
-from seqgen.algorithms import policy
-from seqgen.algorithms.players import DiscriminatorConfig
-from seqgen.algorithms.policy import Figures, RolloutGame
-from seqgen.games import game
+from seqgen.algorithms import policy_gradient, rewards
+from seqgen.algorithms.configs import DiscriminatorConfig
+from seqgen.algorithms.policy_gradient import Figures, RolloutGame
+from seqgen.core import optim
+from seqgen.functional.gan_losses import game
 from seqgen.models.discriminator import CNNDiscriminator
 
 L2 = 0.2
@@ -37,7 +37,7 @@ class SeqGANConfig(RolloutGame):
     """the last two are controls that know nothing of the sentence"""
 
 
-class SeqGAN(policy.Player):
+class SeqGAN(policy_gradient.Player):
     """A generator, the lagging policy that rolls out, and a discriminator that tells real from generated."""
 
     Config = SeqGANConfig
@@ -49,7 +49,7 @@ class SeqGAN(policy.Player):
 
     def discriminate(self, real: Tensor, made: Tensor) -> Figures:
         """Move the discriminator towards telling real from generated sentences; (B, T) each."""
-        real = policy.known(real)
+        real = policy_gradient.known(real)
         self.discriminator.train()
         loss, accuracy = self.game.loss(self.discriminator(real), self.discriminator(made))
         if isinstance(self.discriminator, CNNDiscriminator):

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqgen import gaussian, optim
-from seqgen.bench import naive
+from seqgen.algorithms.vae_objective import reconstruction
+from seqgen.bench import reference_loops
 from seqgen.bench.speed import chunks, device_clock, product
 from seqgen.bench.timing import Clock, Row, interleaved
-from seqgen.latent import reconstruction
+from seqgen.core import optim
+from seqgen.data.tokenizer import EOS, PAD
+from seqgen.functional import gaussian
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.generator import RNNGenerator
-from seqgen.tokenizer import EOS, PAD
+from seqgen.models.rnn_generator import RNNGenerator
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def run(
 
     timings = interleaved(
         {
-            "naive": (lambda: naive.vae_step(*plain, plain_optimizers, tokens), 1),
+            "naive": (lambda: reference_loops.vae_step(*plain, plain_optimizers, tokens), 1),
             "ours": (ours, 1),
             "product": product(decoder),
         },

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqgen import optim
-from seqgen.bench import naive
+from seqgen.bench import reference_loops
 from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
-from seqgen.losses import head_loss
+from seqgen.core import optim
+from seqgen.data.tokenizer import EOS, PAD
+from seqgen.functional.chunked_loss import head_loss
+from seqgen.functional.vocab_projection import chunk_rows, matmul
+from seqgen.generation.rollouts import rollout_rewards
+from seqgen.generation.sample import sample, shifted
 from seqgen.models.discriminator import RNNDiscriminator
-from seqgen.models.generator import RNNGenerator
-from seqgen.projection import chunk_rows, matmul
-from seqgen.rollouts import rollout_rewards
-from seqgen.sampling import sample, shifted
-from seqgen.tokenizer import EOS, PAD
+from seqgen.models.rnn_generator import RNNGenerator
 
 NEVER = -1e4
 
@@ -58,7 +58,7 @@ def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock)
     batch, length = sizes.batch, sizes.length
     timings = interleaved(
         {
-            "naive": (lambda: naive.sample(generator, batch, length), 1),
+            "naive": (lambda: reference_loops.sample(generator, batch, length), 1),
             "ours": (lambda: sample(generator, batch, length), 10),
             "product": product(generator),
         },
@@ -83,7 +83,10 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
 
     timings = interleaved(
         {
-            "naive": (lambda: naive.adversarial_update(plain, discriminator, plain_optimizer, **shape), 1),
+            "naive": (
+                lambda: reference_loops.adversarial_update(plain, discriminator, plain_optimizer, **shape),
+                1,
+            ),
             "ours": (ours, 1),
             "product": product(generator),
         },
@@ -95,13 +98,13 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
 
 
 def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
-    tokens = naive.sample(generator, sizes.batch, sizes.length)
+    tokens = reference_loops.sample(generator, sizes.batch, sizes.length)
     plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
     ones = torch.ones(tokens.shape, device=tokens.device)
     timings = interleaved(
         {
-            "naive": (lambda: naive.pretraining_step(plain, plain_optimizer, tokens), 5),
+            "naive": (lambda: reference_loops.pretraining_step(plain, plain_optimizer, tokens), 5),
             "ours": (lambda: _move(fast, fast_optimizer, tokens, ones), 5),
             "product": product(generator),
         },

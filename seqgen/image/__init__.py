@@ -8,14 +8,14 @@ from typing import Any
 from seqgen import algorithms
 
 MODELS = {
-    "autoencoder": "seqgen.image.ae:Autoencoder",
-    "sparse-autoencoder": "seqgen.image.ae:SparseAutoencoder",
-    "denoising-autoencoder": "seqgen.image.ae:DenoisingAutoencoder",
-    "vae": "seqgen.image.vae:VAE",
-    "gan": "seqgen.image.gan:GAN",
-    "vae-gan": "seqgen.image.vae_gan:VAEGAN",
-    "avb": "seqgen.image.avb:AVB",
-    "aegan": "seqgen.image.aegan:ImageAEGAN",
+    "autoencoder": "seqgen.image.models.autoencoder:Autoencoder",
+    "sparse-autoencoder": "seqgen.image.models.autoencoder:SparseAutoencoder",
+    "denoising-autoencoder": "seqgen.image.models.autoencoder:DenoisingAutoencoder",
+    "vae": "seqgen.image.models.vae:VAE",
+    "gan": "seqgen.image.models.gan:GAN",
+    "vae-gan": "seqgen.image.models.vae_gan:VAEGAN",
+    "avb": "seqgen.image.models.avb:AVB",
+    "aegan": "seqgen.image.models.aegan:ImageAEGAN",
 }
 """What `seqgen image train NAME` trains."""
 

@@ -1,6 +1,8 @@
-"""Scores of generated text: likeness, variety, copies, distances, language models; `evaluate` has all."""
+"""Scores of sets of sentences and of feature vectors, as pure functions.
+
+Imports `core`, `ngrams` and `data`. Start with `bleu`.
+"""
 
 from seqgen.metrics.bleu import bleu, self_bleu
-from seqgen.metrics.evaluation import evaluate
 
-__all__ = ["bleu", "evaluate", "self_bleu"]
+__all__ = ["bleu", "self_bleu"]

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from seqgen.errors import UserError
-from seqgen.metrics.ngrams import Coded, Floats, Grams, Ints, code_sentences, count_grams, join
+from seqgen.core.errors import UserError
+from seqgen.ngrams.ngrams import Coded, Floats, Grams, Ints, code_sentences, count_grams, join
 
 EPSILON = 0.1
 """What method1 puts for a numerator of zero."""

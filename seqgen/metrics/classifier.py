@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.metrics import kneser_ney
-from seqgen.metrics.ngrams import Bools, Coded, Floats, Ints, join
-from seqgen.metrics.sparse import Sparse, holdings
+from seqgen.ngrams import kneser_ney
+from seqgen.ngrams.ngrams import Bools, Coded, Floats, Ints, join
+from seqgen.ngrams.sparse_ngrams import Sparse, holdings
 
 CHANCE = 0.5
 LARGEST, SMALLEST = 10_000, 20

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from seqgen.metrics.ngrams import Bools, Coded, Ints, join, stable_order
+from seqgen.ngrams.ngrams import Bools, Coded, Ints, join, stable_order
 
 MAX_RATIO, MAX_WORDS = 0.7, 15
 """markovify's limits of a run, as a share of the sentence and in words."""

@@ -14,8 +14,8 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import BLEUScore
 
 from seqgen.metrics.bleu import Scores, brevity_penalty, closest_lengths, matches
-from seqgen.metrics.ngrams import Coded, Floats, Ints, code_sentences
-from seqgen.metrics.tokenise import tokeniser
+from seqgen.metrics.tokenization import tokeniser
+from seqgen.ngrams.ngrams import Coded, Floats, Ints, code_sentences
 
 ORDERS = 4
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from seqgen.metrics.ngrams import Coded, count_grams
+from seqgen.ngrams.ngrams import Coded, count_grams
 
 QUANTILES = {"5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95}
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqgen.errors import UserError
-from seqgen.metrics.ngrams import Coded, Floats, join
-from seqgen.metrics.sparse import Sparse, holdings
-from seqgen.metrics.tokenise import Tokenise
+from seqgen.core.errors import UserError
+from seqgen.metrics.tokenization import Tokenise
+from seqgen.ngrams.ngrams import Coded, Floats, join
+from seqgen.ngrams.sparse_ngrams import Sparse, holdings
 
 Encode = Callable[[Sequence[str]], Floats]
 """N sentences → their vectors, (N, D)."""

@@ -12,10 +12,10 @@ tables take every line of a file; its code as shipped takes 500 references, whic
 
 from dataclasses import dataclass
 
-from seqgen.errors import UserError, did_you_mean
+from seqgen.core.errors import UserError, did_you_mean
 from seqgen.metrics.bleu import Combine, method1_scores
 from seqgen.metrics.corpus_bleu import sacrebleu_scores
-from seqgen.metrics.tokenise import AUTO, TOKENISATIONS, tokeniser
+from seqgen.metrics.tokenization import AUTO, TOKENISATIONS, tokeniser
 
 
 @dataclass(frozen=True)

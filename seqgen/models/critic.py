@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgen.critics import gradient_penalty
+from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.models.discriminator import embed, real_positions
 
 WIDTHS = (1, 2, 3, 4, 5)

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seqgen.models.generator import CELLS
+from seqgen.data.tokenizer import PAD
+from seqgen.models.base import evaluating
+from seqgen.models.rnn_generator import CELLS
 from seqgen.models.state import State
-from seqgen.tokenizer import PAD
 
 PAPER_FILTERS = {
     1: 100,
@@ -191,3 +192,16 @@ class CNNDiscriminator(nn.Module):
         outside = (start + width > lengths[:, None]) & (start > 0)
         # An activation is never negative, so 0 is as good as minus infinity.
         return activations.masked_fill(outside[:, None], 0).amax(dim=2)
+
+
+SCORED_ROWS = 2048
+"""Sentences scored at a time: bounds the memory of a convolutional discriminator's activations."""
+
+
+def scores(discriminator: nn.Module, tokens: Tensor, *, rows: int = SCORED_ROWS) -> Tensor:
+    """The discriminator's logits of whole sentences, without dropout or gradient; (R, T) → (R,).
+
+    `rows` are read at a time. The discriminator is left in the mode it was in.
+    """
+    with evaluating(discriminator):
+        return torch.cat([discriminator(part) for part in tokens.split(rows)])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.models.discriminator import embed, real_positions
-from seqgen.models.generator import CELLS
+from seqgen.models.rnn_generator import CELLS
 
 
 class RNNEncoder(nn.Module):

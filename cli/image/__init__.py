@@ -1,0 +1,1 @@
+"""`seqgen image`: train image models, and every command about a trained one."""

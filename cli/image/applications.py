@@ -1,0 +1,197 @@
+"""`seqgen image anomaly`, `left-out`, `few-labels` and `augment`: what image models are good for."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from seqgen.cli import common
+from seqgen.cli.image import common as image_common
+from seqgen.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from seqgen.image.applications.few_labels import Accuracies
+
+Counts = Annotated[
+    str, typer.Option("--labels", metavar="N,N,…", help="Labelled images, as many of each class.")
+]
+FORMATS = ("csv", "jsonl")
+
+
+def anomaly(
+    run: image_common.Run = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Pictures to score; the run's test images if not given."),
+    ] = None,
+    strange: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="What counts as strange: a label, or a subfolder of FOLDER; "
+            "the label that the run was trained without if not given.",
+        ),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Score how strange each image is to a run: image, label, score, a line each; higher is stranger.
+
+    Where it is known which images are strange, the area under the ROC curve goes to stderr.
+    """
+    common.check_file(out)
+    if format not in FORMATS:
+        raise UserError(f"no format '{format}'" + did_you_mean(format, FORMATS))
+    from seqgen.image.applications import anomaly as anomalies
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    scored = anomalies.score(found, data, strange)
+
+    def write(file: IO[str]) -> None:
+        rows = zip(scored.names, scored.labels, scored.scores.tolist(), strict=True)
+        if format == "csv":
+            table = csv.writer(file, lineterminator="\n")
+            table.writerows([("image", "label", "score"), *rows])
+        else:
+            for name, label, value in rows:
+                file.write(json.dumps({"image": name, "label": label, "score": value}) + "\n")
+
+    common.write_to(out, write)
+    if scored.auroc is not None and not quiet:
+        area = scored.auroc
+        typer.echo(
+            f"AUROC of '{scored.strange}' against the rest: {area.value:.3f} "
+            f"(95 % {area.low:.3f} to {area.high:.3f}, {len(scored.names):,} images)",
+            err=True,
+        )
+
+
+def left_out(
+    model: Annotated[str, typer.Argument(help="What to train, once for each label.")] = "vae",
+    data: image_common.Data = "digits",
+    run: Annotated[
+        Path | None, typer.Option(help="The folder of the runs; runs/left-out-MODEL-DATA if not given.")
+    ] = None,
+    settings: common.Set = None,
+    config: common.ConfigFile = None,
+    steps: common.Steps = None,
+    epochs: common.Epochs = None,
+    seed: Annotated[int, common.seed_option("Seed of every training.")] = 0,
+    as_json: image_common.Json = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Train without each label in turn, and measure how well the model detects it among the test images.
+
+    Beside the model stand two scores that need no training. The same command again resumes.
+    """
+    from seqgen.core import device as devices
+    from seqgen.image.applications import anomaly as anomalies
+    from seqgen.training.loop import Interrupted
+
+    devices.prepare(threads)
+    found = anomalies.left_out(
+        model,
+        data,
+        folder=run,
+        notify=image_common.say(quiet),
+        values=common.gather(config, settings),
+        steps=steps,
+        epochs=epochs,
+        seed=seed,
+        device_name=device,
+    )
+    try:
+        rows = list(found)
+    except Interrupted as stop:
+        image_common.say(quiet)(f"interrupted and saved at step {stop.step}; the same command resumes")
+        raise typer.Exit(128 + stop.signal_number) from stop
+    if as_json:
+        typer.echo(json.dumps({"labels": [asdict(row) for row in rows], "mean": anomalies.mean(rows)}))
+    else:
+        typer.echo("\n".join(anomalies.table(rows)))
+
+
+def few_labels(
+    run: image_common.Run = None,
+    labels: Counts = "100,1000",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 10,
+    seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
+    as_json: image_common.Json = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Classify test images from few labels: by a run's codes, and by raw pixels."""
+    from seqgen.image.applications import few_labels as few
+
+    counts = _counts(labels)
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    _show(
+        few.few_labels(found, counts, draws=draws, seed=seed, notify=image_common.say(quiet)), as_json=as_json
+    )
+
+
+def augment(
+    model: Annotated[str, typer.Argument(help="What to train on the labelled few.")] = "vae",
+    data: image_common.Data = "digits",
+    labels: Counts = "100,1000",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each training of the model.")] = 3000,
+    settings: common.Set = None,
+    config: common.ConfigFile = None,
+    seed: Annotated[int, common.seed_option("Seed of the draws and the trainings.")] = 0,
+    as_json: image_common.Json = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Classify test images from few labels, with and without samples of a model of those few.
+
+    The model is conditional on the label and sees no other image: nothing leaks from the rest of the data.
+    """
+    from seqgen.core import device as devices
+    from seqgen.image.applications import augmentation as more
+    from seqgen.image.data.dataset import open_images
+
+    counts = _counts(labels)
+    devices.prepare(threads)
+    rows = more.augment(
+        open_images(data, seed=seed),
+        model,
+        counts,
+        draws=draws,
+        steps=steps,
+        values=common.gather(config, settings),
+        seed=seed,
+        device=devices.pick(device),
+        notify=image_common.say(quiet),
+    )
+    _show(rows, as_json=as_json)
+
+
+def _counts(listed: str) -> list[int]:
+    """Read numbers with commas between."""
+    if not all(each.strip().isdecimal() for each in listed.split(",")):
+        raise UserError(f"--labels '{listed}': whole numbers with commas between, as in 100,1000")
+    return [int(each) for each in listed.split(",")]
+
+
+def _show(rows: "Iterable[Accuracies]", *, as_json: bool) -> None:
+    """Print accuracies as a table, or as one JSON object."""
+    from seqgen.image.applications.few_labels import table
+
+    found = list(rows)
+    if not as_json:
+        typer.echo("\n".join(table(found)))
+        return
+    figures = [asdict(row) | {"mean": row.mean, "spread": row.spread} for row in found]
+    typer.echo(json.dumps({"accuracies": figures}))

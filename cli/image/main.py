@@ -1,0 +1,126 @@
+"""`seqgen image`: train image models, and every command about a trained one."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqgen.cli import common
+from seqgen.cli.image import applications, pictures
+from seqgen.cli.image import common as image_common
+
+app = typer.Typer(help="Train image models, draw with them, measure and use them.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="What to train.")] = "vae",
+    data: image_common.Data = "digits",
+    binarise: Annotated[
+        str, typer.Option("--binarise", "--binarize", help="none, fixed, or dynamic: drawn at each reading.")
+    ] = "none",
+    without: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="The run folder; runs/image-MODEL-DATA if not given.")
+    ] = None,
+    settings: common.Set = None,
+    config: common.ConfigFile = None,
+    steps: common.Steps = None,
+    epochs: common.Epochs = None,
+    seed: Annotated[int, common.seed_option("Seed of the splits, the weights and the batches.")] = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+    list_settings: common.ListSettings = False,
+) -> None:
+    """Train an image model. The same command again resumes.
+
+    Models: autoencoder, sparse-autoencoder, denoising-autoencoder, vae, gan, vae-gan, avb, aegan.
+    """
+    if list_settings:
+        from seqgen import image
+        from seqgen.core.settings import help_table
+
+        typer.echo(help_table(image.get(model).Config))
+        raise typer.Exit
+    from seqgen.image.runs import setup
+
+    common.run_job(
+        lambda: setup.train_job(
+            model,
+            data,
+            path=run,
+            values=common.gather(config, settings),
+            steps=steps,
+            epochs=epochs,
+            seed=seed,
+            device_name=device,
+            binarise=binarise,
+            without=without,
+        ),
+        threads=threads,
+        quiet=quiet,
+        then="seqgen image sample --run {run}  or  seqgen image evaluate --run {run}",
+    )
+
+
+@app.command()
+def evaluate(
+    run: image_common.Run = None,
+    n: Annotated[int, typer.Option("--n", min=4, help="Samples and test images compared.")] = 10_000,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.pt",
+            help="A TorchScript network, such as Inception, to compare by; a classifier of the data, "
+            "trained once, if not given.",
+        ),
+    ] = None,
+    importance: Annotated[
+        int, typer.Option(min=1, help="Draws of each image's code, for its likelihood.")
+    ] = 5000,
+    images: Annotated[int, typer.Option(min=1, help="Test images whose likelihood is estimated.")] = 500,
+    annealed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How many of them by annealed importance sampling as well; avb: 50 if not given."
+        ),
+    ] = None,
+    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
+    as_json: image_common.Json = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Measure a run: likelihood, codes, and how near its samples are to real images."""
+    from seqgen.image.evaluation import evaluate
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    report = evaluate.evaluate(
+        found,
+        n,
+        seed=seed,
+        features=features,
+        importance=importance,
+        images=images,
+        annealed=annealed,
+        notify=image_common.say(quiet),
+    )
+    typer.echo(json.dumps(report, ensure_ascii=False, indent=2) if as_json else evaluate.render(report))
+
+
+for command in (
+    pictures.sample,
+    pictures.reconstruct,
+    pictures.interpolate,
+    pictures.latent,
+    pictures.denoise,
+    applications.anomaly,
+    applications.left_out,
+    applications.few_labels,
+    applications.augment,
+):
+    app.command(command.__name__.replace("_", "-"))(command)

@@ -1,0 +1,158 @@
+"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: pictures as PNG files.
+
+Each prints the path of what it wrote.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqgen.cli import common
+from seqgen.cli.image import common as image_common
+from seqgen.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from seqgen.image.runs.load import TrainedImages
+
+Out = Annotated[
+    Path | None, typer.Option(metavar="FILE.png", help="The picture; COMMAND.png in the run if not given.")
+]
+Seed = Annotated[int, common.seed_option("Seed of the images drawn.")]
+VIEWS = ("auto", "manifold", "pca", "tsne", "umap")
+
+
+def sample(
+    run: image_common.Run = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many images.")] = 64,
+    label: Annotated[str | None, typer.Option(help="Of this label alone; conditional models.")] = None,
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 8,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png|FOLDER",
+            help="A grid, or a folder of images, a file each; sample.png in the run if not given.",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw samples of a run, as one grid or as many files."""
+    from seqgen.image.applications import figures
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    if out is not None and out.suffix.lower() != ".png":
+        if out.suffix and not out.is_dir():
+            raise UserError(f"--out '{out}' is neither a .png file, the one format drawn, nor a folder")
+        figures.sample_files(found, n, out, label=label, seed=seed)
+        typer.echo(str(out))
+        return
+    _draw(
+        found,
+        "sample",
+        out,
+        lambda path: figures.samples(found, n, path, label=label, columns=columns, seed=seed),
+    )
+
+
+def reconstruct(
+    run: image_common.Run = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 20,
+    out: Out = None,
+    seed: Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw test images, and below each what the model makes of its code."""
+    from seqgen.image.applications import figures
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    _draw(found, "reconstruct", out, lambda path: figures.reconstructions(found, n, path, seed=seed))
+
+
+def interpolate(
+    run: image_common.Run = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many pairs of test images.")] = 8,
+    points: Annotated[int, typer.Option(min=2, help="Images on the way from one code to the other.")] = 10,
+    out: Out = None,
+    seed: Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw what lies between the codes of two test images, a row for each pair; they stand at its ends."""
+    from seqgen.image.applications import figures
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    _draw(
+        found,
+        "interpolate",
+        out,
+        lambda path: figures.interpolations(found, path, rows=rows, points=points, seed=seed),
+    )
+
+
+def latent(
+    run: image_common.Run = None,
+    view: Annotated[
+        str,
+        typer.Option(
+            help="manifold: what a 2-d code writes over the plane; pca, tsne, umap: the test images' codes; "
+            "auto: manifold where the code has two units, else tsne."
+        ),
+    ] = "auto",
+    n: Annotated[int, typer.Option("--n", min=3, help="How many test images, for a map.")] = 2000,
+    side: Annotated[int, typer.Option(min=2, help="Images across and down, for a manifold.")] = 20,
+    label: Annotated[str | None, typer.Option(help="Of the manifold of a conditional model.")] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw the space of codes: its manifold, or a map of the test images' codes coloured by label."""
+    if view not in VIEWS:
+        raise UserError(f"no view '{view}'" + did_you_mean(view, VIEWS))
+    from seqgen.image.applications import figures
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    if view == "auto":
+        view = "manifold" if found.model.config.code == 2 else "tsne"
+    if view == "manifold":
+        _draw(found, view, out, lambda path: figures.manifold(found, path, side=side, label=label))
+        return
+    if label is not None:
+        raise UserError(f"--label goes with --view manifold, not with {view}")
+    _draw(found, view, out, lambda path: figures.code_map(found, path, method=view, n=n, seed=seed))
+
+
+def denoise(
+    run: image_common.Run = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 10,
+    noise: Annotated[
+        float | None, typer.Option(min=0.0, help="Its strength; what the run trained with, or 0.3.")
+    ] = None,
+    out: Out = None,
+    seed: Seed = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw test images with noise, what the model makes of them, and the clean ones."""
+    from seqgen.image.applications import figures
+
+    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    _draw(found, "denoise", out, lambda path: figures.denoised(found, n, path, noise=noise, seed=seed))
+
+
+def _draw(found: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
+    """Have a picture drawn where it was asked for, or into the run folder, and print its path."""
+    if out is not None and out.suffix.lower() != ".png":
+        raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
+    path = out or found.run.path / f"{name}.png"
+    draw(path)
+    typer.echo(str(path))

@@ -1,0 +1,159 @@
+"""Downloads that resume, and count only once their checksum is right."""
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from seqgen.core.errors import UserError
+from seqgen.corpora.recipes import File, Recipe
+
+CHUNK = 1 << 16
+TIMEOUT = 30.0
+"""Seconds without an answer or a byte after which the network counts as gone."""
+
+Progress = Callable[[File, int], None]
+"""Called with the file and how many of its bytes are on the disk."""
+
+
+def fetch(
+    recipe: Recipe, folder: Path, *, url: str | None = None, progress: Progress | None = None
+) -> list[Path]:
+    """Download every file of a recipe into `folder` and return their paths; what is there already stays.
+
+    `url` is a mirror: the address of the file, or of the folder that holds the files by the names in the
+    recipe's own addresses where it ends in `/` or the recipe has several. UserError for whatever goes wrong;
+    what has come by then waits in NAME.part for the next time.
+    """
+    return [
+        fetch_file(file, folder, url=_address(recipe, file, url), progress=progress) for file in recipe.files
+    ]
+
+
+def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Progress | None = None) -> Path:
+    """Download one file, resuming its .part; it gets its name only once its SHA-256 is right."""
+    address = url or file.url
+    if not address.lower().startswith(("http://", "https://")):
+        raise UserError(f"'{address}' is not a web address; give one that begins with https:// or http://")
+    target = folder / file.name
+    report = progress or (lambda file, done: None)
+    try:
+        if target.exists() and sha256_of(target) == file.sha256:
+            report(file, file.size)
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{file.name}.part"
+        resumed = part.exists() and part.stat().st_size > 0
+        _complete(file, address, part, report)
+        if resumed and sha256_of(part) != file.sha256:  # the beginning may be of another version: once more
+            part.unlink()
+            _complete(file, address, part, report)
+        _accept(file, address, part, target)
+    except OSError as error:
+        place = error.filename or folder
+        raise UserError(
+            f"cannot write '{place}': {error.strerror or error}; free space or name another --out"
+        ) from error
+    return target
+
+
+def present(recipe: Recipe, folder: Path) -> bool:
+    """Say whether every file of the recipe is in the folder with its checksum."""
+    return all(
+        (folder / file.name).is_file() and sha256_of(folder / file.name) == file.sha256
+        for file in recipe.files
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _address(recipe: Recipe, file: File, mirror: str | None) -> str:
+    if mirror is None:
+        return file.url
+    if len(recipe.files) == 1 and not mirror.endswith("/"):
+        return mirror
+    return mirror.rstrip("/") + "/" + file.url.rsplit("/", 1)[-1]
+
+
+def _complete(file: File, address: str, part: Path, report: Progress) -> None:
+    """Bring the .part to its full length, from where it is if the server can continue, else from nothing."""
+    have = part.stat().st_size if part.exists() else 0
+    if have >= file.size:  # nothing to ask for; if it is not the file, the checksum will say so
+        report(file, file.size)
+        return
+    with _open(address, have) as answer:
+        if answer.status == http.client.PARTIAL_CONTENT and _continues(answer, have):
+            done, mode = have, "ab"
+        elif answer.status == http.client.PARTIAL_CONTENT:
+            raise UserError(f"{address} answered with another part than asked; delete '{part}' and try again")
+        else:
+            done, mode = 0, "wb"
+        with part.open(mode) as sink:
+            done = _copy(file, answer, sink, done, report)
+    if done < file.size:
+        raise UserError(
+            f"{address} ended after {done:,} of {file.size:,} bytes; the same command again resumes"
+        )
+
+
+def _copy(file: File, answer: http.client.HTTPResponse, sink: IO[bytes], done: int, report: Progress) -> int:
+    """Copy the answer to the file, never more than a chunk beyond its size; return the bytes on the disk."""
+    report(file, done)
+    while done <= file.size:
+        try:
+            chunk = answer.read(CHUNK)
+        except (http.client.HTTPException, OSError):  # cut off: what has come is kept
+            break
+        if not chunk:
+            break
+        sink.write(chunk)
+        done += len(chunk)
+        report(file, done)
+    sink.flush()
+    os.fsync(sink.fileno())
+    return done
+
+
+def _accept(file: File, address: str, part: Path, target: Path) -> None:
+    found = sha256_of(part)
+    if found != file.sha256:
+        part.unlink()
+        raise UserError(
+            f"{address} is not the file of the recipe: its SHA-256 is {found}, expected {file.sha256}; "
+            "it was removed. Try again, or another address with --url"
+        )
+    part.replace(target)
+
+
+def _open(address: str, have: int) -> http.client.HTTPResponse:
+    """Ask for the bytes from `have` on; UserError in one line where there is no answer."""
+    headers = {"User-Agent": "seqgen", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        return urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return _open(address, 0)
+        raise UserError(
+            f"{address} answered {error.code} {error.reason}; check the address or name another with --url"
+        ) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = getattr(error, "reason", error)
+        reason = getattr(cause, "strerror", None) or cause
+        raise UserError(
+            f"cannot reach {address}: {reason}; check the network, or try another address with --url"
+        ) from error
+
+
+def _continues(answer: http.client.HTTPResponse, have: int) -> bool:
+    """Say whether a partial answer begins where the .part ends (`Content-Range: bytes 100-199/200`)."""
+    return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")

@@ -1,0 +1,250 @@
+"""What autoencoders of sentences share: the KL term and its schedule, decoding of codes, likelihoods."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqgen.data.augment import blank_words
+from seqgen.data.tokenizer import PAD
+from seqgen.functional import gaussian
+from seqgen.functional.chunked_loss import head_loss
+from seqgen.generation.sample import Samples, log_prob, sample, shifted
+from seqgen.models.base import evaluating
+from seqgen.models.encoder import RNNEncoder
+from seqgen.models.rnn_generator import RNNGenerator
+
+Anneal = Literal["none", "linear", "logistic", "cyclical"]
+Penalty = Literal["kl", "free_bits", "hinge", "target"]
+
+BLOCK = 64
+"""Sentences whose codes are drawn together: 4 MB of 500 codes of 32 numbers each."""
+POSITIONS = 1 << 15
+"""Positions that the decoder reads at a time: 25 MB of states of 192 units."""
+SHARES = 1.0, 0.5, 0.0
+"""Of the posterior in each proposal of importance weighting; the rest is the prior's. See `tempered`."""
+
+
+def anneal(progress: float, kind: Anneal, *, over: float = 0.2, cycles: int = 4) -> float:
+    """Return the weight of the KL term, 0 to 1, at `progress` in [0, 1] of training.
+
+    linear: from 0 to 1 over the first `over` of training (Bowman et al. 2016). logistic: a sigmoid over the
+    same span, 0.0025 at its start, 1/2 half way, 0.9975 at its end and from there on. cyclical: `cycles`
+    times from 0 to 1 over the first half of a cycle, then 1 (Fu et al. 2019).
+    """
+    if kind == "none":
+        return 1.0
+    if kind == "cyclical":
+        return min(2 * (progress * cycles % 1.0), 1.0)
+    done = min(progress / over, 1.0) if over > 0 else 1.0
+    return done if kind == "linear" else 1 / (1 + math.exp(-12 * (done - 0.5)))
+
+
+def penalty(kl: Tensor, kind: Penalty, target: float) -> Tensor:
+    """Return the KL term of a batch, nats a sentence, from the KL of each unit; (B, Z) → scalar.
+
+    kl: the sum over units, its mean over sentences. free_bits: the same, but a unit whose mean is below its
+    share of the target, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
+    hinge: the same bound on the sum. target: the sum's distance from the target (Burgess et al. 2018).
+    """
+    units = kl.mean(dim=0)
+    if kind == "free_bits":
+        return units.clamp(min=target / len(units)).sum()
+    total = units.sum()
+    if kind == "hinge":
+        return total.clamp(min=target)
+    return (total - target).abs() if kind == "target" else total
+
+
+def total_correlation(cov: Tensor) -> Tensor:
+    """Return the total correlation of units that are jointly Gaussian, in nats; (Z, Z) → scalar, ≥ 0.
+
+    It is the divergence of their joint distribution from the product of each one's own.
+    """
+    return (cov.diagonal().log().sum() - torch.logdet(cov)) / 2
+
+
+class Moments(NamedTuple):
+    """Mean and covariance of codes: running ones are buffers that `follow` moves in place."""
+
+    mean: Tensor
+    """(Z,)"""
+    cov: Tensor
+    """(Z, Z)"""
+
+    def of_batch(self, mean: Tensor, var: Tensor | None = None) -> Tensor:
+        """Return the covariance about the mean of codes (B, Z), or of Gaussians with such variances."""
+        errors = mean - self.mean
+        cov = errors.t() @ errors / len(mean)
+        return cov if var is None else cov + var.mean(dim=0).diag()
+
+    @torch.no_grad()
+    def follow(self, rate: Tensor, mean: Tensor, var: Tensor | None = None) -> None:
+        """Go `rate` of the way to a batch's moments."""
+        self.mean.lerp_(mean.mean(dim=0), rate)
+        self.cov.lerp_(self.of_batch(mean, var), rate)
+
+
+def reconstruction(generator: RNNGenerator, tokens: Tensor, codes: Tensor, *, blank: float = 0.0) -> Tensor:
+    """Return -log p(tokens | codes), summed over the batch's real tokens, in nats; differentiable.
+
+    tokens (B, T), codes (B, Z) → scalar. `blank` is the share of words that the decoder reads as unknown.
+    """
+    real = tokens != PAD
+    hidden, _ = generator.hidden(blank_words(shifted(tokens), blank), generator.state(codes))
+    targets, head = tokens[real], generator.head
+    return head_loss(hidden[real], head.weight, head.bias, targets, hidden.new_ones(len(targets))).loss
+
+
+def encode(encoder: RNNEncoder, tokens: Tensor) -> Tensor:
+    """Return the mean of each sentence's posterior, without dropout or gradient; (B, T) → (B, Z)."""
+    with evaluating(encoder):
+        return encoder(tokens)[0]
+
+
+def decode(
+    generator: RNNGenerator,
+    codes: Tensor,
+    length: int,
+    *,
+    temperature: float = 0.0,
+    rng: torch.Generator | None = None,
+    **options: object,
+) -> Samples:
+    """Write a sentence from each code (B, Z), of the likeliest words by default; options as of `sample`."""
+    with torch.no_grad():
+        state = generator.state(codes.to(generator.head.weight))
+    return sample(generator, len(codes), length, temperature=temperature, state=state, rng=rng, **options)  # type: ignore[arg-type]
+
+
+class Posteriors(NamedTuple):
+    """The Gaussian posteriors of N sentences."""
+
+    mean: Tensor
+    """(N, Z)"""
+    log_var: Tensor
+    """(N, Z)"""
+
+
+def posteriors(encoder: RNNEncoder, batches: Iterable[Tensor]) -> Posteriors | None:
+    """Encode batches (B, T) without dropout; None where there is no sentence."""
+    with evaluating(encoder):
+        found = [encoder(tokens) for tokens in batches]
+    if not found:
+        return None
+    means, log_vars = zip(*found, strict=True)
+    return Posteriors(torch.cat(means), torch.cat(log_vars))
+
+
+class Weights(NamedTuple):
+    """What S codes z drawn for each of B sentences x weigh, in nats; (S, B) each."""
+
+    likelihood: Tensor
+    """log p(x | z)"""
+    prior: Tensor
+    """log p(z) - log q(z | x), q what z was drawn from"""
+
+    def log_likelihood(self) -> Tensor:
+        """Return the importance-weighted estimate of log p(x), in the mean a lower bound of it; (B,)."""
+        return gaussian.importance_log_likelihood(self.likelihood + self.prior)
+
+
+def importance_weights(
+    encoder: RNNEncoder,
+    generator: RNNGenerator,
+    tokens: Tensor,
+    *,
+    samples: int,
+    rng: torch.Generator | None = None,
+) -> Weights:
+    """Weigh codes drawn for each sentence from what its posterior may be, without dropout; (B, T) → (S, B).
+
+    A posterior that was learned on other sentences is too sure of itself, and a bound from its draws alone
+    falls far below the likelihood. So the draws are shared out between it, the prior and what lies half way
+    (`SHARES`), and weighed by the density of the mixture, the balance heuristic of Veach & Guibas 1995
+    ("Optimally combining sampling techniques"): no weight exceeds S / draws from the prior times p(x | z).
+
+    A sentence is encoded once, its codes are decoded together with those of others, a bounded number of
+    positions at a time. Sentences of like length side by side waste the least on padding.
+    """
+    with evaluating(encoder), evaluating(generator):
+        parts = [_weigh(encoder, generator, part, samples, rng) for part in tokens.split(BLOCK)]
+    likelihoods, priors = zip(*parts, strict=True)
+    return Weights(torch.cat(likelihoods, dim=1), torch.cat(priors, dim=1))
+
+
+def _weigh(
+    encoder: RNNEncoder, generator: RNNGenerator, tokens: Tensor, samples: int, rng: torch.Generator | None
+) -> Weights:
+    tokens = tokens[:, : max(1, int((tokens != PAD).any(dim=0).sum()))]
+    mean, log_var = encoder(tokens)
+    codes, density = _propose(mean.float()[:, None], log_var.float()[:, None], samples, rng)
+    rows = torch.arange(len(tokens) * samples, device=tokens.device)
+    flat = codes.flatten(0, 1)
+    scores = [
+        log_prob(generator, tokens[some // samples], generator.state(flat[some])).double().sum(dim=1)
+        for some in rows.split(max(1, POSITIONS // tokens.shape[1]))
+    ]
+    prior = gaussian.prior_log_density(codes) - density
+    return Weights(torch.cat(scores).view(len(tokens), samples).t(), prior.double().t())
+
+
+def _propose(
+    mean: Tensor, log_var: Tensor, samples: int, rng: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Draw codes (B, S, Z) for posteriors (B, 1, Z), and their log-density under the mixture, (B, S)."""
+    drawn, proposals = [], []
+    for i, share in enumerate(SHARES):
+        count = samples // len(SHARES) + (i < samples % len(SHARES))
+        if count:
+            middle, spread = gaussian.tempered(mean, log_var, share)
+            shape = len(mean), count, mean.shape[-1]
+            drawn.append(gaussian.draw(middle.expand(shape), spread.expand(shape), rng))
+            proposals.append((math.log(count / samples), middle, spread))
+    codes = torch.cat(drawn, dim=1)
+    densities = [log_share + gaussian.log_density(codes, *gauss) for log_share, *gauss in proposals]
+    return codes, torch.stack(densities).logsumexp(dim=0)
+
+
+def one_draw_nll(encoder: RNNEncoder, generator: RNNGenerator, batches: Iterable[Tensor]) -> float:
+    """Sum -log p(x | z) over sentences, one draw z of each one's posterior, always the same ones; nats."""
+    rng = torch.Generator(generator.head.weight.device).manual_seed(0)
+    parts = (importance_weights(encoder, generator, tokens, samples=1, rng=rng) for tokens in batches)
+    return -sum(float(part.likelihood.sum()) for part in parts)
+
+
+def measure(
+    encoder: RNNEncoder,
+    generator: RNNGenerator,
+    batches: Iterable[Tensor],
+    found: Posteriors | None = None,
+    *,
+    samples: int,
+) -> dict[str, float]:
+    """Return what held-out batches (B, T) say of an encoder and its decoder; nothing where there are none.
+
+    `found` are their posteriors, if known.
+
+    `valid_recon` (of one draw each), `valid_kl` and `valid_elbo` in nats a sentence; `valid_nll`, nats a
+    token, by so many draws, and its exponential `valid_ppl`; `mutual_information`, nats; `active_units`.
+    """
+    found = found or posteriors(encoder, batches)
+    if found is None:
+        return {}
+    nats, tokens = 0.0, 0
+    for batch in batches:
+        nats -= float(importance_weights(encoder, generator, batch, samples=samples).log_likelihood().sum())
+        tokens += int((batch != PAD).sum())
+    recon = one_draw_nll(encoder, generator, batches) / len(found.mean)
+    kl = float(gaussian.kl(*found).sum(dim=1).mean())
+    return {
+        "valid_recon": recon,
+        "valid_kl": kl,
+        "valid_elbo": -(recon + kl),
+        "valid_nll": nats / tokens,
+        "valid_ppl": math.exp(min(nats / tokens, 700.0)),
+        "mutual_information": max(gaussian.mutual_information(*found), 0.0),  # an estimate may fall below
+        "active_units": float(gaussian.active_units(found.mean)),
+    }

@@ -1,0 +1,227 @@
+"""Settings as frozen dataclasses: typed overrides from `key=value` and TOML, help text from their source.
+
+A settings class documents each field with a string literal on the line below it. Fields may be settings
+classes themselves; their keys are dotted (`discriminator.hidden`), and any unambiguous ending of a dotted key
+names it as well (`layers` where only one part has layers).
+"""
+
+import ast
+import dataclasses
+import inspect
+import json
+import math
+import textwrap
+import tomllib
+import types
+import typing
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from seqgen.core.errors import UserError, did_you_mean
+
+C = TypeVar("C")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a settings object as nested plain dictionaries, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+    """Build a settings object from nested dictionaries; UserError at an unknown key or a wrong type."""
+    return override(cls(), values)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one level with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Split `key=value` strings; UserError where there is no equals sign."""
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set takes key=value, for example --set hidden=256; got '{pair}'")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings; UserError where it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the settings file '{path}': {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is not TOML: {error}; write lines such as hidden = 256") from error
+
+
+def override(config: C, values: Mapping[str, Any]) -> C:
+    """Return `config` with the dotted or nested `values` put in, each coerced to its field's type.
+
+    Strings are parsed (`--set dropout=0.3`); other values must fit. UserError names the nearest key where one
+    is unknown, every candidate where an ending fits several, and the allowed values where one does not fit.
+    """
+    known = {key: (kind, default) for key, kind, default, _ in describe(type(config))}
+    nested: dict[str, Any] = {}
+    for key, value in flatten(values).items():
+        full = _resolve(key, list(known))
+        nested[full] = _coerce(full, known[full][0], value)
+    return _replace(config, nested)
+
+
+def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
+    """List (dotted key, type, default, help text) of every setting of a class, in order of definition.
+
+    The defaults are those of `config`; None: those of `cls()`, which may give its parts defaults of its own.
+    """
+    rows: list[tuple[str, Any, Any, str]] = []
+    defaults = cls() if config is None else config
+    hints, help_text = typing.get_type_hints(cls), _field_docs(cls)
+    for field in dataclasses.fields(cls):
+        kind, default = hints[field.name], getattr(defaults, field.name)
+        if dataclasses.is_dataclass(kind):
+            parts = describe(typing.cast(type, kind), default)
+            rows += [(f"{field.name}.{key}", *rest) for key, *rest in parts]  # type: ignore[misc]
+        else:
+            rows.append((field.name, kind, default, help_text.get(field.name, "")))
+    return rows
+
+
+class OutOfRange(UserError):
+    """A setting outside its limits, by the name under which the user knows it."""
+
+    def __init__(self, name: str, value: Any, allowed: str) -> None:
+        super().__init__(f"setting {name}={value} is out of range: it must be {allowed}")
+        self.parts = name, value, allowed
+
+
+def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
+    """Check fields against inclusive (lowest, highest) limits, None for none; UserError where outside."""
+    for name, (low, high) in limits.items():
+        value = getattr(config, name)
+        if value is None or ((low is None or value >= low) and (high is None or value <= high)):
+            continue
+        allowed = " and ".join(
+            f"{word} {limit:g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
+        )
+        raise OutOfRange(name, value, allowed)
+
+
+def help_table(cls: type) -> str:
+    """Return the settings of a class as aligned lines: key=default, what it means, and what is allowed."""
+    rows = [(f"{key}={_show(default)}", text + _choices(kind)) for key, kind, default, text in describe(cls)]
+    width = max(len(left) for left, _ in rows)
+    return "\n".join(f"{left:<{width}}  {text}" for left, text in rows)
+
+
+def _choices(kind: Any) -> str:
+    """Return the allowed values of a setting that has few: a closing remark for its help text."""
+    for each in (kind, *typing.get_args(kind)):
+        if typing.get_origin(each) is typing.Literal:
+            return f" [{' | '.join(map(str, typing.get_args(each)))}]"
+    return ""
+
+
+def _show(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """Read the string literal below each field from the source of the class and of those it extends."""
+    docs = {}
+    for part in reversed(cls.__mro__[:-1]):
+        body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, below in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+            ):
+                docs[field.target.id] = " ".join(str(below.value.value).split())
+    return docs
+
+
+def _resolve(key: str, known: list[str]) -> str:
+    if key in known:
+        return key
+    fits = [name for name in known if name.endswith("." + key)]
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        raise UserError(f"setting '{key}' fits {' and '.join(fits)}; write the whole name")
+    endings = Counter(name.rsplit(".")[-1] for name in known)
+    alone = [ending for ending, count in endings.items() if count == 1]
+    raise UserError(f"no setting '{key}'" + did_you_mean(key, dict.fromkeys([*known, *alone])))
+
+
+def _replace(config: C, flat: Mapping[str, Any]) -> C:
+    changes: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        head, dot, rest = key.partition(".")
+        if dot:
+            parts.setdefault(head, {})[rest] = value
+        else:
+            changes[head] = value
+    for head, part in parts.items():
+        try:
+            changes[head] = _replace(getattr(config, head), part)
+        except OutOfRange as error:
+            name, value, allowed = error.parts
+            raise OutOfRange(f"{head}.{name}", value, allowed) from error
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _coerce(key: str, kind: Any, value: Any) -> Any:
+    """Return `value` as the field's type; UserError with what is allowed."""
+    if typing.get_origin(kind) is typing.Literal:
+        allowed = typing.get_args(kind)
+        if value in allowed:
+            return value
+        raise UserError(f"setting {key}={value}" + did_you_mean(str(value), map(str, allowed)))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        if value is None or str(value).lower() in ("none", "null"):
+            return None
+        (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
+        return _coerce(key, kind, value)
+    try:
+        return _parse(kind, value)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value}'") from error
+
+
+MOST = 2**40
+"""Beyond this a whole number is a mistake, and no torch function takes it for a size."""
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def _parse(kind: Any, value: Any) -> Any:
+    if kind is bool:
+        return _BOOLEANS[str(value).lower()]
+    if isinstance(value, bool):
+        raise ValueError(value)
+    if kind is int:
+        number = float(value)
+        if number != int(number) or abs(number) > MOST:
+            raise ValueError(value)
+        return int(number)
+    number_or_text = kind(value)
+    if kind is float and not math.isfinite(number_or_text):
+        raise ValueError(value)
+    return number_or_text

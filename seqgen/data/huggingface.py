@@ -1,0 +1,69 @@
+"""Reading sentences from the splits of a dataset opened by the `datasets` library."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqgen.core.errors import UserError
+from seqgen.data.tables import ROWS, Chunks, choose_column
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
+"""What datasets call each split, the usual name first."""
+
+
+def load(spec: str) -> dict[str, "Dataset"]:
+    """Open `NAME`, `NAME:CONFIG` or a local dataset folder; return its splits as train, valid and test.
+
+    A dataset of a single split, whatever its name, is all train. Raise `UserError`, with the first line of
+    what the library says, where it cannot be opened.
+    """
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not spec:
+        raise UserError("'hf:' names no dataset; give hf:NAME, hf:NAME:CONFIG or hf: and a dataset folder")
+    name, config = spec, None
+    if not Path(spec).exists() and ":" in spec:
+        name, config = spec.rsplit(":", 1)
+    # The bases are OSError and the error of the HTTP library in use, which does not always come wrapped.
+    failures = (*HfHubHTTPError.__bases__, OSError, ValueError, LookupError, RuntimeError, ImportError)
+    try:
+        found = datasets.load_dataset(name, config)
+    except (*failures, datasets.exceptions.DatasetsError) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"cannot open the dataset 'hf:{spec}': {reason}") from error
+    splits = {role: found[each] for role, names in NAMES.items() for each in reversed(names) if each in found}
+    if "train" not in splits:
+        if len(found) != 1:
+            raise UserError(f"the dataset 'hf:{spec}' has no split 'train'; its splits: {', '.join(found)}")
+        splits = {"train": next(iter(found.values()))}
+    return {role: split for role, split in splits.items() if len(split)}
+
+
+def key(split: "Dataset", column: str | None) -> str:
+    """Return a cache key of the files that hold a split."""
+    digests = []
+    for part in split.cache_files:
+        with open(part["filename"], "rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashlib.sha256(json.dumps(["hub", column, digests]).encode()).hexdigest()
+
+
+def read(split: "Dataset", name: str, column: str | None) -> Chunks:
+    """Yield the sentences of one split as they stand, in lists; rows that hold null have none."""
+    text = {each: _is_text(kind) for each, kind in split.features.items()}
+    column = choose_column(name, text, column)
+    if not text[column]:
+        raise UserError(f"{name}: column {column!r} holds {split.features[column]}, not text")
+    batches: Iterator[dict[str, Any]] = split.select_columns([column]).iter(batch_size=ROWS)
+    for batch in batches:
+        yield [value for value in batch[column] if value is not None]
+
+
+def _is_text(feature: object) -> bool:
+    return getattr(feature, "dtype", None) in ("string", "large_string")

@@ -1,0 +1,152 @@
+"""Sentences on disk: a memory-mapped blob of UTF-8, the offsets of its sentences, a 64-bit hash of each."""
+
+import hashlib
+import mmap
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+
+from seqgen.core import cache
+
+CHUNK_LINES = 10_000
+CHUNK_BYTES = 1 << 22
+"""A chunk holds at most so many sentences and, unless it is a single one, about so many bytes."""
+
+
+class Lines(Sequence[str]):
+    """A read-only sequence of sentences over a blob of UTF-8; `hash` is the SHA-256 of its content.
+
+    `rows` selects and orders sentences of the blob (None: all of them, in order), so that the splits of a
+    corpus share one blob.
+    """
+
+    def __init__(self, blob: mmap.mmap | bytes, offsets: np.ndarray, rows: np.ndarray | None, hash: str):
+        self._blob = blob
+        self._offsets = offsets
+        self._rows = rows
+        self.hash = hash
+
+    @staticmethod
+    def from_strings(sentences: Iterable[str]) -> "Lines":
+        """Hold sentences in memory, for what is short or made on the spot."""
+        return store_of(sentences).lines
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1 if self._rows is None else len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._read(*self._bounds(np.arange(*index.indices(len(self)))))
+        at = range(len(self))[operator.index(index)]  # IndexError and negative indices as for any sequence
+        return self._read(*self._bounds(np.array([at])))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for chunk in self.chunks():
+            yield from chunk
+
+    def chunks(self, size: int = CHUNK_LINES) -> Iterator[list[str]]:
+        """Yield all sentences in order, in lists of at most `size`, fewer where they are long.
+
+        Pages that were read are given back, so that a pass over any corpus takes the memory of one chunk.
+        """
+        for first in range(0, len(self), size):
+            starts, ends = self._bounds(np.arange(first, min(first + size, len(self))))
+            cuts = np.flatnonzero(np.diff(np.cumsum(ends - starts) // CHUNK_BYTES)) + 1
+            for begin, end in zip(np.split(starts, cuts), np.split(ends, cuts), strict=True):
+                yield self._read(begin, end)
+            cache.release(self._blob)
+
+    def _bounds(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = at if self._rows is None else self._rows[at]
+        return self._offsets[rows], self._offsets[rows + 1]
+
+    def _read(self, starts: np.ndarray, ends: np.ndarray) -> list[str]:
+        blob = self._blob
+        return [blob[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Store:
+    """All sentences of one source, with what finding duplicates needs."""
+
+    lines: Lines
+    hashes: np.ndarray
+    """64-bit hash of each sentence, uint64: equal sentences have equal hashes, and 10 million different ones
+    share one with probability 3e-6."""
+
+    def select(self, rows: np.ndarray, hash: str) -> Lines:
+        """Return the sentences at `rows` over the same blob."""
+        return Lines(self.lines._blob, self.lines._offsets, rows, hash)
+
+
+def store_of(sentences: Iterable[str]) -> Store:
+    """Build a store in memory."""
+    encoded = [encode(sentence) for sentence in sentences]
+    lines = Lines(b"".join(encoded), offsets_of(encoded), None, content_hash(encoded))
+    return Store(lines, hashes_of(encoded))
+
+
+def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
+    """Stream sentences into `folder`, holding one chunk at a time; return how many there were."""
+    digest, count, position = hashlib.sha256(), 0, 0
+    with (
+        (folder / "blob").open("wb") as blob,
+        (folder / "offsets").open("wb") as offsets,
+        (folder / "hashes").open("wb") as hashes,
+    ):
+        offsets.write(np.zeros(1, np.int64).tobytes())
+        for chunk in chunks:
+            encoded = [encode(sentence) for sentence in chunk]
+            ends = offsets_of(encoded)
+            blob.write(b"".join(encoded))
+            offsets.write((ends[1:] + position).tobytes())
+            hashes.write(hashes_of(encoded).tobytes())
+            _update(digest, encoded)
+            count += len(encoded)
+            position += int(ends[-1])
+    (folder / "hash").write_text(digest.hexdigest())
+    return count
+
+
+def open_store(folder: Path) -> Store:
+    """Map what `write_store` wrote."""
+    offsets = cache.map_array(folder / "offsets", np.int64)
+    hashes = cache.map_array(folder / "hashes", np.uint64)
+    lines = Lines(cache.map_file(folder / "blob"), offsets, None, (folder / "hash").read_text())
+    return Store(lines, hashes)
+
+
+def encode(sentence: str) -> bytes:
+    """Encode as UTF-8; a lone surrogate, which JSON can carry and UTF-8 cannot, becomes `?`."""
+    return sentence.encode("utf-8", "replace")
+
+
+def offsets_of(encoded: Sequence[bytes]) -> np.ndarray:
+    """Return where each sentence begins in their concatenation, and its end; int64 (N + 1,)."""
+    return np.cumsum(np.fromiter(map(len, [b"", *encoded]), np.int64, len(encoded) + 1))
+
+
+def hashes_of(encoded: Sequence[bytes]) -> np.ndarray:
+    """Return the 64-bit BLAKE2b of each sentence; uint64 (N,)."""
+    digests = b"".join([hashlib.blake2b(sentence, digest_size=8).digest() for sentence in encoded])
+    return np.frombuffer(digests, np.uint64)
+
+
+def content_hash(encoded: Sequence[bytes]) -> str:
+    """Return the SHA-256 of sentences, each ended by a newline, in hex."""
+    digest = hashlib.sha256()
+    _update(digest, encoded)
+    return digest.hexdigest()
+
+
+def _update(digest: "hashlib._Hash", encoded: Sequence[bytes]) -> None:
+    if encoded:
+        digest.update(b"\n".join(encoded) + b"\n")

@@ -1,0 +1,105 @@
+"""Sentences as token ids on disk: memory-mapped, written once for each corpus, tokenizer and length."""
+
+import hashlib
+import json
+import mmap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.core import cache
+from seqgen.core.errors import UserError
+from seqgen.data.sentence_store import Lines
+from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
+
+FORMAT = 1
+"""Part of every cache key; raise it when what is stored changes."""
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Sentences of different lengths, one after the other, each ended by EOS unless it was cut off."""
+
+    tokens: np.ndarray
+    """uint16 where the vocabulary fits, else int32."""
+    offsets: np.ndarray
+    """Where each sentence begins, and the end; int64 (N + 1,)."""
+    truncated: int
+    """Sentences cut off at the maximum length, which therefore lack EOS."""
+    unknown: int
+    """Tokens that are UNK."""
+    mapped: mmap.mmap | bytes = b""
+    """The file behind `tokens`, if any."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return the ids of one sentence; (T,)."""
+        at = range(len(self))[index]
+        return self.tokens[self.offsets[at] : self.offsets[at + 1]]
+
+    def lengths(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return the number of tokens of sentences, EOS included; int64."""
+        return self.offsets[1:][rows] - self.offsets[:-1][rows]
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Gather sentences into one tensor, PAD to the length of the longest; int64 (B, T)."""
+        lengths = self.lengths(rows)
+        columns = np.arange(lengths.max(initial=1))
+        real = columns < lengths[:, None]  # (B, T)
+        padded = np.full(real.shape, PAD, np.int64)
+        padded[real] = self.tokens[(self.offsets[rows][:, None] + columns)[real]]
+        return torch.from_numpy(padded)
+
+
+def pack(sentences: Iterable[Sequence[int]], *, truncated: int = 0) -> Ids:
+    """Hold sentences of ids in memory, as they stand: EOS is not added."""
+    rows = list(sentences)
+    tokens = np.fromiter(chain.from_iterable(rows), np.int32)
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
+    return Ids(tokens, offsets, truncated, int((tokens == UNK).sum()))
+
+
+def encode_lines(lines: Lines, tokenizer: Tokenizer, *, max_length: int | None = None) -> Ids:
+    """Encode sentences into the cache folder, or find them there.
+
+    `max_length` counts tokens, EOS included; a longer sentence is cut off and has no EOS, so that no model
+    learns to end there. What is found depends on the sentences, the tokenizer and `max_length` alone.
+    """
+    if max_length is not None and max_length < 1:
+        raise UserError(f"a maximum length of {max_length} leaves no token; give 1 or more")
+    key = hashlib.sha256(json.dumps([FORMAT, lines.hash, tokenizer.to_json(), max_length]).encode())
+    kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.int32)
+    place = cache.entry(
+        "ids", key.hexdigest(), lambda draft: _write(draft, lines, tokenizer, max_length, kind)
+    )
+    counts = json.loads((place / "counts.json").read_text())
+    mapped = cache.map_file(place / "tokens")
+    tokens = np.frombuffer(mapped, kind) if mapped else np.empty(0, kind)
+    return Ids(tokens, cache.map_array(place / "offsets", np.int64), **counts, mapped=mapped)
+
+
+def _write(draft: Path, lines: Lines, tokenizer: Tokenizer, max_length: int | None, kind: np.dtype) -> None:
+    position, truncated, unknown = 0, 0, 0
+    with (draft / "tokens").open("wb") as tokens, (draft / "offsets").open("wb") as offsets:
+        offsets.write(np.zeros(1, np.int64).tobytes())
+        for chunk in lines.chunks():
+            flat = tokenizer.encode_flat(chunk)
+            lengths = np.diff(np.flatnonzero(flat == EOS), prepend=-1)
+            if max_length is not None and lengths.max(initial=0) > max_length:
+                truncated += int((lengths > max_length).sum())
+                within = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+                flat = flat[within < max_length]
+                lengths = np.minimum(lengths, max_length)
+            ends = position + np.cumsum(lengths)
+            position = int(ends[-1])
+            unknown += int((flat == UNK).sum())
+            tokens.write(flat.astype(kind).tobytes())
+            offsets.write(ends.tobytes())
+    (draft / "counts.json").write_text(json.dumps({"truncated": truncated, "unknown": unknown}))

@@ -1,0 +1,285 @@
+"""Word, character, BPE and byte-level tokenizers: each one a `tokenizers.Tokenizer` with four special ids."""
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, models, pre_tokenizers, trainers
+
+from seqgen.core import cache
+from seqgen.core.errors import UserError, did_you_mean
+from seqgen.data import tokenizer_pipelines
+from seqgen.data.sentence_store import Lines
+from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, choose_kind
+
+__all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "choose_kind", "train_tokenizer"]
+
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+
+SUBWORD_VOCAB = 8_000
+"""Vocabulary of `bpe` and `byte` where `max_vocab` is not given."""
+
+RARE_SHARE = 0.04
+"""Share of the text that may become unknown words where `min_count` is not given."""
+
+SAMPLE = 1_000
+"""Sentences by which `auto` chooses a kind."""
+
+MEMO_CHARACTERS = 1 << 22
+"""Words of about so many characters are kept with their ids, so that each is looked at only once."""
+
+COUNT_WORDS = 1 << 20
+"""Different words that are held while a vocabulary is counted."""
+
+FORMAT = 1
+"""Part of every cache key; raise it when the same sentences give another vocabulary."""
+
+_END = ""
+"""Ends a sentence among its words: no word is empty."""
+
+
+class Tokenizer:
+    """Text to ids and back; `kind` is one of word, character, bpe, byte.
+
+    `decode(encode(text)) == text` for text as `seqgen.data.corpus` normalises it, as long as every token is known
+    (`byte` knows all), case is kept, and the text holds no U+2581 (▁): that stands for the space inside, and
+    all kinds but `byte` and unspaced `character` read it as `_`.
+    """
+
+    def __init__(self, inner: tokenizers.Tokenizer):
+        self.inner = inner
+        self.kind, self._space_alone = tokenizer_pipelines.kind_of(json.loads(inner.to_str()))
+        # The text '</s>' in a corpus is text. The library does not save this setting with the tokenizer.
+        inner.encode_special_tokens = True
+        self._entries = sorted(vocabulary := inner.get_vocab(), key=vocabulary.__getitem__)
+        self._known: dict[str, list[int]] = {_END: [EOS]}
+        self._known_size = 0
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids V, the four special ones included."""
+        return len(self._entries)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of one sentence, without BOS and EOS; UNK for what the vocabulary lacks."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each sentence, without BOS and EOS."""
+        cut = units(texts, self._space_alone)
+        known = self._lookup(cut)
+        return [list(chain.from_iterable(map(known.__getitem__, pieces))) for pieces in cut]
+
+    def encode_flat(self, texts: Sequence[str]) -> np.ndarray:
+        """Return the ids of all sentences one after the other, each ended by EOS; int32."""
+        cut = units(texts, self._space_alone)
+        known = self._lookup(cut)
+        for pieces in cut:
+            pieces.append(_END)
+        return np.fromiter(chain.from_iterable(map(known.__getitem__, chain.from_iterable(cut))), np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ids (or a tensor of them) up to EOS; PAD and BOS are skipped, UNK is `<unk>`."""
+        listed: list[int] = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+        if EOS in listed:
+            listed = listed[: listed.index(EOS)]
+        unknown = tokenizer_pipelines.SPACE + SPECIALS[UNK] if self.kind == "word" else SPECIALS[UNK]
+        tokens = [unknown if id == UNK else self._entries[id] for id in listed if id not in (PAD, BOS)]
+        return self.inner.decoder.decode(tokens)
+
+    def extended(self, lines: Lines) -> "Tokenizer":
+        """Return this tokenizer with the words or characters of further sentences after its own.
+
+        Every id stays what it was. `bpe` and `byte` stay as they are: their pieces were learnt together.
+        """
+        if self.kind in ("bpe", "byte"):
+            return self
+        counts = _count(lines.chunks(), self.inner, space_alone=self._space_alone)
+        known = set(self._entries)
+        new = sorted((token for token in counts if token not in known), key=lambda t: (-counts[t], t))
+        inner = tokenizers.Tokenizer.from_str(self.to_json())
+        inner.model = _word_level([*self._entries, *new])
+        return Tokenizer(inner)
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Return the vocabulary's entry of each id, as it stands in `tokenizer.json`."""
+        return [self._entries[id] for id in ids]
+
+    def to_json(self) -> str:
+        """Return the content of `tokenizer.json`."""
+        return self.inner.to_str(pretty=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` reads as well."""
+        Path(path).write_text(self.to_json(), encoding="utf-8")
+
+    def _lookup(self, cut: list[list[str]]) -> dict[str, list[int]]:
+        """Return the ids of at least all these words.
+
+        No token crosses a space, so each word is looked at once and remembered: several times faster than
+        going through whole sentences, with the same result.
+        """
+        if self._known_size > MEMO_CHARACTERS:
+            self._known, self._known_size = {_END: [EOS]}, 0
+        new = [word for word in dict.fromkeys(chain.from_iterable(cut)) if word not in self._known]
+        for word, found in zip(new, self.inner.encode_batch_fast(new, add_special_tokens=False), strict=True):
+            self._known[word] = found.ids
+        self._known_size += sum(map(len, new))
+        return self._known
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """Read what `save` wrote; UserError for a missing, corrupt or foreign file."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path} is no tokenizer of seqgen: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> "Tokenizer":
+        """Rebuild a tokenizer from `to_json`; ValueError where it is none, or has other special ids."""
+        parsed = json.loads(text)
+        listed = parsed.get("added_tokens", []) if isinstance(parsed, dict) else []
+        ids = {each.get("content"): each.get("id") for each in listed if isinstance(each, dict)}
+        if [ids.get(each) for each in SPECIALS] != [PAD, BOS, EOS, UNK]:
+            raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
+        try:
+            inner = tokenizers.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises the bare class for every damage
+            raise ValueError(str(error)) from error
+        return cls(inner)
+
+
+def train_tokenizer(
+    lines: Iterable[str],
+    kind: str = "auto",
+    *,
+    lowercase: bool = False,
+    max_vocab: int | None = None,
+    min_count: int | None = None,
+) -> Tokenizer:
+    """Learn a vocabulary from sentences; ids depend on nothing but them and the options.
+
+    `word` takes words with inner apostrophes and hyphens, numbers, and single punctuation marks, each with
+    the space before it, so that decoding restores the spacing; Han and kana letters stand alone.
+    `character` takes single characters, the space among them, except where the text already has a space
+    between any two: then the space goes with its character. `bpe` merges the characters of words, `byte`
+    their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without any, else `word`.
+
+    `max_vocab` bounds the vocabulary, special tokens included (8,000 for bpe and byte where not given);
+    `min_count` drops rarer words and characters, or merges; where not given, words and characters seen less
+    than 3 times go, or less than 2, as long as no more than 4 % of the text becomes unknown. Words and
+    characters are numbered by falling count, equal counts in code point order. The vocabulary of a corpus's
+    `Lines` is kept in the cache.
+    Raise UserError for options that cannot be met.
+    """
+    if kind not in KINDS:
+        raise UserError(f"no tokenizer {kind!r}{did_you_mean(kind, KINDS)}")
+    least = len(SPECIALS) + (256 if kind == "byte" else 1)
+    if max_vocab is not None and max_vocab < least:
+        raise UserError(f"a vocabulary of {max_vocab} is too small; the least for {kind!r} is {least}")
+    if min_count is not None and min_count < 1:
+        raise UserError(f"a minimum count of {min_count} makes no sense; give 1 or more")
+    if not isinstance(lines, Lines):
+        return _train(lines, kind, lowercase, max_vocab, min_count)
+
+    key = json.dumps([FORMAT, lines.hash, kind, lowercase, max_vocab, min_count, RARE_SHARE])
+    place = cache.entry(
+        "tokenizers",
+        hashlib.sha256(key.encode()).hexdigest(),
+        lambda draft: _train(lines, kind, lowercase, max_vocab, min_count).save(draft / "tokenizer.json"),
+    )
+    return Tokenizer.load(place / "tokenizer.json")
+
+
+def usual_min_count(counts: Mapping[str, int]) -> int:
+    """Return the greatest of 3, 2 and 1 that leaves at most `RARE_SHARE` of the tokens unknown.
+
+    A model learns little of a word from one or two sentences, and nothing of the unknown words that it will
+    meet without having met any; but a small corpus is made of rare words.
+    """
+    total = sum(counts.values())
+    for least in (3, 2):
+        if sum(count for count in counts.values() if count < least) <= RARE_SHARE * total:
+            return least
+    return 1
+
+
+def units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
+    """Cut sentences into what can be tokenised by itself: words between spaces, or single characters.
+
+    They are brought to NFC first, so that no character is cut from its accent.
+    """
+    composed = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
+    return [list(text) for text in composed] if space_alone else [text.split() for text in composed]
+
+
+def _train(
+    lines: Iterable[str], kind: str, lowercase: bool, max_vocab: int | None, min_count: int | None
+) -> Tokenizer:
+    batches = lines.chunks(SAMPLE) if isinstance(lines, Lines) else _batches(iter(lines))
+    sample = next(batches, [])
+    if not sample:
+        raise UserError("there is no sentence to learn a vocabulary from")
+    kind = choose_kind(sample) if kind == "auto" else kind
+    spaced = tokenizer_pipelines.spaced_characters(sample)
+    inner = tokenizer_pipelines.build(kind, lowercase=lowercase, spaced=spaced)
+    batches = chain([sample], batches)
+    special = [AddedToken(token, special=True) for token in SPECIALS]
+    if kind in ("word", "character"):
+        counts = _count(batches, inner, space_alone=kind == "character" and not spaced)
+        least = usual_min_count(counts) if min_count is None else min_count
+        known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
+        entries = [*SPECIALS, *known][:max_vocab]
+        inner.model = _word_level(entries)
+        inner.add_special_tokens(special)
+    else:
+        inner.train_from_iterator(
+            batches, _trainer(kind, max_vocab or SUBWORD_VOCAB, min_count or 1, special)
+        )
+    return Tokenizer(inner)
+
+
+def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, *, space_alone: bool) -> Counter[str]:
+    """Count tokens, looking at each different word only once, or once for each `COUNT_WORDS` of them."""
+    tokens: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for batch in chain(batches, [None]):
+        if batch is not None:
+            words.update(chain.from_iterable(units(batch, space_alone)))
+        if batch is None or len(words) > COUNT_WORDS:
+            for word, count in words.items():
+                normal = inner.normalizer.normalize_str(word)
+                for token, _ in inner.pre_tokenizer.pre_tokenize_str(normal):
+                    tokens[token] += count
+            words.clear()
+    return tokens
+
+
+def _word_level(entries: Sequence[str]) -> models.WordLevel:
+    return models.WordLevel({token: id for id, token in enumerate(entries)}, unk_token=SPECIALS[UNK])
+
+
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    while batch := list(islice(lines, SAMPLE)):
+        yield batch
+
+
+def _trainer(kind: str, size: int, min_count: int, special: list[AddedToken]) -> trainers.BpeTrainer:
+    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "byte" else []
+    return trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=min_count,
+        special_tokens=special,
+        limit_alphabet=size - len(special),
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )

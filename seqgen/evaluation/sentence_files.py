@@ -1,0 +1,47 @@
+"""Reading the files that are to be scored: a sentence a line, and a blank line is a sentence too."""
+
+import gzip
+import io
+import sys
+import unicodedata
+import zlib
+from pathlib import Path
+
+from seqgen.core.errors import UserError
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_sentences(path: Path, option: str) -> list[str]:
+    """Read one sentence a line from UTF-8 text, plain or gzipped, or standard input (`-`).
+
+    Blank lines stay; a byte-order mark and CRLF are dropped, white space is collapsed, characters are brought
+    to NFC. `option` is what the user typed, for the UserError where the file is missing, no text, or blank.
+    """
+    raw = _read(path, option)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{option} '{path}' is not UTF-8 text (byte {error.start}); give text, one sentence a line"
+        ) from error
+    if "\0" in text:
+        raise UserError(f"{option} '{path}' is a binary file; give text, one sentence a line")
+    lines = [" ".join(line.split()) for line in io.StringIO(unicodedata.normalize("NFC", text), newline=None)]
+    if not any(lines):
+        raise UserError(f"{option} '{path}' is empty: it holds no sentence; give one sentence a line")
+    return lines
+
+
+def _read(path: Path, option: str) -> bytes:
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw
+    except FileNotFoundError as error:
+        raise UserError(f"{option} '{path}' does not exist; give a file with one sentence a line") from error
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{option} '{path}' is a damaged gzip file; write it again") from error
+    except OSError as error:
+        raise UserError(
+            f"{option} '{path}' cannot be read: {error.strerror or error}; give a text file"
+        ) from error

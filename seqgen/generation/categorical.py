@@ -1,0 +1,176 @@
+"""Draws from a categorical distribution over a large vocabulary, a chunk of rows at a time."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from seqgen.core.errors import UserError
+from seqgen.functional.vocab_projection import Project, chunk_rows, in_range, no_autocast, projection
+
+BELOW_ONE = 1 - 2.0**-23
+"""A factor that takes every float32 below what it was."""
+
+
+Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+def draw(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    count: int | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbid: Sequence[int] = (),
+    rng: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Draw tokens from softmax((hidden · weightᵀ + bias) / temperature), never holding (R, V) at a time.
+
+    hidden (R, H), weight (V, H), bias (V,). Returns tokens (R,) and the log-probability of each under the
+    distribution it was drawn from (after temperature, top-k, top-p and forbid), (R,). With `count` = N the
+    N independent draws of a row share its distribution: (R, N) each. Temperature 0 takes the argmax, whose
+    log-probability is 0. top_k keeps the k likeliest tokens; top_p the smallest set of the likeliest with
+    probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
+
+    Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
+    a token of probability 0 is never drawn. UserError for settings out of range; ValueError where no token
+    is left, or logits are not finite.
+    """
+    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
+    tokens, log_probs = drawer(weight, bias, hidden.dtype, **how)(hidden, count or 1)  # type: ignore[arg-type]
+    return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
+
+
+def drawer(
+    weight: Tensor,
+    bias: Tensor,
+    dtype: torch.dtype,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    forbid: Sequence[int] = (),
+    rng: torch.Generator | None = None,
+) -> Drawer:
+    """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
+    _check(temperature, top_k, top_p)
+    if len(forbid):
+        bias = bias.index_fill(0, torch.as_tensor(list(forbid), device=bias.device), -math.inf)
+    step = chunk_rows(len(weight), weight.device)
+    with torch.no_grad():
+        project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
+
+    def some(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        if temperature == 0:
+            best = project(states, False).argmax(dim=-1, keepdim=True)
+            return best.expand(uniform.shape), torch.zeros_like(uniform)
+        if top_k is not None or top_p is not None:
+            return _draw_likeliest(project(states, True), uniform, top_k, top_p)
+        return _draw_two_level(project, states, uniform)
+
+    def all_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), no_autocast(hidden.device):
+            uniform = torch.rand(len(hidden), count, device=hidden.device, generator=rng)
+            if not len(hidden):
+                return uniform.long(), uniform
+            if len(hidden) <= step:
+                return some(hidden, uniform)
+            parts = map(some, hidden.split(step), uniform.split(step))
+            tokens, log_probs = zip(*parts, strict=True)
+            return torch.cat(tokens), torch.cat(log_probs)
+
+    return all_rows
+
+
+def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k is {top_k}; it must be at least 1")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p is {top_p}; it must be in (0, 1]")
+    if temperature < 0 or not math.isfinite(temperature):
+        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
+
+
+def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the CDF at uniform: first find the block of tokens, then the token within it.
+
+    states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
+    """
+    for shifted in (False, True):
+        powers = project(states, shifted).exp2_()
+        sums = _block_sums(powers)
+        ends = sums.cumsum(dim=1)
+        if in_range(ends[:, -1]):
+            break
+    else:
+        raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
+    vocab_size, width = powers.shape[1], _block_width(powers.shape[1])
+    total = ends[:, -1:]
+    aim = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
+    block = _invert(sums, ends, aim)
+    aim = aim.sub_((ends - sums).gather(1, block)).clamp_(min=0)[..., None]
+    start = block * width
+    if vocab_size % width:  # the last block is narrower: look at width tokens, leave out those before it
+        start, before = start.clamp(max=vocab_size - width), start
+    # Every run of width numbers of the buffer as a row, without a copy: taking rows is faster than a gather.
+    runs = powers.as_strided((powers.numel() - width + 1, width), (1, 1))
+    rows = torch.arange(0, powers.numel(), vocab_size, device=states.device)[:, None]
+    inside = runs.index_select(0, (rows + start).flatten()).view(*block.shape, width)
+    if vocab_size % width:
+        inside.masked_fill_(torch.arange(width, device=states.device) < (before - start)[..., None], 0)
+    ends = inside.cumsum(dim=-1)
+    within = _invert(inside, ends, aim.minimum(ends[..., -1:] * BELOW_ONE))
+    return start + within[..., 0], inside.gather(2, within)[..., 0].div_(total).log_()
+
+
+def _invert(parts: Tensor, ends: Tensor, aim: Tensor) -> Tensor:
+    """Find which part the aim falls in; never one that is 0, however the sums were rounded.
+
+    parts (…, K) ≥ 0, their running sums ends (…, K), aim (…, N) ≥ 0 and below the last; → (…, N).
+    """
+    index = torch.searchsorted(ends, aim, right=True)
+    if parts.device.type == "cpu":
+        return index
+    # Running sums made in parallel may rise where a part is 0.
+    index = index.clamp(max=parts.shape[-1] - 1)
+    return index.where(parts.gather(-1, index) > 0, parts.argmax(dim=-1, keepdim=True))
+
+
+@functools.cache
+def _block_width(vocab_size: int) -> int:
+    """About 1.5 √V, for sums of longer blocks are cheaper; a divisor of V where one is near."""
+    root = math.isqrt(vocab_size)
+    whole = [width for width in range(root, 2 * root + 1) if vocab_size % width == 0]
+    if not whole:
+        return min(-(-3 * root // 32) * 16, vocab_size)
+    return min(whole, key=lambda width: abs(2 * width - 3 * root))
+
+
+def _block_sums(powers: Tensor) -> Tensor:
+    """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
+    width = _block_width(powers.shape[1])
+    whole = powers.shape[1] // width * width
+    sums = powers[:, :whole].unflatten(1, (-1, width)).sum(dim=-1)
+    if whole == powers.shape[1]:
+        return sums
+    return torch.cat((sums, powers[:, whole:].sum(dim=-1, keepdim=True)), dim=1)
+
+
+def _draw_likeliest(
+    bits: Tensor, uniform: Tensor, top_k: int | None, top_p: float | None
+) -> tuple[Tensor, Tensor]:
+    """Draw from the top-k, top-p part of 2^bits / Σ 2^bits: (R, V), uniform (R, N) → (R, N), (R, N)."""
+    kept, ids = bits.topk(min(top_k or bits.shape[1], bits.shape[1]), dim=-1)
+    probs = torch.softmax(kept * math.log(2), dim=-1)
+    if top_p is not None:
+        before = probs.cumsum(dim=-1) - probs
+        probs = probs.masked_fill(before >= top_p, 0)
+        probs /= probs.sum(dim=-1, keepdim=True)
+    ends = probs.cumsum(dim=-1)
+    place = _invert(probs, ends, uniform * ends[:, -1:])
+    return ids.gather(1, place), probs.gather(1, place).log()

@@ -1,0 +1,102 @@
+"""Contrastive search: decoding that weighs how likely a token is against how much it repeats what was said.
+
+Su et al. 2022 (SimCTG), eq. 5: of the k likeliest tokens v the one with the largest
+(1 - α) p(v) - α max cos(h(v), h) over the representations h of all that was read before it, BOS included.
+What differs: nothing is read after EOS in training, so its representation means nothing; it is charged the
+mean of what the other candidates are charged. The search is deterministic: for sentences of one prompt, or of
+none, to differ, their first tokens are drawn.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.core import settings
+from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.generation.sample import Generator, Samples, sample
+from seqgen.models.base import evaluating
+from seqgen.models.state import State, repeat, select
+
+
+@dataclass(frozen=True)
+class ContrastiveSearch:
+    """Contrastive search and its settings: a `search` for `seqgen.generation.sample.sample`."""
+
+    penalty: float = 0.6
+    """α, what likeness to the sentence so far counts against probability; 0 is greedy search"""
+    candidates: int = 8
+    """k, the likeliest tokens that are looked at"""
+    sampled: int = 5
+    """tokens after the prompt that are drawn before the search goes on"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, penalty=(0.0, 1.0), candidates=(1, None), sampled=(0, None))
+
+    def __call__(
+        self,
+        generator: Generator,
+        batch: int,
+        length: int,
+        *,
+        prompt: Tensor | None = None,
+        min_length: int = 0,
+        forbid: Sequence[int] = (),
+        state: State | None = None,
+        **how: Any,
+    ) -> Samples:
+        """Write `batch` sentences; arguments as of `sample`, of which `how` is for the tokens that are drawn.
+
+        The log-probability of a token that was not drawn is 0.
+        """
+        start = (0 if prompt is None else prompt.shape[-1]) + self.sampled
+        with evaluating(generator):
+            state = generator.initial(batch) if state is None else state
+            # At least one token is drawn, if only to be left out: so `sample` sees to the prompt.
+            how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
+            drawn = sample(generator, batch, min(start + (self.sampled == 0), length), **how)
+            begun, scores = drawn.tokens[:, :start], drawn.log_probs[:, :start]
+            tokens = F.pad(begun, (0, length - begun.shape[1]), value=PAD)
+            log_probs = F.pad(scores, (0, length - begun.shape[1]))
+            rows = (begun != EOS).all(dim=1).nonzero()[:, 0]
+            read = F.pad(begun[rows], (1, 0), value=BOS)
+            hidden, state = generator.hidden(read, select(state, rows))
+            past = F.normalize(hidden, dim=-1)  # (R, t + 1, H)
+            for t in range(start, length):
+                if not len(rows):
+                    break
+                banned = (*forbid, EOS) if t < min_length else forbid
+                chosen, hidden, state = self._choose(generator, hidden[:, -1:], state, past, banned)
+                tokens[rows, t] = chosen
+                past = torch.cat((past, F.normalize(hidden, dim=-1)), dim=1)
+                going = chosen != EOS
+                rows, hidden, past, state = rows[going], hidden[going], past[going], select(state, going)
+        return Samples(tokens, log_probs)
+
+    def _choose(
+        self, generator: Generator, hidden: Tensor, state: State, past: Tensor, forbid: Sequence[int]
+    ) -> tuple[Tensor, Tensor, State]:
+        """Choose a token for each row; → tokens (R,), what the head reads after them (R, 1, H), and State.
+
+        hidden (R, 1, H) and state after what was read so far, past (R, t, H) the unit vectors of it all.
+        """
+        logits = generator.head(hidden[:, 0])
+        if len(forbid):
+            logits[:, list(forbid)] = -math.inf
+        k = min(self.candidates, logits.shape[1])
+        probs, ids = torch.softmax(logits.float(), dim=-1).topk(k, dim=-1)  # (R, k)
+        after, states = generator.hidden(ids.view(-1, 1), repeat(state, k))  # every candidate at once
+        directions = F.normalize(after[:, 0], dim=-1).unflatten(0, (-1, k))
+        likeness = (directions @ past.transpose(1, 2)).amax(dim=-1)  # (R, k)
+        ends, possible = ids == EOS, probs > 0
+        others = possible & ~ends
+        mean = (likeness * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True).clamp(min=1)
+        scores = (1 - self.penalty) * probs - self.penalty * torch.where(ends, mean, likeness)
+        best = scores.masked_fill(~possible, -math.inf).argmax(dim=1)
+        rows = torch.arange(len(ids), device=ids.device)
+        at = rows * k + best
+        return ids[rows, best], after[at], select(states, at)

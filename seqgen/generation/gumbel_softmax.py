@@ -1,0 +1,110 @@
+"""Sentences through which a gradient flows: draws from a generator as soft one-hots, or straight through.
+
+A draw of a token is the argmax of its logits plus Gumbel noise; the softmax of that sum over a temperature is
+a point of the simplex near the drawn corner (Jang et al. 2017, "Categorical reparameterization with
+Gumbel-softmax", eq. 2; Maddison et al. 2017). The lower the temperature, the nearer, and the noisier the
+gradient.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.generation.sample import Generator
+from seqgen.models.state import State, select
+from seqgen.models.vocab_head import NEVER
+
+
+class Relaxed(NamedTuple):
+    """What `sample_relaxed` returns; T is the length of the longest sentence."""
+
+    soft: Tensor
+    """(B, T, V) vectors whose rows sum to 1, differentiable; the one-hot of PAD after the end."""
+    tokens: Tensor
+    """(B, T) ids of the drawn tokens, the argmax of each row of `soft`: a sentence, EOS, then PAD."""
+
+
+def sample_relaxed(
+    generator: Generator,
+    batch: int,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    hard: bool = False,
+    forbid: Sequence[int] = (),
+    state: State | None = None,
+    rng: torch.Generator | None = None,
+) -> Relaxed:
+    """Write `batch` sentences of at most `length` tokens with a gradient to the generator and its state.
+
+    The tokens are draws at temperature 1 whatever `temperature` is, which is the relaxation's: what is read
+    next, and what is returned, is softmax((logits + noise) / temperature). With `hard` both are the one-hot
+    of the drawn token, and the gradient is that of the soft vector (the straight-through estimator of Bengio
+    et al. 2013). `forbid` are ids that are never drawn. Dropout is as the generator's mode has it.
+
+    A sentence that has ended is not advanced, and the logits are not kept: of every token that is written,
+    two vectors (V,) are, three where `hard`, beside what is returned.
+    """
+    if not temperature > 0:
+        raise ValueError(f"the temperature of a relaxation must be above 0, not {temperature}")
+    device = generator.head.weight.device
+    forbidden = torch.as_tensor(list(forbid), dtype=torch.long, device=device)
+    state = generator.initial(batch) if state is None else state
+    rows = torch.arange(batch, device=device)
+    given: Tensor = torch.full((batch, 1), BOS, device=device)
+    written, places, drawn = [], [], []
+    for t in range(length):
+        hidden, state = generator.hidden(given, state)
+        logits = generator.head(hidden[:, 0]).float().index_fill(1, forbidden, NEVER)
+        soft = _soften(logits, temperature, rng)
+        tokens = soft.detach().argmax(dim=1)
+        soft = _StraightThrough.apply(soft, tokens) if hard else soft
+        written.append(soft)
+        places.append(rows * length + t)
+        drawn.append(tokens)
+        going = tokens != EOS
+        if not going.all():
+            state, soft, rows = select(state, going), soft[going], rows[going]
+        if not len(rows):
+            break
+        given = soft[:, None]
+    return _together(batch, length, len(drawn), torch.cat(places), torch.cat(drawn), torch.cat(written))
+
+
+def _soften(logits: Tensor, temperature: float, rng: torch.Generator | None) -> Tensor:
+    """softmax((logits + Gumbel noise) / temperature); (R, V) → (R, V)."""
+    with torch.no_grad():  # in place: the noise is as large as all that is kept of a step
+        noise = torch.empty_like(logits).uniform_(generator=rng).log_().neg_().log_().neg_()
+    return torch.softmax(noise.add(logits) / temperature, dim=1)
+
+
+def _together(
+    batch: int, length: int, longest: int, places: Tensor, drawn: Tensor, written: Tensor
+) -> Relaxed:
+    """Put tokens (R,) and their vectors (R, V) at their places b · length + t of a batch."""
+    places = places // length * longest + places % length
+    tokens = torch.full((batch * longest,), PAD, device=drawn.device).index_copy(0, places, drawn)
+    ended = F.one_hot(torch.tensor(PAD, device=drawn.device), written.shape[1]).to(written.dtype)
+    soft = ended.expand(batch * longest, -1).index_copy(0, places, written)
+    return Relaxed(soft.unflatten(0, (batch, longest)), tokens.unflatten(0, (batch, longest)))
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Soft vectors (R, V) forwards as the one-hots of tokens (R,), backwards as they are."""
+
+    @staticmethod
+    def forward(ctx: Any, soft: Tensor, tokens: Tensor) -> Tensor:
+        return torch.zeros_like(soft).scatter_(1, tokens[:, None], 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None]:
+        return outer, None
+
+
+def annealed(progress: float, *, start: float, end: float) -> float:
+    """A temperature that falls by the same factor in equal times, from `start` at 0 to `end` at 1."""
+    return start * (end / start) ** progress

@@ -1,0 +1,4 @@
+"""Images from files, folders and the hub, and batches of them.
+
+Start with `dataset.open_images`.
+"""

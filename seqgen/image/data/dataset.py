@@ -1,0 +1,277 @@
+"""Images to learn from: splits of uint8 pixels with labels, and seeded batches of them.
+
+B batch, N images, C channels, H × W pixels.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.core.errors import UserError, did_you_mean
+from seqgen.data.batches import Stream
+from seqgen.image.data import files
+
+VALID_SHARE = 0.05
+"""Share of the training images that are held out for validation, at least one."""
+TEST_SHARE = 0.2
+"""Share held out for testing where the data come without test images: they are few then."""
+MEMORY_SHARE = 0.5
+"""Share of a GPU's free memory that the training images may take."""
+MOST_CLASSES = 10_000
+"""Labels that are told apart at most: a higher number is no label but a measurement or a mistake."""
+BINARISE = ("none", "fixed", "dynamic")
+
+
+class Batch(NamedTuple):
+    """Images and their labels."""
+
+    images: Tensor
+    """(B, C, H, W) float32 in [0, 1]"""
+    labels: Tensor
+    """(B,) int64; -1 where there is none"""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Return the batch on a device."""
+        images, labels = (part.to(device, non_blocking=non_blocking) for part in self)
+        return Batch(images, labels)
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split."""
+
+    pixels: Tensor
+    """(N, C, H, W) uint8"""
+    labels: Tensor
+    """(N,) int64, -1 where unlabelled"""
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batch(self, rows: Tensor | slice) -> Batch:
+        """Return the images of some rows, scaled to [0, 1]."""
+        return Batch(self.pixels[rows].float().div_(255), self.labels[rows])
+
+    def rows(self, rows: Tensor) -> "Images":
+        """Return some of the images; (M,) int64 or (N,) bool."""
+        return Images(self.pixels[rows], self.labels[rows])
+
+    def only(self, labels: Iterable[int]) -> "Images":
+        """Return the images of the given labels."""
+        return self.rows(torch.isin(self.labels, torch.tensor(list(labels))))
+
+    def without(self, labels: Iterable[int]) -> "Images":
+        """Return the images of all labels but the given ones."""
+        return self.rows(~torch.isin(self.labels, torch.tensor(list(labels))))
+
+    def to(self, device: torch.device) -> "Images":
+        """Return the split on a device."""
+        return Images(self.pixels.to(device), self.labels.to(device))
+
+    def binarised(self, rng: torch.Generator) -> "Images":
+        """Return a Bernoulli draw of every pixel, 0 or 255."""
+        # By parts: the draws of all of MNIST at once would take 190 MB.
+        drawn = [_drawn(part.float().div_(255), rng).mul_(255).byte() for part in self.pixels.split(10_000)]
+        return replace(self, pixels=torch.cat(drawn))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """What `open_images` returns."""
+
+    name: str
+    train: Images
+    valid: Images
+    test: Images
+    classes: int
+    """how many labels there are; 0 where images have none"""
+    hash: str
+    """SHA-256 of the pixels and labels as read"""
+    binarise: str = "none"
+    names: tuple[str, ...] = ()
+    """of the labels 0, 1, 2, …: their folders' names, or the numbers themselves"""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = self.train.pixels.shape[1:]
+        return channels, height, width
+
+
+def open_images(
+    spec: str, *, seed: int = 0, without: int | str | None = None, binarise: str = "none"
+) -> ImageData:
+    """Open images by name or path, split off what is missing by the seed, and binarise them if asked to.
+
+    Args:
+        spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files or of
+            pictures, or `mnist`, `fashion-mnist`, `cifar10` of the hub; see `seqgen.image.data.files`.
+        without: a label to leave out of training and validation, as anomaly detection needs it: its number,
+            or its name where it has one.
+        binarise: `none`; `fixed`, one Bernoulli draw of every pixel by the seed; `dynamic`, the same for
+            validation and test, and for training a new draw at every reading.
+
+    Raises:
+        UserError: nothing to read, unreadable, images of several sizes, too few of them, no such label.
+    """
+    if binarise not in BINARISE:
+        raise UserError(f"no binarisation '{binarise}'" + did_you_mean(binarise, BINARISE))
+    found = files.read(spec)
+    splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in found.splits.items()}
+    digest = _hash(splits)
+    classes = _classes(spec, splits)
+    names = tuple(found.names) or tuple(map(str, range(classes)))
+    rng = torch.Generator().manual_seed(seed)
+    missing = [name for name in ("valid", "test") if name not in splits]
+    if len(splits["train"]) <= len(missing):
+        raise UserError(
+            f"'{spec}' has {len(splits['train'])} training images; give {len(missing) + 1} or more, for "
+            f"{' and '.join(missing)} images are held out of them"
+        )
+    if "test" not in splits:
+        splits["train"], splits["test"] = _split(splits["train"], TEST_SHARE, rng)
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = _split(splits["train"], VALID_SHARE, rng)
+    if without is not None:
+        left = label_of(without, names)
+        _check_label(spec, splits["train"], left, names)
+        splits |= {name: splits[name].without([left]) for name in ("train", "valid")}
+    if binarise != "none":
+        drawn = [name for name in splits if binarise == "fixed" or name != "train"]
+        splits |= {name: splits[name].binarised(rng) for name in sorted(drawn)}
+    return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names)
+
+
+def label_of(label: int | str, names: Sequence[str]) -> int:
+    """Return the number of a label given by name or number; UserError where there is no such label."""
+    if str(label) in names:
+        return names.index(str(label))
+    if str(label).isdecimal() and int(label) < len(names):
+        return int(label)
+    if not names:
+        raise UserError(f"no label '{label}': the images have no labels")
+    shown = names if len(names) <= 20 else [*names[:10], "…", names[-1]]
+    raise UserError(f"no label '{label}'; the labels are {', '.join(shown)}")
+
+
+class ImageBatches(Stream, Iterator[Batch]):
+    """An endless stream of batches that visits the images in a new order every epoch.
+
+    Batches are full: what is left over at the end of an epoch is another few images every time. The stream
+    depends on the split, `batch_size` and `seed` alone; a position in it is one number, so a restored state
+    goes on with exactly the same batches. Images stay on `device` where half its free memory holds them.
+
+    Args:
+        binarise: draw every pixel anew, Bernoulli, each time an image is read.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        *,
+        seed: int,
+        binarise: bool = False,
+        device: torch.device | str = "cpu",
+    ):
+        if not len(images):
+            raise ValueError("no images to make batches of")
+        if batch_size < 1:
+            raise ValueError(f"a batch size of {batch_size} makes no batch; give 1 or more")
+        where = torch.device(device)
+        self._images = images.to(where) if _fits(images, where) else images
+        self._batch_size = min(batch_size, len(images))
+        self._seed, self._binarise = seed, binarise
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+        return len(self._images) // self._batch_size
+
+    def __next__(self) -> Batch:
+        """Return the next batch."""
+        epoch, at = divmod(self._step, len(self))
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._images))
+            self._order = epoch, torch.from_numpy(order).to(self._images.pixels.device)
+        size = self._batch_size
+        batch = self._images.batch(self._order[1][at * size : (at + 1) * size])
+        if self._binarise:
+            batch = batch._replace(images=_drawn(batch.images, self._draws()))
+        self._step += 1
+        return batch
+
+    def _draws(self) -> torch.Generator:
+        """Return the random stream of this step, so that a position needs no state but its number."""
+        seed = np.random.SeedSequence([self._seed, self._step]).generate_state(1, np.uint64)[0]
+        return torch.Generator(self._images.pixels.device).manual_seed(int(seed >> 1))
+
+    def _identity(self) -> dict[str, int]:
+        return {
+            "seed": self._seed,
+            "images": len(self._images),
+            "batch_size": self._batch_size,
+            "binarise": self._binarise,
+        }
+
+
+def in_order(images: Images, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
+    """Yield every image once, in order, on a device; the last batch may be short."""
+    for first in range(0, len(images), size):
+        yield images.batch(slice(first, first + size)).to(device)
+
+
+def _drawn(means: Tensor, rng: torch.Generator) -> Tensor:
+    """Return 0 or 1 by each mean; float, the shape of `means`."""
+    return (torch.rand(means.shape, generator=rng, device=means.device) < means).float()
+
+
+def _fits(images: Images, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.pixels.numel() < MEMORY_SHARE * free
+
+
+def _split(images: Images, share: float, rng: torch.Generator) -> tuple[Images, Images]:
+    """Return the images without a random share, and that share, at least one image."""
+    held = min(max(round(share * len(images)), 1), len(images) - 1)
+    order = torch.randperm(len(images), generator=rng)
+    return images.rows(order[held:].sort().values), images.rows(order[:held].sort().values)
+
+
+def _classes(spec: str, splits: dict[str, Images]) -> int:
+    """Return how many labels there are, counted from 0; UserError where they are no such numbers."""
+    lowest, highest = (
+        int(bound(torch.stack([bound(images.labels) for images in splits.values()])))
+        for bound in (torch.min, torch.max)
+    )
+    if lowest < -1 or highest >= MOST_CLASSES:
+        raise UserError(
+            f"'{spec}' has labels from {lowest} to {highest}; number them 0, 1, 2, …, below {MOST_CLASSES:,}"
+        )
+    return highest + 1
+
+
+def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) -> None:
+    have = images.labels.unique().tolist()
+    if label not in have:
+        shown = ", ".join(names[each] for each in have if each >= 0)
+        raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
+    if len(have) == 1:
+        raise UserError(f"'{spec}' has label {names[label]} alone; without it nothing is left to train on")
+
+
+def _hash(splits: dict[str, Images]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(splits):
+        pixels, labels = splits[name].pixels, splits[name].labels
+        digest.update(f"{name} {tuple(pixels.shape)}".encode())
+        digest.update(pixels.numpy().data)
+        digest.update(labels.numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,4 @@
+"""The measures of an image run.
+
+Start with `evaluate`.
+"""

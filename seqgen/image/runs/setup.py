@@ -1,0 +1,147 @@
+"""From images and settings to a run: what `seqgen image train` does, as functions.
+
+`train` trains to the end and returns the run. `train_job` stops short of training: a `Job` holds everything
+ready, so that the command line can show it and draw its progress.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqgen.core import device, settings
+from seqgen import image
+from seqgen.core.errors import UserError
+from seqgen.image.runs import plots, load
+from seqgen.image.data.dataset import (Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images)
+from seqgen.image.networks.networks import NetConfig
+from seqgen.training.job import (ROOT, Job, existing, versions, whole)
+from seqgen.training.loop import Medium, Plan
+from seqgen.training.run_folder import Run
+from seqgen.training.data_config import slug
+
+VALID_BATCH = 500
+"""Validation images measured at a time."""
+REPORTS = 40
+"""Reports of a training, about, where an epoch is shorter than that."""
+
+
+def train(model: str = "vae", data: str = "digits", **options: Any) -> Run:
+    """Train an image model and return its run; the options are those of `train_job`."""
+    job = train_job(model, data, **options)
+    job.train()
+    return job.run
+
+
+def train_job(
+    model: str = "vae",
+    data: str = "digits",
+    *,
+    path: Path | str | None = None,
+    values: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    device_name: str = "auto",
+    binarise: str = "none",
+    without: int | str | None = None,
+) -> Job:
+    """Open the images and build the model with its settings.
+
+    Args:
+        model: a name of `seqgen.image.MODELS`.
+        data: what `seqgen.image.data.dataset.open_images` opens, which also says what `binarise` and `without` do.
+        path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
+        values: settings by (dotted) name, over the model's defaults.
+        steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+
+    Raises:
+        UserError: the images, a setting or the run folder is not what it must be.
+    """
+    cls = image.get(model)
+    config = settings.override(
+        cls.Config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
+    )
+    where = device.pick(device_name)
+    found = open_images(data, seed=seed, without=without, binarise=binarise)
+    config = config.fitted(found.train)
+    _check(config, found)
+    folder = Path(path) if path else ROOT / f"image-{model}-{slug(data)}"
+    asked = {
+        "verb": "image",
+        "algorithm": model,
+        "settings": settings.to_dict(config),
+        "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
+        "data_hash": found.hash,
+        "binarise": binarise,
+        "without": None if without is None else label_of(without, found.names),
+        "seed": seed,
+    }
+    batches = ImageBatches(
+        found.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=where
+    )
+    before = existing(folder, asked)
+    length = whole(steps or config.total_steps(len(batches)), before)
+    made = Run(folder, (before.config if before else versions()) | asked | _facts(found, length))
+    torch.manual_seed(seed)
+    algorithm = load.build(made.config).to(where)
+    algorithm.configure()
+    report_every = config.report_every or min(max(len(batches), -(-length // REPORTS)), 1000)
+    plan = Plan(
+        steps=length,
+        report_every=report_every,
+        checkpoint_every=report_every,
+        patience=config.patience,
+        seed=seed,
+    )
+    medium = Medium("images", _count, plots.SHOWN, plots.report)
+    validation = _Validation(found.valid, where)
+    return Job(made, algorithm, batches, validation, plan, where, medium, [_note(found)])
+
+
+def _check(config: Any, data: ImageData) -> None:
+    """Raise UserError where a model of these settings cannot learn from these images."""
+    if config.conditional and not data.classes:
+        raise UserError(f"'{data.name}' has no labels for the model to be conditional on; drop conditional")
+    nets = [value for value in vars(config).values() if isinstance(value, NetConfig)]
+    if min(config.batch_size, len(data.train)) < 2 and any(net.normalise == "batch" for net in nets):
+        raise UserError(
+            f"batches of one image ({len(data.train)} for training, batch_size={config.batch_size}) cannot "
+            "be normalised over the batch; give more images, or set normalise to layer or none"
+        )
+
+
+def _facts(data: ImageData, steps: int) -> dict[str, Any]:
+    """Return what a run's configuration says beside what was asked for."""
+    return {
+        "steps": steps,
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "names": list(data.names),
+        "learned": [label for label in data.train.labels.unique().tolist() if label >= 0],
+        "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
+    }
+
+
+def _note(data: ImageData) -> str:
+    channels, height, width = data.shape
+    sizes = f"{len(data.train):,} training, {len(data.valid):,} validation, {len(data.test):,} test"
+    binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
+    return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
+
+
+def _count(batch: Batch) -> int:
+    return len(batch.images)
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """The validation split as batches on a device, as often as asked for."""
+
+    images: Images
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Batch]:
+        return in_order(self.images, VALID_BATCH, self.device)

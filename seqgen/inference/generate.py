@@ -1,0 +1,95 @@
+"""Sentences drawn from a trained run, one by one in constant memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import PAD, UNK
+from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, decode, log_likelihood
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sampled sentence."""
+
+    text: str
+    tokens: int
+    """How many tokens were drawn or given, EOS included."""
+    log_prob: float | None
+    """Nats under the model at temperature 1, where asked for and the model has a likelihood."""
+
+
+def generate(
+    trained: Trained,
+    n: int,
+    *,
+    prompt: str = "",
+    seed: int = 0,
+    unique: bool = False,
+    with_log_prob: bool = False,
+    unknown: bool = False,
+    notify: Callable[[str], None] = lambda message: None,
+    **options: Any,
+) -> Iterator[Sentence]:
+    """Yield n sentences one by one in constant memory, as `seqgen.generation.sample.sample` draws them.
+
+    Args:
+        prompt: text that every sentence begins with.
+        unique: leave repeats out; ends early, with a note, where the generator seems to have no more.
+        with_log_prob: also score each sentence under the model at temperature 1 (EOS included); of a model
+            with codes by importance sampling, 50 codes a sentence, and not at all without a likelihood.
+        unknown: allow the unknown-word token, which is otherwise never drawn.
+        options: temperature, top_k, top_p, min_length, length, search.
+    """
+    ids = trained.tokenizer.encode(prompt) if prompt else []
+    if UNK in ids:
+        notify(f"the prompt '{prompt}' has words or characters that the model has never seen")
+    length = options.pop("length", None) or trained.run.config["length"]
+    if len(ids) >= length:
+        raise UserError(
+            f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
+        )
+    given = torch.tensor(ids, device=trained.device) if ids else None
+    rng = torch.Generator(trained.device).manual_seed(seed)
+    scoring = torch.Generator(trained.device).manual_seed(seed)  # its own: scores do not change what is drawn
+    seen: set[int] = set()
+    made, fruitless = 0, 0
+    while made < n:
+        batch = trained.algorithm.sample(
+            min(SAMPLE_BATCH, n - made) if not unique else SAMPLE_BATCH,
+            length=length,
+            prompt=given,
+            forbid=() if unknown else (UNK,),
+            rng=rng,
+            **options,
+        ).tokens
+        rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - made]
+        yield from _sentences(trained, batch[rows], with_log_prob, scoring)
+        made += len(rows)
+        fruitless = 0 if rows else fruitless + 1
+        if fruitless == 20:
+            notify(f"only {made} unique sentences: {20 * SAMPLE_BATCH} further draws brought no new one")
+            return
+
+
+def _is_new(row: Tensor, seen: set[int]) -> bool:
+    key = hash(row.cpu().numpy().tobytes())
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
+
+
+def _sentences(
+    trained: Trained, tokens: Tensor, with_log_prob: bool, rng: torch.Generator
+) -> Iterator[Sentence]:
+    scores = None
+    if with_log_prob and len(tokens) and trained.algorithm.likelihood:
+        scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
+    counts = (tokens != PAD).sum(dim=1).tolist()
+    for i, text_ in enumerate(decode(trained.tokenizer, tokens)):
+        yield Sentence(text_, counts[i], scores[i] if scores else None)

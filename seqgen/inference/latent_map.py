@@ -1,0 +1,123 @@
+"""Maps of codes: sentences as points of the plane, coloured by length or label."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqgen.core.errors import UserError
+from seqgen.core.figures import render
+from seqgen.data.corpus import normalise
+from seqgen.data.tables import choose_column
+from seqgen.data.tokenizer import PAD
+from seqgen.inference.latent_space import encode
+from seqgen.inference.projection_2d import Map, Method, project
+from seqgen.training.load import Trained, over_sentences
+
+METHODS = {"pca": "PCA", "tsne": "t-SNE after PCA", "umap": "UMAP after PCA"}
+"""How each method is called in a picture."""
+KINDS = 20
+"""Different labels that can be told apart by colour."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What the points of a map are coloured by: a number each, or a name each."""
+
+    said: str
+    values: np.ndarray
+    """(N,) of float, or of str"""
+
+
+def latent_map(found: Trained, sentences: Sequence[str], *, method: Method = "tsne", seed: int = 0) -> Map:
+    """Lay the codes of sentences out in the plane; errors are those of `seqgen.inference.projection_2d.project` and `encode`."""
+    return project(encode(found, sentences), method, seed=seed)
+
+
+def by_length(found: Trained, sentences: Sequence[str]) -> Colours:
+    """Colour sentences by their lengths, EOS included."""
+    lengths = over_sentences(found, sentences, lambda tokens: (tokens != PAD).sum(dim=1))
+    return Colours("tokens", lengths.double().numpy())
+
+
+def by_label(labels: Sequence[str], said: str) -> Colours:
+    """Colour sentences by labels: numbers where all are and there are many, else names, at most 20."""
+    different = sorted(set(labels))
+    if len(different) > KINDS:
+        try:
+            return Colours(said, np.array([float(label) for label in labels]))
+        except ValueError as error:
+            raise UserError(
+                f"{said} holds {len(different)} different labels; {KINDS} can be told apart by colour, "
+                "or any number of numbers"
+            ) from error
+    return Colours(said, np.array(labels))
+
+
+def read_labelled(path: Path, label: str, column: str | None = None) -> tuple[list[str], list[str]]:
+    """Read the sentences of a table and the label of each; rows without a sentence are left out.
+
+    Tables are .csv, .tsv, .jsonl (all three also as .gz) and .parquet; `column` names the sentences where
+    several columns hold text. UserError where there is no such table or column.
+    """
+    import pyarrow
+
+    try:
+        table = _table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot read the table '{path}': {reason}; give another file") from error
+    text = {each.name: pyarrow.types.is_string(each.type) for each in table.schema}
+    choose_column(str(path), text, label)
+    column = choose_column(str(path), {name: text[name] and name != label for name in text}, column)
+    rows = zip(table[column].to_pylist(), table[label].to_pylist(), strict=True)
+    kept = [(clean[0], str(value)) for line, value in rows if (clean := normalise([str(line or "")]))]
+    return [line for line, _ in kept], [value for _, value in kept]
+
+
+def _table(path: Path) -> Any:
+    from pyarrow import csv, json, parquet
+
+    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if ending == "parquet":
+        return parquet.read_table(path)
+    if ending == "jsonl":
+        return json.read_json(path)
+    if ending == "tsv":  # which has no quoting
+        return csv.read_csv(path, parse_options=csv.ParseOptions(delimiter="\t", quote_char=False))
+    if ending == "csv":
+        return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
+    raise UserError(f"'{path}' is no table with columns; give a .csv, .tsv, .jsonl or .parquet")
+
+
+def draw(found: Map, colours: Colours, *, title: str = "") -> bytes:
+    """Draw a map as a PNG picture: a colour bar for numbers, a legend for names."""
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    style: dict[str, Any] = {"s": 9, "alpha": 0.7, "linewidths": 0}
+    across, up = found.points.T
+    if np.issubdtype(colours.values.dtype, np.number):
+        points = panel.scatter(across, up, c=colours.values, cmap="viridis", **style)
+        figure.colorbar(points, label=colours.said)
+    else:
+        names = np.unique(colours.values)
+        palette = colormaps["tab10" if len(names) <= 10 else "tab20"]
+        for i, name in enumerate(names):
+            rows = colours.values == name
+            panel.scatter(across[rows], up[rows], color=palette(i), label=name, **style)
+        panel.legend(title=colours.said, fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    if found.axes is None:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    else:
+        panel.set_xlabel(found.axes[0])
+        panel.set_ylabel(found.axes[1])
+    panel.set_title(title, fontsize=10)
+    return render(figure)

@@ -1,0 +1,43 @@
+"""The vocabulary head: hidden states to logits, with the tokens that are never written ruled out."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.data.tokenizer import BOS, PAD
+
+NEVER = -1e4
+"""Logit added to PAD and BOS: finite, so that 0 · NEVER is 0, and exp(NEVER) is 0 in every float format."""
+
+
+class Head(nn.Module):
+    """Linear map to the vocabulary, (…, H) → logits (…, V); PAD and BOS have probability exactly 0.
+
+    `weight` (V, H) and `bias` (V,) are what the chunked loss and the fast sampler read. The learnt bias
+    is kept apart from the constant that rules tokens out, so weight decay cannot wear the constant away.
+    `scale`, 1 unless calibrated, multiplies the learnt logits: it is in the bias here, and whoever makes the
+    hidden states multiplies them by it, so that a matrix shared with an embedding stays as it is.
+    """
+
+    weight: Tensor
+    ruled_out: Tensor
+    scale: Tensor
+
+    def __init__(self, hidden: int, vocab_size: int, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, hidden)) if weight is None else weight
+        self.offset = nn.Parameter(torch.zeros(vocab_size))
+        ruled_out = torch.zeros(vocab_size)
+        ruled_out[[PAD, BOS]] = NEVER
+        self.register_buffer("ruled_out", ruled_out, persistent=False)
+        self.register_buffer("scale", torch.ones(()))
+        if weight is None:
+            nn.init.uniform_(self.weight, -(hidden**-0.5), hidden**-0.5)
+
+    @property
+    def bias(self) -> Tensor:
+        """The learnt bias plus the constant of the tokens that are never written; (V,)."""
+        return self.offset * self.scale + self.ruled_out
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.weight, self.bias)

@@ -1,0 +1,4 @@
+"""N-gram counts, and the Kneser–Ney language model made of them.
+
+Imports `core`. Start with `ngrams`.
+"""

@@ -1,0 +1,138 @@
+"""A trained run read back: its algorithm with the kept weights, its tokenizer, its corpus."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen import algorithms
+from seqgen.core import device, settings
+from seqgen.core.errors import UserError
+from seqgen.data import corpus as text
+from seqgen.data.batches import Ids, bounded_rows
+from seqgen.data.tokenizer import EOS, UNK, Tokenizer
+from seqgen.training import run_folder
+from seqgen.training.run_folder import Run
+
+SAMPLE_BATCH = 512
+"""Sentences drawn at a time: enough to fill a core, little enough to stream."""
+SCORE_SAMPLES = 50
+"""Codes by which the likelihood of a sentence is estimated where sentences are scored one by one."""
+
+
+@dataclass
+class Trained:
+    """A run ready to sample from and to measure."""
+
+    run: Run
+    algorithm: Any
+    tokenizer: Tokenizer
+    device: torch.device
+
+    @cached_property
+    def corpus(self) -> text.Corpus:
+        """The corpus that the run was trained on; UserError where it is gone or has changed."""
+        return open_corpus(self.run)
+
+
+def load(path: Path | str | Run, device_name: str = "auto") -> Trained:
+    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model."""
+    found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
+    if found.config.get("verb") == "image":
+        raise UserError(
+            f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
+            "or name a run on text with --run"
+        )
+    check(found)
+    where = device.pick(device_name)
+    tokenizer = Tokenizer.load(found.path / run_folder.TOKENIZER)
+    if tokenizer.vocab_size != found.config["vocab_size"]:
+        raise UserError(
+            f"'{found.path / run_folder.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
+            f"{found.config['vocab_size']}; it is of another run"
+        )
+    algorithm = build(found.config)
+    run_folder.load_into(algorithm, found)
+    return Trained(found, algorithm.to(where).eval(), tokenizer, where)
+
+
+def check(found: Run) -> None:
+    """Raise UserError where a run's configuration lacks what every run on text says."""
+    kinds = {"settings": dict, "source": dict, "vocab_size": int, "length": int, "seed": int}
+    for name, kind in kinds.items():
+        if not isinstance(found.config.get(name), kind):
+            raise UserError(
+                f"'{found.path / run_folder.CONFIG}' is damaged: it has {name}={found.config.get(name)!r}; "
+                "restore it or train again"
+            )
+
+
+def build(config: dict[str, Any]) -> Any:
+    """Return the algorithm that a run's configuration describes, with fresh weights."""
+    cls = algorithms.get(config["algorithm"])
+    return cls(
+        settings.from_dict(cls.Config, config["settings"]),
+        vocab_size=config["vocab_size"],
+        length=config["length"],
+    )
+
+
+def open_corpus(found: Run) -> text.Corpus:
+    """Open the corpus of a run again; UserError where it is gone or no longer what was trained on."""
+    source = found.config["source"]
+    corpus = text.open_corpus(
+        source["corpus"],
+        column=source["column"],
+        valid=source["valid"],
+        test=source["test"],
+        seed=found.config["seed"],
+    )
+    if corpus.hash != found.config["corpus_hash"]:
+        raise UserError(
+            f"the corpus '{source['corpus']}' is no longer the one that run '{found.path}' was trained on"
+        )
+    return corpus
+
+
+def log_likelihood(trained: Trained, tokens: Tensor, *, samples: int, rng: torch.Generator) -> Tensor:
+    """log p of sentences under an algorithm that has a likelihood, in nats; (B, T) → (B,).
+
+    Of latent variables, the importance-weighted estimate with so many codes, drawn by `rng`.
+    """
+    if trained.algorithm.likelihood == "exact":
+        return trained.algorithm.log_likelihood(tokens)
+    return trained.algorithm.log_likelihood(tokens, samples=samples, rng=rng)
+
+
+def ids_of(trained: Trained, sentences: Sequence[str]) -> Ids:
+    """Encode sentences of any length, each ended by EOS, in memory."""
+    flat = trained.tokenizer.encode_flat(sentences)
+    ends = np.flatnonzero(flat == EOS) + 1
+    return Ids(flat, np.concatenate([[0], ends]), truncated=0, unknown=int((flat == UNK).sum()))
+
+
+def over_sentences(
+    trained: Trained, sentences: Sequence[str], function: Callable[[Tensor], Tensor], *, rows: int = 256
+) -> Tensor:
+    """Apply a function of ids (B, T) → (B, …) to sentences of any length; (N, …) on the CPU, in their order.
+
+    Sentences of like length share a batch of at most `rows`, so that little is spent on padding.
+    """
+    ids = ids_of(trained, sentences)
+    found: Tensor | None = None
+    for chosen in bounded_rows(ids.lengths(), rows=rows):
+        values = function(ids.batch(chosen).to(trained.device)).cpu()
+        if found is None:
+            found = values.new_empty(len(ids), *values.shape[1:])
+        found[torch.from_numpy(chosen)] = values
+    return torch.empty(0) if found is None else found
+
+
+def decode(tokenizer: Tokenizer, tokens: Tensor) -> list[str]:
+    """Turn ids (B, T) into sentences."""
+    return [tokenizer.decode(row) for row in tokens.tolist()]

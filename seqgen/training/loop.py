@@ -1,0 +1,289 @@
+"""The one training loop: step, report, checkpoint, resume. It knows an algorithm only by its contract.
+
+Figures that every report carries, beside those of the algorithm: `step`, `epoch`, `seconds` of training so
+far, and since the last report `tokens_per_second` of real training tokens, or `images_per_second`.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seqgen.core.errors import UserError
+from seqgen.core.random_state import own_randomness
+from seqgen.training import run_folder as runs
+from seqgen.training.run_folder import Run
+
+Metrics = dict[str, float]
+
+
+class Algorithm(Protocol):
+    """What the loop needs of an algorithm: an nn.Module whose state_dict is everything that it learns."""
+
+    optimizers: dict[str, Optimizer]
+    criterion: str | None
+    """The report's figure that the kept weights minimise; None keeps the latest that `watch` accepts."""
+
+    def step(self, batch: Any, progress: float) -> dict[str, Tensor | float]:
+        """Learn from one batch; `progress` in [0, 1) is the share of training done."""
+
+    def evaluate(self, batches: Iterable[Any]) -> Metrics:
+        """Measure on held-out batches, in evaluation mode."""
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences (n, T) or images (n, C, H, W) to show in a report."""
+
+    def watch(self, report: Metrics, first: Metrics) -> str | None:
+        """Say why training must stop after this report, or None; `first` is the report at step 0."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Stream(Protocol):
+    """Endless batches, ids or images, that go on from a saved state."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done so far."""
+
+    def __next__(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What is generated, sentences or images: how to count it and how to show it."""
+
+    unit: str
+    """What a rate counts: `tokens`, `images`."""
+    count: Callable[[Any], int]
+    """How many of them a batch holds."""
+    shown: int
+    """Samples in a report."""
+    write: Callable[[Path, Tensor], None]
+    """Write samples to a file, whose ending is added to the path."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to look."""
+
+    steps: int
+    report_every: int
+    checkpoint_every: int
+    patience: int | None = None
+    """Stop after this many reports without improvement of the criterion."""
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """Where training stands; all of it goes into the checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    since_best: int = 0
+    finished: str = ""
+    """Why training ended; empty while it has not."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Sums of the step figures since the last report."""
+    steps_summed: int = 0
+    counted: int = 0
+    """Units of the medium learnt from since the last report."""
+    seconds_at_report: float = 0.0
+    first: Metrics = field(default_factory=dict)
+    """The report before the first step."""
+
+
+class Interrupted(Exception):
+    """Training was asked to stop and has saved itself."""
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.step, self.signal_number = step, signal_number
+
+
+Observer = Callable[[Progress, Metrics | None], None]
+"""Called after every step with where training stands, and with the report where there is one."""
+
+
+def train(
+    algorithm: Algorithm,
+    batches: Stream,
+    validation: Iterable[Any],
+    run: Run,
+    plan: Plan,
+    *,
+    device: torch.device,
+    medium: Medium,
+    observe: Observer = lambda progress, report: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Progress:
+    """Train until the plan's end, an early stop or a signal, from the run's last checkpoint if it has one.
+
+    Reports run on a random state of their own, so looking more often does not change what is learned. On the
+    CPU a resumed training is bit-identical to one that was never stopped.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the state has been saved.
+        FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
+    """
+    progress = resume(algorithm, batches, run)
+    if progress.finished.startswith("stopped") or progress.step >= plan.steps:
+        return progress
+    progress.finished = ""  # a longer plan goes on where a shorter one was done
+    started = clock() - progress.seconds
+    with _catch_signals() as caught:
+        if not progress.first:
+            progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
+            save(algorithm, batches, run, progress)
+            observe(progress, progress.first)
+        while progress.step < plan.steps and not progress.finished:
+            batch = next(batches)
+            figures = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+            progress.step += 1
+            _add(progress, figures, counted=medium.count(batch))
+            progress.seconds = clock() - started
+            row = None
+            if progress.step % plan.report_every == 0 or progress.step == plan.steps:
+                row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
+            ended = progress.step >= plan.steps or bool(progress.finished)
+            if ended and not progress.finished:
+                progress.finished = f"done: {progress.step} steps"
+            observe(progress, row)
+            asked_to_stop = bool(caught)  # once: a signal after the save must wait for the next step's
+            if row is not None or asked_to_stop or progress.step % plan.checkpoint_every == 0:
+                save(algorithm, batches, run, progress)
+            if asked_to_stop and not ended:
+                raise Interrupted(progress.step, caught[0])
+    return progress
+
+
+def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
+    """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
+    state = runs.load_state(run)
+    if state is None:
+        runs.forget_after(run, 0)
+        return Progress()
+    try:
+        algorithm.load_state_dict(state["weights"])
+        for name, optimizer in algorithm.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        batches.load_state_dict(state["batches"])
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+        progress = Progress(**state["progress"])
+    except torch.OutOfMemoryError:
+        raise
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"'{run.path / runs.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
+            "restore it, or delete it to start this run from the beginning"
+        ) from error
+    runs.forget_after(run, progress.step)
+    return progress
+
+
+def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) -> None:
+    """Write the checkpoint that `resume` reads."""
+    runs.save_state(
+        run,
+        {
+            "weights": algorithm.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in algorithm.optimizers.items()},
+            "batches": batches.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "progress": vars(progress),
+        },
+    )
+
+
+def _add(progress: Progress, figures: dict[str, Tensor | float], *, counted: int) -> None:
+    for name, value in figures.items():
+        progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
+    progress.steps_summed += 1
+    progress.counted += counted
+
+
+def throughput(count: int, seconds: float) -> float:
+    """Return a rate per second, 0 where no time has passed."""
+    return count / seconds if seconds > 0 else 0.0
+
+
+def _report(
+    algorithm: Algorithm,
+    validation: Iterable[Any],
+    run: Run,
+    plan: Plan,
+    progress: Progress,
+    medium: Medium,
+    *,
+    epoch: float,
+) -> Metrics:
+    """Measure, show samples, keep the weights if they are the best, and decide whether to stop."""
+    row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
+    spent = progress.seconds - progress.seconds_at_report
+    row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)
+    row |= {name: float(total) / progress.steps_summed for name, total in progress.sums.items()}
+    with own_randomness(plan.seed + progress.step):
+        row |= algorithm.evaluate(validation)
+        samples = algorithm.samples(medium.shown)
+    progress.sums, progress.steps_summed, progress.counted = {}, 0, 0
+    progress.seconds_at_report = progress.seconds
+    reason = algorithm.watch(row, progress.first or row)
+    if reason:
+        progress.finished = f"stopped: {reason}"
+    else:
+        _keep_best(algorithm, run, plan, progress, row)
+    medium.write(run.path / "samples" / f"step-{progress.step:07d}", samples)
+    runs.append_metrics(run, row)
+    return row
+
+
+def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, row: Metrics) -> None:
+    """Save the weights where the criterion improved; count the reports since, and stop when patience ends."""
+    value = row.get(algorithm.criterion) if algorithm.criterion else None
+    if value is None or progress.best is None or value < progress.best:
+        progress.best, progress.since_best = value, 0
+        runs.save_weights(run, algorithm.state_dict())
+        return
+    progress.since_best += 1
+    if plan.patience is not None and progress.since_best >= plan.patience:
+        best = f"{algorithm.criterion} has not improved on {progress.best:.4f}"
+        progress.finished = f"stopped: {best} for {plan.patience} reports"
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM so that the step in hand ends and is saved; a second one kills as usual."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    previous: dict[int, Any] = {}
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        try:
+            previous[number] = signal.getsignal(number)
+            signal.signal(number, note)
+        except ValueError:  # not the main thread: whoever runs there handles signals
+            previous.pop(number, None)
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,319 @@
+"""The image commands through the command line: files, what goes where, and every user error."""
+
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seqgen.cli import main
+
+SMALL = ["--device", "cpu", "--quiet", "--set", "batch_size=32", "--steps"]
+TINY = ["--set", "net.hidden=11"]
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with runs of four kinds, hardly trained."""
+    from seqgen.image.runs import setup
+
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    small = {"batch_size": 32, "net.hidden": 11}
+    game = {"batch_size": 32, "generator.channels": 3, "critic.channels": 3}
+    kinds = {
+        "plane": ("vae", small | {"code": 2}, {}),
+        "labels": ("vae", small | {"code": 3, "conditional": True}, {"without": 3}),
+        "clean": ("denoising-autoencoder", small | {"code": 3}, {}),
+        "game": ("gan", game, {}),
+    }
+    for name, (model, values, options) in kinds.items():
+        setup.train(model, path=folder / name, steps=3, values=values, device_name="cpu", **options)
+    return folder
+
+
+def picture(path):
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+def test_the_whole_path(cli, tmp_path):
+    command = ("image", "train", *SMALL, 4, *TINY, "--set", "code=2")
+    assert cli(*command) == (0, "", "")
+    run = tmp_path / "runs/image-vae-digits"
+    assert {path.name for path in run.iterdir()} >= {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "samples",
+        "state.pt",
+    }
+    assert {path.name for path in (run / "samples").iterdir()} >= {"sheet.png", "step-0000000.png"}
+    code, _, err = cli(*(word for word in command if word != "--quiet"))
+    assert code == 0
+    assert "done: 4 steps" in err
+    assert "seqgen image sample --run runs/image-vae-digits" in err
+    for name in ("sample", "reconstruct", "interpolate", "latent"):
+        code, out, err = cli("image", name)
+        drawn = "manifold" if name == "latent" else name
+        assert (code, out) == (0, f"runs/image-vae-digits/{drawn}.png\n")
+        assert err == "run: runs/image-vae-digits (vae on digits)\n"
+        assert picture(run / f"{drawn}.png").std() > 0
+    side = 8 * 8 * 8 + 7 * 8  # eight images of eight pixels, each pixel eight wide, one between images
+    assert picture(run / "sample.png").shape == (side, side)
+
+
+def test_the_latest_run_is_the_latest_on_images(cli, runs, monkeypatch, tmp_path):
+    monkeypatch.chdir(runs.parent)
+    (runs / "text").mkdir(exist_ok=True)
+    (runs / "text/config.json").write_text(json.dumps({"algorithm": "mle", "verb": "pretrain"}))
+    (runs / "text/metrics.jsonl").write_text("")
+    (runs / "latest").unlink()
+    (runs / "latest").symlink_to("text")
+    code, _, err = cli("image", "sample", "--n", 1, "--out", tmp_path / "s.png")
+    assert code == 0
+    assert err == "run: runs/game (gan on digits)\n"
+    (runs / "latest").unlink()
+    (runs / "latest").symlink_to("plane")
+    assert cli("image", "sample", "--n", 1, "--out", tmp_path / "s.png")[2].startswith("run: runs/plane")
+
+
+@pytest.mark.parametrize(
+    ("run", "args"),
+    [
+        ("plane", ["sample", "--n", 5, "--columns", 3]),
+        ("labels", ["sample", "--n", 5, "--label", 7]),
+        ("clean", ["sample", "--n", 5]),
+        ("game", ["sample", "--n", 5]),
+        ("labels", ["reconstruct", "--n", 7]),
+        ("clean", ["reconstruct", "--n", 13]),
+        ("plane", ["interpolate", "--rows", 3, "--points", 4]),
+        ("labels", ["interpolate", "--rows", 3, "--points", 4]),
+        ("game", ["interpolate", "--rows", 3, "--points", 4]),
+        ("plane", ["latent", "--side", 3]),
+        ("plane", ["latent", "--view", "pca", "--n", 31]),
+        ("labels", ["latent", "--n", 31]),
+        ("clean", ["denoise", "--n", 7]),
+        ("plane", ["denoise", "--n", 7, "--noise", 0.5]),
+    ],
+)
+def test_every_picture_of_every_kind(cli, runs, tmp_path, run, args):
+    command, *options = args
+    for name in ("a.png", "b.png"):
+        found = cli("image", command, "--run", runs / run, "--quiet", "--out", name, *options)
+        assert found == (0, f"{name}\n", "")
+    assert picture(tmp_path / "a.png").std() > 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_samples_as_files_are_data_again(cli, runs, tmp_path):
+    for label, folder in ((4, "made/3"), (8, "made/8")):
+        args = ("--label", label, "--n", 21, "--out", folder, "--quiet")
+        assert cli("image", "sample", "--run", runs / "labels", *args) == (0, f"{folder}\n", "")
+    assert cli("image", "train", "autoencoder", "--data", "made", *SMALL, 2, *TINY)[0] == 0
+    assert json.loads((tmp_path / "runs/image-autoencoder-made/config.json").read_text())["classes"] == 2
+    code, out, err = cli("image", "anomaly", "--run", runs / "labels", "--data", "made")
+    assert code == 0
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["image", "label", "score"]
+    assert [row[:2] for row in rows[1:3]] == [["made/3/000000.png", "3"], ["made/3/000001.png", "3"]]
+    assert len(rows) == 43
+    assert "AUROC of '3' against the rest: 0." in err
+
+
+def test_scores_go_to_stdout_and_the_area_to_stderr(cli, runs):
+    code, out, err = cli("image", "anomaly", "--run", runs / "labels", "--format", "jsonl")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert rows[0].keys() == {"image", "label", "score"}
+    assert {row["label"] for row in rows} == set("0123456789")
+    assert err.splitlines()[-1].startswith("AUROC of '3' against the rest: 0.")
+    code, out, err = cli("image", "anomaly", "--run", runs / "plane", "--out", "s.csv")
+    assert (code, out) == (0, "")
+    assert "AUROC" not in err  # nothing says which label is strange
+    code, _, err = cli("image", "anomaly", "--run", runs / "game", "--strange", 8, "--out", "s.csv")
+    assert code == 0
+    assert "AUROC of '8'" in err
+
+
+class Corner(torch.nn.Module):
+    """Vectors of images: the first pixels of their rows."""
+
+    def forward(self, pixels):
+        return pixels[:, 0, :, 0].float()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_evaluate(cli, runs, tmp_path):
+    torch.jit.script(Corner()).save(tmp_path / "corner.pt")
+    args = ("image", "evaluate", "--run", runs / "plane", "--n", 50, "--importance", 3, "--images", 5)
+    code, out, err = cli(*args, "--features", "corner.pt")
+    assert code == 0
+    assert "3 draws, 5 images" in out
+    assert "N 50" in out
+    assert "drawing 50 samples" in err
+    found = json.loads(cli(*args, "--features", "corner.pt", "--annealed", 2, "--json", "--quiet")[1])
+    assert found["annealed"]["images"] == 2
+    assert found["protocol"]["features"] == "vectors of corner.pt"
+
+
+def test_few_labels(cli, runs):
+    args = ("image", "few-labels", "--run", runs / "plane", "--labels", "20", "--draws", 1)
+    code, out, err = cli(*args)
+    assert code == 0
+    assert out.splitlines()[0].startswith("labels")
+    assert len(out.splitlines()) == 7
+    assert "20 labels, codes, logistic: " in err
+    found = json.loads(cli(*args, "--json", "--quiet")[1])["accuracies"]
+    assert [row["input"] for row in found] == ["pixels"] * 3 + ["codes"] * 3
+    assert found[0].keys() == {"labels", "input", "classifier", "accuracies", "mean", "spread"}
+
+
+def test_augment(cli, monkeypatch):
+    from seqgen.image.applications import augmentation
+
+    monkeypatch.setattr(augmentation, "STEPS", 2)
+    args = ("--labels", "20", "--draws", 1, "--steps", 2, *TINY, "--device", "cpu")
+    code, out, err = cli("image", "augment", *args)
+    assert code == 0
+    assert [line.split("  ")[2] for line in out.splitlines()[1:]] != []
+    assert len(out.splitlines()) == 5
+    assert "20 labels, draw 1 of 1: images " in err
+    assert len(json.loads(cli("image", "augment", *args, "--json", "--quiet")[1])["accuracies"]) == 4
+
+
+def test_left_out(cli, tmp_path):
+    args = ("image", "left-out", "--steps", 1, *TINY, "--set", "code=3", "--device", "cpu")
+    code, out, err = cli(*args)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["label", *"0123456789", "mean"]
+    assert "without 9: AUROC 0." in err
+    found = json.loads(cli(*args, "--json", "--quiet")[1])
+    assert [row["label"] for row in found["labels"]] == list("0123456789")
+    assert found["mean"].keys() == {"model", "principal", "nearest"}
+    assert (tmp_path / "runs/left-out-vae-digits/without-4/model.safetensors").exists()
+
+
+def test_left_out_says_that_it_was_interrupted(cli, monkeypatch):
+    from seqgen.image.applications import anomaly
+    from seqgen.training.loop import Interrupted
+
+    def stopped(*args, **options):
+        raise Interrupted(486, 15)
+        yield
+
+    monkeypatch.setattr(anomaly, "left_out", stopped)
+    expected = "interrupted and saved at step 486; the same command resumes\n"
+    assert cli("image", "left-out") == (143, "", expected)
+
+
+def test_settings_are_listed(cli):
+    code, out, _ = cli("image", "train", "gan", "--settings")
+    assert code == 0
+    assert "critic_steps=null" in out
+
+
+def one_line(err):
+    return err.startswith("seqgen: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["train", "vea"], "'vea'; did you mean 'vae'"),
+        (["train", "--data", "absent"], "no images at 'absent'"),
+        (["train", "--data", "."], "holds no images"),
+        (["train", "--without", "12"], "no label '12'; the labels are 0, 1, 2"),
+        (["train", "--binarise", "dynamc"], "did you mean 'dynamic'"),
+        (["train", "--set", "cod=3"], "no setting 'cod'; did you mean 'code'"),
+        (["sample"], "run 'seqgen image train' first"),
+        (["sample", "--run", "absent"], "no run at 'absent'"),
+        (["reconstruct", "--run", "."], "not a run folder"),
+        (["latent", "--view", "manfold"], "no view 'manfold'; did you mean 'manifold'"),
+        (["anomaly", "--format", "xml"], "no format 'xml'"),
+        (["few-labels", "--labels", "ten"], "--labels 'ten': whole numbers with commas between"),
+        (["augment", "--labels", "7", "--quiet"], "7 labels cannot be shared among 10 classes"),
+        (["augment", "gam"], "did you mean 'gan'"),
+        (["augment", "--set", "epochs=3", "--quiet"], "augment sets epochs itself"),
+        (["train", "--set", "sigma=0.1"], "sigma=0.1 is of the Gaussian likelihood, not of bernoulli"),
+        (["train", "gan", "--set", "generator.normalise=batch", "--set", "batch_size=1"], "batch_size=1"),
+        (["train", "--data", ""], "no images at ''"),
+        (["left-out", "gam"], "did you mean 'gan'"),
+        (["smaple"], "No such command 'smaple'"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
+    code, out, err = cli("image", *args)
+    assert (code, out) == (2, "")
+    assert one_line(err), err
+    assert message in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["sample", "--run", "plane", "--label", "3"], "knows no labels; drop --label"),
+        (["sample", "--run", "labels", "--label", "10"], "no label '10'; the labels are 0, 1, 2"),
+        (["reconstruct", "--run", "game"], "is a gan, which makes images of codes and no codes of images"),
+        (["reconstruct", "--run", "plane", "--out", "x.jpg"], "--out 'x.jpg' does not end in .png"),
+        (
+            ["sample", "--run", "plane", "--out", "x.jpg"],
+            "is neither a .png file",
+        ),
+        (["sample", "--run", "labels", "--label", "3"], "was trained without label 3"),
+        (["sample", "--run", "plane", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is no strength"),
+        (["latent", "--run", "plane", "--view", "pca", "--label", "3"], "--label goes with --view manifold"),
+        (["few-labels", "--run", "labels"], "is conditional: its codes are made with the labels"),
+        (["evaluate", "--run", "game", "--annealed", "5", "--n", "31"], "has no likelihood to anneal to"),
+        (["latent", "--run", "labels", "--view", "manifold"], "has a code of 3 units, and a plane has two"),
+        (["latent", "--run", "game"], "is a gan, which makes"),
+        (["few-labels", "--run", "game"], "is a gan, which makes"),
+        (["few-labels", "--run", "plane", "--labels", "2000"], "2000 labels are 200 of each class"),
+        (["anomaly", "--run", "plane", "--strange", "x"], "no image has the label 'x'"),
+        (["anomaly", "--run", "plane", "--data", "absent"], "no pictures in 'absent'"),
+    ],
+)
+def test_what_a_run_cannot_do_is_one_line_and_exit_code_2(cli, runs, args, message):
+    at = args.index("--run") + 1
+    code, out, err = cli("image", *args[:at], runs / args[at], *args[at + 1 :], "--quiet")
+    assert (code, out) == (2, "")
+    assert one_line(err), err
+    assert message in err
+
+
+def test_a_run_on_text_is_refused(cli, tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t/config.json").write_text(json.dumps({"algorithm": "mle", "verb": "pretrain"}))
+    code, _, err = cli("image", "sample", "--run", "t")
+    assert code == 2
+    assert one_line(err)
+    assert "'t' is a run on text, not on images" in err
+
+
+def test_a_folder_that_holds_pictures_takes_no_samples(cli, runs, tmp_path):
+    args = ("image", "sample", "--run", runs / "plane", "--out", "made", "--quiet")
+    assert cli(*args, "--n", 5) == (0, "made\n", "")
+    code, _, err = cli(*args, "--n", 3)
+    assert code == 2
+    assert "'made' holds pictures already" in err
+    assert len(list((tmp_path / "made").iterdir())) == 5

@@ -1,0 +1,104 @@
+"""`seqgen score`: its columns, its table of corruptions, and every mistake."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from seqgen.cli.score import score
+from seqgen.core.errors import UserError
+from seqgen.inference import scoring
+from seqgen.training import load
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(score)
+LINES = ["two dogs sat by a tree.", "", "a cat sat."]
+
+
+@pytest.fixture
+def call(small_runs: dict[str, Path]) -> Callable[..., Result]:
+    def invoke(*arguments: object, runs: tuple[str, ...] = ("mle",), stdin: str = "") -> Result:
+        named = [part for name in runs for part in ("--run", str(small_runs.get(name, name)))]
+        result = CliRunner().invoke(app, [*map(str, arguments), *named], input=stdin, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{line}\n" for line in LINES))
+    return path
+
+
+def test_a_line_for_each_line(call: Callable[..., Result], lines: Path, small_runs: dict[str, Path]) -> None:
+    expected = list(scoring.score(load.load(small_runs["mle"], "cpu"), LINES))
+    printed = call(lines).stdout
+    assert printed == "".join(f"{each.log_prob:.4f}\t\t{each.tokens}\t{each.text}\n" for each in expected)
+    assert call("-", stdin="\n".join(LINES)).stdout == printed
+    found = [json.loads(line) for line in call(lines, "--format", "jsonl").stdout.splitlines()]
+    assert found == [vars(each) for each in expected]
+    out = lines.with_name("scores.tsv")
+    assert call(lines, "--out", out).stdout == ""
+    assert out.read_text() == printed
+    assert len(call().stdout.splitlines()) == 12  # the test split
+
+
+def test_what_a_run_has_is_what_is_printed(call: Callable[..., Result], lines: Path) -> None:
+    result = call(lines, "--samples", 3, runs=("sentence-vae",))
+    assert "log-probabilities are estimated with 3 codes a sentence" in result.stderr
+    assert all(all(row.split("\t")[:3]) for row in result.stdout.splitlines())
+    assert all(row.startswith("\t") for row in call(lines, runs=("autoencoder",)).stdout.splitlines())
+
+
+def test_runs_stand_side_by_side_in_the_table(
+    call: Callable[..., Result], small_runs: dict[str, Path]
+) -> None:
+    train = small_runs["mle"].with_name("train.txt")
+    other = small_runs["mle"].with_name("test.txt")
+    asked = (train, "--auroc", "--other", other, "--samples", 3, "--n", 53)
+    runs = ("mle", "sentence-vae", "autoencoder")
+    table = call(*asked, runs=runs).stdout.splitlines()
+    assert table[0] == "AUROC ± half of the 95 % interval, 53 lines against copies of them"
+    assert table[1].split() == ["shuffled", "swapped", "replaced", "other"]
+    names = ["nats a sentence", "nats a token"]
+    energies = ["energy", "energy a token"]
+    expected = [("mle", names), ("sentence-vae", names + energies), ("autoencoder", energies)]
+    labels = [f"{small_runs[run]}, {name}" for run, scores in expected for name in scores]
+    assert [line.split("  ")[0] for line in table[2:]] == labels
+    found = [json.loads(line) for line in call(*asked, "--format", "jsonl", runs=runs).stdout.splitlines()]
+    assert [(row["run"], row["score"]) for row in found] == [tuple(label.split(", ")) for label in labels]
+    knowing = found[-1]["shuffled"]  # by its energy a token
+    assert knowing["auroc"] > 0.95
+    assert table[-1].split("  ")[-4].strip() == (
+        f"{knowing['auroc']:.3f} ± {(knowing['interval'][1] - knowing['interval'][0]) / 2:.3f}"
+    )
+    assert (found[0]["lines"], found[0]["other"]["copies"]) == (53, 12)
+    assert call(*asked, runs=runs).stdout.splitlines() == table
+    assert call(*asked, "--seed", 1, runs=runs).stdout.splitlines() != table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs", "message"),
+    [
+        (["absent.txt"], ("mle",), "FILE 'absent.txt' does not exist"),
+        (["--format", "text"], ("mle",), "no format 'text'; allowed: tsv, jsonl"),
+        ([], ("mle", "autoencoder"), "--run is given several times, which goes with --auroc"),
+        (["--out", "."], ("mle",), "--out '.' is a folder; name a file"),
+        (["--other", "b.txt"], ("mle",), "--other goes with --auroc"),
+        (["--n", "5"], ("mle",), "--n goes with --auroc"),
+        (["--auroc", "--other", "absent.txt"], ("mle",), "--other 'absent.txt' does not exist"),
+        ([], ("absent",), "no run at 'absent'"),
+    ],
+)
+def test_mistakes_are_one_line(
+    call: Callable[..., Result], arguments: list[str], runs: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        call(*arguments, runs=runs)
+    assert "\n" not in str(caught.value)

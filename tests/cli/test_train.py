@@ -1,0 +1,356 @@
+"""The training and sampling commands through the command line: files, resume, pipes, and every user error."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tokenizers
+import torch
+
+from seqgen.cli import main
+from seqgen.data.tokenizer import train_tokenizer
+from seqgen.training import run_folder
+
+CORPUS = "".join(
+    f"{a} {b} {c}.\n"
+    for a in ("a cat", "two dogs", "the old man", "some birds")
+    for b in ("sat", "sleep", "looked", "waited")
+    for c in ("on the mat", "by a tree", "in the rain", "near us", "at home")
+)
+SMALL = ["--set", "generator.embedding=5", "--set", "generator.hidden=7", "--set", "batch_size=8", "--quiet"]
+GAME = [
+    "--set",
+    "d_first=2",
+    "--set",
+    "rollouts=2",
+    "--set",
+    "batch_size=4",
+    "--set",
+    "report_every=3",
+    "--quiet",
+]
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return call
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(CORPUS)
+    return path
+
+
+@pytest.fixture
+def trained(cli, corpus):
+    code, _, err = cli("pretrain", "--corpus", corpus, "--steps", 6, *SMALL)
+    assert (code, err) == (0, "")
+    return corpus.parent / "runs" / "mle-corpus"
+
+
+def test_the_whole_path(cli, trained):
+    assert {p.name for p in trained.iterdir()} >= {
+        "config.json",
+        "tokenizer.json",
+        "model.safetensors",
+        "state.pt",
+        "metrics.jsonl",
+        "samples",
+        "tensorboard",
+    }
+    assert tokenizers.Tokenizer.from_file(str(trained / "tokenizer.json")).id_to_token(2) == "</s>"
+    code, _, err = cli("adversarial", "--steps", 5, *GAME)
+    assert (code, err) == (0, "")
+    game = trained.parent / "seqgan-corpus"
+    assert run_folder.latest(trained.parent) == trained.parent / "seqgan-corpus"
+    # two steps of the discriminator alone, then five updates of the generator
+    assert [row["step"] for row in run_folder.open_run(game).metrics()] == [0, 3, 6, 7]
+    config = json.loads((game / "config.json").read_text())
+    assert config["settings"]["generator"]["hidden"] == 7  # from the run it started from
+    code, out, err = cli("sample", "--n", 13)
+    assert code == 0
+    assert len(out.splitlines()) == 13
+    assert "seqgan-corpus" in err
+    code, out, err = cli("evaluate", "--n", 20, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report.keys() >= {
+        "bleu",
+        "self_bleu",
+        "sacrebleu",
+        "nll_test",
+        "nll_gen",
+        "distinct",
+        "unique",
+        "novel",
+        "real",
+        "protocol",
+    }
+    assert report["protocol"]["n"] == 20
+
+
+def test_the_same_command_resumes_and_a_finished_run_says_so(cli, corpus):
+    command = ("pretrain", "--corpus", corpus, "--run", "r", "--steps", 6, *SMALL[:-1])
+    code, out, err = cli(*command)
+    assert (code, out) == (0, "")
+    assert "done: 6 steps" in err
+    weights = (corpus.parent / "r/model.safetensors").read_bytes()
+    code, _, err = cli(*command)
+    assert code == 0
+    assert "done: 6 steps" in err
+    assert (corpus.parent / "r/model.safetensors").read_bytes() == weights
+    code, _, err = cli(*command, "--seed", 3)
+    assert code == 2
+    assert "holds a run with corpus_hash=" in err or "holds a run with seed=0, not 3" in err
+
+
+def test_adversarial_goes_on_where_it_stopped(cli, trained):
+    assert cli("adversarial", "--steps", 4, *GAME)[0] == 0
+    assert cli("adversarial", "--steps", 6, *GAME)[0] == 0  # the latest run is the game itself
+    rows = run_folder.open_run(trained.parent / "seqgan-corpus").metrics()
+    assert [row["step"] for row in rows] == [0, 3, 6, 8]
+
+
+def test_sampling_options(cli, trained):
+    def lines(*args):
+        code, out, err = cli("sample", "--run", trained, "--quiet", *args)
+        assert (code, err) == (0, "")
+        return out.splitlines()
+
+    assert lines("--n", 5, "--seed", 1) == lines("--n", 5, "--seed", 1)
+    assert lines("--n", 5, "--seed", 1) != lines("--n", 5, "--seed", 2)
+    assert len(set(lines("--n", 7, "--temperature", 0))) == 1
+    assert len(set(lines("--n", 7, "--top-k", 1))) == 1
+    assert len(set(lines("--n", 30, "--unique"))) == 30
+    assert all(line.startswith("two dogs") for line in lines("--n", 4, "--prompt", "two dogs"))
+    assert lines("--n", 0) == []
+    rows = [
+        json.loads(line)
+        for line in lines("--n", 6, "--format", "jsonl", "--min-length", 3, "--max-length", 4)
+    ]
+    assert {row["tokens"] for row in rows} <= {3, 4}
+    assert all(row["log_prob"] < 0 for row in rows)
+    assert rows[0].keys() == {"text", "tokens", "log_prob"}
+    lines("--n", 3, "--out", "s.txt")
+    assert len((trained.parents[1] / "s.txt").read_text().splitlines()) == 3
+
+
+def test_unique_sampling_ends_when_there_are_no_more(cli, trained):
+    code, out, err = cli("sample", "--run", trained, "--n", 5, "--unique", "--temperature", 0)
+    assert code == 0
+    assert len(out.splitlines()) == 1
+    assert "only 1 unique sentences" in err
+
+
+def test_a_corpus_from_a_pipe_is_kept_with_the_run(cli):
+    command = ("pretrain", "--corpus", "-", "--run", "p", "--steps", 4, *SMALL)
+    assert cli(*command, stdin=b"\n")[0] == 2  # holds no sentence: no run, and in nobody's way
+    assert cli(*command, stdin=CORPUS.encode())[0] == 0
+    assert cli("evaluate", "--run", "p", "--n", 4, "--json")[0] == 0
+    assert cli(*command, stdin=CORPUS.encode())[0] == 0
+    code, _, err = cli(*command, stdin=b"another text\n")
+    assert code == 2
+    assert "'p' holds a run on another text" in err
+
+
+def test_contrastive_search_and_the_contrastive_game(cli, trained):
+    search = ("sample", "--search", "contrastive", "--n", 7)
+    code, out, _ = cli(*search)
+    assert (code, len(out.splitlines())) == (0, 7)
+    assert cli(*search)[1] == out
+    assert (
+        cli(*search, "--penalty", 0, "--top-k", 3, "--sampled", 0)[1].splitlines()
+        == [cli("sample", "--temperature", 0, "--n", 1)[1].rstrip("\n")] * 7
+    )
+    assert cli("adversarial", "contrastive", "--steps", 2, *GAME) == (0, "", "")
+    assert "contrastive-corpus" in cli("sample", "--n", 2)[2]
+
+
+def one_line(err):
+    return err.startswith("seqgen: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["pretrain", "--corpus", "absent.txt"], "absent.txt"),
+        (["pretrain", "--corpus", "scens"], "did you mean 'scenes'"),
+        (["pretrain", "--corpus", "empty.txt"], "holds no sentence"),
+        (["pretrain", "--corpus", "latin.txt"], "is not UTF-8: line 2"),
+        (["pretrain", "--corpus", "binary.txt"], "NUL byte"),
+        (["pretrain", "gan"], "no algorithm 'gan'"),
+        (["pretrain", "seqgan"], "no algorithm 'seqgan'"),
+        (["pretrain", "--set", "hiden=3"], "no setting 'hiden'; did you mean 'hidden'"),
+        (["pretrain", "--set", "dropout=2"], "out of range"),
+        (["pretrain", "--set", "hidden"], "--set takes key=value"),
+        (["pretrain", "--config", "absent.toml"], "cannot read the settings file"),
+        (["pretrain", "--tokenizer", "wrod"], "did you mean 'word'"),
+        (["pretrain", "--device", "gpu"], "no device 'gpu'; allowed: auto, cpu, cuda"),
+        (["pretrain", "--threads", "0"], "--threads 0"),
+        (["pretrain", "--steps", "0"], "'--steps'"),
+        (["pretrain", "--hepochs", "3"], "No such option"),
+        (["pretrian"], "No such command 'pretrian'"),
+        (["adversarial"], "run 'seqgen pretrain mle' first"),
+        (["adversarial", "--init", "absent"], "no run at 'absent'"),
+        (["sample"], "run 'seqgen pretrain' first"),
+        (["sample", "--run", "."], "not a run folder"),
+        (["sample", "--format", "xml"], "no format 'xml'"),
+        (["sample", "--top-p", "1.5"], "--top-p 1.5"),
+        (["sample", "--temperature", "-1"], "'--temperature'"),
+        (["sample", "--penalty", "0.5"], "--penalty 0.5 is for a search; add --search contrastive"),
+        (["sample", "--search", "contrastiv"], "no search 'contrastiv'; did you mean 'contrastive'"),
+        (["sample", "--search", "contrastive", "--penalty", "2"], "'--penalty'"),
+        (["evaluate"], "run 'seqgen pretrain' first"),
+    ],
+)
+def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes("one\nça va\n".encode("latin-1"))
+    (tmp_path / "binary.txt").write_bytes(b"\x00\x01\x02")
+    code, out, err = cli(*args)
+    assert (code, out) == (2, "")
+    assert one_line(err), err
+    assert message in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_gpu(cli, corpus):
+    code, _, err = cli("pretrain", "--corpus", corpus, "--device", "cuda")
+    assert code == 2
+    assert one_line(err)
+    assert "finds no CUDA device here; use --device cpu" in err
+
+
+def test_damaged_and_foreign_runs(cli, trained):
+    def fails(message, *args):
+        code, _, err = cli(*(args or ("sample", "--run", trained)))
+        assert code == 2
+        assert one_line(err), err
+        assert message in err
+
+    weights = trained / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[: len(good) // 2])
+    fails("is corrupt or no safetensors file")
+    weights.write_bytes(good)
+    tokenizer = (trained / "tokenizer.json").read_text()
+    (trained / "tokenizer.json").write_text("{}")
+    fails("tokenizer")
+    train_tokenizer(["a b c"], min_count=1).save(trained / "tokenizer.json")
+    fails("tokens and the run's model")
+    (trained / "tokenizer.json").write_text(tokenizer)
+    config = json.loads((trained / "config.json").read_text())
+    for name in ("settings", "source", "vocab_size", "length"):
+        (trained / "config.json").write_text(json.dumps(config | {name: None}))
+        fails(f"is damaged: it has {name}=None")
+    config["settings"]["generator"]["hidden"] = 11
+    (trained / "config.json").write_text(json.dumps(config))
+    fails("does not fit the model")
+    config["algorithm"] = "transformer"
+    (trained / "config.json").write_text(json.dumps(config))
+    fails("no algorithm 'transformer'")
+
+
+def test_a_corpus_that_changed_or_went(cli, trained, corpus):
+    corpus.write_text(CORPUS + "one more line\n")
+    code, _, err = cli("evaluate", "--n", 4)
+    assert code == 2
+    assert "is no longer the one that run" in err
+    corpus.unlink()
+    code, _, err = cli("evaluate", "--n", 4, "--quiet")
+    assert code == 2
+    assert one_line(err)
+    assert "corpus.txt" in err
+
+
+def test_a_full_disk_leaves_what_was_there(cli, trained, corpus, monkeypatch):
+    before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = cli("pretrain", "--corpus", corpus, "--steps", 9, *SMALL)
+    assert code == 2
+    assert one_line(err)
+    assert "no space left on the disk" in err
+    for name in ("model.safetensors", "state.pt", "tokenizer.json", "config.json"):
+        assert (trained / name).read_bytes() == before[name]
+
+
+def test_a_prompt_that_is_too_long(cli, trained):
+    code, _, err = cli("sample", "--prompt", "a cat " * 50)
+    assert code == 2
+    assert "shorten the prompt" in err.splitlines()[-1]
+
+
+def seqgen(*args, **options):
+    return subprocess.Popen([sys.executable, "-m", "seqgen.cli.main", *map(str, args)], **options)
+
+
+def test_a_killed_process_resumes_bit_identically(cli, corpus, tmp_path):
+    def command(name):
+        every = ["--set", "report_every=5", "--steps", 400]
+        return ["pretrain", "--corpus", corpus, "--run", name, *every, *SMALL, "--threads", 1]
+
+    assert seqgen(*command("whole"), cwd=tmp_path).wait() == 0
+    process = seqgen(*command("cut"), cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut/samples/step-0000010.txt").exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run_folder.load_state(run_folder.open_run(tmp_path / "cut"))["progress"]["step"] < 400
+    assert seqgen(*command("cut"), cwd=tmp_path).wait() == 0
+    whole, cut = (run_folder.load_state(run_folder.open_run(tmp_path / name)) for name in ("whole", "cut"))
+    assert all(torch.equal(whole["weights"][key], cut["weights"][key]) for key in whole["weights"])
+    for name in ("model.safetensors", "samples/step-0000400.txt"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_head_closes_the_pipe_without_a_word(trained):
+    process = seqgen(
+        "sample", "--run", trained, "--n", 10**9, "--quiet", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for _ in range(3):
+        assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+
+
+def test_help_answers_without_torch():
+    code = "import sys; import seqgen.cli.main; sys.exit('torch' in sys.modules or 'datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_do_not_spin_for_long_unless_the_user_says_how(cli, monkeypatch, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    cli("--version")
+    assert os.environ.get("GOMP_SPINCOUNT") == expected

@@ -1,0 +1,244 @@
+"""Files of every kind and the ways in which they can be wrong."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from seqgen.core.errors import UserError
+from seqgen.data import files, tables
+
+SENTENCES = ["a cat sat .", 'she said "no" , twice', "床前明月光", "😀 smile"]
+
+
+def read(spec: str | Path, column: str | None = None) -> list[str]:
+    found = [each for file in files.find(str(spec)) for part in files.read(file, column) for each in part]
+    return [each for each in found if each.strip()]
+
+
+def write_text(path: Path) -> None:
+    path.write_text("\n".join(SENTENCES), encoding="utf-8")
+
+
+def write_csv(path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "caption"], *([str(i), each] for i, each in enumerate(SENTENCES))])
+
+
+def write_tsv(path: Path) -> None:
+    rows = ["id\tcaption", *(f"{i}\t{each}" for i, each in enumerate(SENTENCES))]
+    path.write_text("\n".join(rows), encoding="utf-8")
+
+
+def write_jsonl(path: Path) -> None:
+    rows = [json.dumps({"id": i, "caption": each}) for i, each in enumerate(SENTENCES)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+
+
+def write_parquet(path: Path) -> None:
+    table = pa.table({"id": list(range(len(SENTENCES))), "caption": SENTENCES})
+    pyarrow.parquet.write_table(table, path)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "a.txt": write_text,
+    "noending": write_text,
+    "a.de": write_text,
+    "a.csv": write_csv,
+    "a.CSV": write_csv,
+    "a.tsv": write_tsv,
+    "a.jsonl": write_jsonl,
+    "a.ndjson": write_jsonl,
+    "a.parquet": write_parquet,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_kind_gives_its_sentences(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    assert read(tmp_path / name) == SENTENCES
+    if files.has_columns(files.find(str(tmp_path / name))[0]):
+        assert read(tmp_path / name, "caption") == SENTENCES
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
+def test_every_kind_but_parquet_may_be_gzipped(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    assert read(tmp_path / f"{name}.gz") == SENTENCES
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
+def test_a_table_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(tables, "ROWS", 3)
+    WRITERS[name](tmp_path / name)
+    parts = list(files.read(files.find(str(tmp_path / name))[0], "caption"))
+    assert parts == [SENTENCES[:3], SENTENCES[3:]]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name)
+    message = "has no column 'captoin'; its columns: 'id', 'caption'"
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / name, "captoin")
+
+
+def test_two_columns_of_text_need_a_choice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("en,de,n\na cat,eine Katze,1\n")
+    with pytest.raises(UserError, match=r"2 columns of text; name one with --column; .* 'en', 'de', 'n'"):
+        read(tmp_path / "a.csv")
+    assert read(tmp_path / "a.csv", "de") == ["eine Katze"]
+
+
+def test_no_column_of_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2.5\n3,\n")
+    with pytest.raises(UserError, match="no column of text; name one"):
+        read(tmp_path / "a.csv")
+
+
+def test_a_single_column_needs_no_choice_even_of_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("sum\n12\n3\n")
+    assert read(tmp_path / "a.csv") == ["12", "3"]
+
+
+def test_csv_fields_may_hold_newlines_quotes_and_a_megabyte(tmp_path: Path) -> None:
+    long = "word " * 200_000
+    (tmp_path / "a.csv").write_text(f'id,text\r\n1,"two\r\nlines, ""quoted"""\r\n2\r\n3,{long}\r\n')
+    assert read(tmp_path / "a.csv", "text") == ['two\nlines, "quoted"', long]
+    assert csv.field_size_limit() == 131_072  # the limit of the module is left as it was
+
+
+def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text('id\ttext\n1\t"Hi" , he said\n2\t"unclosed\n3\tplain\n')
+    assert read(tmp_path / "a.tsv") == ['"Hi" , he said', '"unclosed', "plain"]
+
+
+def test_jsonl_rows_without_the_text_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n\n{"other": 1}\n{"text": null}\n{"text": "two"}\n')
+    assert read(tmp_path / "a.jsonl") == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a"}\n{"text": ', "line 2 is no JSON"),
+        ('{"text": "a"}\n\n["b"]', "line 3 is no JSON object; give one object a line"),
+        ('{"text": "a"}\n{"text": 7}', "line 2: 'text' holds int 7, not text"),
+    ],
+)
+def test_wrong_json_names_the_line(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "a.jsonl")
+
+
+def test_parquet_knows_other_kinds_of_text_and_skips_null(tmp_path: Path) -> None:
+    large = pa.array(["one", None, "two"], pa.large_string())
+    shared = pa.array(["x", "y", "x"]).dictionary_encode()
+    pyarrow.parquet.write_table(pa.table({"large": large, "n": [1, 2, 3]}), tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pa.table({"shared": shared, "n": [1, 2, 3]}), tmp_path / "b.parquet")
+    assert read(tmp_path / "a.parquet") == ["one", "two"]
+    assert read(tmp_path / "b.parquet") == ["x", "y", "x"]
+    with pytest.raises(UserError, match="column 'n' holds int64, not text"):
+        read(tmp_path / "a.parquet", "n")
+
+
+def test_what_only_ends_in_parquet_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("not this")
+    with pytest.raises(UserError, match=r"a\.parquet is no Parquet file"):
+        read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"plain text",
+        gzip.compress(b"word " * 999, mtime=0)[:-9],
+        gzip.compress(b"a", mtime=0)[:10] + b"\xff" * 9,
+    ],
+    [b"plain text", gzip.compress(b"word " * 999)[:-9], gzip.compress(b"a", mtime=0)[:10] + b"\xff" * 9],
+)
+def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.txt.gz").write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.txt\.gz is no whole gzip file"):
+        read(tmp_path / "a.txt.gz")
+
+
+def test_a_directory_is_its_readable_files_by_name(tmp_path: Path) -> None:
+    for name in ["b.txt", "a.txt", "sub/c.txt", ".hidden.txt", ".git/d.txt", "model.pt", "picture.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "0.jsonl").write_text('{"text": "0.jsonl"}')
+    assert read(tmp_path) == ["0.jsonl", "a.txt", "b.txt", "sub/c.txt"]
+
+
+def test_a_directory_without_such_files_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds no file to read; looked for \.csv, .*\.txt, also as \.gz"):
+        read(tmp_path)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file '.*nowhere\.txt'; give the path of an existing"):
+        read(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_forbidden_file_is_an_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt")
+    (tmp_path / "a.txt").chmod(0)
+    with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied"):
+        read(tmp_path / "a.txt")
+
+
+def test_a_read_that_the_system_refuses_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "a.txt")
+
+    def refuse(self: Path, *args: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*a\.txt: Permission denied"):
+        read(tmp_path / "a.txt")
+
+
+def test_plain_text_has_no_column(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"a\.txt is plain text and has no column 'caption'"):
+        read(tmp_path / "a.txt", "caption")
+
+
+def test_standard_input_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(SENTENCES).encode())))
+    [source] = files.find("-")
+    for _ in range(2):  # the pipe itself could be read only once
+        assert list(chain(*files.read(source, None))) == SENTENCES
+
+
+def test_a_pipe_is_text_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=write_text, args=[tmp_path / "pipe"])
+    writer.start()
+    assert read(tmp_path / "pipe") == SENTENCES
+    writer.join()
+
+
+def test_key_follows_bytes_format_and_column(tmp_path: Path) -> None:
+    for name in ["a.txt", "b.txt", "c.csv"]:
+        (tmp_path / name).write_text("same,bytes\n")
+    (tmp_path / "d.txt").write_text("other\n")
+    find = {name: files.find(str(tmp_path / name)) for name in ["a.txt", "b.txt", "c.csv", "d.txt"]}
+    keys = {name: files.key(found, None) for name, found in find.items()}
+    assert keys["a.txt"] == keys["b.txt"]
+    assert len({*keys.values(), files.key(find["c.csv"], "same")}) == 4

@@ -1,0 +1,107 @@
+"""Augmentation: moved images pixel by pixel, what the classifier sees, a model that never sees the rest."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from seqgen.image.applications import augmentation
+from seqgen.image.data.dataset import ImageData, Images
+
+
+def shaped(n, seed, classes=3):
+    """Images (n, 1, 8, 8): a bright column that says the label, in noise."""
+    rng = torch.Generator().manual_seed(seed)
+    truth = torch.arange(n) % classes
+    pixels = torch.randint(0, 90, (n, 1, 8, 8), generator=rng, dtype=torch.uint8)
+    pixels[torch.arange(n), 0, :, truth * 3] = 250
+    return Images(pixels, truth)
+
+
+def test_each_image_moves_on_its_own_and_black_comes_in():
+    torch.manual_seed(0)
+    images = torch.rand(41, 2, 28, 5) + 1
+    moved = augmentation.shifted(images)
+    seen = set()
+    for before, after in zip(images, moved, strict=True):
+        fits = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(after, placed(before, down, right))
+        ]
+        assert len(fits) == 1
+        seen |= set(fits)
+    assert {down for down, _ in seen} == {right for _, right in seen} == {-2, -1, 0, 1, 2}
+
+
+def placed(image, down, right):
+    """Move one image, row by row and column by column."""
+    moved = torch.zeros_like(image)
+    _, height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y + down < height and 0 <= x + right < width:
+                moved[:, y + down, x + right] = image[:, y, x]
+    return moved
+
+
+def test_small_images_move_by_a_pixel_at_least():
+    torch.manual_seed(0)
+    images = torch.ones(50, 1, 8, 8)
+    borders = augmentation.shifted(images)[:, 0, :, 0].amin(dim=1)
+    assert 0 < (borders == 0).float().mean() < 1
+
+
+def test_the_classifier_learns_from_images_and_from_as_many_samples(monkeypatch):
+    monkeypatch.setattr(augmentation, "STEPS", 3)
+    asked = []
+
+    def sample(n, wanted):
+        asked.append(wanted)
+        return torch.zeros(n, 1, 8, 8)
+
+    few = shaped(12, seed=0).only([0, 2])
+    net = augmentation.classifier(few, 3, SimpleNamespace(sample=sample))
+    assert len(asked) == 3
+    wanted = torch.cat(asked)
+    assert wanted.shape == (3 * augmentation.BATCH,)
+    assert set(wanted.tolist()) == {0, 2}  # no sample of a label that none of the images has
+    assert not net.training
+
+
+def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_told_apart(monkeypatch):
+    monkeypatch.setattr(augmentation, "STEPS", 60)
+    seen = []
+    fit = augmentation.fit
+
+    def watched(model, images, *args, **options):
+        seen.append(images)
+        return fit(model, images, *args, **options)
+
+    monkeypatch.setattr(augmentation, "fit", watched)
+    data = ImageData("shaped", *(shaped(n, seed) for seed, n in enumerate((90, 9, 60))), classes=3, hash="")
+    said = []
+    options = {"draws": 2, "steps": 5, "values": {"net.hidden": 7, "code": 2}, "notify": said.append}
+    rows = list(augmentation.augment(data, "vae", (12,), **options))
+    assert [row.input for row in rows] == list(augmentation.VARIANTS)
+    assert [len(images) for images in seen] == [12, 12]
+    assert all(torch.bincount(images.labels).tolist() == [4, 4, 4] for images in seen)
+    assert all(row.mean > 0.8 for row in rows)
+    assert said[1].startswith("12 labels, draw 2 of 2: images ")
+    before = torch.get_rng_state()
+    assert list(augmentation.augment(data, "vae", (12,), **options)) == rows
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_model_is_conditional_whatever_the_settings_say():
+    made = augmentation.fit("vae", shaped(12, 0), 3, steps=1, values={"conditional": False, "net.hidden": 7})
+    assert made.config.conditional
+
+
+def test_accuracy_is_a_share():
+    images = shaped(9, seed=0)
+    always_one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    torch.nn.init.zeros_(always_one[1].weight)
+    always_one[1].bias.data = torch.tensor([0.0, 1.0, 0.0])
+    assert augmentation.accuracy(always_one, images) == pytest.approx(1 / 3)

@@ -1,0 +1,219 @@
+"""Evaluation of image runs: every figure on runs of digits, figures by hand, and their table."""
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqgen.image.data.dataset import Batch, Images
+from seqgen.image.evaluation import evaluate, features, sample_quality
+from seqgen.image.evaluation.features import Features
+from seqgen.image.runs import load, setup
+from seqgen.image.runs.load import TrainedImages
+
+VALUES = {"net.hidden": 32, "code": 5, "lr": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
+    """A few epochs of each kind of model on digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, values in {"vae": VALUES, "avb": VALUES | {"noise": 2, "critic.hidden": 16}}.items():
+        run = setup.train(
+            name, "digits", path=folder / name, values=values, epochs=4, binarise="fixed", device_name="cpu"
+        )
+        made[name] = load.load(run, "cpu")
+    return made
+
+
+@pytest.fixture
+def pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare by pixels: no classifier to train."""
+
+    def of_pixels(*_: Any, **__: Any) -> Features:
+        return Features(lambda images: images.flatten(1), "pixels")
+
+    monkeypatch.setattr(evaluate, "choose", of_pixels)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anneal in few steps: the posteriors are nearly right."""
+    monkeypatch.setattr(evaluate, "TEMPERATURES", 30)
+    monkeypatch.setattr(evaluate, "LEAPFROGS", 3)
+
+
+@pytest.mark.usefixtures("pixels", "quick")
+def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
+    for name, run in runs.items():
+        report = evaluate.evaluate(run, 97, importance=50, images=23, annealed=7 if name == "vae" else None)
+        assert json.loads(json.dumps(report)) == report
+        explained, again = report["likelihood"], report["annealed"]
+        assert explained["images"] == 23
+        assert -explained["elbo"] > explained["nll"] > 0
+        assert (explained["adversarial"] is None) == (name == "vae")
+        assert again["images"] == (7 if name == "vae" else 23)  # of AVB 50, of which 23 are there
+        # both estimate one number: importance sampling and annealing agree on the same images
+        assert abs(again["difference"]) < 5 * again["difference_error"] + 0.05
+        assert again["effective"] > 12
+        assert report["codes"]["units"] == 5
+        assert report["protocol"]["n"] == 97
+        assert report["protocol"]["features"] == "pixels"
+        assert report["samples"].keys() == report["floor"].keys()
+        assert report["samples"]["frechet"] > report["floor"]["frechet"] > 0
+        assert report["nearest"]["images"] == 97
+        table = evaluate.render(report)
+        assert f"NLL {again['nll']:.3f} ± {again['nll_error']:.3f}, annealed importance sampling" in table
+        assert ("adversarial bound" in table) == (name == "avb")
+        assert max(map(len, table.splitlines())) <= 110
+
+
+@pytest.mark.usefixtures("pixels", "quick")
+def test_a_report_follows_its_seed_and_leaves_the_random_state_alone(runs: dict[str, TrainedImages]) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first, again, other = (
+        evaluate.evaluate(runs["avb"], 53, seed=seed, importance=5, images=3, annealed=2)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.rand(2), expected)
+    assert first == again
+    assert first["samples"] != other["samples"]
+    assert first["annealed"] != other["annealed"]
+
+
+def test_the_default_features_are_a_classifiers(
+    runs: dict[str, TrainedImages], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "MOST_EPOCHS", 1)
+    said: list[str] = []
+    report = evaluate.evaluate(runs["vae"], 31, importance=2, images=2, notify=said.append)
+    assert report["protocol"]["accuracy"] > 0.3
+    assert "classifier of the data" in evaluate.render(report)
+    assert said[0].startswith("training a classifier of 'digits'")
+    assert "drawing 31 samples" in said
+    assert report["annealed"] is None
+
+
+class Square(nn.Module):
+    """A model without codes or likelihood, whose samples are the training images that it is given."""
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        self.images, self.config = images, None
+
+    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+        return self.images[:n]
+
+
+@pytest.mark.usefixtures("pixels")
+def test_a_model_that_copies_is_caught(runs: dict[str, TrainedImages]) -> None:
+    data = runs["vae"].data
+    copier = TrainedImages(runs["vae"].run, Square(data.train.batch(slice(None)).images), torch.device("cpu"))
+    report = evaluate.evaluate(copier, 59)
+    assert (report["likelihood"], report["annealed"], report["codes"]) == (None, None, None)
+    assert report["nearest"]["samples"] == 0.0
+    assert report["nearest"]["copies"] == 1.0
+    assert report["nearest"]["test"] > 1.0
+    assert "copies: 100.00% of samples" in evaluate.render(report)
+    assert "NLL" not in evaluate.render(report)
+
+
+def test_samples_are_binary_where_the_data_are(runs: dict[str, TrainedImages]) -> None:
+    labels = torch.zeros(1201, dtype=torch.long)
+    made = sample_quality.drawn(runs["vae"], 1201, labels=labels)
+    assert made.shape == (1201, 1, 8, 8)
+    assert set(made.unique().tolist()) == {0.0, 1.0}
+    means = runs["vae"].model.sample(1000, rng=torch.Generator().manual_seed(0))
+    assert made.mean() == pytest.approx(float(means.mean()), rel=1e-2 * 5)
+
+
+def test_samples_of_a_conditional_model_have_the_labels_of_the_test_images(
+    runs: dict[str, TrainedImages],
+) -> None:
+    asked: list[Tensor] = []
+
+    class Conditional(Square):
+        def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
+            assert labels is not None
+            asked.append(labels)
+            return self.images[:n]
+
+    model = Conditional(torch.zeros(1000, 1, 8, 8))
+    model.config = SimpleNamespace(conditional=True)
+    labels = torch.arange(1009) % 7
+    run = TrainedImages(runs["vae"].run, model, torch.device("cpu"))
+    sample_quality.drawn(run, 1009, labels=labels)
+    assert torch.equal(torch.cat(asked), labels)
+
+
+def test_frechet_of_two_gaussians_in_closed_form() -> None:
+    # Points ±s on both axes have variance s²/2: of s = 2 and 4 at a distance of 5,
+    # 25 + 2 · (4/√2 - 2/√2)² = 25 + 4 = 29
+    def cross(s: float, x: float, y: float) -> Tensor:
+        return torch.tensor([[s + x, y], [x - s, y], [x, s + y], [x, y - s]], dtype=torch.float32)
+
+    assert sample_quality.compared(cross(2, 0, 0), cross(4, 3, 4))["frechet"] == pytest.approx(29, rel=1e-6)
+
+
+def test_the_nearest_image_of_a_split() -> None:
+    # a pixel of 255 against one of 51 = 0.2: 0.8; the other image has 0.2 twice
+    split = Images(
+        torch.tensor([[255, 255], [51, 51]], dtype=torch.uint8)[:, None, None, :], torch.tensor([-1, -1])
+    )
+    distance, row = sample_quality.nearest(torch.tensor([[[[1.0, 0.2]]], [[[0.2, 0.0]]]]), split)
+    torch.testing.assert_close(distance, torch.tensor([0.8, 0.2]))
+    assert row.tolist() == [0, 1]
+
+
+def test_the_standard_error_by_hand() -> None:
+    # deviation of 1, 2, 3, 6 is √(14 / 3); over √4
+    assert evaluate.standard_error(torch.tensor([1.0, 2, 3, 6])) == pytest.approx(math.sqrt(14 / 3) / 2)
+    assert evaluate.standard_error(torch.tensor([7.0])) == 0.0
+
+
+def test_annealing_a_decoder_is_exact_where_the_likelihood_is_known() -> None:
+    # x = w z + noise of deviation ½ in three pixels, z of one unit: p(x) = N(0, w wᵀ + I / 4)
+    weight = torch.tensor([0.5, -1.0, 0.8])
+
+    class Linear(nn.Module):
+        classes = 0
+        log_sigma = torch.tensor(0.5).log()
+
+        config = SimpleNamespace(likelihood="gaussian")
+
+        def decoder(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+            return (codes * weight)[:, None, None, :]
+
+        def posterior(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.zeros(len(images), 1), torch.zeros(len(images), 1)
+
+    images = torch.rand(2, 1, 1, 3, generator=torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(1)
+    found = evaluate.annealed(
+        Linear(), Batch(images, torch.tensor([-1, -1])), chains=2003, temperatures=40, leapfrogs=3, rng=rng
+    )
+    marginal = torch.distributions.MultivariateNormal(
+        torch.zeros(3), weight[:, None] @ weight[None] + torch.eye(3) / 4
+    )
+    torch.testing.assert_close(
+        found.log_likelihood.float(), marginal.log_prob(images[:, 0, 0]), rtol=1e-2, atol=1e-2
+    )
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("pixels", "quick")
+def test_a_report_on_a_gpu(runs: dict[str, TrainedImages]) -> None:
+    found = load.load(runs["avb"].run, "cuda")
+    report = evaluate.evaluate(found, 97, importance=50, images=23)
+    on_cpu = evaluate.evaluate(runs["avb"], 97, importance=50, images=23)
+    assert report["likelihood"]["nll"] == pytest.approx(on_cpu["likelihood"]["nll"], abs=0.3)
+    assert report["floor"] == pytest.approx(on_cpu["floor"])

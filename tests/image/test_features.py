@@ -1,0 +1,138 @@
+"""Features: a classifier trained once and found again, components without labels, a network from a file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqgen.core import cache
+from seqgen.core.errors import UserError
+from seqgen.image.data.dataset import ImageData, Images, open_images
+from seqgen.image.evaluation import features
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return open_images("digits")
+
+
+def unlabelled(images: Images) -> Images:
+    return Images(images.pixels, torch.full_like(images.labels, -1))
+
+
+def test_the_classifier_of_digits_is_good_and_is_trained_once(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "MOST_EPOCHS", 5)
+    said: list[str] = []
+    first = features.classifier(digits, notify=said.append)
+    assert first.accuracy is not None
+    assert first.accuracy > 0.9
+    assert f"{first.accuracy:.2%} right" in first.name
+    images = digits.test.batch(slice(0, 7)).images
+    vectors = first.of(images)
+    assert vectors.shape == (7, 128)
+    again = features.classifier(digits, notify=said.append)
+    assert said == ["training a classifier of 'digits' for its features, once for these data"]
+    torch.testing.assert_close(again.of(images), vectors)
+    assert again.accuracy == first.accuracy
+    assert (cache.folder() / "image-classifier").is_dir()
+
+
+def test_other_data_have_another_classifier(digits: ImageData) -> None:
+    keys = {features._key(digits), features._key(open_images("digits", seed=1))}
+    keys |= {features._key(open_images("digits", binarise=way)) for way in ("fixed", "dynamic")}
+    assert len(keys) == 4
+    assert features._key(open_images("digits")) in keys
+
+
+def test_training_follows_its_seed_and_leaves_the_random_state_alone(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_EPOCHS", 1)
+    few = ImageData("few", digits.train.rows(torch.arange(130)), digits.valid, digits.test, 10, "")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (features.train(few, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+def test_accuracy_by_hand() -> None:
+    # brightness above ½ is class 1: right for the first and the third; the fourth has no label
+    def judge(images: Tensor) -> Tensor:
+        level = images.mean(dim=(1, 2, 3))
+        return torch.stack([0.5 - level, level - 0.5], dim=1)
+
+    pixels = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)[:, None, None, None].expand(4, 1, 2, 3)
+    found = features.accuracy(judge, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
+    assert found == pytest.approx(2 / 3)
+
+
+def test_images_are_moved_and_what_comes_in_is_black() -> None:
+    torch.manual_seed(0)
+    image = torch.arange(1.0, 29.0).expand(1, 1, 28, 28)
+    moved = {tuple(features._shifted(image)[0, 0, 14].tolist()) for _ in range(60)}
+    # by up to 28 // 14 = 2 pixels to either side
+    assert len(moved) == 5
+    row = tuple(range(1, 29))
+    assert moved == {(0, 0, *row[:26]), (0, *row[:27]), row, (*row[1:], 0), (*row[2:], 0, 0)}
+    assert torch.equal(features._shifted(image[..., :8]), image[..., :8])
+
+
+def test_components_take_the_place_of_labels(digits: ImageData) -> None:
+    # With as many components as pixels nothing is lost: distances are those of the pixels.
+    data = ImageData("blind", unlabelled(digits.train), digits.valid, unlabelled(digits.test), 0, "")
+    found = features.choose(data)
+    assert found.name == "64 principal components of the training images"
+    assert found.accuracy is None
+    images = data.test.batch(slice(0, 7)).images
+    torch.testing.assert_close(
+        torch.cdist(found.of(images), found.of(images)),
+        torch.cdist(images.flatten(1), images.flatten(1)),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+class Sums(nn.Module):
+    """Sums of each channel of bytes; with features asked for, also the mean."""
+
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
+        sums = images.float().sum(dim=(2, 3))
+        if return_features:
+            return torch.cat([sums, images.float().mean(dim=(1, 2, 3))[:, None]], dim=1)
+        return sums
+
+
+class Maps(nn.Module):
+    """No vectors: the images as they are."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_network_from_a_file_sees_bytes_of_three_channels(digits: ImageData, tmp_path: Path) -> None:
+    torch.jit.script(Sums()).save(tmp_path / "sums.pt")
+    found = features.choose(digits, tmp_path / "sums.pt")
+    # 2 × 3 pixels of 1, 0.5 → bytes 255, 128 (half to even): 6 · 255 = 1530 and 6 · 128 = 768 in each channel
+    images = torch.tensor([1.0, 0.5])[:, None, None, None].expand(2, 1, 2, 3)
+    assert found.of(images).tolist() == [[1530, 1530, 1530, 255], [768, 768, 768, 128]]
+    assert found.name == "vectors of sums.pt"
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_file_that_is_no_network_is_refused(digits: ImageData, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no file '.*none.pt'; give a TorchScript network"):
+        features.choose(digits, tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("no network")
+    with pytest.raises(UserError, match=r"text.pt' is no TorchScript network; write one by torch.jit.script"):
+        features.choose(digits, tmp_path / "text.pt")
+    torch.jit.script(Maps()).save(tmp_path / "maps.pt")
+    with pytest.raises(UserError, match=r"maps.pt' gives \(2, 3, 8, 8\) of 2 images, not a vector each"):
+        features.choose(digits, tmp_path / "maps.pt").of(torch.zeros(2, 1, 8, 8))

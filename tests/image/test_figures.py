@@ -1,0 +1,220 @@
+"""Pictures of a trained model: which images stand where, pixel by pixel, and what a model cannot draw."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seqgen.core.errors import UserError
+from seqgen.image.applications import figures
+from seqgen.image.data.dataset import ImageData, Images
+from seqgen.image.models.autoencoder import DenoisingAutoencoder, DenoisingAutoencoderConfig
+from seqgen.image.networks.networks import NetConfig
+from seqgen.image.runs import plots
+from seqgen.image.runs.load import TrainedImages
+from seqgen.training.run_folder import Run
+
+
+class Halver:
+    """A model whose codes are the first two pixels, and whose images are those two over the whole image."""
+
+    def __init__(self, *, conditional=False):
+        self.config = SimpleNamespace(code=2, conditional=conditional)
+
+    def encode(self, images, labels):
+        return images.flatten(1)[:, :2]
+
+    def decode(self, codes, labels=None):
+        return codes.repeat(1, 32)[:, :64].view(-1, 1, 8, 8) / 2
+
+    def reconstruct(self, images, labels):
+        return self.decode(self.encode(images, labels), labels)
+
+    def sample(self, n, labels=None, rng=None):
+        values = torch.rand(n, generator=rng) if labels is None else labels / 10
+        return values[:, None, None, None].expand(n, 1, 8, 8)
+
+
+class Generator(Halver):
+    """The same without an encoder."""
+
+    encode = None
+
+    def __getattribute__(self, name):
+        if name == "encode":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def run(model):
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.tensor([2, 0, 1, 1, 0, 2, 1, 1, 2, 0, 0, 1, 2])
+    images = Images(torch.randint(0, 256, (13, 1, 8, 8), generator=rng, dtype=torch.uint8), truth)
+    data = ImageData("noise", images, images, images, classes=3, hash="")
+    config = {"algorithm": "halver", "classes": 3, "without": None}
+    found = TrainedImages(Run(Path("r"), config), model, torch.device("cpu"))
+    found.__dict__["data"] = data  # what would be read anew
+    return found
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What `plots.grid` is asked to draw, instead of a file."""
+    calls = []
+    monkeypatch.setattr(plots, "grid", lambda images, *rest, **options: calls.append((images, rest, options)))
+    return calls
+
+
+def test_images_are_drawn_of_each_label_in_turn():
+    images = run(Halver()).data.test
+    rows = figures.in_turn(images, 11, np.random.default_rng(0))
+    assert len(set(rows)) == 11
+    assert images.labels[rows].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
+    every = figures.in_turn(images, 13, np.random.default_rng(0))
+    assert sorted(every) == list(range(13))
+    unlabelled = Images(images.pixels, torch.full((13,), -1))
+    assert len(set(figures.in_turn(unlabelled, 7, np.random.default_rng(0)))) == 7
+    with pytest.raises(UserError, match="14 images are asked for, and the test split has 13"):
+        figures.in_turn(images, 14, np.random.default_rng(0))
+
+
+def test_reconstructions_stand_below_their_originals(drawn):
+    found = run(Halver())
+    figures.reconstructions(found, 13, "p")
+    images, (across, path), options = drawn[0]
+    assert (across, path, options["captions"]) == (10, "p", ["original", "reconstruction"] * 2)
+    assert images.shape == (40, 1, 8, 8)
+    truth = figures.chosen(found, 13, 0)
+    first, second = images[:10], images[20:23]
+    assert torch.equal(torch.cat([first, second]), truth.images)
+    assert torch.equal(images[10:20], found.model.reconstruct(first, None))
+    assert torch.equal(images[30:33], found.model.reconstruct(second, None))
+    assert (images[23:30] == 1).all()  # white where there is no image
+    assert (images[33:] == 1).all()
+
+
+def test_noise_is_as_strong_as_asked_for(drawn):
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2, noise=0.1)
+    found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
+    found.data.test.pixels.fill_(128)
+    for noise, expected in ((None, 0.1), (0.05, 0.05), (0.0, 0.0)):
+        figures.denoised(found, 10, "p", noise=noise)
+        images, _, options = drawn.pop()
+        assert options["captions"] == ["noisy", "denoised", "clean"]
+        noisy, rebuilt, clean = images.split(10)
+        assert (clean == 128 / 255).all()
+        assert (noisy - clean).std().item() == pytest.approx(expected, rel=0.1)
+        assert torch.equal(rebuilt, found.model.reconstruct(noisy, None))
+    found = run(Halver())  # a model that learned without, and whose setting of that name is no strength
+    found.data.test.pixels.fill_(128)
+    found.model.config.noise = 16
+    figures.denoised(found, 10, "p")
+    noisy, _, clean = drawn.pop()[0].split(10)
+    assert (noisy - clean).std().item() == pytest.approx(0.3, rel=0.2)
+    assert noisy.min() >= 0
+    assert noisy.max() <= 1
+
+
+def test_paths_go_from_image_to_image(drawn):
+    found = run(Halver())
+    figures.interpolations(found, "p", rows=4, points=5)
+    images, (across, _), _ = drawn[0]
+    assert across == 9
+    rows = images.view(4, 9, 1, 8, 8)
+    starts, ends = figures.pairs(found, 4, 0)
+    assert starts.labels.tolist() == [0, 2, 1, 0]
+    assert ends.labels.tolist() == [1, 0, 2, 1]
+    assert torch.equal(rows[:, 0], starts.images)
+    assert torch.equal(rows[:, 8], ends.images)
+    assert (rows[:, [1, 7]] == 1).all()  # white between images and paths
+    torch.testing.assert_close(rows[:, 2], found.model.reconstruct(starts.images, None))
+    torch.testing.assert_close(rows[:, 6], found.model.reconstruct(ends.images, None))
+    torch.testing.assert_close(rows[:, 4], (rows[:, 2] + rows[:, 6]) / 2)
+
+
+def test_paths_of_a_conditional_model_keep_the_label(drawn):
+    seen = []
+    model = Halver(conditional=True)
+    decode = model.decode
+    model.decode = lambda codes, labels: (seen.append(labels), decode(codes))[1]
+    found = run(model)
+    starts, ends = figures.pairs(found, 7, 0)
+    assert torch.equal(starts.labels, ends.labels)
+    figures.interpolations(found, "p", rows=3, points=2)
+    assert seen[0].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_paths_of_a_model_without_codes_of_images_go_between_draws(drawn):
+    figures.interpolations(run(Generator()), "p", rows=4, points=5)
+    images, (across, _), _ = drawn[0]
+    assert across == 5
+    rows = images.view(4, 5, 1, 8, 8)
+    torch.testing.assert_close(rows[:, 2], (rows[:, 0] + rows[:, 4]) / 2)
+
+
+def test_the_manifold_is_the_plane_of_codes(drawn):
+    figures.manifold(run(Halver()), "p", side=3)
+    images, (across, _), options = drawn[0]
+    assert (images.shape, across) == ((9, 1, 8, 8), 3)
+    assert options["gap"]  # images of 8 pixels fill their frames
+    assert (images[0, 0, 0, 0] < 0).all()  # the first unit is least at the left, the second greatest above
+    assert (images[0, 0, 0, 1] > 0).all()
+    wide = run(Halver())
+    wide.model.config.code = 3
+    with pytest.raises(UserError, match="has a code of 3 units, and a plane has two; draw its map"):
+        figures.manifold(wide, "p")
+
+
+def test_samples_of_a_label(drawn):
+    found = run(Halver(conditional=True))
+    figures.samples(found, 5, "p", label=2, columns=4)
+    images, (across, _), _ = drawn[0]
+    assert across == 4
+    assert (images == 0.2).all()
+    with pytest.raises(UserError, match="no label '3'; the labels are 0, 1, 2"):
+        figures.samples(found, 5, "p", label=3)
+    with pytest.raises(UserError, match="'r' knows no labels; drop --label, or train with --set conditional"):
+        figures.samples(run(Halver()), 5, "p", label=2)
+
+
+def test_samples_are_files_of_their_own_size_and_the_same_for_a_seed(tmp_path):
+    found = run(Halver())
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        figures.sample_files(found, 7, tmp_path / name, seed=seed)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"{i:06d}.png" for i in range(7)]
+    with Image.open(tmp_path / "a/000005.png") as picture:
+        assert (picture.size, picture.mode) == ((8, 8), "L")
+        expected = torch.rand(7, generator=torch.Generator().manual_seed(3))[5]
+        assert (np.asarray(picture) == round(expected.item() * 255)).all()
+    contents = [(tmp_path / name / "000002.png").read_bytes() for name in "abc"]
+    assert contents[0] == contents[1] != contents[2]
+
+
+@pytest.mark.parametrize("draw", [figures.reconstructions, figures.denoised])
+def test_a_model_without_codes_of_images_says_so(draw):
+    with pytest.raises(UserError, match="run 'r' is a halver, which makes images of codes and no codes"):
+        draw(run(Generator()), 3, "p")
+
+
+def test_a_map_of_codes(tmp_path):
+    figures.code_map(run(Halver()), tmp_path / "a.png", method="pca", n=9)
+    figures.code_map(run(Halver()), tmp_path / "b.png", method="pca", n=9)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    figures.code_map(run(Halver()), tmp_path / "c.png", method="pca", n=9, seed=1)  # other images
+    assert (tmp_path / "a.png").read_bytes() != (tmp_path / "c.png").read_bytes()
+
+
+def test_the_plane_of_an_autoencoder_is_that_of_its_codes(drawn):
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2)
+    found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
+    found.model.code_mean.copy_(torch.tensor([3.0, -2.0]))
+    found.model.code_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
+    figures.manifold(found, "p", side=2)
+    images, _, _ = drawn[0]
+    quartile = 0.674490  # of the standard normal
+    rows = [[-1, 1], [1, 1], [-1, -1], [1, -1]]  # the first unit grows to the right, the second upwards
+    codes = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
+    assert torch.allclose(images, found.model.decode(codes), atol=1e-6)

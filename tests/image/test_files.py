@@ -1,0 +1,272 @@
+"""Images read from files of every format, and from the hub."""
+
+import gzip
+import io
+import struct
+
+import numpy as np
+import pyarrow
+import pytest
+import torch
+from PIL import Image
+from pyarrow import parquet
+
+from seqgen.core.errors import UserError
+from seqgen.image.data import files
+from seqgen.image.data.dataset import open_images
+
+H, W = 5, 7
+
+
+def pixels(n, channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, channels, H, W), np.uint8)
+
+
+def idx(values):
+    head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    return head + values.tobytes()
+
+
+def write_idx(folder, *, train=23, test=11, zipped=True):
+    for name, n in (("train", train), ("t10k", test)):
+        values = pixels(n, seed=n)[:, 0]
+        labels = np.arange(n, dtype=np.uint8) % 3
+        for kind, array in ((f"{name}-images-idx3-ubyte", values), (f"{name}-labels-idx1-ubyte", labels)):
+            path = folder / (kind + ".gz" * zipped)
+            path.write_bytes(gzip.compress(idx(array)) if zipped else idx(array))
+    return folder
+
+
+def encoded(array, form="PNG"):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format=form)
+    return stream.getvalue()
+
+
+def write_parquet(path, n, *, column="img", channels=3):
+    images = pixels(n, channels, seed=n).transpose(0, 2, 3, 1)
+    cells = [{"bytes": encoded(image.squeeze()), "path": None} for image in images]
+    parquet.write_table(pyarrow.table({column: cells, "label": [i % 4 for i in range(n)]}), path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files_are_read_whole(tmp_path, zipped):
+    data = open_images(str(write_idx(tmp_path, zipped=zipped)))
+    assert (len(data.train), len(data.valid), len(data.test)) == (22, 1, 11)
+    assert data.shape == (1, H, W)
+    assert np.array_equal(data.test.pixels.numpy(), pixels(11, seed=11))
+    assert data.test.labels.tolist() == [i % 3 for i in range(11)]
+    assert data.classes == 3
+
+
+def test_mnist_is_mnist(data_dir):
+    data = open_images(str(data_dir / "mnist"))
+    assert (len(data.train), len(data.valid), len(data.test)) == (57_000, 3_000, 10_000)
+    assert data.shape == (1, 28, 28)
+    # the known mean of the training pixels, 0.1307
+    whole = torch.cat([data.train.pixels, data.valid.pixels])
+    assert float(whole.float().mean()) / 255 == pytest.approx(0.1307, abs=1e-4)
+    assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+def test_cifar_is_read_from_the_hubs_files(data_dir):
+    data = open_images(str(data_dir / "cifar10"))
+    assert data.shape == (3, 32, 32)
+    assert data.classes == 10
+    assert (len(data.train) + len(data.valid), len(data.test)) == (10_000, 2_000)
+
+
+@pytest.mark.parametrize(("column", "channels"), [("img", 3), ("image", 1)])
+def test_parquet_files_are_read_in_the_hubs_schema(tmp_path, column, channels):
+    write_parquet(tmp_path / "train-00000-of-00002.parquet", 7, column=column, channels=channels)
+    write_parquet(tmp_path / "train-00001-of-00002.parquet", 13, column=column, channels=channels)
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", 5, column=column, channels=channels)
+    splits = files.read(str(tmp_path)).splits
+    expected = np.concatenate([pixels(7, channels, seed=7), pixels(13, channels, seed=13)])
+    assert np.array_equal(splits["train"][0], expected)
+    assert splits["test"][1].tolist() == [0, 1, 2, 3, 0]
+
+
+def test_a_name_of_the_hub_is_read_through_datasets(tmp_path, monkeypatch):
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=4)})
+    for split, n in (("train", 7), ("test", 5)):
+        images = [Image.fromarray(each[0]) for each in pixels(n, seed=n)]
+        rows = {"image": images, "label": [i % 4 for i in range(n)]}
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(str(tmp_path / f"{split}.parquet"))
+    monkeypatch.setitem(files.HUB, "mnist", str(tmp_path))
+    splits = files.read("mnist").splits
+    assert np.array_equal(splits["train"][0], pixels(7, seed=7))
+    assert splits["test"][1].tolist() == [0, 1, 2, 3, 0]
+
+
+def write_pictures(folder, layout, *, channels=1):
+    for number, name in enumerate(layout):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(pixels(1, channels, seed=number)[0].transpose(1, 2, 0).squeeze()))
+    return folder
+
+
+def test_folders_of_pictures_are_labels(tmp_path):
+    write_pictures(tmp_path, ["dog/a.png", "cat/a.png", "cat/b.png", "cat/.hidden.png"])
+    (tmp_path / "README.txt").write_text("not a picture")
+    ((train, labels),) = files.read(str(tmp_path)).splits.values()
+    # sorted by path: cat/a (written second), cat/b, dog/a
+    assert np.array_equal(train[0, 0], pixels(1, seed=1)[0, 0])
+    assert labels.tolist() == [0, 0, 1]
+
+
+def test_labels_are_in_the_order_of_numbers_and_known_by_their_folders(tmp_path):
+    layout = [f"{label}/{name}.png" for label in (0, 2, 10) for name in "abcde"]
+    data = open_images(str(write_pictures(tmp_path / "n", layout)), without=10)
+    assert data.names == ("0", "2", "10")
+    assert set(data.train.labels.tolist()) <= {0, 1}  # 10 is the third, though "10" < "2"
+    animals = str(write_pictures(tmp_path / "a", [f"{x}/{y}.png" for x in ("cat", "dog") for y in "abcde"]))
+    assert set(open_images(animals, without="cat").train.labels.tolist()) == {1}
+    with pytest.raises(UserError, match="no label 'cow'; the labels are cat, dog"):
+        open_images(animals, without="cow")
+
+
+def test_a_picture_beside_the_folders_of_splits_is_named(tmp_path):
+    write_pictures(tmp_path, ["Train/0/a.png", "Train/1/b.png", "Test/0/c.png"])
+    assert files.read(str(tmp_path)).splits.keys() == {"train", "test"}
+    write_pictures(tmp_path, ["preview.png"])
+    with pytest.raises(UserError, match=r"preview.png' is in none of them; move it into one, or away"):
+        files.read(str(tmp_path))
+
+
+def test_pictures_without_folders_have_no_labels(tmp_path):
+    data = open_images(str(write_pictures(tmp_path, ["a.png", "b.png", "c.png", "d.png", "e.png"])))
+    assert data.classes == 0
+    assert set(data.train.labels.tolist()) == {-1}
+    with pytest.raises(UserError, match="no label '0': the images have no labels"):
+        open_images(str(tmp_path), without=0)
+
+
+def test_folders_named_after_splits_are_splits(tmp_path):
+    layout = ["train/x/a.png", "train/y/b.png", "test/y/c.png", "valid/x/d.png"]
+    splits = files.read(str(write_pictures(tmp_path, layout))).splits
+    assert {name: labels.tolist() for name, (_, labels) in splits.items()} == {
+        "train": [0, 1],
+        "test": [1],
+        "valid": [0],
+    }
+
+
+def test_grey_among_colour_becomes_colour(tmp_path):
+    write_pictures(tmp_path, ["a.png"])
+    write_pictures(tmp_path, ["b.png"], channels=3)
+    ((train, _),) = files.read(str(tmp_path)).splits.values()
+    assert train.shape == (2, 3, H, W)
+    assert np.array_equal(train[0, 0], train[0, 2])
+
+
+def corrupt_idx(folder):
+    path = write_idx(folder, zipped=False) / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def cut_gzip(folder):
+    path = write_idx(folder) / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def not_idx(folder):
+    (write_idx(folder, zipped=False) / "train-images-idx3-ubyte").write_bytes(b"hello world, this is text")
+
+
+def other_labels(folder):
+    (write_idx(folder, zipped=False) / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(4, np.uint8)))
+
+
+def no_images(folder):
+    (write_idx(folder, zipped=False) / "train-images-idx3-ubyte").write_bytes(
+        idx(np.zeros((0, H, W), np.uint8))
+    )
+
+
+def only_test(folder):
+    for path in write_idx(folder).glob("train*"):
+        path.unlink()
+
+
+def twice(folder):
+    write_idx(folder, zipped=False)
+    write_idx(folder, zipped=True)
+
+
+def two_sizes(folder):
+    write_pictures(folder, ["a.png", "b.png"])
+    (folder / "c.png").write_bytes(encoded(np.zeros((H, W + 1), np.uint8)))
+
+
+def two_sizes_of_splits(folder):
+    write_pictures(folder, ["train/a.png"])
+    (folder / "test").mkdir()
+    (folder / "test/c.png").write_bytes(encoded(np.zeros((H + 2, W), np.uint8)))
+
+
+def torn_picture(folder):
+    path = write_pictures(folder, ["a.png", "b.png"]) / "b.png"
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def deep_picture(folder):
+    Image.fromarray(np.zeros((H, W), np.uint16)).save(folder / "a.png")
+
+
+def torn_parquet(folder):
+    write_parquet(folder / "train.parquet", 7)
+    (folder / "train.parquet").write_bytes((folder / "train.parquet").read_bytes()[:-9])
+
+
+def no_pictures_in_parquet(folder):
+    parquet.write_table(pyarrow.table({"text": ["a"], "label": [0]}), folder / "train.parquet")
+
+
+def labels_in_words(folder):
+    cells = [{"bytes": encoded(pixels(1)[0, 0]), "path": None}]
+    parquet.write_table(pyarrow.table({"img": cells, "label": ["cat"]}), folder / "train.parquet")
+
+
+def no_train_parquet(folder):
+    write_parquet(folder / "test.parquet", 7)
+
+
+def empty(folder):
+    (folder / "notes.txt").write_text("nothing")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (corrupt_idx, "train-images-idx3-ubyte' holds 802 bytes of values, not 805"),
+        (cut_gzip, "train-images-idx3-ubyte.gz is no whole gzip file"),
+        (not_idx, "is no IDX file of bytes in 3 dimensions"),
+        (other_labels, "has 23 images and .* 4 labels"),
+        (no_images, "is empty: its size is"),
+        (only_test, "has no training images"),
+        (twice, "has both 'train-images-idx3-ubyte' and 'train-images-idx3-ubyte.gz'"),
+        (two_sizes, r"a.png' is 7×5 pixels and '.*c.png' 8×5; all images must be of one size"),
+        (two_sizes_of_splits, "training images of 7×5 pixels and test images of 7×7"),
+        (torn_picture, "b.png' is no picture by its content"),
+        (deep_picture, "pixels of mode I;16"),
+        (torn_parquet, "train.parquet' is no whole Parquet file"),
+        (no_pictures_in_parquet, "has no column of pictures"),
+        (labels_in_words, "labels of type string"),
+        (no_train_parquet, "has no train"),
+        (empty, "holds no images; looked for IDX files"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(UserError, match=message):
+        open_images(str(tmp_path))
+
+
+def test_too_few_images_are_refused(tmp_path):
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(UserError, match="has 2 training images; give 3 or more"):
+        open_images(str(tmp_path))

@@ -1,0 +1,67 @@
+"""log p(x | z) of decoders of every likelihood, and importance sampling, by hand."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqgen.functional import gaussian
+from seqgen.image.networks import likelihood
+
+S, B = 2, 3
+
+
+def decoder_model(kind: str) -> SimpleNamespace:
+    """Two pixels, both of them the code's only unit, plus the label where there is one."""
+
+    def decoder(codes: Tensor, labels: Tensor | None) -> Tensor:
+        shift = 0 if labels is None else labels[:, None]
+        return (codes + shift).expand(-1, 2)[:, None, None, :]
+
+    return SimpleNamespace(
+        config=SimpleNamespace(likelihood=kind), decoder=decoder, classes=5, log_sigma=torch.tensor(2.0).log()
+    )
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "bernoulli", "squared_error"])
+def test_log_p_by_hand(kind: str) -> None:
+    # code s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
+    images = torch.tensor([1.0, 0.0]).expand(B, 1, 1, 2)
+    codes = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
+    found = likelihood.of_decoder(decoder_model(kind), images, 2 * torch.arange(B))(codes)
+    for s in range(S):
+        for b in range(B):
+            level = s + 3.0 * b
+            squashed = 1 / (1 + math.exp(-level))
+            expected = {
+                "gaussian": -((1 - level) ** 2 + level**2) / 8 - 2 * math.log(2 * math.sqrt(2 * math.pi)),
+                "bernoulli": math.log(squashed) + math.log(1 - squashed),
+                "squared_error": -((1 - squashed) ** 2) - squashed**2 - math.log(math.pi),
+            }[kind]
+            assert found[s, b].item() == pytest.approx(expected, rel=1e-4), (s, b)
+
+
+def test_labels_are_left_away_where_the_decoder_knows_none() -> None:
+    model = decoder_model("gaussian")
+    model.classes = 0
+    images = torch.zeros(B, 1, 1, 2)
+    found = likelihood.of_decoder(model, images, torch.arange(B))(torch.zeros(S, B, 1))
+    assert found.unique().numel() == 1
+
+
+def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Five draws in parts of two: log p(x | z) = log k of the k-th draw, q = 2 p(z): log of the mean of k / 2
+    monkeypatch.setattr(likelihood, "ROWS", 7)
+    asked: list[int] = []
+
+    def propose(draws: int) -> tuple[Tensor, Tensor]:
+        first = sum(asked)
+        asked.append(draws)
+        codes = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
+        return codes, gaussian.prior_log_density(codes) + math.log(2)
+
+    found = likelihood.importance(lambda codes: codes[..., 0].log(), propose, 5, B)
+    assert asked == [2, 2, 1]
+    torch.testing.assert_close(found, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))

@@ -1,0 +1,244 @@
+"""The loop on a small algorithm: bit-identical resume, reports that change nothing, the best weights kept."""
+
+import itertools
+import json
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from seqgen.core.atomic_files import write_text
+from seqgen.training import loop, run_folder
+from seqgen.training.loop import Interrupted, Plan
+
+T, V = 5, 7
+
+
+def write(path, samples):
+    write_text(path.with_suffix(".txt"), str(samples.tolist()))
+
+
+MEDIUM = loop.Medium(unit="tokens", count=lambda batch: batch.numel(), shown=2, write=write)
+
+
+class Counting:
+    """Batches whose content is their index, with a state."""
+
+    def __init__(self):
+        self.index = 0
+
+    def __next__(self):
+        self.index += 1
+        rng = torch.Generator().manual_seed(self.index)
+        return torch.randint(1, V, (3, T), generator=rng)
+
+    @property
+    def epoch(self):
+        return self.index / 11
+
+    def state_dict(self):
+        return {"index": self.index}
+
+    def load_state_dict(self, state):
+        self.index = state["index"]
+
+
+class Toy(nn.Module):
+    """Dropout and Adam: both random state and optimiser state matter."""
+
+    criterion = "valid_loss"
+
+    def __init__(self, valid=None, stop_at=None):
+        super().__init__()
+        self.net = nn.Sequential(nn.Embedding(V, 4), nn.Dropout(0.5), nn.Linear(4, V))
+        self.optimizers = {"net": torch.optim.Adam(self.parameters(), lr=0.1)}
+        self.valid = valid
+        self.stop_at = stop_at
+        self.seen = []
+
+    def step(self, batch, progress):
+        loss = nn.functional.cross_entropy(self.net(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        self.optimizers["net"].zero_grad()
+        loss.backward()
+        self.optimizers["net"].step()
+        self.seen.append(progress)
+        return {"loss": loss.detach()}
+
+    def evaluate(self, batches):
+        torch.rand(13)  # a report draws random numbers
+        return {"valid_loss": next(self.valid)} if self.valid else {"drawn": torch.rand(()).item()}
+
+    def samples(self, n):
+        return torch.randint(1, V, (n, T))
+
+    def watch(self, report, first):
+        return f"seen {report['step']}" if self.stop_at and report["step"] >= self.stop_at else None
+
+
+def train(folder, *, steps, report_every=4, checkpoint_every=4, patience=None, toy=None, observe=None):
+    torch.manual_seed(3)
+    algorithm = toy or Toy()
+    made = run_folder.create(folder, {"algorithm": "toy"})
+    plan = Plan(steps, report_every, checkpoint_every, patience, seed=17)
+    options = {"observe": observe} if observe else {}
+    progress = loop.train(
+        algorithm,
+        Counting(),
+        [],
+        made,
+        plan,
+        device=torch.device("cpu"),
+        medium=MEDIUM,
+        **options,
+    )
+    return algorithm, made, progress
+
+
+def same_weights(one, two):
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def without_times(made):
+    return [{k: v for k, v in row.items() if "second" not in k} for row in made.metrics()]
+
+
+def kill_at(step):
+    """An observer that dies as `kill -9` would: nothing after it runs."""
+
+    class Killed(BaseException):
+        pass
+
+    def observe(progress, report):
+        if progress.step == step and report is None:
+            raise Killed
+
+    return observe, Killed
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 6, 11])
+def test_a_killed_run_resumes_bit_identically(tmp_path, killed_at):
+    whole, whole_run, _ = train(tmp_path / "whole", steps=13)
+    observe, killed = kill_at(killed_at)
+    with pytest.raises(killed):
+        train(tmp_path / "cut", steps=13, observe=observe)
+    resumed, cut_run, progress = train(tmp_path / "cut", steps=13)
+    assert progress.step == 13
+    assert len(resumed.seen) == 13 - killed_at // 4 * 4
+    assert same_weights(whole, resumed)
+    assert without_times(whole_run) == without_times(cut_run)
+    for path in sorted((whole_run.path / "samples").iterdir()):
+        assert path.read_text() == (cut_run.path / "samples" / path.name).read_text()
+
+
+def test_reporting_more_often_does_not_change_training(tmp_path):
+    rare, _, _ = train(tmp_path / "rare", steps=10, report_every=5)
+    often, _, _ = train(tmp_path / "often", steps=10, report_every=2)
+    assert same_weights(rare, often)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number):
+    whole, _, _ = train(tmp_path / "whole", steps=9)
+
+    def interrupt(progress, report):
+        if progress.step == 6:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as caught:
+        train(tmp_path / "cut", steps=9, observe=interrupt)
+    assert (caught.value.step, caught.value.signal_number) == (6, number)
+    assert signal.getsignal(number) is not None
+    resumed, _, _ = train(tmp_path / "cut", steps=9)
+    assert len(resumed.seen) == 3
+    assert same_weights(whole, resumed)
+
+
+def test_the_best_weights_are_kept_and_patience_ends_training(tmp_path):
+    # reports at steps 0, 2, 4, …: the best is at 4; two reports without improvement end it at 8
+    values = iter([9.0, 5.0, 3.0, 4.0, 3.5, 1.0])
+    kept = {}
+
+    def remember(progress, report):
+        if report:
+            kept[progress.step] = {k: v.clone() for k, v in toy.state_dict().items()}
+
+    toy = Toy(valid=values)
+    _, made, progress = train(
+        tmp_path / "r", steps=100, report_every=2, patience=2, toy=toy, observe=remember
+    )
+    assert progress.step == 8
+    assert "valid_loss has not improved on 3.0000 for 2 reports" in progress.finished
+    weights = run_folder.load_weights(made)
+    assert all(torch.equal(weights[name], kept[4][name]) for name in weights)
+
+
+def test_a_collapse_stops_and_keeps_the_last_good_weights(tmp_path):
+    toy = Toy(stop_at=4)
+    toy.criterion = None
+    at_two = {}
+
+    def remember(progress, report):
+        if progress.step == 2:
+            at_two.update({k: v.clone() for k, v in toy.state_dict().items()})
+
+    _, made, progress = train(tmp_path / "r", steps=50, report_every=2, toy=toy, observe=remember)
+    assert progress.finished == "stopped: seen 4"
+    weights = run_folder.load_weights(made)
+    assert all(torch.equal(weights[name], at_two[name]) for name in weights)
+    again, _, progress = train(tmp_path / "r", steps=50, report_every=2)
+    assert again.seen == []
+    assert progress.finished == "stopped: seen 4"
+
+
+def test_a_finished_run_does_nothing_and_a_longer_plan_goes_on(tmp_path):
+    train(tmp_path / "r", steps=8)
+    again, _, progress = train(tmp_path / "r", steps=8)
+    assert again.seen == []
+    assert progress.finished == "done: 8 steps"
+    longer, made, progress = train(tmp_path / "r", steps=10)
+    assert len(longer.seen) == 2
+    assert progress.step == 10
+    assert [row["step"] for row in made.metrics()] == [0, 4, 8, 10]
+
+
+def test_a_report_holds_means_since_the_last_and_honest_rates(tmp_path):
+    ticks = itertools.count()
+    made = run_folder.create(tmp_path / "r", {"algorithm": "toy"})
+    torch.manual_seed(3)
+    toy = Toy()
+    losses = []
+    step = toy.step
+    toy.step = lambda batch, progress: (
+        losses.append(float((figures := step(batch, progress))["loss"])) or figures
+    )
+    loop.train(
+        toy,
+        Counting(),
+        [],
+        made,
+        Plan(steps=6, report_every=3, checkpoint_every=3),
+        device=torch.device("cpu"),
+        medium=MEDIUM,
+        clock=lambda: float(next(ticks)),
+    )
+    first, second, third = made.metrics()
+    assert "loss" not in first
+    assert second["loss"] == pytest.approx(sum(losses[:3]) / 3)
+    assert third["loss"] == pytest.approx(sum(losses[3:]) / 3)
+    # one tick a step: three steps of 3 · 5 tokens in three seconds
+    assert third["tokens_per_second"] == pytest.approx(15.0)
+    assert (third["seconds"], third["epoch"]) == (6.0, round(6 / 11, 4))
+
+
+def test_metrics_are_plain_json_lines(tmp_path):
+    _, made, _ = train(tmp_path / "r", steps=4)
+    rows = [json.loads(line) for line in (made.path / run_folder.METRICS).read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 4]
+
+
+def test_throughput_is_zero_where_no_time_has_passed():
+    assert loop.throughput(7, 2.0) == 3.5
+    assert loop.throughput(7, 0.0) == 0.0
