@@ -156,8 +156,8 @@ class AEGAN(Coder):
     inherits = ("generator", "encoder", "code", "weight_decay")
     starts_from = ("sentence-vae", "autoencoder", "denoising-autoencoder", "aegan")
     likelihood = "estimated"
-    criterion: str | None = None
-    grouped = False  # batches of one length would tell the critic more of length than of text
+    monitor: str | None = None
+    bucket_by_length = False  # batches of one length would tell the critic more of length than of text
     updates: Tensor
     """Steps done; scalar."""
 
@@ -332,6 +332,6 @@ class AEGAN(Coder):
             }
         return figures | sample_figures(samples) | {"temperature": temperature}
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on collapse: the weights of the last good report are kept."""
         return collapse.collapsed(report, first)

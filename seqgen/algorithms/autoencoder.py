@@ -75,8 +75,8 @@ class Autoencoder(Coder):
     Config = AutoencoderConfig
     config: AutoencoderConfig
     likelihood = None
-    criterion: str | None = "valid_recon"
-    grouped = True
+    monitor: str | None = "valid_recon"
+    bucket_by_length = True
     usual_tokens: Tensor
     """Tokens of a batch, the mean so far; scalar."""
     batches_seen: Tensor
@@ -145,7 +145,7 @@ class Autoencoder(Coder):
         figures = {"valid_recon": recon / sentences} if sentences else {}
         return figures | sample_figures(self.sample(1000))
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: reconstruction has no collapse."""
         return None
 

@@ -110,11 +110,11 @@ class MLE(LanguageModel):
     """
 
     Config = MLEConfig
-    criterion: str | None = "valid_nll"
+    monitor: str | None = "valid_nll"
     usual_tokens: Tensor
     """Tokens of a batch, the mean so far; scalar."""
     batches_seen: Tensor
-    grouped = True  # batches of sentences of like length waste little on padding
+    bucket_by_length = True  # batches of sentences of like length waste little on padding
 
     def __init__(self, config: MLEConfig, *, vocab_size: int, length: int) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class MLE(LanguageModel):
         temperature = calibrate(self.generator, batches, share=self.config.calibration)
         return evaluate(self, batches) | {"temperature": temperature}
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: likelihood has no collapse."""
         return None
 

@@ -131,8 +131,8 @@ class Player(LanguageModel):
 
     inherits = ("generator",)
     starts_from = ("mle", "seqgan", "contrastive")
-    criterion: str | None = None
-    grouped = False  # batches of one length would tell the discriminator more of length than of text
+    monitor: str | None = None
+    bucket_by_length = False  # batches of one length would tell the discriminator more of length than of text
     bonus: Tensor
     """The entropy bonus's coefficient; scalar."""
     held: Tensor
@@ -301,7 +301,7 @@ class Player(LanguageModel):
         """Measure held-out likelihood and the variety of samples."""
         return evaluate(self, batches)
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on collapse: the weights of the last good report are kept."""
         return collapse.collapsed(report, first)
 

@@ -107,8 +107,8 @@ class SentenceVAE(Coder):
     Config = SentenceVAEConfig
     config: SentenceVAEConfig
     likelihood = "estimated"
-    criterion: str | None = "valid_nll"
-    grouped = True
+    monitor: str | None = "valid_nll"
+    bucket_by_length = True
     usual_tokens: Tensor
     """Tokens of a batch, the mean so far; scalar."""
     batches_seen: Tensor
@@ -232,7 +232,7 @@ class SentenceVAE(Coder):
         self.lagging &= information > self.information
         self.information.fill_(information)
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: a posterior that has collapsed is named by a figure."""
         return None
 

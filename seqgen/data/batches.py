@@ -57,14 +57,14 @@ class Batches(Stream, Iterator[Tensor]):
 
     Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
     batches, and these are shuffled. Rows of a batch are of similar length; PAD fills the rest. Unless
-    `grouped` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The last
+    `bucket_by_length` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The last
     batch of an epoch may be short.
 
     The stream depends on the sentences' lengths, `batch_size` and `seed` alone; a position in it is one
     number, so a restored state goes on with exactly the same batches.
     """
 
-    def __init__(self, ids: Ids, batch_size: int, *, seed: int, grouped: bool = True):
+    def __init__(self, ids: Ids, batch_size: int, *, seed: int, bucket_by_length: bool = True):
         if not len(ids):
             raise ValueError("no sentences to make batches of")
         if batch_size < 1:
@@ -72,7 +72,7 @@ class Batches(Stream, Iterator[Tensor]):
         self._ids = ids
         self._batch_size = batch_size
         self._seed = seed
-        self._grouped = grouped
+        self._bucket_by_length = bucket_by_length
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
         self._pool: tuple[tuple[int, int], list[np.ndarray]] = ((-1, -1), [])
 
@@ -91,7 +91,7 @@ class Batches(Stream, Iterator[Tensor]):
             "seed": self._seed,
             "sentences": len(self._ids),
             "batch_size": self._batch_size,
-            "grouped": self._grouped,
+            "bucket_by_length": self._bucket_by_length,
         }
 
     def _rows(self, index: int) -> np.ndarray:
@@ -110,7 +110,7 @@ class Batches(Stream, Iterator[Tensor]):
             self._order = epoch, rng.permutation(len(self._ids))
         size = POOL * self._batch_size
         rows = self._order[1][pool * size : (pool + 1) * size]
-        if self._grouped:
+        if self._bucket_by_length:
             rows = rows[np.argsort(self._ids.lengths(rows), kind="stable")]
         batches = np.split(rows, np.arange(self._batch_size, len(rows), self._batch_size))
         shuffled = np.random.default_rng([self._seed, epoch, pool]).permutation(len(batches))

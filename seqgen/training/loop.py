@@ -29,8 +29,8 @@ class Algorithm(Protocol):
     """What the loop needs of an algorithm: an nn.Module whose state_dict is everything that it learns."""
 
     optimizers: dict[str, Optimizer]
-    criterion: str | None
-    """The report's figure that the kept weights minimise; None keeps the latest that `watch` accepts."""
+    monitor: str | None
+    """The report's figure that the kept weights minimise; None keeps the latest that `should_stop` accepts."""
 
     def step(self, batch: Any, progress: float) -> dict[str, Tensor | float]:
         """Learn from one batch; `progress` in [0, 1) is the share of training done."""
@@ -41,7 +41,7 @@ class Algorithm(Protocol):
     def samples(self, n: int) -> Tensor:
         """Draw n sentences (n, T) or images (n, C, H, W) to show in a report."""
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Say why training must stop after this report, or None; `first` is the report at step 0."""
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -82,7 +82,7 @@ class Plan:
     report_every: int
     checkpoint_every: int
     patience: int | None = None
-    """Stop after this many reports without improvement of the criterion."""
+    """Stop after this many reports without improvement of the monitor."""
     seed: int = 0
 
 
@@ -243,7 +243,7 @@ def _report(
         samples = algorithm.samples(medium.shown)
     progress.sums, progress.steps_summed, progress.counted = {}, 0, 0
     progress.seconds_at_report = progress.seconds
-    reason = algorithm.watch(row, progress.first or row)
+    reason = algorithm.should_stop(row, progress.first or row)
     if reason:
         progress.finished = f"stopped: {reason}"
     else:
@@ -254,15 +254,15 @@ def _report(
 
 
 def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, row: Metrics) -> None:
-    """Save the weights where the criterion improved; count the reports since, and stop when patience ends."""
-    value = row.get(algorithm.criterion) if algorithm.criterion else None
+    """Save the weights where the monitor improved; count the reports since, and stop when patience ends."""
+    value = row.get(algorithm.monitor) if algorithm.monitor else None
     if value is None or progress.best is None or value < progress.best:
         progress.best, progress.since_best = value, 0
         runs.save_weights(run, algorithm.state_dict())
         return
     progress.since_best += 1
     if plan.patience is not None and progress.since_best >= plan.patience:
-        best = f"{algorithm.criterion} has not improved on {progress.best:.4f}"
+        best = f"{algorithm.monitor} has not improved on {progress.best:.4f}"
         progress.finished = f"stopped: {best} for {plan.patience} reports"
 
 

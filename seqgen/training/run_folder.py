@@ -2,7 +2,7 @@
 
 config.json        command, algorithm, settings, corpus and its hash, seed, versions
 tokenizer.json     loads with tokenizers.Tokenizer.from_file
-model.safetensors  the best weights by the algorithm's criterion
+model.safetensors  the best weights by the algorithm's monitor
 state.pt           optimisers, step, batch order, random state, last weights
 metrics.jsonl      one object a report; the same figures as TensorBoard events
 samples/           what the generator wrote at each report

@@ -236,11 +236,13 @@ def _job(
     limit = length_limit(Source(**asked["source"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
     valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
-    batches = Batches(train, config.read_size, seed=asked["seed"], grouped=cls.grouped)
+    batches = Batches(train, config.read_size, seed=asked["seed"], bucket_by_length=cls.bucket_by_length)
     stream: Stream = batches
     if start is not None and getattr(config, "replay", False):
         ids = encode_lines(start.corpus.train, tokenizer, max_length=limit)
-        stream = Pairs(batches, Batches(ids, config.read_size, seed=asked["seed"], grouped=cls.grouped))
+        stream = Pairs(
+            batches, Batches(ids, config.read_size, seed=asked["seed"], bucket_by_length=cls.bucket_by_length)
+        )
     whole = whole_length(steps or config.total_steps(len(batches)), existing)
     facts = {
         "vocab_size": tokenizer.vocab_size,

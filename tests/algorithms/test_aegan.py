@@ -246,8 +246,8 @@ def test_evaluation_samples_and_codes():
     assert figures.keys() >= {"code_mean", "code_var", "energy_gap", "unique", "entropy", "temperature"}
     assert algorithm.log_likelihood(batch(), samples=3).shape == (6,)
     assert "valid_recon" not in algorithm.evaluate([])
-    assert algorithm.watch(figures, figures) is None
-    assert "unique" in algorithm.watch(figures | {"unique": 0.0}, figures)
+    assert algorithm.should_stop(figures, figures) is None
+    assert "unique" in algorithm.should_stop(figures | {"unique": 0.0}, figures)
     rng = torch.Generator().manual_seed(0)
     assert algorithm.sample(5, length=2, rng=rng).tokens.shape == (5, 2)
     codes = algorithm.encode(batch())

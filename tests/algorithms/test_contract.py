@@ -129,7 +129,7 @@ def test_evaluation_and_samples(name, values):
     if algorithm.likelihood:
         assert figures["valid_nll"] == pytest.approx(math.log(figures["valid_ppl"]))
     assert 0 < figures["unique"] <= 1
-    assert algorithm.watch(figures, figures) is None
+    assert algorithm.should_stop(figures, figures) is None
     assert "valid_nll" not in algorithm.evaluate([])
     assert algorithm.samples(4).shape == (4, LENGTH)
     assert algorithm.sample(5, length=2).tokens.shape == (5, 2)
@@ -306,7 +306,7 @@ def test_a_token_weighs_the_same_in_batches_of_short_and_of_long_sentences():
     moved = []
     optim_update = optim.update
 
-    def watch(losses, clip):
+    def should_stop(losses, clip):
         moved.append(float(next(iter(losses.values())).detach()))
         return optim_update(losses, clip=clip)
 
@@ -326,7 +326,7 @@ def test_the_contrastive_loss_is_added_with_its_weight(weight, monkeypatch):
     )
     moved = []
 
-    def watch(losses, clip):
+    def should_stop(losses, clip):
         moved.extend(float(loss.detach()) for loss in losses.values())
         return {optimizer: 0.0 for optimizer in losses}
 

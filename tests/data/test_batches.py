@@ -94,7 +94,7 @@ def test_a_restored_state_goes_on_with_the_same_batches(done: int) -> None:
 
 def test_ungrouped_batches_are_fair_samples() -> None:
     ids = numbered(700)
-    stream = Batches(ids, 7, seed=0, grouped=False)
+    stream = Batches(ids, 7, seed=0, bucket_by_length=False)
     batches = take(stream, len(stream))
     assert sorted(first_tokens(batches)) == list(range(700))
     # The longest of 7 random lengths of 2 to 14 is nearly always 10 or more; grouped, in half the batches.
@@ -103,7 +103,7 @@ def test_ungrouped_batches_are_fair_samples() -> None:
 
 def test_the_state_is_plain() -> None:
     state = Batches(numbered(11), 7, seed=5).state_dict()
-    assert state == {"step": 0, "seed": 5, "sentences": 11, "batch_size": 7, "grouped": True}
+    assert state == {"step": 0, "seed": 5, "sentences": 11, "batch_size": 7, "bucket_by_length": True}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_the_state_is_plain() -> None:
         (12, 7, {"seed": 5}),
         (11, 6, {"seed": 5}),
         (11, 7, {"seed": 6}),
-        (11, 7, {"seed": 5, "grouped": False}),
+        (11, 7, {"seed": 5, "bucket_by_length": False}),
     ],
 )
 def test_a_state_of_another_stream_is_refused(count: int, batch_size: int, options: dict) -> None:

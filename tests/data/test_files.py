@@ -167,7 +167,6 @@ def test_what_only_ends_in_parquet_is_an_error(tmp_path: Path) -> None:
         gzip.compress(b"word " * 999, mtime=0)[:-9],
         gzip.compress(b"a", mtime=0)[:10] + b"\xff" * 9,
     ],
-    [b"plain text", gzip.compress(b"word " * 999)[:-9], gzip.compress(b"a", mtime=0)[:10] + b"\xff" * 9],
 )
 def test_a_damaged_gzip_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.txt.gz").write_bytes(data)

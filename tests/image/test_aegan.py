@@ -202,8 +202,8 @@ def test_evaluation_codes_and_samples(values):
     assert drawn.shape == (5, *SHAPE)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
-    assert model.watch(figures, figures) is None
-    assert "collapsed" in (model.watch({"variety": 0.09 * figures["variety"]}, figures) or "")
+    assert model.should_stop(figures, figures) is None
+    assert "collapsed" in (model.should_stop({"variety": 0.09 * figures["variety"]}, figures) or "")
 
 
 def test_a_batch_of_one_image():

@@ -87,8 +87,8 @@ def test_evaluation_samples_and_scores(values):
     figures = model.evaluate([batch(4), batch(3, seed=2)])
     assert figures.keys() == {"valid_gap", "variety"}
     assert float(model.most_variety) == pytest.approx(figures["variety"])
-    assert model.watch(figures, figures) is None
-    assert "collapsed" in (model.watch({"variety": 0.09 * figures["variety"]}, figures) or "")
+    assert model.should_stop(figures, figures) is None
+    assert "collapsed" in (model.should_stop({"variety": 0.09 * figures["variety"]}, figures) or "")
     assert torch.equal(model.samples(7), model.samples(7))
     drawn = model.sample(7, rng=torch.Generator().manual_seed(2))
     assert drawn.shape == (7, *SHAPE)

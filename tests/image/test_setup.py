@@ -46,8 +46,8 @@ def test_every_model_keeps_the_contract(name, digits):
     assert not {key for key, value in model.named_parameters() if key in still and id(value) in learnt}
     held_out = model.evaluate(list(in_order(digits.valid, 31)))
     assert all(torch.isfinite(torch.tensor(value)) for value in held_out.values())
-    assert model.criterion is None or model.criterion in held_out
-    assert model.watch(held_out, held_out) is None or model.criterion is None
+    assert model.monitor is None or model.monitor in held_out
+    assert model.should_stop(held_out, held_out) is None or model.monitor is None
     for shown in (model.samples(5), model.sample(5, rng=torch.Generator().manual_seed(3))):
         assert shown.shape == (5, *digits.shape)
         assert 0 <= shown.min() <= shown.max() <= 1

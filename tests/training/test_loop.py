@@ -48,7 +48,7 @@ class Counting:
 class Toy(nn.Module):
     """Dropout and Adam: both random state and optimiser state matter."""
 
-    criterion = "valid_loss"
+    monitor = "valid_loss"
 
     def __init__(self, valid=None, stop_at=None):
         super().__init__()
@@ -73,7 +73,7 @@ class Toy(nn.Module):
     def samples(self, n):
         return torch.randint(1, V, (n, T))
 
-    def watch(self, report, first):
+    def should_stop(self, report, first):
         return f"seen {report['step']}" if self.stop_at and report["step"] >= self.stop_at else None
 
 
@@ -177,7 +177,7 @@ def test_the_best_weights_are_kept_and_patience_ends_training(tmp_path):
 
 def test_a_collapse_stops_and_keeps_the_last_good_weights(tmp_path):
     toy = Toy(stop_at=4)
-    toy.criterion = None
+    toy.monitor = None
     at_two = {}
 
     def remember(progress, report):

@@ -106,7 +106,7 @@ class Autoencoder(nn.Module):
     """An encoder to a code and a decoder from it."""
 
     Config = AutoencoderConfig
-    criterion: str | None = "valid_loss"
+    monitor: str | None = "valid_loss"
     code_mean: Tensor
     """Mean of the training codes; (Z,)."""
     code_covariance: Tensor
@@ -190,7 +190,7 @@ class Autoencoder(nn.Module):
         active = float(gaussian.active_units(torch.cat(codes)))
         return {f"valid_{name}": total / images for name, total in sums.items()} | {"valid_active": active}
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: a reconstruction has no collapse."""
         return None
 

@@ -79,7 +79,7 @@ class AVB(VAE):
 
     Config = AVBConfig
     config: AVBConfig
-    criterion: str | None = "valid_nll"
+    monitor: str | None = "valid_nll"
 
     def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, shape=shape, classes=classes)

@@ -86,7 +86,7 @@ class VAE(nn.Module):
     """An encoder to a diagonal Gaussian over codes, and a decoder from a code."""
 
     Config = VAEConfig
-    criterion: str | None = "valid_loss"
+    monitor: str | None = "valid_loss"
 
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class VAE(nn.Module):
             "valid_active": float(gaussian.active_units(torch.cat(means))),
         }
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Never stop: a likelihood has no collapse."""
         return None
 

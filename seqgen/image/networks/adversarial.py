@@ -123,7 +123,7 @@ class Player(nn.Module):
     A model has a `decode`, which turns codes into images by the average of its past weights.
     """
 
-    criterion: str | None = None
+    monitor: str | None = None
     updates: Tensor
     """Updates so far; scalar."""
     most_variety: Tensor
@@ -149,7 +149,7 @@ class Player(nn.Module):
         self.most_variety.clamp_(min=figures.get("variety", 0.0))
         return figures
 
-    def watch(self, report: Metrics, first: Metrics) -> str | None:
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on collapse: the weights of the last good report are kept."""
         return collapsed(report, float(self.most_variety))
 
