@@ -1,33 +1,69 @@
-"""The algorithms, one file each: an nn.Module with a Config, `step`, `evaluate`, `sample` and `optimizers`.
+"""The algorithms, one file each; `base` is the whole contract, README.md builds one from nothing.
 
-The two registries name every algorithm of each verb; adding one is a file here and a line below.
+Imports `generation` and what stands above it. Start with `base`, then `mle`, then `adversary` and `seqgan`.
+
+The two registries name the algorithms of each verb. An algorithm is a file here and a line below; one that
+differs from another by its settings alone is a line with those settings. An algorithm outside this package is
+named `module:Class`, or by an entry point of the group `seqgen.algorithms`.
 """
 
-import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from seqgen.core.errors import UserError, did_you_mean
+from seqgen.core import plugins, settings
+
+GROUP = "seqgen.algorithms"
+"""Entry points under which an installed package offers algorithms."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name in a registry: the class, and the settings in which the name differs from the class's defaults."""
+
+    target: str
+    """`module:Class`"""
+    presets: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cls(self) -> Any:
+        """The class of the algorithm."""
+        return plugins.import_name(self.target)
+
+    def config(self) -> Any:
+        """Return the default settings under this name."""
+        return settings.override(self.cls.Config(), self.presets)
+
 
 PRETRAIN = {
-    "mle": "seqgen.algorithms.mle:MLE",
-    "sentence-vae": "seqgen.algorithms.sentence_vae:SentenceVAE",
-    "autoencoder": "seqgen.algorithms.autoencoder:Autoencoder",
-    "denoising-autoencoder": "seqgen.algorithms.autoencoder:DenoisingAutoencoder",
+    "mle": Entry("seqgen.algorithms.mle:MLE"),
+    "sentence-vae": Entry("seqgen.algorithms.sentence_vae:SentenceVAE"),
+    "autoencoder": Entry("seqgen.algorithms.autoencoder:Autoencoder"),
+    "denoising-autoencoder": Entry(
+        "seqgen.algorithms.autoencoder:Autoencoder", {"delete_rate": 0.3, "shuffle_distance": 3.0}
+    ),
 }
 """What maximises likelihood: `seqgen pretrain NAME`."""
 
 ADVERSARIAL = {
-    "seqgan": "seqgen.algorithms.seqgan:SeqGAN",
-    "aegan": "seqgen.algorithms.aegan:AEGAN",
-    "contrastive": "seqgen.algorithms.contrastive_gan:ContrastiveGAN",
+    "seqgan": Entry("seqgen.algorithms.seqgan:SeqGAN"),
+    "maligan": Entry("seqgen.algorithms.maligan:MaliGAN"),
+    "rankgan": Entry(
+        "seqgen.algorithms.contrastive_gan:ContrastiveGAN", {"loss": "ranking", "reward": "ranking"}
+    ),
+    "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
+    "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
+    "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
+    "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }
-"""What plays a game: `seqgen adversarial NAME`."""
+"""What a discriminator takes part in: `seqgen adversarial NAME`."""
 
 
-def get(name: str, registry: dict[str, str] | None = None) -> Any:
-    """Return an algorithm's class; UserError with the nearest name where there is none."""
-    known = registry if registry is not None else PRETRAIN | ADVERSARIAL
-    if name not in known:
-        raise UserError(f"no algorithm '{name}'" + did_you_mean(name, known))
-    module, _, attribute = known[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+def get(name: str, registry: Mapping[str, Entry] | None = None) -> Entry:
+    """Return the entry of a name; UserError with the nearest name where there is none."""
+    known = PRETRAIN | ADVERSARIAL if registry is None else registry
+    if name in known:
+        return known[name]
+    targets = {each: entry.target for each, entry in known.items()}
+    cls = plugins.resolve(name, targets, "algorithm", group=GROUP)
+    return Entry(f"{cls.__module__}:{cls.__qualname__}")

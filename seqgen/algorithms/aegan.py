@@ -1,50 +1,52 @@
-"""AEGAN: an autoencoder of sentences whose codes and whose own sentences are played for, against two critics.
+"""AEGAN: an autoencoder of sentences whose latent vectors and whose samples two critics learn to tell from real.
 
-A generator turns codes into sentences and an encoder sentences into codes, which makes two cycles (Lazarou
-2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z → x → z
-by a contrastive loss, as a sentence is no continuous thing to compare. A critic of codes makes the codes of
-real sentences those of the prior N(0, I) (Makhzani et al. 2016), so that nothing is sampled where the
-generator has learned nothing; a critic of sentences makes what is written of the prior's codes look real. It
-goes on from an autoencoder, whose codes are whitened first, or from a sentence-VAE.
+A generator decodes latent vectors into sentences and an encoder encodes sentences, which makes two cycles (Lazarou
+2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z → x → z by a
+contrastive loss, as sentences have no continuous distance. A critic of latent vectors gives those of real sentences
+the distribution of the prior N(0, I) (Makhzani et al. 2016), so that nothing is sampled where the generator has
+learned nothing; a critic of sentences makes samples from the prior look real. Training goes on from an autoencoder,
+whose latent vectors are whitened first, or from a sentence-VAE.
 
-The energy of a sentence is what its reconstruction costs, in nats, plus what the critic of sentences holds
-against it: minus its score, which for the logistic game is in nats, too (Deng et al. 2020, "Residual
-energy-based models for text generation"); or, in the game of energies (Zhao et al. 2017, EBGAN), its energy.
+The energy of a sentence is what its reconstruction costs, in nats, plus the critic's part: minus the critic's score,
+which for the logistic loss is in nats, too (Deng et al. 2020, "Residual energy-based models for text generation");
+or, with the energy loss (Zhao et al. 2017, EBGAN), the critic's energy.
 
-Report figures: of the training batches the losses, unweighted, by the names of their weights:
-`cross_entropy`, nats a token, `adversarial`, `adversarial_codes`, `contrastive`, `derivatives`; what the
-critics minimise, `critic_loss` and `code_critic_loss` (1.386 by chance in the logistic game); `tau`, the
-relaxation's temperature; `grad_norm`. Of held-out sentences those of `seqgen.algorithms.vae_objective.measure`; `code_mean` and
-`code_var`, the mean square of their codes' mean and the mean variance of a unit, 0 and 1 where they are the
-prior's; `energy`, their mean energy, and `energy_gap`, by how much that of samples is above it. Then
-`temperature`, by which calibration divided the logits; and the samples' figures of `mle`: `unique`,
-`distinct_tokens`, `entropy`.
+Report metrics: of the training batches the losses, unweighted, by the names of their weights: `cross_entropy`, nats
+a token, `adversarial`, `adversarial_latents`, `contrastive`, `derivatives`; what the critics minimise, `critic_loss`
+and `latent_critic_loss` (1.386 by chance with the logistic loss); `tau`, the relaxation's temperature; `grad_norm`.
+Of held-out sentences those of `seqgen.algorithms.vae_objective.measure`; `latent_mean` and `latent_var`, the mean
+square of their latent vectors' mean and the mean variance of a dimension, 0 and 1 where they are the prior's;
+`energy`, their mean energy, and `energy_gap`, by how much that of samples is above it. Then `temperature`, by which
+calibration divided the logits; and `unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms import aegan_losses, collapse, vae_objective
+from seqgen.algorithms.adversary import without_unknown
 from seqgen.algorithms.aegan_critics import CriticConfig, Critics
 from seqgen.algorithms.autoencoder import Autoencoder
-from seqgen.algorithms.autoencoder_base import Coder
-from seqgen.algorithms.configs import EncoderConfig, GeneratorConfig, policy_gradients
-from seqgen.algorithms.mle import Metrics, sample_figures
+from seqgen.algorithms.autoencoder_base import LatentAlgorithm
+from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig, sample_metrics
+from seqgen.algorithms.configs import EncoderConfig, default_generator
 from seqgen.core import optim, settings
+from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional import gaussian
 from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.generation.gumbel_softmax import annealed, sample_relaxed
 from seqgen.generation.sample import sentence_log_prob
+from seqgen.models.base import GeneratorConfig
 from seqgen.models.calibration import calibrate
 
 VALID_SAMPLES = 20
-"""Draws of a held-out sentence's codes for a report's likelihood."""
-DERIVED = 16
+"""Draws of a held-out sentence's latent vector for a report's likelihood."""
+DIRICHLET_SENTENCES = 16
 """Sentences of a step along which the Dirichlet energy is estimated."""
 
 
@@ -53,17 +55,17 @@ class LossesConfig:
     """Weights of the losses; 0 switches one off."""
 
     cross_entropy: float = 1.0
-    """of real sentences given their codes, nats a token"""
+    """of real sentences given their latent vectors, nats a token"""
     adversarial: float = 0.3
     """of the critic of sentences"""
-    adversarial_codes: float = 1.0
-    """of the critic of codes"""
-    penalty: float = 0.1
-    """of either critic's slope (Gulrajani et al. 2017; 10 there)"""
+    adversarial_latents: float = 1.0
+    """of the critic of latent vectors"""
+    gradient_penalty: float = 0.1
+    """of either critic's gradient (Gulrajani et al. 2017; 10 there)"""
     contrastive: float = 0.3
-    """of telling which code a sentence was written of"""
+    """of telling which latent vector a sentence was decoded from"""
     derivatives: float = 0.0
-    """of how much what is written turns on the code: the Dirichlet energy"""
+    """of how much a sentence depends on its latent vector: the Dirichlet energy"""
 
     def __post_init__(self) -> None:
         limits = {name: (0.0, None) for name in LossesConfig.__dataclass_fields__}
@@ -71,267 +73,266 @@ class LossesConfig:
 
 
 @dataclass(frozen=True)
-class AEGANConfig:
-    """Settings of the game; those of the generator, the encoder and the code are the starting run's."""
+class AEGANConfig(TrainingConfig):
+    """Settings of AEGAN; those of the generator, the encoder and the latent vector are the starting run's."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: GeneratorConfig = field(default_factory=default_generator)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    code: int = 32
-    """numbers of a code (Z)"""
+    latent_dim: int = 32
+    """dimensions of a latent vector (Z)"""
     losses: LossesConfig = field(default_factory=LossesConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
-    pairing: Literal["info_nce", "logistic"] = "info_nce"
+    pairing: aegan_losses.Pairing = "info_nce"
     """the contrastive loss"""
-    relax: Literal["straight_through", "gumbel", "policy_gradient"] = "straight_through"
-    """how the critic of sentences moves the generator: through draws, soft draws, or by reward"""
+    relaxation: Literal["straight_through", "gumbel", "policy_gradient"] = "straight_through"
+    """how the generator learns from the critic of sentences: straight-through, soft samples, or by reward"""
     tau: float = 1.0
     """temperature of the relaxation at the start"""
     tau_end: float = 0.5
     """temperature of the relaxation at the end"""
-    noise: float = 0.7
-    """deviation of a code about its mean where the start is an autoencoder; the prior's is 1"""
+    posterior_deviation: float = 0.7
+    """deviation of a latent vector about its mean where the start is an autoencoder; the prior's is 1"""
     word_dropout: float = 0.0
-    """share of the words that the decoder reads as unknown where it reconstructs"""
+    """fraction of the words that the decoder reads as unknown in reconstruction"""
     steps: int = 600
     """updates"""
-    batch_size: int = 64
-    """real sentences of an update"""
-    written: int = 32
-    """sentences written in an update"""
+    samples: int = 32
+    """sentences generated in an update"""
     lr: float = 1e-3
-    """learning rate of generator and encoder at the start; a cosine to zero follows"""
-    weight_decay: float = 0.01
-    """AdamW's decay of their matrices"""
+    """learning rate of generator and encoder at its highest; a cosine to zero follows"""
+    weight_decay: float | None = 0.01
+    """AdamW's decay of their matrices; the starting run's"""
     calibration: float = 0.75
-    """how far the kept weights go towards the temperature of least validation loss; 0 leaves them alone"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
+    """fraction of the way, in log temperature, to the least validation loss; 0 for no calibration"""
     report_every: int | None = 100
     """steps between reports"""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         settings.bounds(
             self,
-            code=(1, None),
+            latent_dim=(1, None),
             tau=(1e-3, None),
             tau_end=(1e-3, None),
-            noise=(1e-3, 0.999),
+            posterior_deviation=(1e-3, 0.999),
             word_dropout=(0.0, 1.0),
             steps=(1, None),
-            batch_size=(1, None),
-            written=(1, None),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-            clip=(0.0, None),
+            samples=(1, None),
             calibration=(0.0, 1.0),
-            report_every=(1, None),
         )
 
     def total_steps(self, batches: int) -> int:
-        """Length of training in steps."""
+        """Return the length of training in steps."""
         return self.steps
 
-    @property
-    def read_size(self) -> int:
-        """Real sentences of a step."""
-        return self.batch_size
 
+class Generated(NamedTuple):
+    """What a step generates from N latent vectors of the prior."""
 
-class Play(NamedTuple):
-    """What a step writes of N codes of the prior."""
-
-    codes: Tensor
+    latents: Tensor
     """(N, Z)"""
     tokens: Tensor
     """(N, T) ids"""
-    shown: Tensor
+    relaxed: Tensor
     """What critic and encoder read: (N, T, V) with a gradient to the generator, or without one the ids."""
 
 
-class AEGAN(Coder):
-    """A generator, an encoder, and the critics of sentences and of codes."""
+class AEGAN(LatentAlgorithm):
+    """A generator, an encoder, and the critics of sentences and of latent vectors."""
 
     Config = AEGANConfig
     config: AEGANConfig
-    inherits = ("generator", "encoder", "code", "weight_decay")
-    starts_from = ("sentence-vae", "autoencoder", "denoising-autoencoder", "aegan")
+    needs_start: ClassVar[bool] = True
+    inherits: ClassVar[tuple[str, ...]] = ("generator", "encoder", "latent_dim", "weight_decay")
     likelihood = "estimated"
-    monitor: str | None = None
-    bucket_by_length = False  # batches of one length would tell the critic more of length than of text
+    idle_parameters = ("encoder.log_var.",)  # cross entropy would shrink the posteriors to points
+    examples = (
+        {},
+        {"relaxation": "policy_gradient", "critic.loss": "hinge", "pairing": "logistic"},
+        {"relaxation": "gumbel", "critic.loss": "energy", "losses.derivatives": 0.1},
+        {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
+        {"generator.kind": "relational-memory", "generator.head_size": 5, "losses.derivatives": 0.1},
+    )
     updates: Tensor
     """Steps done; scalar."""
 
     def __init__(self, config: AEGANConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)
-        self.critics = Critics(config.critic, vocab_size, config.encoder.embedding, config.code)
+        self.critics = Critics(config.critic, vocab_size, config.encoder.embedding, config.latent_dim)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
-    def start_from(self, start: nn.Module) -> None:
+    def start_from(self, start: TextAlgorithm) -> None:
         """Take over generator and encoder; the critic of sentences starts from the encoder's embedding.
 
-        An autoencoder's codes are whitened, so that N(0, I) is their prior as it is a sentence-VAE's.
+        An autoencoder's latent vectors are whitened, so that N(0, I) is their prior as it is a sentence-VAE's.
         """
         for part in ("generator", "encoder"):
             self.get_submodule(part).load_state_dict(start.get_submodule(part).state_dict())
         self.critics.sentences.embedding.load_state_dict(self.encoder.embedding.state_dict())
         if isinstance(start, Autoencoder):
-            aegan_losses.whiten(self.generator, self.encoder, start.code_mean, start.code_cov)
-            aegan_losses.blur(self.encoder, self.config.noise)
+            aegan_losses.whiten(self.generator, self.encoder, start.latent_mean, start.latent_cov)
+            aegan_losses.set_posterior_deviation(self.encoder, self.config.posterior_deviation)
 
     def configure(self) -> None:
-        """Create the optimisers; call it once the module is on its device."""
+        """Create the optimisers; called once the module is on its device."""
         c = self.config
-        self.encoder.log_var.requires_grad_(False)  # cross entropy would shrink the spread of codes to none
-        players = nn.ModuleList([self.generator, self.encoder])
-        betas = (0.5, 0.99)  # a critic's verdicts change as it learns: the past counts for less
+        self.encoder.log_var.requires_grad_(False)
+        networks = nn.ModuleList([self.generator, self.encoder])
+        betas = (0.5, 0.99)  # a critic's scores change as it learns: the past counts for less
         self.optimizers = {
-            "autoencoder": optim.adamw(players, lr=c.lr, weight_decay=c.weight_decay),
+            "autoencoder": optim.adamw(networks, lr=c.lr, weight_decay=c.weight_decay or 0.0),
             "critics": optim.adamw(
                 self.critics, lr=c.critic.lr, weight_decay=c.critic.weight_decay, betas=betas
             ),
         }
 
-    def step(self, batch: Tensor, progress: float) -> dict[str, Tensor | float]:
-        """Write sentences, move the critics by them and by a real batch (B, T), then the autoencoder."""
-        c = self.config
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Generate sentences, update the critics by them and by a real batch, then the autoencoder."""
+        c, real = self.config, batch.tokens
         autoencoder = self.optimizers["autoencoder"]
         for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0))
-        self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
+            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=c.warmup))
+        self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         tau = annealed(progress, start=c.tau, end=c.tau_end)
         self.train()
-        codes = self._codes(batch)
-        play = self._write(tau)
-        figures = self._move_critics(batch, codes.detach(), play)
-        parts = self._losses(batch, codes, play)
-        if parts:
-            weighted = [getattr(c.losses, name) * part for name, part in parts.items()]
-            norms = optim.update({autoencoder: torch.stack(weighted).sum()}, clip=c.clip)
-            figures["grad_norm"] = norms[autoencoder]
+        with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+            latents = self._encode(real)
+            generated = self._generate(tau)
+            metrics = self._critics_step(real, latents.detach(), generated)
+            parts = self._losses(real, latents, generated)
+            if parts:
+                weighted = [getattr(c.losses, name) * part for name, part in parts.items()]
+                norms = optim.update({autoencoder: torch.stack(weighted).sum()}, clip=c.clip)
+                metrics["grad_norm"] = norms[autoencoder]
         self.updates += 1
-        return figures | {name: part.detach() for name, part in parts.items()} | {"tau": tau}
+        return metrics | {name: part.detach() for name, part in parts.items()} | {"tau": tau}
 
-    def _codes(self, tokens: Tensor) -> Tensor:
-        """Draw a code of each sentence, as the generator reads it; (B, T) → (B, Z)."""
+    def _encode(self, tokens: Tensor) -> Tensor:
+        """Draw a latent vector of each sentence from its posterior; (B, T) → (B, Z)."""
         mean, log_var = self.encoder(tokens)
         return gaussian.draw(mean, log_var.detach())
 
-    def _write(self, tau: float) -> Play:
-        """Draw codes from the prior and write a sentence of each, without unknown words or dropout."""
+    def _generate(self, tau: float) -> Generated:
+        """Decode latent vectors of the prior, without unknown words or dropout."""
         c = self.config
-        codes = self.prior(c.written)
-        if c.relax == "policy_gradient" or not (self._plays() or c.losses.contrastive):
-            tokens = self.decode(codes, temperature=1.0, forbid=(UNK,)).tokens
+        latents = self.prior(c.samples)
+        if c.relaxation == "policy_gradient" or not (self._is_adversarial() or c.losses.contrastive):
+            tokens = self.decode(latents, temperature=1.0, forbid=(UNK,)).tokens
             tokens = tokens[:, : int((tokens != PAD).any(dim=0).sum())]
-            return Play(codes, tokens, tokens)
-        with policy_gradients(self.generator):
+            return Generated(latents, tokens, tokens)
+        with self.generator.without_dropout():
             soft, tokens = sample_relaxed(
                 self.generator,
-                c.written,
+                c.samples,
                 self.length,
                 temperature=tau,
-                hard=c.relax == "straight_through",
+                hard=c.relaxation == "straight_through",
                 forbid=(UNK,),
-                state=self.generator.state(codes),
+                state=self.generator.initial(c.samples, latents),
             )
-        return Play(codes, tokens, soft)
+        return Generated(latents, tokens, soft)
 
-    def _plays(self) -> bool:
-        """Whether the generator already plays against the critic of sentences."""
-        return bool(self.config.losses.adversarial) and int(self.updates) >= self.config.critic.first
+    def _is_adversarial(self) -> bool:
+        """Whether the generator already learns from the critic of sentences."""
+        weights, critic = self.config.losses, self.config.critic
+        return bool(weights.adversarial) and int(self.updates) >= critic.pretraining_steps
 
-    def _move_critics(self, real: Tensor, codes: Tensor, play: Play) -> dict[str, Tensor | float]:
-        """Move the critics that are played against, by a real batch, its codes and what was written."""
+    def _critics_step(self, real: Tensor, latents: Tensor, generated: Generated) -> StepMetrics:
+        """Update the critics whose loss has a weight, by a real batch, its latents and what was generated."""
         weights, every = self.config.losses, self.config.critic.penalty_every
-        known = real[~(real == UNK).any(dim=1)]
-        known = known if len(known) else real
-        made, prior = play.shown.detach(), torch.randn_like(codes)
-        due = bool(weights.penalty) and int(self.updates) % every == 0
+        known = without_unknown(real)
+        fake, prior = generated.relaxed.detach(), torch.randn_like(latents)
+        is_penalised = bool(weights.gradient_penalty) and int(self.updates) % every == 0
         parts: dict[str, Tensor] = {}
         penalties: list[Tensor] = []
         if weights.adversarial:
-            parts["critic_loss"] = self.critics.sentence_loss(known, made)
-            penalties += [self.critics.sentences.slope_penalty(known, made)] if due else []
-        if weights.adversarial_codes:
-            parts["code_critic_loss"] = self.critics.code_loss(prior, codes)
-            penalties += [gradient_penalty(self.critics.codes, prior, codes)] if due else []
+            parts["critic_loss"] = self.critics.sentence_loss(known, fake)
+            penalties += [self.critics.sentences.gradient_penalty(known, fake)] if is_penalised else []
+        if weights.adversarial_latents:
+            parts["latent_critic_loss"] = self.critics.latent_loss(prior, latents)
+            penalties += [gradient_penalty(self.critics.latents, prior, latents)] if is_penalised else []
         if parts:
-            losses = torch.stack([*parts.values(), *(weights.penalty * every * each for each in penalties)])
+            weighted = [weights.gradient_penalty * every * each for each in penalties]
+            losses = torch.stack([*parts.values(), *weighted])
             optim.update({self.optimizers["critics"]: losses.sum()}, clip=self.config.clip)
         return {name: part.detach() for name, part in parts.items()}
 
-    def _losses(self, real: Tensor, codes: Tensor, play: Play) -> dict[str, Tensor]:
-        """Compute what generator and encoder minimise, by the names of its weights, without what is off."""
+    def _losses(self, real: Tensor, latents: Tensor, generated: Generated) -> dict[str, Tensor]:
+        """Return what generator and encoder minimise, by the names of the weights, without what is off."""
         weights = self.config.losses
         parts: dict[str, Tensor] = {}
         if weights.cross_entropy:
-            cost = vae_objective.reconstruction(self.generator, real, codes, blank=self.config.word_dropout)
+            cost = vae_objective.reconstruction(
+                self.generator, real, latents, mask_rate=self.config.word_dropout
+            )
             parts["cross_entropy"] = cost / (real != PAD).sum()
-        if weights.adversarial_codes:
-            parts["adversarial_codes"] = self.critics.lost_by_codes(codes)
-        if self._plays():
-            parts["adversarial"] = self._played(play)
+        if weights.adversarial_latents:
+            parts["adversarial_latents"] = self.critics.encoder_loss(latents)
+        if self._is_adversarial():
+            parts["adversarial"] = self._adversarial_loss(generated)
         if weights.contrastive:
-            again, _ = self.encoder(play.shown)
-            parts["contrastive"] = aegan_losses.pairing_loss(self.config.pairing, play.codes, again)
+            encoded, _ = self.encoder(generated.relaxed)
+            parts["contrastive"] = aegan_losses.pairing_loss(self.config.pairing, generated.latents, encoded)
         if weights.derivatives:
-            with policy_gradients(self.generator):
+            few = slice(DIRICHLET_SENTENCES)
+            with self.generator.without_dropout():
                 parts["derivatives"] = aegan_losses.decoder_energy(
-                    self.generator, play.codes[:DERIVED], play.tokens[:DERIVED]
+                    self.generator, generated.latents[few], generated.tokens[few]
                 )
         return parts
 
-    def _played(self, play: Play) -> Tensor:
-        """What the generator loses to the critic of sentences, which learns nothing by it."""
-        if self.config.relax != "policy_gradient":
-            return self.critics.lost_by_sentences(play.shown)
-        with policy_gradients(self.generator):
+    def _adversarial_loss(self, generated: Generated) -> Tensor:
+        """Return the generator's loss against the critic of sentences, which is not updated by it."""
+        if self.config.relaxation != "policy_gradient":
+            return self.critics.generator_loss(generated.relaxed)
+        with self.generator.without_dropout():
             return aegan_losses.reinforce(
-                self.generator, play.codes, play.tokens, -self.critics.against(play.tokens)
+                self.generator, generated.latents, generated.tokens, -self.critics.energy(generated.tokens)
             )
 
     def energy(self, tokens: Tensor) -> Tensor:
         """Return the energy of sentences, lower is more real; (B, T) → (B,).
 
-        What it costs to reconstruct a sentence from its code, in nats, plus what the critic holds against it.
+        It is what the reconstruction from the latent vector costs, in nats, plus the critic's part.
         """
-        return self.reconstruction_cost(tokens) + self.critics.against(tokens)
+        return self.reconstruction_cost(tokens) + self.critics.energy(tokens)
 
     def reconstruction_cost(self, tokens: Tensor) -> Tensor:
-        """-log p(sentence | its code), in nats; (B, T) → (B,)."""
-        return -sentence_log_prob(self.generator, tokens, self.generator.state(self.encode(tokens)))
+        """Return -log p(x | z), in nats, z each sentence's latent vector; (B, T) → (B,)."""
+        state = self.generator.initial(len(tokens), self.encode(tokens))
+        return -sentence_log_prob(self.generator, tokens, state)
 
-    def log_likelihood(
+    def log_likelihood(  # type: ignore[override]
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
     ) -> Tensor:
-        """Estimate log p of sentences, in nats, by so many draws of each one's codes; (B, T) → (B,)."""
+        """Estimate log p of sentences, in nats, by importance weighting of so many draws; (B, T) → (B,)."""
         return vae_objective.importance_weights(
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         ).log_likelihood()
 
-    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
-        """Calibrate the generator, then measure held-out sentences, their codes, energies, and samples."""
-        players = self.encoder, self.generator
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Calibrate the generator, then measure held-out sentences, their latents, energies, and samples."""
+        networks, held_out = (self.encoder, self.generator), TokensOf(batches)
         temperature = calibrate(
             self.generator.head,
-            lambda: vae_objective.one_draw_nll(*players, batches),
-            share=self.config.calibration,
+            lambda: vae_objective.one_draw_nll(*networks, held_out),
+            fraction=self.config.calibration,
         )
         samples = self.sample(1000)
-        found = vae_objective.posteriors(self.encoder, batches)
-        figures: Metrics = {}
-        if found is not None:
-            figures = vae_objective.measure(*players, batches, found, samples=VALID_SAMPLES)
-            energy = float(torch.cat([self.energy(tokens) for tokens in batches]).mean())
-            spread = found.mean.var(dim=0, correction=0) + found.log_var.exp().mean(dim=0)
-            figures |= {
-                "code_mean": float(found.mean.mean(dim=0).square().mean()),
-                "code_var": float(spread.mean()),
+        posteriors = vae_objective.posteriors(self.encoder, held_out)
+        metrics: Metrics = {}
+        if posteriors is not None:
+            metrics = vae_objective.measure(*networks, held_out, posteriors, samples=VALID_SAMPLES)
+            energy = float(torch.cat([self.energy(tokens) for tokens in held_out]).mean())
+            variance = posteriors.mean.var(dim=0, correction=0) + posteriors.log_var.exp().mean(dim=0)
+            metrics |= {
+                "latent_mean": float(posteriors.mean.mean(dim=0).square().mean()),
+                "latent_var": float(variance.mean()),
                 "energy": energy,
                 "energy_gap": float(self.energy(samples.tokens).mean()) - energy,
             }
-        return figures | sample_figures(samples) | {"temperature": temperature}
+        return metrics | sample_metrics(samples) | {"temperature": temperature}
 
     def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on collapse: the weights of the last good report are kept."""
+        """Stop on a mode collapse: the weights of the last good report are kept."""
         return collapse.collapsed(report, first)

@@ -1,43 +1,42 @@
-"""The critics of sentences and of codes as players: how they are built, what they learn, and what they hold.
+"""AEGAN's critics of sentences and of latent vectors: their settings, their losses, and a sentence's energy.
 
-The game says what a critic's score means: how real something is (logistic, hinge), or its energy, at least 0
-and lower for what is real.
+The GAN loss says what a critic's score means: how real something is, or minus its energy (`energy`).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.functional import gan_losses
+from seqgen.functional.gan_losses import GANLoss
 from seqgen.models.base import evaluating
-from seqgen.models.critic import CodeCritic, SentenceCritic
+from seqgen.models.critic import LatentCritic, SentenceCritic
 
 
 @dataclass(frozen=True)
 class CriticConfig:
-    """The two critics and their training."""
+    """The critic of sentences, the critic of latent vectors, and the training of both."""
 
-    game: Literal["logistic", "hinge", "energy"] = "logistic"
-    """cross entropy, hinge, or real energies and what made ones lack of the margin (Zhao et al. 2017)"""
+    loss: Literal["logistic", "hinge", "energy"] = "logistic"
+    """GAN loss of both critics; energy is that of EBGAN (Zhao et al. 2017)"""
     margin: float = 2.0
-    """energy that is enough for what is made"""
+    """energy from which on a fake sentence adds nothing to the energy loss"""
     filters: int = 64
     """filters of each of five widths over a sentence"""
     hidden: int = 128
-    """units of a layer over a code"""
+    """units of a layer of the critic of latent vectors"""
     dropout: float = 0.2
-    """share dropped of a sentence's embeddings and features"""
+    """fraction dropped of a sentence's embeddings and features"""
     lr: float = 1e-3
     """learning rate of AdamW"""
     weight_decay: float = 0.01
     """AdamW's decay of matrices"""
-    first: int = 100
-    """steps before sentences are played for: the critic learns to tell them first"""
+    pretraining_steps: int = 100
+    """steps in which only the critic of sentences learns, before the generator learns from it"""
     penalty_every: int = 4
-    """steps between penalties on the slope, each weighing as many times more (Karras et al. 2020)"""
+    """steps between gradient penalties, each weighing as many times more (Karras et al. 2020)"""
 
     def __post_init__(self) -> None:
         settings.bounds(
@@ -48,48 +47,51 @@ class CriticConfig:
             dropout=(0.0, 0.99),
             lr=(0.0, None),
             weight_decay=(0.0, None),
-            first=(0, None),
+            pretraining_steps=(0, None),
             penalty_every=(1, None),
         )
 
 
 class Critics(nn.Module):
-    """A critic of sentences, ids (B, T) or soft one-hots (B, T, V), and one of codes (B, Z).
+    """A critic of sentences, ids (B, T) or soft one-hots (B, T, V), and one of latent vectors (B, Z).
 
-    The losses of a critic are scalars and reach its own parameters alone, where what it is shown is detached.
+    The losses are scalars. A critic's loss reaches its own parameters alone where its inputs are detached.
     """
 
-    def __init__(self, config: CriticConfig, vocab_size: int, embedding: int, code: int) -> None:
+    def __init__(self, config: CriticConfig, vocab_size: int, embedding: int, latent_dim: int) -> None:
         super().__init__()
         self.config = config
         self.sentences = SentenceCritic(vocab_size, embedding, filters=config.filters, dropout=config.dropout)
-        self.codes = CodeCritic(code, config.hidden)
+        self.latents = LatentCritic(latent_dim, config.hidden)
 
-    def judged(self, scores: Tensor) -> Tensor:
-        """Turn scores, higher is more real, into what the game is about: themselves, or energies."""
-        return F.softplus(-scores) if self.config.game == "energy" else scores
+    @property
+    def loss(self) -> GANLoss:
+        """The GAN loss of both."""
+        if self.config.loss == "energy":
+            return gan_losses.energy(self.config.margin)
+        return gan_losses.gan_loss(self.config.loss)
 
-    def sentence_loss(self, real: Tensor, made: Tensor) -> Tensor:
-        """What the critic of sentences minimises."""
-        real, made = self.judged(self.sentences(real)), self.judged(self.sentences(made))
-        return gan_losses.critic_loss(self.config.game, real, made, margin=self.config.margin)
+    def sentence_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return what the critic of sentences minimises."""
+        return self.loss.discriminator(self.sentences(real), self.sentences(fake))
 
-    def code_loss(self, prior: Tensor, codes: Tensor) -> Tensor:
-        """What the critic of codes minimises, the prior's being the real ones."""
-        prior, codes = self.judged(self.codes(prior)), self.judged(self.codes(codes))
-        return gan_losses.critic_loss(self.config.game, prior, codes, margin=self.config.margin)
+    def latent_loss(self, prior: Tensor, latents: Tensor) -> Tensor:
+        """Return what the critic of latent vectors minimises; those of the prior are the real ones."""
+        return self.loss.discriminator(self.latents(prior), self.latents(latents))
 
-    def lost_by_sentences(self, made: Tensor) -> Tensor:
-        """What the maker of sentences minimises; the critic's dropout is off."""
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """Return what the generator of sentences minimises; the critic's dropout is off."""
         self.sentences.eval()
-        return gan_losses.generator_loss(self.config.game, self.judged(self.sentences(made)))
+        scores = self.sentences(fake)
+        return self.loss.generator(scores, scores)
 
-    def lost_by_codes(self, codes: Tensor) -> Tensor:
-        """What the maker of codes minimises."""
-        return gan_losses.generator_loss(self.config.game, self.judged(self.codes(codes)))
+    def encoder_loss(self, latents: Tensor) -> Tensor:
+        """Return what the encoder minimises."""
+        scores = self.latents(latents)
+        return self.loss.generator(scores, scores)
 
-    def against(self, tokens: Tensor) -> Tensor:
-        """Return what the critic holds against sentences: energies, or minus their scores; (B, T) → (B,)."""
+    def energy(self, tokens: Tensor) -> Tensor:
+        """Return the critic's part of a sentence's energy: its energy, or minus its score; (B, T) → (B,)."""
         with evaluating(self.sentences):
             scores = self.sentences(tokens)
-        return self.judged(scores) if self.config.game == "energy" else -scores
+        return gan_losses.energy_of(scores) if self.config.loss == "energy" else -scores

@@ -1,45 +1,77 @@
-"""What algorithms with codes share: an encoder from sentences to codes, a generator that writes of them."""
+"""What algorithms with latent vectors share: an encoder of sentences, and a generator that decodes them."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen.algorithms import vae_objective
+from seqgen.algorithms.base import RunningMean, TextAlgorithm
+from seqgen.core import optim
 from seqgen.generation.sample import Samples
 
 
-class Coder(nn.Module):
-    """A generator that starts from a code and reads it at every step, and an encoder."""
+class LatentAlgorithm(TextAlgorithm):
+    """An encoder, and a generator that starts from a latent vector and reads it at every step."""
 
-    latent = True
+    latent: ClassVar[bool] = True
+    inherits: ClassVar[tuple[str, ...]] = ("generator", "encoder", "latent_dim")
 
     def __init__(self, config: Any, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
-        self.generator = config.generator.build(vocab_size, code=config.code)
-        self.encoder = config.encoder.build(vocab_size, config.code)
+        super().__init__(config, vocab_size=vocab_size, length=length)
+        self.generator = config.generator.build(vocab_size, latent_dim=config.latent_dim)
+        self.encoder = config.encoder.build(vocab_size, config.latent_dim)
 
     def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:
-        """Draw n codes to write of, from N(0, I); (n, Z)."""
-        where = self.generator.head.weight.device
-        return torch.randn(n, self.config.code, device=where, generator=rng)
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
+        """Draw n latent vectors from N(0, I); (n, Z)."""
+        device = self.generator.head.weight.device
+        return torch.randn(n, self.config.latent_dim, device=device, generator=rng)
 
     def sample(
-        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: object
+        self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: Any
     ) -> Samples:
-        """Draw n codes and a sentence of each, with the options of `seqgen.generation.sample.sample`."""
-        codes = self.prior(n, rng)
-        return self.decode(codes, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
+        """Draw n latent vectors and decode them, with the options of `seqgen.generation.sample.sample`."""
+        latents = self.prior(n, rng)
+        return self.decode(latents, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Return each sentence's code, the mean where it has a distribution; (B, T) → (B, Z)."""
+        """Return each sentence's latent vector, the mean where it has a distribution; (B, T) → (B, Z)."""
         return vae_objective.encode(self.encoder, tokens)
 
-    def decode(self, codes: Tensor, length: int | None = None, **options: object) -> Samples:
-        """Write a sentence from each code (B, Z), the likeliest words unless `temperature` says otherwise."""
-        return vae_objective.decode(self.generator, codes, length or self.length, **options)  # type: ignore[arg-type]
+    def decode(self, latents: Tensor, length: int | None = None, **options: Any) -> Samples:
+        """Decode latent vectors (B, Z), by the likeliest words unless `temperature` says otherwise."""
+        return vae_objective.decode(self.generator, latents, length or self.length, **options)
+
+
+class PretrainedAutoencoder(LatentAlgorithm):
+    """What the autoencoders that start from random weights share: optimisers, running means of the training."""
+
+    bucket_by_length: ClassVar[bool] = True
+    latent_mean: Tensor
+    """Mean of the latent vectors of training sentences, running; (Z,)."""
+    latent_cov: Tensor
+    """Their covariance, running; (Z, Z)."""
+
+    def __init__(self, config: Any, *, vocab_size: int, length: int) -> None:
+        super().__init__(config, vocab_size=vocab_size, length=length)
+        self.tokens_per_batch = RunningMean()
+        self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
+        self.register_buffer("latent_cov", torch.eye(config.latent_dim))
+
+    @property
+    def moments(self) -> vae_objective.Moments:
+        """The running mean and covariance of latent vectors."""
+        return vae_objective.Moments(self.latent_mean, self.latent_cov)
+
+    def configure(self) -> None:
+        """Create the optimisers; called once the module is on its device."""
+        c = self.config
+        self.optimizers = {
+            name: optim.adamw(network, lr=c.lr, weight_decay=c.weight_decay or 0.0)
+            for name, network in (("generator", self.generator), ("encoder", self.encoder))
+        }
+
+    def set_learning_rates(self, factor: float) -> None:
+        """Set both learning rates to their highest times a factor."""
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)

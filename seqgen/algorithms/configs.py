@@ -1,61 +1,35 @@
-"""The players of the algorithms as settings: a generator, a discriminator, and how each is built."""
+"""The settings that several algorithms share: networks, and how long and how fast they are trained."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
+from torch import nn
+
+from seqgen.algorithms.base import TrainingConfig
 from seqgen.core import settings
-from seqgen.core.errors import UserError
-from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator
+from seqgen.models.base import GeneratorConfig
+from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator, shaped_as
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
+
+G = TypeVar("G", bound=GeneratorConfig)
 
 
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """The recurrent generator."""
-
-    cell: Literal["lstm", "gru"] = "lstm"
-    """recurrent cell"""
-    embedding: int = 256
-    """size of a token's embedding"""
-    hidden: int = 192
-    """units of a recurrent layer"""
-    layers: int = 1
-    """recurrent layers"""
-    dropout: float | None = None
-    """share dropped of embeddings, between layers and of what the vocabulary head reads; none: by the corpus,
-    0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
-    tied: bool = False
-    """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
-    attention: bool = False
-    """attend over the generator's own past states"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(self, embedding=(1, None), hidden=(1, None), layers=(1, None), dropout=(0.0, 0.99))
-
-    def fitted(self, sentences: int) -> "GeneratorConfig":
-        """Fill in the dropout for a number of training sentences: the fewer, the more of it."""
-        if self.dropout is not None:
-            return self
-        return replace(self, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
-
-    def build(self, vocab_size: int, *, code: int = 0) -> RNNGenerator:
-        """Return a fresh generator, a decoder of `code` numbers where there are any.
-
-        UserError where the dropout was left to a corpus that is not known.
-        """
-        values = settings.to_dict(self) | {"code": code}
-        if self.dropout is None:
-            raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
-        return RNNGenerator(vocab_size, **values)
+def default_generator() -> GeneratorConfig:
+    """Return the settings of the default kind of generator."""
+    return GeneratorConfig.of_kind("rnn")()
 
 
 def scarcity(sentences: int) -> float:
     """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
     return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
+
+
+def with_dropout(generator: G, sentences: int) -> G:
+    """Fill in a generator's dropout for a number of training sentences: the fewer, the more of it."""
+    if generator.dropout is not None:
+        return generator
+    return replace(generator, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
 
 
 @dataclass(frozen=True)
@@ -71,38 +45,34 @@ class EncoderConfig:
     bidirectional: bool = True
     """read both ways"""
     dropout: float = 0.1
-    """share dropped of embeddings and of what the code is made of"""
+    """fraction dropped of embeddings and of what the latent vector is made of"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, embedding=(1, None), hidden=(1, None), dropout=(0.0, 0.99))
 
-    def build(self, vocab_size: int, code: int) -> RNNEncoder:
-        """Return a fresh encoder to codes of `code` numbers."""
-        return RNNEncoder(vocab_size, code=code, **settings.to_dict(self))
+    def build(self, vocab_size: int, latent_dim: int) -> RNNEncoder:
+        """Return a fresh encoder to latent vectors of `latent_dim` dimensions."""
+        return RNNEncoder(vocab_size, latent_dim=latent_dim, **settings.to_dict(self))
 
 
 @dataclass(frozen=True)
-class DiscriminatorConfig:
-    """The discriminator and its training."""
+class RNNDiscriminatorConfig:
+    """What a recurrent discriminator, and its training, can be told."""
 
-    kind: Literal["generator", "rnn", "cnn"] = "generator"
-    """shaped as the generator and started from its weights, a recurrent one of its own, or the paper's CNN"""
+    kind: Literal["generator", "rnn"] = "generator"
+    """the generator's layers, started from its weights, or a recurrent network of its own"""
     cell: Literal["lstm", "gru"] = "gru"
     """recurrent cell of an rnn"""
     embedding: int = 64
-    """size of a token's embedding in an rnn or cnn"""
+    """size of a token's embedding in an rnn"""
     hidden: int = 128
     """units of a recurrent layer of an rnn"""
     layers: int = 1
     """recurrent layers of an rnn"""
     bidirectional: bool = False
-    """an rnn that reads both ways; rollouts then cannot share the reading of a beginning"""
-    filters: float = 1.0
-    """multiplies the paper's number of convolution filters"""
+    """an rnn that reads both ways; rollouts then cannot share the reading of a prefix"""
     dropout: float = 0.5
-    """share dropped while it learns; never while it scores"""
-    loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
-    """what it minimises"""
+    """fraction dropped in training; none in scoring"""
     lr: float = 1e-3
     """learning rate of AdamW"""
     weight_decay: float = 0.1
@@ -114,25 +84,15 @@ class DiscriminatorConfig:
             embedding=(1, None),
             hidden=(1, None),
             layers=(1, None),
-            filters=(0.01, None),
             dropout=(0.0, 0.99),
             lr=(0.0, None),
             weight_decay=(0.0, None),
         )
 
-    def build(self, vocab_size: int, generator: GeneratorConfig) -> RNNDiscriminator | CNNDiscriminator:
-        """Return a fresh discriminator."""
-        if self.kind == "cnn":
-            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+    def build(self, vocab_size: int, generator: GeneratorConfig, *, projection_dim: int = 0) -> nn.Module:
+        """Return a fresh discriminator; with a `projection_dim` one that gives embeddings, not logits."""
         if self.kind == "generator":
-            return RNNDiscriminator(
-                vocab_size,
-                generator.embedding,
-                generator.hidden,
-                layers=generator.layers,
-                cell=generator.cell,
-                dropout=self.dropout,
-            )
+            return shaped_as(generator, vocab_size, dropout=self.dropout, projection_dim=projection_dim)
         return RNNDiscriminator(
             vocab_size,
             self.embedding,
@@ -141,75 +101,112 @@ class DiscriminatorConfig:
             cell=self.cell,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
+            projection_dim=projection_dim,
         )
-
-
-@contextlib.contextmanager
-def policy_gradients(generator: RNNGenerator) -> Iterator[None]:
-    """Switch dropout off but keep gradients: what is moved must be the policy that was sampled.
-
-    cuDNN's recurrent layers go backwards in training mode only, so they stay in it with their dropout at 0.
-    """
-    training, dropout = generator.training, generator.rnn.dropout
-    generator.eval()
-    generator.rnn.train()
-    generator.rnn.dropout = 0.0
-    try:
-        yield
-    finally:
-        generator.rnn.dropout = dropout
-        generator.train(training)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class DiscriminatorConfig(RNNDiscriminatorConfig):
+    """The discriminator of sentences and its training."""
+
+    kind: Literal["generator", "rnn", "cnn"] = "generator"  # type: ignore[assignment]
+    """the generator's layers, started from its weights, a recurrent network of its own, or the paper's CNN"""
+    filters: float = 1.0
+    """multiplies the number of a cnn's filters in the paper"""
+    loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
+    """what it minimises"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(self, filters=(0.01, None))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig, *, projection_dim: int = 0) -> nn.Module:
+        """Return a fresh discriminator."""
+        if self.kind == "cnn":
+            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        return super().build(vocab_size, generator, projection_dim=projection_dim)
+
+
+class AnyDiscriminatorConfig(Protocol):
+    """What the training of a generator against a discriminator asks of the discriminator's settings."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class PretrainingConfig(TrainingConfig):
     """The settings of generator and training that maximum likelihood and the autoencoders share."""
 
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    generator: GeneratorConfig = field(default_factory=default_generator)
     lr: float = 3e-3
     """peak learning rate of AdamW"""
     weight_decay: float | None = None
-    """AdamW's decay of matrices; none: by the corpus, as the dropout, from 0.05 to 0.01"""
+    """AdamW's decay of matrices (embeddings, recurrent and vocabulary weights; no biases); none: by the
+    corpus, 0.05 up to 10,000 training sentences, falling to 0.01 at 30,000"""
     warmup: float = 0.02
-    """share of training over which the learning rate rises; a cosine to zero follows"""
-    clip: float = 1.0
-    """bound of either gradient's norm"""
-    batch_size: int = 64
-    """sentences of an update"""
+    """fraction of training over which the learning rate rises; a cosine to zero follows"""
     epochs: int | None = None
     """passes over the training split; none: about 600,000 sentences in all, 3 to 25 passes"""
-    report_every: int | None = None
-    """steps between reports; none means an epoch, at least 50 and at most 1,000 steps"""
-    patience: int | None = None
-    """reports without a better validation loss before training stops"""
-    bf16: bool = False
-    """run the networks in bfloat16 autocast"""
 
     def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-            warmup=(0.0, 1.0),
-            clip=(0.0, None),
-            batch_size=(1, None),
-            epochs=(1, None),
-            report_every=(1, None),
-            patience=(1, None),
-        )
+        super().__post_init__()
+        settings.bounds(self, epochs=(1, None))
 
     def fitted(self, sentences: int) -> Self:
         """Fill in the generator's dropout, the epochs and the weight decay for a number of sentences."""
         epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
         decay = 0.01 + 0.04 * scarcity(sentences) if self.weight_decay is None else self.weight_decay
-        generator = self.generator.fitted(sentences)
+        generator = with_dropout(self.generator, sentences)
         return replace(self, generator=generator, epochs=epochs, weight_decay=round(decay, 4))
 
     def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
+        """Return the length of training in steps; `batches` make an epoch."""
         return (self.epochs or 1) * batches
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(TrainingConfig):
+    """The settings of training a generator against a discriminator; the generator's are the starting run's."""
+
+    generator: GeneratorConfig = field(default_factory=default_generator)
+    discriminator: Any = field(default_factory=DiscriminatorConfig)
+    steps: int = 200
+    """updates of the generator"""
+    discriminator_pretraining_steps: int = 400
+    """steps in which only the discriminator learns, before the first update of the generator"""
+    discriminator_steps: int = 2
+    """updates of the discriminator at each update of the generator"""
+    lr: float = 1e-4
+    """learning rate of the generator at its highest; a cosine to a tenth follows"""
+    report_every: int | None = 50
+    """steps between reports"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(
+            self,
+            steps=(1, None),
+            discriminator_pretraining_steps=(0, None),
+            discriminator_steps=(1, None),
+            batch_size=(2, None),
+        )
+
+    def fitted(self, sentences: int) -> Self:
+        """Fill in the generator's dropout where no run gave it."""
+        return replace(self, generator=with_dropout(self.generator, sentences))
+
+    def total_steps(self, batches: int) -> int:
+        """Return the length of training in steps."""
+        return self.discriminator_pretraining_steps + self.steps
 
     @property
     def read_size(self) -> int:
-        """Sentences of a step."""
-        return self.batch_size
+        """Sentences that a step reads: each update of the discriminator has its own."""
+        return self.batch_size * self.discriminator_steps

@@ -1,73 +1,63 @@
-"""From a large corpus to a small one: a model takes over a run's weights and keeps in touch with its corpus.
+"""Fine-tuning: a model starts from a run on another, larger corpus, and stays near it.
 
-The vocabulary is the run's with the small corpus's further words after it, so that every id of the run keeps
-its row, and a word that only the large corpus has can still be read and written.
+The vocabulary is the run's with the new corpus's further words after it, so that every id of the run keeps its
+row, and a word that only the large corpus has can still be read and generated.
 """
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.core.errors import UserError
+from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional.contrastive_losses import info_nce
 from seqgen.generation.sample import shifted
-from seqgen.models.base import evaluating
-from seqgen.models.rnn_generator import RNNGenerator
+from seqgen.models.base import Generator, evaluating
 
-SHAPES = ("generator", "encoder", "code")
-"""Settings that say what a model's weights are for; a model that starts from a run has the run's."""
-
-
-class Pair(NamedTuple):
-    """A batch of the corpus that is learnt and one of the corpus that the model comes from."""
-
-    target: Tensor
-    """(B, T) ids."""
-    source: Tensor
-    """(B′, T′) ids."""
-
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Pair":
-        """Move both."""
-        return Pair(*(part.to(device, non_blocking=non_blocking) for part in self))
+SHAPES = ("generator", "encoder", "latent_dim")
+"""Settings that say what shapes a model's weights have; a model that starts from a run has the run's."""
 
 
-class Pairs:
-    """An endless stream of pairs; an epoch is one of the target's."""
+class ReplayBatches:
+    """An endless stream of batches that carry a batch of another corpus as `replay`; epochs are the first's."""
 
-    def __init__(self, target: Batches, source: Batches) -> None:
-        self.target, self.source = target, source
+    def __init__(self, batches: Batches, replay: Batches) -> None:
+        self.batches, self.replay = batches, replay
 
     def __len__(self) -> int:
         """Return the batches of an epoch."""
-        return len(self.target)
+        return len(self.batches)
 
     @property
     def epoch(self) -> float:
-        """Epochs of the target done so far."""
-        return self.target.epoch
+        """Epochs done so far."""
+        return self.batches.epoch
 
-    def __next__(self) -> Pair:
-        return Pair(next(self.target), next(self.source))
+    def __next__(self) -> Batch:
+        return replace(next(self.batches), replay=next(self.replay).tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the positions in both corpora."""
-        return {"target": self.target.state_dict(), "source": self.source.state_dict()}
+        return {"batches": self.batches.state_dict(), "replay": self.replay.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved position; ValueError where it belongs to another stream."""
-        self.target.load_state_dict(state["target"])
-        self.source.load_state_dict(state["source"])
+        self.batches.load_state_dict(state["batches"])
+        self.replay.load_state_dict(state["replay"])
 
 
 def shapes(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run that its weights need, but for the dropout, which its corpus chose."""
+    """Return the settings of a run that its weights need, without the dropout, which its corpus determined."""
     parts = {part: config["settings"][part] for part in SHAPES if part in config["settings"]}
-    return parts | {"generator": parts["generator"] | {"dropout": None}}
+    if "generator" in parts:
+        parts["generator"] = parts["generator"] | {"dropout": None}
+    return parts
 
 
 def check(config: Any, before: dict[str, Any]) -> None:
@@ -86,7 +76,7 @@ def adopt(algorithm: nn.Module, weights: dict[str, Tensor], *, unknown: bool = T
     """Give an algorithm the weights of a run of its shapes, whose vocabulary is the first part of its own.
 
     A word that the run does not know starts as the unknown word, which stood for such words; the probability
-    that the run gave the unknown word is shared out among them. Counts and moments start afresh.
+    that the run gave the unknown word is divided among them. Counts and moments start afresh.
 
     Args:
         unknown: the run has seen unknown words; of one that has not, a new word starts as the mean of all.
@@ -104,27 +94,28 @@ def adopt(algorithm: nn.Module, weights: dict[str, Tensor], *, unknown: bool = T
         origin.load_state_dict(algorithm.get_submodule("generator").state_dict())
 
 
-def codes(generator: RNNGenerator, batch: Tensor) -> Tensor:
-    """Mean of the states that a sentence's tokens are predicted from; (B, T) ids → (B, H)."""
-    mask = batch != PAD
-    states, _ = generator.representations(shifted(batch), generator.initial(len(batch)))
+def sentence_embeddings(generator: Generator, tokens: Tensor) -> Tensor:
+    """Return the mean of the states that a sentence's tokens are predicted from; (B, T) ids → (B, H)."""
+    mask = tokens != PAD
+    states, _ = generator.representations(shifted(tokens), generator.initial(len(tokens)))
     return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
-def alignment(generator: RNNGenerator, origin: RNNGenerator, batch: Tensor, *, temperature: float) -> Tensor:
-    """Tie the code of a sentence to the one it had where the generator comes from; a scalar, in nats.
+def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temperature: float) -> Tensor:
+    """Tie the embedding of a sentence to the one it had where the generator comes from; (B, T) → scalar, nats.
 
-    InfoNCE both ways between the codes of a batch under the two models (as Tian et al. 2020, "Contrastive
+    InfoNCE both ways between the embeddings of a batch under the two models (as Tian et al. 2020, "Contrastive
     representation distillation"): a sentence's own is to be told from the others'. `origin` has no dropout
     and no gradient.
     """
     with evaluating(origin):
-        aims = codes(origin, batch)
-    mine = codes(generator, batch)
-    return (info_nce(mine, aims, temperature=temperature) + info_nce(aims, mine, temperature=temperature)) / 2
+        targets = sentence_embeddings(origin, tokens)
+    mine = sentence_embeddings(generator, tokens)
+    forth = info_nce(mine, targets, temperature=temperature)
+    return (forth + info_nce(targets, mine, temperature=temperature)) / 2
 
 
-def real_tokens(batch: Tensor | Pair) -> int:
-    """Count the tokens of a batch that are no padding, or of both of a pair."""
-    parts = batch if isinstance(batch, Pair) else (batch,)
+def real_tokens(batch: Batch) -> int:
+    """Count the tokens of a batch that are no padding, those replayed included."""
+    parts = [part for part in (batch.tokens, batch.replay) if part is not None]
     return sum(int((part != PAD).sum()) for part in parts)

@@ -1,34 +1,33 @@
-"""Maximum likelihood: a recurrent language model of sentences, trained on the next token.
+"""Maximum likelihood: an autoregressive model of sentences, trained on the next token.
 
-Report figures: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
-batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
-clipping; `lr`; `temperature`, by which calibration divided the logits before measuring; and of 1,000 samples
-at temperature 1 `unique`, the share of different sentences, `distinct_tokens`, and `entropy`, nats a token.
-With a weight for it also `contrastive`, the token-level contrastive loss (Su et al. 2022, SimCTG), and
-`anisotropy`, the mean cosine of two token representations of a sentence, of the training batches. Started
-from a run on another corpus also `align`, the contrastive loss of the codes, and `replay_nll`, nats a token
-of that corpus's batches, where they have a weight.
+Report metrics: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training batches
+under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before clipping; `lr`;
+`temperature`, by which calibration divided the logits before measuring; and `unique`, `distinct_tokens` and
+`sample_nll` of `seqgen.algorithms.base`. With a weight for it also `contrastive`, the token-level contrastive loss
+(Su et al. 2022, SimCTG), and `anisotropy`, the mean cosine of two token representations of a sentence, of the
+training batches. Started from a run on another corpus also `align`, the contrastive loss of sentence embeddings,
+and `replay_nll`, nats a token of that corpus's batches, where they have a weight.
 """
 
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqgen.algorithms.configs import Schedule
-from seqgen.algorithms.finetune import Pair, alignment
+from seqgen.algorithms.base import Metrics, RunningMean, StepMetrics, TextAlgorithm
+from seqgen.algorithms.configs import PretrainingConfig
+from seqgen.algorithms.finetune import alignment
 from seqgen.core import optim, settings
+from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD
-from seqgen.functional import chunked_loss, contrastive_losses
-from seqgen.generation.likelihood import nll_figures
-from seqgen.generation.sample import Samples, sample, sentence_log_prob, shifted
+from seqgen.functional import contrastive_losses
+from seqgen.functional.chunked_loss import head_loss
+from seqgen.generation.likelihood import generator_likelihood
+from seqgen.generation.sample import shifted
 from seqgen.models import calibration
-from seqgen.models.rnn_generator import RNNGenerator
-
-Metrics = dict[str, float]
+from seqgen.models.base import Generator
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class ContrastiveConfig:
     margin: float = 0.5
     """how far below 1 it pushes the cosine of two tokens' representations (0.5 there)"""
     align: float = 0.0
-    """with --init: weight of the contrastive loss that ties a sentence's code to its code in that run"""
+    """with --init: weight of the contrastive loss that ties a sentence's embedding to that in the other run"""
     temperature: float = 0.1
-    """what the cosines of codes are divided by in it"""
+    """divides the cosines of sentence embeddings in it"""
 
     def __post_init__(self) -> None:
         settings.bounds(
@@ -51,14 +50,14 @@ class ContrastiveConfig:
 
 
 @dataclass(frozen=True)
-class MLEConfig(Schedule):
+class MLEConfig(PretrainingConfig):
     """Settings of maximum-likelihood training."""
 
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     patience: int | None = 4
     """reports without a better validation NLL before training stops"""
     calibration: float = 0.75
-    """how far the kept weights go towards the temperature of least validation NLL; 0 leaves them alone"""
+    """fraction of the way, in log temperature, to the least validation NLL; 0 for no calibration"""
     replay: float = 0.0
     """with --init: weight of the likelihood of sentences of that run's corpus"""
 
@@ -67,93 +66,77 @@ class MLEConfig(Schedule):
         settings.bounds(self, replay=(0.0, None), calibration=(0.0, 1.0))
 
     @property
-    def needs_source(self) -> bool:
-        """Whether training looks at the run that it starts from."""
+    def replays(self) -> bool:
+        """Whether a step also reads sentences of the corpus of the run that training starts from."""
+        return self.replay > 0
+
+    @property
+    def uses_start(self) -> bool:
+        """Whether training needs a run to start from."""
         return bool(self.contrastive.align or self.replay)
 
 
-class Sampler(Protocol):
-    """An algorithm with an autoregressive generator."""
+class MLE(TextAlgorithm):
+    """A generator and its optimiser: next-token cross entropy.
 
-    generator: RNNGenerator
-
-    def sample(self, n: int) -> Samples: ...
-
-
-class LanguageModel(nn.Module):
-    """A generator whose likelihood is exact: what can be done with one, however it learned."""
-
-    likelihood = "exact"
-    generator: RNNGenerator
-    length: int
-    """Tokens of a sample at most."""
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences at temperature 1; (n, T)."""
-        return self.sample(n).tokens
-
-    def sample(self, n: int, length: int | None = None, **options: object) -> Samples:
-        """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
-        return sample(self.generator, n, length or self.length, **options)  # type: ignore[arg-type]
-
-    def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """log p of sentences, in nats, exact; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens)
-
-
-class MLE(LanguageModel):
-    """A generator and its optimiser; (B, T) batches of ids in, next-token cross entropy down.
-
-    A batch's loss is the sum over its tokens divided by the tokens of a usual batch, not by its own: where
-    batches hold sentences of like length, its own count would give a token of a short sentence more weight
-    than one of a long, and the generator would write too short.
+    A batch's loss is the sum over its tokens divided by the mean number of tokens of a batch, not by its own:
+    where batches hold sentences of similar length, its own number would give a token of a short sentence more
+    weight than one of a long sentence, and the generator would write too short.
     """
 
     Config = MLEConfig
+    config: MLEConfig
     monitor: str | None = "valid_nll"
-    usual_tokens: Tensor
-    """Tokens of a batch, the mean so far; scalar."""
-    batches_seen: Tensor
-    bucket_by_length = True  # batches of sentences of like length waste little on padding
+    bucket_by_length = True
+    examples = (
+        {},
+        {"generator.cell": "gru", "generator.layers": 2, "generator.tied": True},
+        {"generator.attention": True},
+        {"contrastive.weight": 1.0, "contrastive.margin": 0.9},
+        {
+            "generator.kind": "transformer",
+            "generator.hidden": 12,
+            "generator.heads": 3,
+            "generator.tied": True,
+        },
+        {"generator.kind": "relational-memory", "generator.head_size": 5, "generator.slots": 2},
+    )
 
     def __init__(self, config: MLEConfig, *, vocab_size: int, length: int) -> None:
-        super().__init__()
-        self.config, self.length = config, length
+        super().__init__(config, vocab_size=vocab_size, length=length)
         self.generator = config.generator.build(vocab_size)
-        self.origin: RNNGenerator | None = None
+        self.origin: Generator | None = None
         if config.contrastive.align:
             self.origin = copy.deepcopy(self.generator).requires_grad_(False)
-        self.register_buffer("usual_tokens", torch.zeros(()))
-        self.register_buffer("batches_seen", torch.zeros(()))
+        self.tokens_per_batch = RunningMean()
 
     def configure(self) -> None:
-        """Create the optimisers; call it once the module is on its device."""
+        """Create the optimiser; called once the module is on its device."""
         c = self.config
         self.optimizers = {
             "generator": optim.adamw(self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0)
         }
 
-    def step(self, batch: Tensor | Pair, progress: float) -> dict[str, Tensor | float]:
-        """Move the generator by one batch (B, T), or by one and another of the corpus that it comes from."""
-        batch, source = batch if isinstance(batch, Pair) else (batch, None)
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update the generator by one batch, and by its `replay` where that has a weight."""
         optimizer = self.optimizers["generator"]
         factor = optim.warmup_cosine(progress, warmup=self.config.warmup)
         optim.scale_lr(optimizer, factor)
         self.train()
-        self.generator.head.scale.fill_(1.0)  # a report has calibrated what it measured and kept
-        tokens = (batch != PAD).sum()
-        self.batches_seen += 1
-        self.usual_tokens += (tokens - self.usual_tokens) / self.batches_seen
-        nll, states = nll_and_states(self.generator, batch, bf16=self.config.bf16)
-        spread, figures = self._spread(states, batch != PAD)
-        kept, more = self._keep(batch, source)
-        loss = nll * (tokens / self.usual_tokens) + spread + kept
+        self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
+        mask = batch.tokens != PAD
+        tokens = mask.sum()
+        usual = self.tokens_per_batch.add(tokens)
+        nll, states = nll_and_states(self.generator, batch.tokens, bf16=self.config.bf16)
+        contrastive, metrics = self._contrastive(states, mask)
+        fine_tuning, more = self._fine_tuning(batch)
+        loss = nll * (tokens / usual) + contrastive + fine_tuning
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
-        figures |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
-        return figures
+        metrics |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+        return metrics
 
-    def _spread(self, states: Tensor, mask: Tensor) -> tuple[Tensor | float, dict[str, Tensor | float]]:
-        """Return the weighted token-level contrastive loss and its figures; 0 and none where it is off."""
+    def _contrastive(self, states: Tensor, mask: Tensor) -> tuple[Tensor | float, StepMetrics]:
+        """Return the weighted token-level contrastive loss and its metrics; 0 and none where it is off."""
         c = self.config.contrastive
         if not c.weight:
             return 0.0, {}
@@ -161,68 +144,51 @@ class MLE(LanguageModel):
         similarity = contrastive_losses.anisotropy(states.detach(), mask)
         return c.weight * loss, {"contrastive": loss.detach(), "anisotropy": similarity}
 
-    def _keep(self, batch: Tensor, source: Tensor | None) -> tuple[Tensor | float, dict[str, Tensor | float]]:
-        """Return what ties the generator to the run that it comes from, weighted, and its figures."""
+    def _fine_tuning(self, batch: Batch) -> tuple[Tensor | float, StepMetrics]:
+        """Return what ties the generator to the run that it comes from, weighted, and its metrics."""
         c = self.config
         loss: Tensor | float = 0.0
-        figures: dict[str, Tensor | float] = {}
+        metrics: StepMetrics = {}
         if self.origin is not None:
             temperature = c.contrastive.temperature
-            aligned = alignment(self.generator, self.origin, batch, temperature=temperature)
-            loss, figures["align"] = c.contrastive.align * aligned, aligned.detach()
-        if c.replay and source is not None:
-            replayed = mean_nll(self.generator, source, bf16=c.bf16)
-            loss, figures["replay_nll"] = loss + c.replay * replayed, replayed.detach()
-        return loss, figures
+            aligned = alignment(self.generator, self.origin, batch.tokens, temperature=temperature)
+            loss, metrics["align"] = c.contrastive.align * aligned, aligned.detach()
+        if c.replay and batch.replay is not None:
+            replayed = mean_nll(self.generator, batch.replay, bf16=c.bf16)
+            loss, metrics["replay_nll"] = loss + c.replay * replayed, replayed.detach()
+        return loss, metrics
 
-    def evaluate(self, batches: Iterable[Tensor]) -> Metrics:
-        """Calibrate the generator, then measure held-out likelihood and the variety of samples."""
-        temperature = calibrate(self.generator, batches, share=self.config.calibration)
-        return evaluate(self, batches) | {"temperature": temperature}
-
-    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Never stop: likelihood has no collapse."""
-        return None
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Calibrate the generator, then measure held-out likelihood and samples."""
+        temperature = calibrate(self.generator, TokensOf(batches), fraction=self.config.calibration)
+        return super().evaluate(batches) | {"temperature": temperature}
 
 
-def mean_nll(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> Tensor:
+def mean_nll(generator: Generator, tokens: Tensor, *, bf16: bool = False) -> Tensor:
     """Return the mean negative log-likelihood of a batch's real tokens, in nats a token; (B, T) → scalar."""
-    return nll_and_states(generator, batch, bf16=bf16)[0]
+    return nll_and_states(generator, tokens, bf16=bf16)[0]
 
 
-def nll_and_states(generator: RNNGenerator, batch: Tensor, *, bf16: bool = False) -> tuple[Tensor, Tensor]:
+def nll_and_states(generator: Generator, tokens: Tensor, *, bf16: bool = False) -> tuple[Tensor, Tensor]:
     """Return `mean_nll` of a batch (B, T), and the states that the tokens are predicted from, (B, T, H).
 
     The states are those before the dropout of what the head reads: a state predicts its token, so at position
     t it stands for the token t - 1, BOS at the first.
     """
-    mask = batch != PAD
-    with torch.autocast(batch.device.type, dtype=torch.bfloat16, enabled=bf16):
-        states, _ = generator.representations(shifted(batch), generator.initial(len(batch)))
-        targets = batch[mask]
-        weights = torch.full((len(targets),), 1.0 / len(targets), device=batch.device)
+    mask = tokens != PAD
+    with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=bf16):
+        states, _ = generator.representations(shifted(tokens), generator.initial(len(tokens)))
+        targets = tokens[mask]
+        weights = torch.full((len(targets),), 1.0 / len(targets), device=tokens.device)
         head, hidden = generator.head, generator.dropout(states)[mask]
-        return chunked_loss.head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
+        return head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 
-def calibrate(generator: RNNGenerator, batches: Iterable[Tensor], *, share: float) -> float:
-    """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.models.calibration.calibrate`."""
-    return calibration.calibrate(
-        generator.head, lambda: nll_figures(generator, batches).get("nll", 0.0), share=share
-    )
+def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: float) -> float:
+    """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.models.calibration`."""
 
+    def nll() -> float:
+        found = generator_likelihood(generator, batches)
+        return found.nats_per_token if found.tokens else 0.0
 
-def evaluate(algorithm: Sampler, batches: Iterable[Tensor]) -> Metrics:
-    """Return NLL and perplexity a token of held-out batches, and how varied 1,000 samples are."""
-    figures = nll_figures(algorithm.generator, batches)
-    valid = {"valid_nll": figures["nll"], "valid_ppl": figures["ppl"]} if figures["tokens"] else {}
-    return valid | sample_figures(algorithm.sample(1000))
-
-
-def sample_figures(samples: Samples) -> Metrics:
-    """Return the share of unique sentences, the distinct tokens and the entropy (nats a token) of samples."""
-    mask = samples.tokens != PAD
-    unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
-    distinct = len(torch.unique(samples.tokens[mask]))
-    entropy = -float(samples.log_probs[mask].double().mean())
-    return {"unique": unique, "distinct_tokens": float(distinct), "entropy": entropy}
+    return calibration.calibrate(generator.head, nll, fraction=fraction)

@@ -38,6 +38,16 @@ def noise(rng: torch.Generator | None = None) -> Reward:
     return reward
 
 
+def discounted(rewards: Tensor, discount: float) -> Tensor:
+    """Return of each token: its own reward and `discount` times the next token's return; (B, T) → (B, T)."""
+    returns = torch.zeros_like(rewards)
+    later = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        later = rewards[:, t] + discount * later
+        returns[:, t] = later
+    return returns
+
+
 def batch_mean(rewards: Tensor, mask: Tensor) -> Tensor:
     """Baseline: the mean at each position, over the sentences that reach it."""
     count = mask.sum(dim=0).clamp(min=1)

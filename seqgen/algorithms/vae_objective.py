@@ -1,4 +1,4 @@
-"""What autoencoders of sentences share: the KL term and its schedule, decoding of codes, likelihoods."""
+"""The objective of a VAE of sentences: the KL term and its schedule, reconstruction, importance-weighted likelihood."""
 
 import math
 from collections.abc import Iterable
@@ -12,19 +12,18 @@ from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
 from seqgen.functional.chunked_loss import head_loss
 from seqgen.generation.sample import Samples, log_prob, sample, shifted
-from seqgen.models.base import evaluating
+from seqgen.models.base import Generator, evaluating
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
 
 Anneal = Literal["none", "linear", "logistic", "cyclical"]
 Penalty = Literal["kl", "free_bits", "hinge", "target"]
 
 BLOCK = 64
-"""Sentences whose codes are drawn together: 4 MB of 500 codes of 32 numbers each."""
+"""Sentences whose latent vectors are drawn together: 4 MB of 500 vectors of 32 dimensions each."""
 POSITIONS = 1 << 15
 """Positions that the decoder reads at a time: 25 MB of states of 192 units."""
-SHARES = 1.0, 0.5, 0.0
-"""Of the posterior in each proposal of importance weighting; the rest is the prior's. See `tempered`."""
+POSTERIOR_WEIGHTS = 1.0, 0.5, 0.0
+"""One proposal distribution each: the weight of the posterior in it against the prior (`gaussian.tempered`)."""
 
 
 def anneal(progress: float, kind: Anneal, *, over: float = 0.2, cycles: int = 4) -> float:
@@ -43,23 +42,23 @@ def anneal(progress: float, kind: Anneal, *, over: float = 0.2, cycles: int = 4)
 
 
 def penalty(kl: Tensor, kind: Penalty, target: float) -> Tensor:
-    """Return the KL term of a batch, nats a sentence, from the KL of each unit; (B, Z) → scalar.
+    """Return the KL term of a batch, nats a sentence, from the KL of each dimension; (B, Z) → scalar.
 
-    kl: the sum over units, its mean over sentences. free_bits: the same, but a unit whose mean is below its
-    share of the target, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
+    kl: the sum over dimensions, its mean over sentences. free_bits: the same, but a dimension whose mean is below
+    target / Z, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
     hinge: the same bound on the sum. target: the sum's distance from the target (Burgess et al. 2018).
     """
-    units = kl.mean(dim=0)
+    dimensions = kl.mean(dim=0)
     if kind == "free_bits":
-        return units.clamp(min=target / len(units)).sum()
-    total = units.sum()
+        return dimensions.clamp(min=target / len(dimensions)).sum()
+    total = dimensions.sum()
     if kind == "hinge":
         return total.clamp(min=target)
     return (total - target).abs() if kind == "target" else total
 
 
 def total_correlation(cov: Tensor) -> Tensor:
-    """Return the total correlation of units that are jointly Gaussian, in nats; (Z, Z) → scalar, ≥ 0.
+    """Return the total correlation of dimensions that are jointly Gaussian, in nats; (Z, Z) → scalar, ≥ 0.
 
     It is the divergence of their joint distribution from the product of each one's own.
     """
@@ -67,7 +66,7 @@ def total_correlation(cov: Tensor) -> Tensor:
 
 
 class Moments(NamedTuple):
-    """Mean and covariance of codes: running ones are buffers that `follow` moves in place."""
+    """Mean and covariance of latents: running ones are buffers that `follow` updates in place."""
 
     mean: Tensor
     """(Z,)"""
@@ -75,7 +74,7 @@ class Moments(NamedTuple):
     """(Z, Z)"""
 
     def of_batch(self, mean: Tensor, var: Tensor | None = None) -> Tensor:
-        """Return the covariance about the mean of codes (B, Z), or of Gaussians with such variances."""
+        """Return the covariance about the mean of latents (B, Z), or of Gaussians with such variances."""
         errors = mean - self.mean
         cov = errors.t() @ errors / len(mean)
         return cov if var is None else cov + var.mean(dim=0).diag()
@@ -87,13 +86,17 @@ class Moments(NamedTuple):
         self.cov.lerp_(self.of_batch(mean, var), rate)
 
 
-def reconstruction(generator: RNNGenerator, tokens: Tensor, codes: Tensor, *, blank: float = 0.0) -> Tensor:
-    """Return -log p(tokens | codes), summed over the batch's real tokens, in nats; differentiable.
+def reconstruction(
+    generator: Generator, tokens: Tensor, latents: Tensor, *, mask_rate: float = 0.0
+) -> Tensor:
+    """Return -log p(tokens | latents), summed over the batch's real tokens, in nats; differentiable.
 
-    tokens (B, T), codes (B, Z) → scalar. `blank` is the share of words that the decoder reads as unknown.
+    tokens (B, T), latents (B, Z) → scalar. `mask_rate` is the fraction of words that the decoder reads as unknown.
     """
     real = tokens != PAD
-    hidden, _ = generator.hidden(blank_words(shifted(tokens), blank), generator.state(codes))
+    hidden, _ = generator.hidden(
+        blank_words(shifted(tokens), mask_rate), generator.initial(len(tokens), latents)
+    )
     targets, head = tokens[real], generator.head
     return head_loss(hidden[real], head.weight, head.bias, targets, hidden.new_ones(len(targets))).loss
 
@@ -105,18 +108,18 @@ def encode(encoder: RNNEncoder, tokens: Tensor) -> Tensor:
 
 
 def decode(
-    generator: RNNGenerator,
-    codes: Tensor,
+    generator: Generator,
+    latents: Tensor,
     length: int,
     *,
     temperature: float = 0.0,
     rng: torch.Generator | None = None,
     **options: object,
 ) -> Samples:
-    """Write a sentence from each code (B, Z), of the likeliest words by default; options as of `sample`."""
+    """Write a sentence from each latent vector (B, Z), of the likeliest words by default; options as of `sample`."""
     with torch.no_grad():
-        state = generator.state(codes.to(generator.head.weight))
-    return sample(generator, len(codes), length, temperature=temperature, state=state, rng=rng, **options)  # type: ignore[arg-type]
+        state = generator.initial(len(latents), latents.to(generator.head.weight))
+    return sample(generator, len(latents), length, temperature=temperature, state=state, rng=rng, **options)  # type: ignore[arg-type]
 
 
 class Posteriors(NamedTuple):
@@ -139,7 +142,7 @@ def posteriors(encoder: RNNEncoder, batches: Iterable[Tensor]) -> Posteriors | N
 
 
 class Weights(NamedTuple):
-    """What S codes z drawn for each of B sentences x weigh, in nats; (S, B) each."""
+    """What S latents z drawn for each of B sentences x weigh, in nats; (S, B) each."""
 
     likelihood: Tensor
     """log p(x | z)"""
@@ -153,20 +156,20 @@ class Weights(NamedTuple):
 
 def importance_weights(
     encoder: RNNEncoder,
-    generator: RNNGenerator,
+    generator: Generator,
     tokens: Tensor,
     *,
     samples: int,
     rng: torch.Generator | None = None,
 ) -> Weights:
-    """Weigh codes drawn for each sentence from what its posterior may be, without dropout; (B, T) → (S, B).
+    """Weigh latents drawn for each sentence from what its posterior may be, without dropout; (B, T) → (S, B).
 
     A posterior that was learned on other sentences is too sure of itself, and a bound from its draws alone
     falls far below the likelihood. So the draws are shared out between it, the prior and what lies half way
-    (`SHARES`), and weighed by the density of the mixture, the balance heuristic of Veach & Guibas 1995
+    (`POSTERIOR_WEIGHTS`), and weighed by the density of the mixture, the balance heuristic of Veach & Guibas 1995
     ("Optimally combining sampling techniques"): no weight exceeds S / draws from the prior times p(x | z).
 
-    A sentence is encoded once, its codes are decoded together with those of others, a bounded number of
+    A sentence is encoded once, its latents are decoded together with those of others, a bounded number of
     positions at a time. Sentences of like length side by side waste the least on padding.
     """
     with evaluating(encoder), evaluating(generator):
@@ -176,39 +179,53 @@ def importance_weights(
 
 
 def _weigh(
-    encoder: RNNEncoder, generator: RNNGenerator, tokens: Tensor, samples: int, rng: torch.Generator | None
+    encoder: RNNEncoder, generator: Generator, tokens: Tensor, samples: int, rng: torch.Generator | None
 ) -> Weights:
+    """Weigh `samples` latent vectors for each of a few sentences, (B, T) → (S, B)."""
     tokens = tokens[:, : max(1, int((tokens != PAD).any(dim=0).sum()))]
-    mean, log_var = encoder(tokens)
-    codes, density = _propose(mean.float()[:, None], log_var.float()[:, None], samples, rng)
-    rows = torch.arange(len(tokens) * samples, device=tokens.device)
-    flat = codes.flatten(0, 1)
-    scores = [
-        log_prob(generator, tokens[some // samples], generator.state(flat[some])).double().sum(dim=1)
-        for some in rows.split(max(1, POSITIONS // tokens.shape[1]))
+    mean, log_var = (part.float()[:, None] for part in encoder(tokens))  # (B, 1, Z)
+    proposals = _proposals(mean, log_var, samples)
+    shapes = [(len(tokens), count, mean.shape[-1]) for count, *_ in proposals]
+    drawn = [
+        gaussian.draw(middle.expand(shape), spread.expand(shape), rng)
+        for shape, (_, middle, spread) in zip(shapes, proposals, strict=True)
     ]
-    prior = gaussian.prior_log_density(codes) - density
-    return Weights(torch.cat(scores).view(len(tokens), samples).t(), prior.double().t())
+    latents = torch.cat(drawn, dim=1)  # (B, S, Z)
+    densities = [
+        math.log(count / samples) + gaussian.log_density(latents, middle, spread)
+        for count, middle, spread in proposals
+    ]
+    density = torch.stack(densities).logsumexp(dim=0)
+    prior = gaussian.prior_log_density(latents) - density
+    likelihood = _log_likelihood_of_latents(generator, tokens, latents)
+    return Weights(likelihood.t(), prior.double().t())
 
 
-def _propose(
-    mean: Tensor, log_var: Tensor, samples: int, rng: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Draw codes (B, S, Z) for posteriors (B, 1, Z), and their log-density under the mixture, (B, S)."""
-    drawn, proposals = [], []
-    for i, share in enumerate(SHARES):
-        count = samples // len(SHARES) + (i < samples % len(SHARES))
-        if count:
-            middle, spread = gaussian.tempered(mean, log_var, share)
-            shape = len(mean), count, mean.shape[-1]
-            drawn.append(gaussian.draw(middle.expand(shape), spread.expand(shape), rng))
-            proposals.append((math.log(count / samples), middle, spread))
-    codes = torch.cat(drawn, dim=1)
-    densities = [log_share + gaussian.log_density(codes, *gauss) for log_share, *gauss in proposals]
-    return codes, torch.stack(densities).logsumexp(dim=0)
+def _proposals(mean: Tensor, log_var: Tensor, samples: int) -> list[tuple[int, Tensor, Tensor]]:
+    """Return each proposal distribution: how many of the samples it draws, its mean and log variance."""
+    kinds = len(POSTERIOR_WEIGHTS)
+    counts = [samples // kinds + (i < samples % kinds) for i in range(kinds)]
+    return [
+        (count, *gaussian.tempered(mean, log_var, weight))
+        for count, weight in zip(counts, POSTERIOR_WEIGHTS, strict=True)
+        if count
+    ]
 
 
-def one_draw_nll(encoder: RNNEncoder, generator: RNNGenerator, batches: Iterable[Tensor]) -> float:
+def _log_likelihood_of_latents(generator: Generator, tokens: Tensor, latents: Tensor) -> Tensor:
+    """log p(x | z) for S latent vectors of each sentence; (B, T), (B, S, Z) → (B, S), float64."""
+    samples = latents.shape[1]
+    rows, flat = torch.arange(len(tokens) * samples, device=tokens.device), latents.flatten(0, 1)
+    scores = [
+        log_prob(generator, tokens[part // samples], generator.initial(len(part), flat[part]))
+        .double()
+        .sum(dim=1)
+        for part in rows.split(max(1, POSITIONS // tokens.shape[1]))
+    ]
+    return torch.cat(scores).view(len(tokens), samples)
+
+
+def one_draw_nll(encoder: RNNEncoder, generator: Generator, batches: Iterable[Tensor]) -> float:
     """Sum -log p(x | z) over sentences, one draw z of each one's posterior, always the same ones; nats."""
     rng = torch.Generator(generator.head.weight.device).manual_seed(0)
     parts = (importance_weights(encoder, generator, tokens, samples=1, rng=rng) for tokens in batches)
@@ -217,7 +234,7 @@ def one_draw_nll(encoder: RNNEncoder, generator: RNNGenerator, batches: Iterable
 
 def measure(
     encoder: RNNEncoder,
-    generator: RNNGenerator,
+    generator: Generator,
     batches: Iterable[Tensor],
     found: Posteriors | None = None,
     *,

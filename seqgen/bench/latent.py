@@ -8,13 +8,12 @@ from torch import Tensor
 
 from seqgen.algorithms.vae_objective import reconstruction
 from seqgen.bench import reference_loops
-from seqgen.bench.speed import chunks, device_clock, product
+from seqgen.bench.speed import chunks, device_clock, product, rnn_generator
 from seqgen.bench.timing import Clock, Row, interleaved
 from seqgen.core import optim
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional import gaussian
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Sizes:
     longest: int = 50
     embedding: int = 300
     hidden: int = 256
-    code: int = 16
+    latent_dim: int = 16
     batch: int = 32
 
 
@@ -37,11 +36,13 @@ def run(
     sizes = sizes or Sizes()
     torch.manual_seed(0)
     tokens = batch(sizes).to(device)
-    encoder = RNNEncoder(sizes.vocab, sizes.embedding, sizes.hidden, sizes.code).to(device)
-    decoder = RNNGenerator(sizes.vocab, sizes.embedding, sizes.hidden, code=sizes.code).to(device)
+    encoder = RNNEncoder(sizes.vocab, sizes.embedding, sizes.hidden, sizes.latent_dim).to(device)
+    decoder = rnn_generator(sizes.vocab, sizes.embedding, sizes.hidden, latent_dim=sizes.latent_dim).to(
+        device
+    )
     plain = copy.deepcopy(encoder), copy.deepcopy(decoder)
-    plain_optimizers = [optim.adamw(player, lr=1e-3) for player in plain]
-    optimizers = [optim.adamw(player, lr=1e-3) for player in (encoder, decoder)]
+    plain_optimizers = [optim.adamw(network, lr=1e-3) for network in plain]
+    optimizers = [optim.adamw(network, lr=1e-3) for network in (encoder, decoder)]
 
     def ours() -> None:
         mean, log_var = encoder(tokens)

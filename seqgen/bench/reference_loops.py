@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from seqgen.data.tokenizer import BOS, PAD
 from seqgen.generation.sample import shifted
+from seqgen.models.base import Generator
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
 from seqgen.models.state import State
 
 
 @torch.no_grad()
-def sample(generator: RNNGenerator, batch: int, length: int) -> Tensor:
+def sample(generator: Generator, batch: int, length: int) -> Tensor:
     """Draw sentences of `length` tokens by softmax and multinomial over the vocabulary; (B, T)."""
     given = torch.full((batch, 1), BOS, device=generator.head.weight.device)
-    return _go_on(generator, given, generator.initial(batch), length)
+    return _complete(generator, given, generator.initial(batch), length)
 
 
 @torch.no_grad()
-def rollout_rewards(generator: RNNGenerator, tokens: Tensor, discriminator: nn.Module, n: int) -> Tensor:
+def rollout_rewards(generator: Generator, tokens: Tensor, discriminator: nn.Module, n: int) -> Tensor:
     """Mean score of n continuations of every beginning, each read again from its start; (B, T) → (B, T).
 
     The loops over n and over beginnings are those of the published code; unlike it, no logits are made
@@ -39,14 +39,14 @@ def rollout_rewards(generator: RNNGenerator, tokens: Tensor, discriminator: nn.M
             state = generator.initial(batch)
             for i in range(t):
                 _, state = generator.hidden(read[:, i : i + 1], state)
-            rest = _go_on(generator, tokens[:, t - 1 : t], state, length - t)
+            rest = _complete(generator, tokens[:, t - 1 : t], state, length - t)
             rewards[:, t - 1] += torch.sigmoid(discriminator(torch.cat((tokens[:, :t], rest), dim=1)))
         rewards[:, -1] += torch.sigmoid(discriminator(tokens))
     return rewards / n
 
 
 def adversarial_update(
-    generator: RNNGenerator,
+    generator: Generator,
     discriminator: nn.Module,
     optimizer: torch.optim.Optimizer,
     *,
@@ -62,32 +62,33 @@ def adversarial_update(
     return _step(generator, optimizer, -(log_probs * (rewards - rewards.mean(dim=0))).mean())
 
 
-def pretraining_step(generator: RNNGenerator, optimizer: torch.optim.Optimizer, tokens: Tensor) -> Tensor:
-    """Move the generator by the likelihood of real sentences, log_softmax and nll_loss; → the loss."""
+def pretraining_step(generator: Generator, optimizer: torch.optim.Optimizer, tokens: Tensor) -> Tensor:
+    """Update the generator by the likelihood of real sentences, log_softmax and nll_loss; → the loss."""
     logits, _ = generator(shifted(tokens), generator.initial(len(tokens)))
     loss = F.nll_loss(F.log_softmax(logits, dim=-1).flatten(0, 1), tokens.flatten())
     return _step(generator, optimizer, loss)
 
 
 def vae_step(
-    encoder: RNNEncoder, decoder: RNNGenerator, optimizers: Sequence[torch.optim.Optimizer], tokens: Tensor
+    encoder: RNNEncoder, decoder: Generator, optimizers: Sequence[torch.optim.Optimizer], tokens: Tensor
 ) -> Tensor:
-    """Move a sentence-VAE by its bound, cross_entropy over the vocabulary at every position; → the loss."""
+    """Update a sentence-VAE by its bound, cross_entropy over the vocabulary at every position; → the loss."""
     mean, log_var = encoder(tokens)
-    logits, _ = decoder(shifted(tokens), decoder.state(mean + (0.5 * log_var).exp() * torch.randn_like(mean)))
+    latents = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
+    logits, _ = decoder(shifted(tokens), decoder.initial(len(tokens), latents))
     recon = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="sum")
     kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum()
     loss = (recon + kl) / len(tokens)
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()
-    for player, optimizer in zip((encoder, decoder), optimizers, strict=True):
-        nn.utils.clip_grad_norm_(player.parameters(), 5.0)
+    for network, optimizer in zip((encoder, decoder), optimizers, strict=True):
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
     return loss.detach()
 
 
-def _go_on(generator: RNNGenerator, given: Tensor, state: State, length: int) -> Tensor:
+def _complete(generator: Generator, given: Tensor, state: State, length: int) -> Tensor:
     drawn = []
     for _ in range(length):
         logits, state = generator(given, state)
@@ -96,7 +97,7 @@ def _go_on(generator: RNNGenerator, given: Tensor, state: State, length: int) ->
     return torch.cat(drawn, dim=1)
 
 
-def _step(generator: RNNGenerator, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
+def _step(generator: Generator, optimizer: torch.optim.Optimizer, loss: Tensor) -> Tensor:
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(generator.parameters(), 5.0)

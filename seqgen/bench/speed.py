@@ -7,16 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqgen.algorithms.configs import default_generator
 from seqgen.bench import reference_loops
 from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
-from seqgen.core import optim
+from seqgen.core import optim, settings
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional.chunked_loss import head_loss
 from seqgen.functional.vocab_projection import chunk_rows, matmul
 from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import sample, shifted
+from seqgen.models.base import Generator
 from seqgen.models.discriminator import RNNDiscriminator
-from seqgen.models.rnn_generator import RNNGenerator
 
 NEVER = -1e4
 
@@ -33,7 +34,7 @@ class Sizes:
     rollouts: int = 16
 
     def rollout_rows(self) -> int:
-        """Distributions that the rollouts of a batch need: one for each beginning, then one a token."""
+        """Distributions that the rollouts of a batch need: one for each prefix, then one a token."""
         first = self.batch * (self.length - 1)
         return first + self.batch * self.rollouts * (self.length - 1) * (self.length - 2) // 2
 
@@ -47,14 +48,22 @@ def run(sizes: Sizes, device: torch.device, *, repeats: int = 5, clock: Clock | 
     """
     clock = clock or device_clock(device)
     torch.manual_seed(0)
-    generator = RNNGenerator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
+    generator = rnn_generator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
     with torch.no_grad():  # no sentence ends early: the references have no means to stop
         generator.head.offset[EOS] = NEVER
     tasks = (_pretraining, _sampling, _adversarial)
     return [task(sizes, generator, repeats, clock) for task in tasks]
 
 
-def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+def rnn_generator(vocab_size: int, embedding: int, hidden: int, *, latent_dim: int = 0) -> Generator:
+    """Return a fresh LSTM generator without dropout."""
+    config = settings.override(
+        default_generator(), {"embedding": embedding, "hidden": hidden, "dropout": 0.0}
+    )
+    return config.build(vocab_size, latent_dim=latent_dim)
+
+
+def _sampling(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
     batch, length = sizes.batch, sizes.length
     timings = interleaved(
         {
@@ -68,7 +77,7 @@ def _sampling(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock)
     return _row("sampling", "sentences", batch, timings, chunks=chunks(generator, batch * length))
 
 
-def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
     discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(
         generator.head.weight.device
     )
@@ -79,7 +88,7 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
     def ours() -> None:
         tokens = sample(fast, sizes.batch, sizes.length).tokens
         rewards = rollout_rewards(fast, tokens, discriminator, sizes.rollouts)
-        _move(fast, fast_optimizer, tokens, rewards - rewards.mean(dim=0))
+        _update(fast, fast_optimizer, tokens, rewards - rewards.mean(dim=0))
 
     timings = interleaved(
         {
@@ -97,7 +106,7 @@ def _adversarial(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
     return _row("adversarial update", "updates", 1, timings, chunks=chunks(generator, products))
 
 
-def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clock) -> Row:
+def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
     tokens = reference_loops.sample(generator, sizes.batch, sizes.length)
     plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
@@ -105,7 +114,7 @@ def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
     timings = interleaved(
         {
             "naive": (lambda: reference_loops.pretraining_step(plain, plain_optimizer, tokens), 5),
-            "ours": (lambda: _move(fast, fast_optimizer, tokens, ones), 5),
+            "ours": (lambda: _update(fast, fast_optimizer, tokens, ones), 5),
             "product": product(generator),
         },
         repeats=2 * repeats,
@@ -115,18 +124,18 @@ def _pretraining(sizes: Sizes, generator: RNNGenerator, repeats: int, clock: Clo
     return _row("pretraining step", "tokens", work, timings, chunks=chunks(generator, 3 * work))
 
 
-def _move(
-    generator: RNNGenerator, optimizer: torch.optim.AdamW, tokens: Tensor, shares: Tensor
+def _update(
+    generator: Generator, optimizer: torch.optim.AdamW, tokens: Tensor, token_weights: Tensor
 ) -> dict[torch.optim.Optimizer, float]:
-    """Move the generator by the mean of share · -log p(token), as the algorithms of the package do."""
+    """Update the generator by the mean of weight · -log p(token), as the algorithms of the package do."""
     mask = tokens != PAD
     hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
-    weights = shares[mask] / mask.sum()
+    weights = token_weights[mask] / mask.sum()
     loss = head_loss(hidden[mask], generator.head.weight, generator.head.bias, tokens[mask], weights).loss
     return optim.update({optimizer: loss}, clip=5.0)
 
 
-def product(generator: RNNGenerator) -> Case:
+def product(generator: Generator) -> Case:
     """The case that measures the floor: a chunk's product with the vocabulary, the fastest that torch has."""
     weight = generator.head.weight.detach()
     vocab_size, hidden = weight.shape
@@ -135,7 +144,7 @@ def product(generator: RNNGenerator) -> Case:
     return (lambda: matmul(states, weight, bias), 20)
 
 
-def chunks(generator: RNNGenerator, rows: int) -> float:
+def chunks(generator: Generator, rows: int) -> float:
     """How many products of a chunk make a product of so many rows."""
     return rows / chunk_rows(generator.vocab_size, generator.head.weight.device)
 

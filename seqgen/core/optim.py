@@ -78,3 +78,10 @@ def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> 
 
 def _parameters(optimizer: Optimizer) -> Iterable[Tensor]:
     return (p for group in optimizer.param_groups for p in group["params"])
+
+
+@torch.no_grad()
+def update_ema(average: nn.Module, module: nn.Module, *, decay: float) -> None:
+    """Move an exponential moving average of a module's parameters: θ′ ← decay · θ′ + (1 - decay) · θ."""
+    for mean, new in zip(average.parameters(), module.parameters(), strict=True):
+        mean.lerp_(new, 1 - decay)

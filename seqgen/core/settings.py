@@ -72,9 +72,11 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     Strings are parsed (`--set dropout=0.3`); other values must fit. UserError names the nearest key where one
     is unknown, every candidate where an ending fits several, and the allowed values where one does not fit.
     """
-    known = {key: (kind, default) for key, kind, default, _ in describe(type(config))}
+    flat = flatten(values)
+    config = _of_kinds(config, flat)
+    known = {key: (kind, default) for key, kind, default, _ in describe(type(config), config)}
     nested: dict[str, Any] = {}
-    for key, value in flatten(values).items():
+    for key, value in flat.items():
         full = _resolve(key, list(known))
         nested[full] = _coerce(full, known[full][0], value)
     return _replace(config, nested)
@@ -90,8 +92,8 @@ def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
     hints, help_text = typing.get_type_hints(cls), _field_docs(cls)
     for field in dataclasses.fields(cls):
         kind, default = hints[field.name], getattr(defaults, field.name)
-        if dataclasses.is_dataclass(kind):
-            parts = describe(typing.cast(type, kind), default)
+        if dataclasses.is_dataclass(default):
+            parts = describe(type(default), default)
             rows += [(f"{field.name}.{key}", *rest) for key, *rest in parts]  # type: ignore[misc]
         else:
             rows.append((field.name, kind, default, help_text.get(field.name, "")))
@@ -118,9 +120,10 @@ def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
         raise OutOfRange(name, value, allowed)
 
 
-def help_table(cls: type) -> str:
-    """Return the settings of a class as aligned lines: key=default, what it means, and what is allowed."""
-    rows = [(f"{key}={_show(default)}", text + _choices(kind)) for key, kind, default, text in describe(cls)]
+def help_table(config: Any) -> str:
+    """Return settings as aligned lines: key=value, what it means, and what is allowed."""
+    described = describe(type(config), config)
+    rows = [(f"{key}={_show(value)}", text + _choices(kind)) for key, kind, value, text in described]
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"{left:<{width}}  {text}" for left, text in rows)
 
@@ -152,6 +155,20 @@ def _field_docs(cls: type) -> dict[str, str]:
             ):
                 docs[field.target.id] = " ".join(str(below.value.value).split())
     return docs
+
+
+def _of_kinds(config: C, flat: Mapping[str, Any]) -> C:
+    """Return `config` with each part that comes in kinds replaced by the defaults of the kind asked for.
+
+    Such a part has a field `kind` and a class method `of_kind`, which returns the settings' class of a kind.
+    """
+    changes = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        part = getattr(config, field.name)
+        kind = flat.get(f"{field.name}.kind")
+        if hasattr(part, "of_kind") and kind is not None and kind != part.kind:
+            changes[field.name] = part.of_kind(str(kind))()
+    return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
 
 
 def _resolve(key: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from seqgen.core import cache
+from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids, encode_lines, pack
 
 
@@ -52,8 +53,8 @@ RELEASE_BYTES = 1 << 28
 """Files of ids larger than this give their pages back after each pool, so as not to fill the memory."""
 
 
-class Batches(Stream, Iterator[Tensor]):
-    """An endless stream of int64 (B, T) batches that visits every sentence once an epoch.
+class Batches(Stream, Iterator[Batch]):
+    """An endless stream of batches that visits every sentence once an epoch.
 
     Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
     batches, and these are shuffled. Rows of a batch are of similar length; PAD fills the rest. Unless
@@ -80,11 +81,11 @@ class Batches(Stream, Iterator[Tensor]):
         """Return the batches of an epoch."""
         return math.ceil(len(self._ids) / self._batch_size)
 
-    def __next__(self) -> Tensor:
-        """Return the next batch; int64 (B, T)."""
+    def __next__(self) -> Batch:
+        """Return the next batch; its tokens are int64 (B, T)."""
         rows = self._rows(self._step)
         self._step += 1
-        return self._ids.batch(rows)
+        return Batch(self._ids.batch(rows))
 
     def _identity(self) -> dict[str, int]:
         return {

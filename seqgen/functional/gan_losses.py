@@ -1,12 +1,11 @@
-"""Losses of critics and of what they judge, and the penalties that keep both smooth.
+"""GAN losses, for sentences, latents and images alike: one table of (real, fake) losses, and penalties.
 
-A critic gives each sample of a batch one number. Higher is more real for every kind but `energy`, whose
-critic gives an energy: at least 0, and lower is more real. Nothing here moves anything; which loss reaches
-which network is the caller's, by `seqgen.core.optim.update`.
+A discriminator, or critic, gives each sample of a batch one number, its score; higher is more real. Nothing
+here updates anything; which loss reaches which network is decided by the caller, in `seqgen.core.optim.update`.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,113 +14,161 @@ from torch import Tensor
 from seqgen.core.errors import UserError, did_you_mean
 
 Kind = Literal["logistic", "least_squares", "hinge", "wasserstein", "energy"]
-"""Logistic is the non-saturating game of Goodfellow et al. (2014); energy that of EBGAN."""
-
-KINDS: tuple[str, ...] = get_args(Kind)
+"""Kinds whose generator loss needs the scores of fake samples alone; logistic is the non-saturating loss of
+Goodfellow et al. (2014), energy that of EBGAN."""
 
 Function = Callable[[Tensor], Tensor]
 
 
-def critic_loss(kind: Kind, real: Tensor, fake: Tensor, *, margin: float = 1.0) -> Tensor:
-    """Return what the critic minimises, given its scores of real and of made samples; (R,), (F,) → scalar.
+class GANLoss(NamedTuple):
+    """What the two networks minimise, given scores of real samples (R,) and of fake ones (F,)."""
 
-    - logistic: -E[log D(x)] - E[log(1 - D(x̂))] with D = σ(score) (Goodfellow et al. 2014, eq. 1), nats;
-      2 log 2 by chance
-    - least_squares: ½ E[(x - 1)²] + ½ E[x̂²] (Mao et al. 2017, eq. 2 with labels 1 and 0)
-    - hinge: E[max(0, 1 - x)] + E[max(0, 1 + x̂)] (Lim & Ye 2017; Miyato et al. 2018, eq. 16)
-    - wasserstein: E[x̂] - E[x] (Arjovsky et al. 2017); only with a penalty that bounds the critic's slope
-    - energy: E[x] + E[max(0, margin - x̂)] of energies (Zhao et al. 2017, eq. 1)
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """The discriminator's loss: real scores, fake scores → scalar."""
+    generator: Callable[[Tensor, Tensor], Tensor]
+    """The generator's loss: real scores, fake scores → scalar. Only the relativistic one reads the real."""
+    reward: Function = torch.sigmoid
+    """The reward of a policy gradient: fake scores (…) → (…)."""
+    threshold: float = 0.0
+    """Score above which a sample counts as classified real."""
 
-    Raises:
-        UserError: there is no such kind.
+
+def energy_of(scores: Tensor) -> Tensor:
+    """Return energies, at least 0 and lower for what is more real, of scores; (…) → (…)."""
+    return F.softplus(-scores)
+
+
+def energy(margin: float) -> GANLoss:
+    """Return the loss of energies (Zhao et al. 2017, eq. 1 and 2): E[e(x)] + E[max(0, margin - e(x̂))]."""
+    return GANLoss(
+        lambda real, fake: energy_of(real).mean() + F.relu(margin - energy_of(fake)).mean(),
+        lambda real, fake: energy_of(fake).mean(),
+        lambda scores: -energy_of(scores),
+    )
+
+
+def cross_entropy(real: Tensor, fake: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Return the binary cross entropy of as many real as fake samples, in nats; log 2 by chance.
+
+    -½ E[log D(x)] - ½ E[log(1 - D(x̂))] with D = σ(score). One-sided label smoothing (Salimans et al. 2016,
+    §3.4) gives real samples the label 1 - smoothing.
     """
-    if kind == "logistic":
-        return F.softplus(-real).mean() + F.softplus(fake).mean()
-    if kind == "least_squares":
-        return ((real - 1).square().mean() + fake.square().mean()) / 2
-    if kind == "hinge":
-        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-    if kind == "wasserstein":
-        return fake.mean() - real.mean()
-    if kind == "energy":
-        return real.mean() + F.relu(margin - fake).mean()
-    raise _unknown(kind)
+    on_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
+    return (on_real + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))) / 2
 
 
-def generator_loss(kind: Kind, fake: Tensor) -> Tensor:
-    """Return what the maker of samples minimises, given the critic's scores of them; (F,) → scalar.
-
-    - logistic: -E[log D(x̂)], which does not saturate (Goodfellow et al. 2014, section 3)
-    - least_squares: ½ E[(x̂ - 1)²] (Mao et al. 2017, eq. 2)
-    - hinge, wasserstein: -E[x̂]
-    - energy: E[x̂] (Zhao et al. 2017, eq. 2)
-
-    Raises:
-        UserError: there is no such kind.
-    """
-    if kind == "logistic":
-        return F.softplus(-fake).mean()
-    if kind == "least_squares":
-        return (fake - 1).square().mean() / 2
-    if kind in ("hinge", "wasserstein"):
-        return -fake.mean()
-    if kind == "energy":
-        return fake.mean()
-    raise _unknown(kind)
+def _relativistic(high: Tensor, low: Tensor) -> Tensor:
+    """-E[log σ(high - low)] over pairs; the i-th real sample is the i-th fake one's partner."""
+    pairs = min(len(high), len(low))
+    return F.softplus(low[:pairs] - high[:pairs]).mean()
 
 
-def _unknown(kind: str) -> UserError:
-    return UserError(f"no loss '{kind}' of a critic{did_you_mean(kind, KINDS)}")
+def _clipped(scores: Tensor) -> Tensor:
+    return scores.clamp(0, 1)
+
+
+def _identity(scores: Tensor) -> Tensor:
+    return scores
+
+
+GAN_LOSSES = {
+    "cross_entropy": GANLoss(cross_entropy, lambda real, fake: F.softplus(-fake).mean()),
+    "logistic": GANLoss(
+        lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean(),
+        lambda real, fake: F.softplus(-fake).mean(),
+    ),
+    "least_squares": GANLoss(
+        lambda real, fake: ((real - 1).square().mean() + fake.square().mean()) / 2,
+        lambda real, fake: (fake - 1).square().mean() / 2,
+        _clipped,
+        0.5,
+    ),
+    "hinge": GANLoss(
+        lambda real, fake: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+        lambda real, fake: -fake.mean(),
+        _identity,
+    ),
+    "wasserstein": GANLoss(
+        lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), _identity
+    ),
+    "energy": energy(margin=1.0),
+    "relativistic": GANLoss(_relativistic, lambda real, fake: _relativistic(fake, real), _identity),
+}
+"""Every loss by name.
+
+- cross_entropy: half of logistic, the mean over real and fake samples; log 2 by chance
+- logistic: -E[log D(x)] - E[log(1 - D(x̂))] with D = σ(score) (Goodfellow et al. 2014, eq. 1), nats, 2 log 2 by
+  chance; the generator's does not saturate: -E[log D(x̂)] (section 3)
+- least_squares: ½ E[(s(x) - 1)²] + ½ E[s(x̂)²], ¼ by chance; ½ E[(s(x̂) - 1)²] (Mao et al. 2017, eq. 2)
+- hinge: E[max(0, 1 - s(x))] + E[max(0, 1 + s(x̂))]; -E[s(x̂)] (Lim & Ye 2017; Miyato et al. 2018, eq. 16)
+- wasserstein: E[s(x̂)] - E[s(x)]; -E[s(x̂)] (Arjovsky et al. 2017); only with a penalty on the gradient
+- energy: of e = softplus(-s), margin 1 (Zhao et al. 2017); another margin by `energy`
+- relativistic: -E[log σ(s(x) - s(x̂))]; -E[log σ(s(x̂) - s(x))] (Jolicoeur-Martineau 2019, RSGAN, eq. 3 and 4)
+"""
+
+
+def gan_loss(name: str) -> GANLoss:
+    """Look a loss up by name; UserError with the nearest name where there is none."""
+    if name not in GAN_LOSSES:
+        raise UserError(f"no GAN loss '{name}'{did_you_mean(name, GAN_LOSSES)}")
+    return GAN_LOSSES[name]
+
+
+def accuracy(real: Tensor, fake: Tensor, *, threshold: float = 0.0) -> Tensor:
+    """Return the fraction of samples classified correctly, real and fake ones weighing half each; scalar."""
+    return ((real > threshold).float().mean() + (fake < threshold).float().mean()) / 2
 
 
 def gradient_penalty(
     critic: Function, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Return E[(‖∇D(x̃)‖ - 1)²] at points between real and made samples (Gulrajani et al. 2017, eq. 3).
+    """Return E[(‖∇D(x̃)‖ - 1)²] at points between real and fake samples (Gulrajani et al. 2017, eq. 3).
 
     real, fake (B, …) of one shape; x̃ = ε real + (1 - ε) fake with ε uniform, one for each pair. The norm is
     of one sample's whole gradient. The result reaches the critic's parameters alone, and needs a critic that
-    judges each sample by itself: no batch normalisation.
+    scores each sample by itself: no batch normalisation.
 
     Raises:
         ValueError: the shapes differ.
     """
     if real.shape != fake.shape:
         raise ValueError(f"pairs need one shape, not {tuple(real.shape)} and {tuple(fake.shape)}")
-    share = torch.rand(len(real), *[1] * (real.dim() - 1), generator=rng, device=real.device)
-    between = torch.lerp(fake.detach(), real.detach(), share.to(real.dtype))
-    norms = _slopes(critic, between).flatten(1).norm(dim=1)  # at a slope of 0 its gradient is 0, not nan
+    weight = torch.rand(len(real), *[1] * (real.dim() - 1), generator=rng, device=real.device)
+    between = torch.lerp(fake.detach(), real.detach(), weight.to(real.dtype))
+    norms = (
+        _gradients(critic, between).flatten(1).norm(dim=1)
+    )  # at a gradient of 0 the norm's own gradient is 0, not nan
     return (norms - 1).square().mean()
 
 
 def zero_centred_penalty(critic: Function, real: Tensor) -> Tensor:
     """Return ½ E[‖∇D(x)‖²] at real samples (B, …): R1 but for its weight γ (Mescheder et al. 2018, eq. 9)."""
-    return _slopes(critic, real.detach()).flatten(1).square().sum(dim=1).mean() / 2
+    return _gradients(critic, real.detach()).flatten(1).square().sum(dim=1).mean() / 2
 
 
-def _slopes(critic: Function, points: Tensor) -> Tensor:
+def _gradients(critic: Function, points: Tensor) -> Tensor:
     """∇D at each point, differentiable in the critic's parameters; (B, …) → (B, …)."""
     points = points.requires_grad_()
     # A sample's score depends on that sample alone, so the sum's gradient is every sample's own.
-    (slopes,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
-    return slopes
+    (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    return gradients
 
 
 def dirichlet_energy(
-    function: Function, codes: Tensor, *, probes: int = 1, rng: torch.Generator | None = None
+    function: Function, latents: Tensor, *, probes: int = 1, rng: torch.Generator | None = None
 ) -> Tensor:
-    """Estimate ½ E[‖J‖²], J the Jacobian of function (B, Z) → (B, …) at each code, Frobenius norm; scalar.
+    """Estimate ½ E[‖J‖²], J the Jacobian of function (B, Z) → (B, …) at each latent, Frobenius norm; scalar.
 
-    The Dirichlet energy ½ ∫ |∇G|² dp(z) of a map whose codes are drawn from p. For v of random signs
+    The Dirichlet energy ½ ∫ |∇G|² dp(z) of a map whose latents are drawn from p. For v of random signs
     E[‖Jᵀv‖²] = ‖J‖² (Hutchinson 1990), so a probe costs one backward pass and no Jacobian is formed. The
     result is differentiable in the function's parameters.
     """
-    codes = codes.detach().requires_grad_()
-    values = function(codes)
+    latents = latents.detach().requires_grad_()
+    values = function(latents)
     energy = values.new_zeros(())
     for _ in range(probes):
-        bits = torch.randint(2, values.shape, generator=rng, device=values.device)
-        (pulled,) = torch.autograd.grad(values, codes, (2 * bits - 1).to(values.dtype), create_graph=True)
+        signs = torch.randint(2, values.shape, generator=rng, device=values.device)
+        (pulled,) = torch.autograd.grad(values, latents, (2 * signs - 1).to(values.dtype), create_graph=True)
         energy = energy + pulled.flatten(1).square().sum(dim=1).mean() / 2
     return energy / probes
 
@@ -133,56 +180,3 @@ def feature_distance(first: Tensor, second: Tensor) -> Tensor:
     the features (Larsen et al. 2016, eq. 7 and 8).
     """
     return (first - second).square().sum(dim=1).mean() / 2
-
-
-class DiscriminatorLoss(NamedTuple):
-    """What a discriminator's loss returns."""
-
-    loss: Tensor
-    """Scalar, with gradient."""
-    accuracy: Tensor
-    """Share of sentences told rightly, the real and the generated counting half each; 0.5 is chance."""
-
-
-def cross_entropy(real_logits: Tensor, fake_logits: Tensor, *, smoothing: float = 0.0) -> DiscriminatorLoss:
-    """-½ E[log D(real)] - ½ E[log(1 - D(fake))], in nats (Goodfellow et al. 2014, eq. 1); chance is log 2.
-
-    real_logits (R,), fake_logits (F,). One-sided label smoothing (Salimans et al. 2016, §3.4): real sentences
-    have the label 1 - smoothing, so that the discriminator is not certain without end.
-    """
-    real = F.binary_cross_entropy_with_logits(real_logits, torch.full_like(real_logits, 1 - smoothing))
-    fake = F.binary_cross_entropy_with_logits(fake_logits, torch.zeros_like(fake_logits))
-    return DiscriminatorLoss((real + fake) / 2, _accuracy(real_logits, fake_logits, threshold=0.0))
-
-
-def least_squares(real_logits: Tensor, fake_logits: Tensor) -> DiscriminatorLoss:
-    """½ E[(D(real) - 1)²] + ½ E[D(fake)²] (Mao et al. 2017, eq. 2 with a = 0, b = 1); chance is ¼."""
-    loss = ((real_logits - 1).square().mean() + fake_logits.square().mean()) / 2
-    return DiscriminatorLoss(loss, _accuracy(real_logits, fake_logits, threshold=0.5))
-
-
-def _accuracy(real_logits: Tensor, fake_logits: Tensor, *, threshold: float) -> Tensor:
-    right = (real_logits > threshold).float().mean() + (fake_logits < threshold).float().mean()
-    return right / 2
-
-
-def clipped(logits: Tensor) -> Tensor:
-    """The score of a least-squares discriminator as a reward, kept between its two targets 0 and 1."""
-    return logits.clamp(0, 1)
-
-
-class Game(NamedTuple):
-    """A discriminator's loss, and what its logits are worth to the generator."""
-
-    loss: Callable[[Tensor, Tensor], DiscriminatorLoss]
-    reward: Callable[[Tensor], Tensor]
-
-
-GAMES = {"cross_entropy": Game(cross_entropy, torch.sigmoid), "least_squares": Game(least_squares, clipped)}
-
-
-def game(name: str) -> Game:
-    """Look a game up by name; raise UserError with the nearest name."""
-    if name not in GAMES:
-        raise UserError(f"no discriminator loss '{name}'{did_you_mean(name, GAMES)}")
-    return GAMES[name]

@@ -1,9 +1,9 @@
-"""Contrastive search: decoding that weighs how likely a token is against how much it repeats what was said.
+"""Contrastive search: decoding that weighs how likely a token is against how much it repeats the sentence so far.
 
 Su et al. 2022 (SimCTG), eq. 5: of the k likeliest tokens v the one with the largest
 (1 - α) p(v) - α max cos(h(v), h) over the representations h of all that was read before it, BOS included.
-What differs: nothing is read after EOS in training, so its representation means nothing; it is charged the
-mean of what the other candidates are charged. The search is deterministic: for sentences of one prompt, or of
+What differs: nothing is read after EOS in training, so its representation means nothing; it gets the
+mean similarity of the other candidates. The search is deterministic: for sentences of one prompt, or of
 none, to differ, their first tokens are drawn.
 """
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from seqgen.core import settings
 from seqgen.data.tokenizer import BOS, EOS, PAD
-from seqgen.generation.sample import Generator, Samples, sample
-from seqgen.models.base import evaluating
+from seqgen.generation.sample import Samples, sample
+from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State, repeat, select
 
 
@@ -28,11 +28,11 @@ class ContrastiveSearch:
     """Contrastive search and its settings: a `search` for `seqgen.generation.sample.sample`."""
 
     penalty: float = 0.6
-    """α, what likeness to the sentence so far counts against probability; 0 is greedy search"""
+    """α, weight of the similarity to the sentence so far against the probability; 0 is greedy search"""
     candidates: int = 8
-    """k, the likeliest tokens that are looked at"""
+    """k, the likeliest tokens among which one is chosen"""
     sampled: int = 5
-    """tokens after the prompt that are drawn before the search goes on"""
+    """tokens after the prompt that are drawn at random before the search begins"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, penalty=(0.0, 1.0), candidates=(1, None), sampled=(0, None))
@@ -49,7 +49,7 @@ class ContrastiveSearch:
         state: State | None = None,
         **how: Any,
     ) -> Samples:
-        """Write `batch` sentences; arguments as of `sample`, of which `how` is for the tokens that are drawn.
+        """Generate `batch` sentences; arguments as of `sample`, of which `how` is for the tokens that are drawn.
 
         The log-probability of a token that was not drawn is 0.
         """
@@ -59,11 +59,11 @@ class ContrastiveSearch:
             # At least one token is drawn, if only to be left out: so `sample` sees to the prompt.
             how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
             drawn = sample(generator, batch, min(start + (self.sampled == 0), length), **how)
-            begun, scores = drawn.tokens[:, :start], drawn.log_probs[:, :start]
-            tokens = F.pad(begun, (0, length - begun.shape[1]), value=PAD)
-            log_probs = F.pad(scores, (0, length - begun.shape[1]))
-            rows = (begun != EOS).all(dim=1).nonzero()[:, 0]
-            read = F.pad(begun[rows], (1, 0), value=BOS)
+            prefix, scores = drawn.tokens[:, :start], drawn.log_probs[:, :start]
+            tokens = F.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
+            log_probs = F.pad(scores, (0, length - prefix.shape[1]))
+            rows = (prefix != EOS).all(dim=1).nonzero()[:, 0]
+            read = F.pad(prefix[rows], (1, 0), value=BOS)
             hidden, state = generator.hidden(read, select(state, rows))
             past = F.normalize(hidden, dim=-1)  # (R, t + 1, H)
             for t in range(start, length):
@@ -73,8 +73,8 @@ class ContrastiveSearch:
                 chosen, hidden, state = self._choose(generator, hidden[:, -1:], state, past, banned)
                 tokens[rows, t] = chosen
                 past = torch.cat((past, F.normalize(hidden, dim=-1)), dim=1)
-                going = chosen != EOS
-                rows, hidden, past, state = rows[going], hidden[going], past[going], select(state, going)
+                alive = chosen != EOS
+                rows, hidden, past, state = rows[alive], hidden[alive], past[alive], select(state, alive)
         return Samples(tokens, log_probs)
 
     def _choose(
@@ -91,11 +91,11 @@ class ContrastiveSearch:
         probs, ids = torch.softmax(logits.float(), dim=-1).topk(k, dim=-1)  # (R, k)
         after, states = generator.hidden(ids.view(-1, 1), repeat(state, k))  # every candidate at once
         directions = F.normalize(after[:, 0], dim=-1).unflatten(0, (-1, k))
-        likeness = (directions @ past.transpose(1, 2)).amax(dim=-1)  # (R, k)
+        similarity = (directions @ past.transpose(1, 2)).amax(dim=-1)  # (R, k)
         ends, possible = ids == EOS, probs > 0
         others = possible & ~ends
-        mean = (likeness * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True).clamp(min=1)
-        scores = (1 - self.penalty) * probs - self.penalty * torch.where(ends, mean, likeness)
+        mean = (similarity * others).sum(dim=1, keepdim=True) / others.sum(dim=1, keepdim=True).clamp(min=1)
+        scores = (1 - self.penalty) * probs - self.penalty * torch.where(ends, mean, similarity)
         best = scores.masked_fill(~possible, -math.inf).argmax(dim=1)
         rows = torch.arange(len(ids), device=ids.device)
         at = rows * k + best

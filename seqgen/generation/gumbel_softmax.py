@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.data.tokenizer import BOS, EOS, PAD
-from seqgen.generation.sample import Generator
+from seqgen.models.base import Generator
 from seqgen.models.state import State, select
 from seqgen.models.vocab_head import NEVER
 
@@ -39,14 +39,14 @@ def sample_relaxed(
     state: State | None = None,
     rng: torch.Generator | None = None,
 ) -> Relaxed:
-    """Write `batch` sentences of at most `length` tokens with a gradient to the generator and its state.
+    """Generate `batch` sentences of at most `length` tokens with a gradient to the generator and its state.
 
     The tokens are draws at temperature 1 whatever `temperature` is, which is the relaxation's: what is read
     next, and what is returned, is softmax((logits + noise) / temperature). With `hard` both are the one-hot
     of the drawn token, and the gradient is that of the soft vector (the straight-through estimator of Bengio
     et al. 2013). `forbid` are ids that are never drawn. Dropout is as the generator's mode has it.
 
-    A sentence that has ended is not advanced, and the logits are not kept: of every token that is written,
+    A sentence that has ended is not advanced, and the logits are not kept: of every token that is generated,
     two vectors (V,) are, three where `hard`, beside what is returned.
     """
     if not temperature > 0:
@@ -56,23 +56,23 @@ def sample_relaxed(
     state = generator.initial(batch) if state is None else state
     rows = torch.arange(batch, device=device)
     given: Tensor = torch.full((batch, 1), BOS, device=device)
-    written, places, drawn = [], [], []
+    vectors, places, drawn = [], [], []
     for t in range(length):
         hidden, state = generator.hidden(given, state)
         logits = generator.head(hidden[:, 0]).float().index_fill(1, forbidden, NEVER)
         soft = _soften(logits, temperature, rng)
         tokens = soft.detach().argmax(dim=1)
         soft = _StraightThrough.apply(soft, tokens) if hard else soft
-        written.append(soft)
+        vectors.append(soft)
         places.append(rows * length + t)
         drawn.append(tokens)
-        going = tokens != EOS
-        if not going.all():
-            state, soft, rows = select(state, going), soft[going], rows[going]
+        alive = tokens != EOS
+        if not alive.all():
+            state, soft, rows = select(state, alive), soft[alive], rows[alive]
         if not len(rows):
             break
         given = soft[:, None]
-    return _together(batch, length, len(drawn), torch.cat(places), torch.cat(drawn), torch.cat(written))
+    return _together(batch, length, len(drawn), torch.cat(places), torch.cat(drawn), torch.cat(vectors))
 
 
 def _soften(logits: Tensor, temperature: float, rng: torch.Generator | None) -> Tensor:
@@ -83,13 +83,13 @@ def _soften(logits: Tensor, temperature: float, rng: torch.Generator | None) -> 
 
 
 def _together(
-    batch: int, length: int, longest: int, places: Tensor, drawn: Tensor, written: Tensor
+    batch: int, length: int, longest: int, places: Tensor, drawn: Tensor, vectors: Tensor
 ) -> Relaxed:
     """Put tokens (R,) and their vectors (R, V) at their places b · length + t of a batch."""
     places = places // length * longest + places % length
     tokens = torch.full((batch * longest,), PAD, device=drawn.device).index_copy(0, places, drawn)
-    ended = F.one_hot(torch.tensor(PAD, device=drawn.device), written.shape[1]).to(written.dtype)
-    soft = ended.expand(batch * longest, -1).index_copy(0, places, written)
+    ended = F.one_hot(torch.tensor(PAD, device=drawn.device), vectors.shape[1]).to(vectors.dtype)
+    soft = ended.expand(batch * longest, -1).index_copy(0, places, vectors)
     return Relaxed(soft.unflatten(0, (batch, longest)), tokens.unflatten(0, (batch, longest)))
 
 

@@ -27,11 +27,11 @@ class Likelihood:
     """Real tokens: every word and every EOS, no padding."""
     sentences: int
     unknown: int = 0
-    """Tokens that are UNK: the model is not asked which word it was, so many of them flatter it."""
+    """Tokens that are UNK: the model is not asked which word it was, so many of them make it look better."""
     interval: tuple[float, float] | None = None
     """95 % of `nats_per_token`, bootstrap over sentences."""
     samples: int | None = None
-    """Codes of each sentence by which an estimate was made; None where the likelihood is exact."""
+    """Latent vectors of each sentence by which an estimate was made; None where the likelihood is exact."""
 
     @property
     def nats_per_token(self) -> float:
@@ -49,7 +49,7 @@ class Likelihood:
         return math.exp(self.nats_per_token) if self.nats_per_token < 709 else math.inf
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return every figure under its name, for a report; None in place of what JSON cannot hold."""
+        """Return every value under its name; None in place of what JSON cannot hold."""
         return {
             "nats_per_token": self.nats_per_token,
             "perplexity": self.perplexity if math.isfinite(self.perplexity) else None,
@@ -67,7 +67,7 @@ def likelihood(
 ) -> Likelihood:
     """Sum -log p over batches of ids (B, T), each row a sentence, EOS, then PAD.
 
-    `score` gives the (B, T) log-probabilities of a model in evaluation mode; what it says at PAD is ignored.
+    `score` gives the (B, T) log-probabilities of a model in evaluation mode; what it gives at PAD is ignored.
     With a seed the interval is computed, too.
     """
     nats: list[float] = []
@@ -95,14 +95,6 @@ def generator_likelihood(generator: Any, batches: Iterable[Tensor], *, seed: int
     """Sum -log p of batches of ids (B, T) under a generator, without dropout; see `likelihood`."""
     with evaluating(generator):
         return likelihood(partial(log_prob, generator), batches, seed=seed)
-
-
-def nll_figures(generator: Any, batches: Iterable[Tensor]) -> dict[str, float]:
-    """Return `nll` (nats a real token), `ppl` (its exponential) and `tokens`; only the last without text."""
-    found = generator_likelihood(generator, batches)
-    if not found.tokens:
-        return {"tokens": 0}
-    return {"nll": found.nats_per_token, "ppl": found.perplexity, "tokens": found.tokens}
 
 
 def bounded_batches(ids: Ids, *, rows: int = 128, positions: int = 32_768) -> Iterator[Tensor]:

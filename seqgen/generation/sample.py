@@ -1,7 +1,7 @@
 """Sampling from a generator and scoring with it, without ever holding the logits of a whole batch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,23 +10,11 @@ from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional.chunked_loss import head_loss
 from seqgen.generation.categorical import Drawer, drawer
-from seqgen.models.base import evaluating
+from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State, select
-from seqgen.models.vocab_head import Head
 
 Search = Callable[..., "Samples"]
 """A way of decoding other than drawing each token, called as `sample` is."""
-
-
-class Generator(Protocol):
-    """Anything autoregressive with a vocabulary head: an RNN, the decoder of a VAE."""
-
-    vocab_size: int
-    head: Head
-
-    def initial(self, batch: int) -> State: ...
-
-    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]: ...
 
 
 class Samples(NamedTuple):
@@ -53,12 +41,12 @@ def sample(
     search: Search | None = None,
     rng: torch.Generator | None = None,
 ) -> Samples:
-    """Write `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
+    """Generate `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
 
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
     initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
-    `seqgen.generation.contrastive_search.ContrastiveSearch`, writes in its own way. Dropout and gradients are off while it runs. A
+    `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. Dropout and gradients are off while it runs. A
     sentence that has ended is not advanced any further.
     """
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
@@ -89,10 +77,10 @@ def sample(
             drawn, scores = (part[:, 0] for part in draws[early](hidden[:, -1], 1))
             rows = slice(None) if active is None else active
             tokens[rows, t], log_probs[rows, t] = drawn, scores
-            going = drawn != EOS
-            if not going.all():
-                state, drawn = select(state, going), drawn[going]
-                active = going.nonzero()[:, 0] if active is None else active[going]
+            alive = drawn != EOS
+            if not alive.all():
+                state, drawn = select(state, alive), drawn[alive]
+                active = alive.nonzero()[:, 0] if active is None else active[alive]
             if not len(drawn):
                 break
             given = drawn[:, None]
@@ -108,10 +96,10 @@ def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -
     real = tokens != PAD
     with torch.no_grad():
         hidden, _ = generator.hidden(shifted(tokens), state)
-        aims = tokens[real]
+        targets = tokens[real]
         head = generator.head
         nll = head_loss(
-            hidden[real], head.weight, head.bias, aims, torch.ones_like(aims, dtype=hidden.dtype)
+            hidden[real], head.weight, head.bias, targets, torch.ones_like(targets, dtype=hidden.dtype)
         ).nll
     return torch.zeros(tokens.shape, device=tokens.device, dtype=nll.dtype).masked_scatter(real, -nll)
 

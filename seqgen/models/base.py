@@ -1,10 +1,195 @@
-"""The generator's interface: what sampling, rollouts and losses ask of an autoregressive model."""
+"""The generator's interface: what losses, sampling and rollouts ask of an autoregressive model.
 
-from collections.abc import Iterator
+A kind of generator is a subclass of `Generator` with its own `GeneratorConfig`, a line in `KINDS`, and two
+methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step, dropout
+and the vocabulary head stand here, once. Nothing outside this folder names a concrete class: a generator is
+built by `GeneratorConfig.build`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.core import plugins, settings
+from seqgen.core.errors import UserError
+from seqgen.models.state import State
+from seqgen.models.vocab_head import NEVER, VocabHead
+
+KINDS = {
+    "rnn": "seqgen.models.rnn_generator:RNNConfig",
+    "transformer": "seqgen.models.transformer_generator:TransformerConfig",
+    "relational-memory": "seqgen.models.relational_memory:RelationalMemoryConfig",
+}
+"""Every kind of generator by the setting `generator.kind`."""
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What every kind of generator can be told; a kind's own class adds its fields."""
+
+    generator_class: ClassVar[str]
+    """`module:Class` of the generator that the settings describe."""
+
+    kind: str = "rnn"
+    """rnn, transformer or relational-memory; each has settings of its own"""
+    embedding: int = 256
+    """size of a token's embedding"""
+    dropout: float | None = None
+    """fraction dropped of embeddings, between layers and of what the vocabulary head reads; none: by the
+    corpus, 0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
+    tied: bool = False
+    """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, embedding=(1, None), dropout=(0.0, 0.99))
+
+    @classmethod
+    def of_kind(cls, kind: str) -> type["GeneratorConfig"]:
+        """Return the settings' class of a kind; UserError with the nearest name where there is none."""
+        return plugins.resolve(kind, KINDS, "kind of generator")
+
+    def build(self, vocab_size: int, *, latent_dim: int = 0) -> "Generator":
+        """Return a fresh generator; a decoder of latent vectors (B, latent_dim) where that is above 0.
+
+        UserError where the dropout was left to a corpus that is not known.
+        """
+        if self.dropout is None:
+            raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
+        values = settings.to_dict(self)
+        del values["kind"]
+        return plugins.import_name(self.generator_class)(vocab_size, latent_dim=latent_dim, **values)
+
+
+class Generator(nn.Module):
+    """An autoregressive model of token sequences: embedding → layers of a kind → vocabulary head.
+
+    B sentences, T tokens, E embedding, H what the head reads, Z latent. A kind's constructor calls this one,
+    makes its layers and ends with `add_head`. The state is a tuple of tensors whose first dimension is the
+    batch; with a latent vector, that is its last part. Dropout is applied to the embeddings, by the kind
+    between its layers, and to what the head reads (Zaremba et al. 2014).
+    """
+
+    head: VocabHead
+
+    def __init__(self, vocab_size: int, embedding: int, *, dropout: float = 0.0, latent_dim: int = 0) -> None:
+        super().__init__()
+        self.vocab_size, self.latent_dim = vocab_size, latent_dim
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.dropout = nn.Dropout(dropout)
+        self.projection: nn.Linear | None = None
+
+    @property
+    def input_size(self) -> int:
+        """Width of what `read` is given: the embedding and the latent vector beside it."""
+        return self.embedding.embedding_dim + self.latent_dim
+
+    def add_head(self, features: int, *, tied: bool) -> None:
+        """Add the vocabulary head over what `read` returns, (…, features).
+
+        With `tied` the embedding is its matrix, behind a projection where the sizes differ.
+        """
+        if not tied:
+            self.head = VocabHead(features, self.vocab_size)
+            return
+        embedding = self.embedding.embedding_dim
+        if embedding != features:
+            self.projection = nn.Linear(features, embedding)
+        self.head = VocabHead(embedding, self.vocab_size, weight=self.embedding.weight)
+        # N(0, 1) embeddings would make logits of standard deviation √E.
+        nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+
+    @abstractmethod
+    def first_state(self, batch: int, latent: Tensor | None) -> State:
+        """Return the kind's own state before any token, for `batch` rows; latent (B, Z) or None."""
+
+    @abstractmethod
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T inputs (B, T, E + Z) after a state; → features after each (B, T, F), the state after all.
+
+        Reading T inputs at once equals reading them one by one.
+        """
+
+    def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return (weight, bias) of every linear map whose last Z input columns are the latent vector."""
+        raise TypeError(f"{type(self).__name__} does not say which of its layers read the latent vector")
+
+    def initial(self, batch: int, condition: Tensor | None = None) -> State:
+        """Return the state before any token, for `batch` rows, on the device and in the type of the weights.
+
+        condition: latent vectors (B, Z) of a generator that has them; drawn from N(0, I) by torch's global
+        generator where not given.
+        """
+        if not self.latent_dim:
+            return self.first_state(batch, None)
+        weight = self.head.weight
+        if condition is None:
+            condition = torch.randn(batch, self.latent_dim, device=weight.device).to(weight.dtype)
+        return (*self.first_state(batch, condition), condition)
+
+    def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T tokens by the kind's layers; ids (B, T) or soft one-hots (B, T, V) → (B, T, F), State."""
+        weight = self.embedding.weight
+        inputs = tokens @ weight if tokens.is_floating_point() else F.embedding(tokens, weight)
+        if self.training:
+            inputs = self.dropout(inputs)
+        if not self.latent_dim:
+            return self.read(inputs, state)
+        *own, latent = state
+        inputs = torch.cat((inputs, latent[:, None].expand(-1, inputs.shape[1], -1)), dim=-1)
+        features, after = self.read(inputs, tuple(own))
+        return features, (*after, latent)
+
+    def representations(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return what `hidden` does, before the dropout of what the head reads."""
+        features, after = self.features(tokens, state)
+        if self.projection is not None:
+            features = self.projection(features)
+        return features * self.head.scale, after
+
+    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T tokens; return what the head reads after each, and the state after the last.
+
+        tokens: ids (B, T), or soft one-hots (B, T, V) that mix embeddings; → (B, T, H), State.
+        """
+        states, after = self.representations(tokens, state)
+        return self.dropout(states) if self.training else states, after
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T tokens, ids (B, T) or soft one-hots (B, T, V); → logits (B, T, V), State."""
+        states, after = self.hidden(tokens, state)
+        return self.head(states), after
+
+    def bias(self, forbid: Sequence[int] = ()) -> Tensor:
+        """Return the head's bias under which the tokens `forbid` are never generated; (V,)."""
+        ids = torch.tensor(list(forbid), dtype=torch.long, device=self.head.offset.device)
+        return self.head.bias.index_fill(0, ids, NEVER)
+
+    @contextmanager
+    def without_dropout(self) -> Iterator[None]:
+        """Switch dropout off but keep gradients: a policy gradient is that of the policy that was sampled.
+
+        cuDNN's recurrent layers have a backward pass in training mode only, so they stay in it with their
+        own dropout at 0.
+        """
+        training = self.training
+        layers = [module for module in self.modules() if isinstance(module, nn.RNNBase)]
+        dropouts = [layer.dropout for layer in layers]
+        self.eval()
+        for layer in layers:
+            layer.train()
+            layer.dropout = 0.0
+        try:
+            yield
+        finally:
+            for layer, dropout in zip(layers, dropouts, strict=True):
+                layer.dropout = dropout
+            self.train(training)
 
 
 @contextmanager
@@ -19,3 +204,21 @@ def evaluating(module: object) -> Iterator[None]:
     finally:
         for m in modules:
             m.training = True
+
+
+def state_bytes(model: Any, length: int) -> int:
+    """Return the bytes of one row of a model's state after `length` tokens.
+
+    model: a `Generator`, or whatever has `initial` and `read` on token ids. A state grows by equally much with
+    each token, or not at all.
+    """
+    with evaluating(model):
+        if isinstance(model, Generator):
+            zeros = model.head.weight.new_zeros(1, model.latent_dim)
+            before = model.initial(1, zeros if model.latent_dim else None)
+            read = model.hidden
+        else:
+            before, read = model.initial(1), model.read
+        _, after = read(torch.zeros(1, 1, dtype=torch.long, device=before[0].device), before)
+    start, end = (sum(part.numel() * part.element_size() for part in state) for state in (before, after))
+    return start + (end - start) * length

@@ -5,24 +5,24 @@ from collections.abc import Callable
 
 import torch
 
-from seqgen.models.vocab_head import Head
+from seqgen.models.vocab_head import VocabHead
 
 WIDTH = 0.1
 """Step in the logarithm of the temperature at which the held-out loss is measured."""
 
 
 @torch.no_grad()
-def calibrate(head: Head, loss: Callable[[], float], *, share: float) -> float:
-    """Divide a head's logits by a temperature between 1 and that of least held-out loss; return it.
+def calibrate(head: VocabHead, loss: Callable[[], float], *, fraction: float) -> float:
+    """Divide a head's logits by a temperature between 1 and that of the least held-out loss; return it.
 
-    A network that has seen its training sentences often is too sure of itself, one under heavy dropout not
-    sure enough; a temperature mends both. `share` of the way is gone, in the logarithm. The optimum is the
-    vertex of the parabola through the loss at three temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 …
-    e^0.2.
+    A network that has seen its training sentences often is overconfident, one under heavy dropout is
+    underconfident; a temperature corrects both. The optimum is the vertex of the parabola through the loss at the
+    temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 … e^0.2. The temperature set is the optimum to the power of
+    `fraction`: 0 leaves the head as it is, 1 goes all the way.
     """
     scale = head.scale
     scale.fill_(1.0)
-    if not share:
+    if not fraction:
         return 1.0
     losses = []
     for log_temperature in (-WIDTH, 0.0, WIDTH):
@@ -31,6 +31,6 @@ def calibrate(head: Head, loss: Callable[[], float], *, share: float) -> float:
     low, middle, high = losses
     curvature = low - 2 * middle + high
     vertex = WIDTH * (low - high) / (2 * curvature) if curvature > 0 else 0.0
-    temperature = math.exp(share * min(max(vertex, -2 * WIDTH), 2 * WIDTH))
+    temperature = math.exp(fraction * min(max(vertex, -2 * WIDTH), 2 * WIDTH))
     scale.fill_(1 / temperature)
     return temperature

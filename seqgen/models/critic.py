@@ -1,4 +1,4 @@
-"""Critics: what judges a sentence, ids or soft one-hots, and what judges a code."""
+"""Critics of sentences, as ids or soft one-hots, and of latent vectors."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.models.discriminator import embed, real_positions
 
 WIDTHS = (1, 2, 3, 4, 5)
-"""Tokens that a filter of a sentence's critic sees."""
+"""Tokens that a filter of the critic of sentences covers."""
 LEAK = 0.2
-"""Slope of a critic's units below 0: one that is off still has a gradient."""
+"""Slope of a leaky ReLU below 0."""
 
 
 class SentenceCritic(nn.Module):
@@ -46,7 +46,7 @@ class SentenceCritic(nn.Module):
         """Embed ids (B, T) or soft one-hots (B, T, V), padding as 0; → (B, T, E)."""
         return embed(self.embedding, tokens) * real_positions(tokens)[..., None]
 
-    def judge(self, embedded: Tensor) -> Tensor:
+    def score(self, embedded: Tensor) -> Tensor:
         """Score embedded sentences, (B, T, E) → (B,)."""
         channels = self.dropout(embedded).transpose(1, 2)
         strongest = [
@@ -57,47 +57,53 @@ class SentenceCritic(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Score sentences, ids (B, T) or soft one-hots (B, T, V); → (B,), higher is more real."""
-        return self.judge(self.embed(tokens))
+        return self.score(self.embed(tokens))
 
-    def slope_penalty(self, real: Tensor, made: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """Penalise slopes between real and made sentences that are not 1 long; (R, T), (F, T') ids → scalar.
+    def gradient_penalty(self, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """Return E[(‖∇D‖ - 1)²] between real and fake sentences (Gulrajani et al. 2017); (R, T), (F, T') → scalar.
 
-        Also of soft one-hots (…, V). Pairs are made as far as there are both. The slope is that in one-hots
-        (T, V), but none are held: a score depends on x only by x E, whose coordinates in a basis of the
-        columns of E = Q Lᵀ, L the Cholesky factor of Eᵀ E, have a slope of the same length.
+        Ids, or soft one-hots (…, V); pairs are made as far as there are both. The gradient is that with respect
+        to the one-hots (T, V), but none are held. A score depends on a one-hot x only through its embedding
+        x E. With E = Q Lᵀ, L the Cholesky factor of Eᵀ E and the columns of Q orthonormal, the embedding has the
+        coordinates c = x Q and is c Lᵀ; the gradient in c is as long as that in x.
         """
-        pairs, longest = min(len(real), len(made)), max(real.shape[1], made.shape[1])
-        weight = self.embedding.weight.double()  # of fewer tokens than units Eᵀ E is singular without jitter
-        gram = weight.t() @ weight
-        jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
-        upper = torch.linalg.cholesky(gram + jitter).t()
+        pairs, longest = min(len(real), len(fake)), max(real.shape[1], fake.shape[1])
+        basis = self._embedding_basis()
 
         def coordinates(tokens: Tensor) -> Tensor:
             embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1])).detach()
-            found = torch.linalg.solve_triangular(upper.detach(), embedded.double(), upper=True, left=False)
+            found = torch.linalg.solve_triangular(basis.detach(), embedded.double(), upper=True, left=False)
             return found.to(embedded.dtype)
 
-        basis = upper.to(self.embedding.weight.dtype)
+        narrow = basis.to(self.embedding.weight.dtype)
         return gradient_penalty(
-            lambda x: self.judge(x @ basis), coordinates(real), coordinates(made), rng=rng
+            lambda c: self.score(c @ narrow), coordinates(real), coordinates(fake), rng=rng
         )
 
+    def _embedding_basis(self) -> Tensor:
+        """Return Lᵀ (E, E), L the Cholesky factor of the Gram matrix of the embedding, in double precision."""
+        weight = self.embedding.weight.double()
+        gram = weight.t() @ weight
+        # Of fewer tokens than dimensions it is singular without a jitter.
+        jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
+        return torch.linalg.cholesky(gram + jitter).t()
 
-class CodeCritic(nn.Module):
-    """Two hidden layers over a code and its squares; (B, Z) → (B,), higher is more like a code of the prior.
 
-    With the squares before it, a spread that is off is as easy to tell as a mean, and told as soon.
+class LatentCritic(nn.Module):
+    """Two hidden layers over a latent vector and its squares; (B, Z) → (B,), higher is more like the prior.
+
+    With the squares before it, a wrong variance is as easy to see as a wrong mean.
     """
 
-    def __init__(self, code: int, hidden: int = 128) -> None:
+    def __init__(self, latent_dim: int, hidden: int = 128) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(2 * code, hidden),
+            nn.Linear(2 * latent_dim, hidden),
             nn.LeakyReLU(LEAK),
             nn.Linear(hidden, hidden),
             nn.LeakyReLU(LEAK),
             nn.Linear(hidden, 1),
         )
 
-    def forward(self, codes: Tensor) -> Tensor:
-        return self.layers(torch.cat((codes, codes.square() - 1), dim=1))[:, 0]
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.layers(torch.cat((latents, latents.square() - 1), dim=1))[:, 0]

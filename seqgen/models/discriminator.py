@@ -1,4 +1,7 @@
-"""Discriminators: recurrent and convolutional networks that say how likely a sentence is to be real."""
+"""Discriminators: networks that give a sentence the logit of the probability that it is real."""
+
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -6,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seqgen.data.tokenizer import PAD
-from seqgen.models.base import evaluating
-from seqgen.models.rnn_generator import CELLS
+from seqgen.models.base import Generator, GeneratorConfig, evaluating
+from seqgen.models.rnn_generator import CELLS, RNNConfig
 from seqgen.models.state import State
 
 PAPER_FILTERS = {
@@ -25,6 +28,8 @@ PAPER_FILTERS = {
     20: 160,
 }
 """Filters of each width in tokens, for sentences of 20 tokens (Yu et al. 2017, SeqGAN, appendix)."""
+L2 = 0.2
+"""Weight of a CNN's penalty, as in the paper's code."""
 
 
 def real_positions(tokens: Tensor) -> Tensor:
@@ -37,14 +42,43 @@ def embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
     return tokens @ embedding.weight if tokens.is_floating_point() else embedding(tokens)
 
 
+class PrefixReader(Protocol):
+    """What scores a sentence that grows by a few tokens at a time, so that completions share their prefix.
+
+    A discriminator is one if its `reads_prefixes` is true. Its states branch as a generator's do
+    (`seqgen.models.state`).
+    """
+
+    def initial(self, batch: int) -> State:
+        """Return the state before any token."""
+
+    def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T more tokens (B, T); → features after each (B, T, F), the state after the last."""
+
+    def score(self, features: Tensor) -> Tensor:
+        """Score sentences by the features after their last token; (…, F) → (…)."""
+
+
+def output_layer(features: int, projection_dim: int) -> nn.Module:
+    """Return a fresh map from features to a logit, or to the embedding that a contrastive loss compares.
+
+    The embedding's is a projection head of two layers (Chen et al. 2020, SimCLR). Batch normalisation ends it,
+    as there: without it all embeddings lie in one narrow cone, where cosines are near 1 whatever is learned,
+    and their gradients near 0.
+    """
+    if not projection_dim:
+        return nn.Linear(features, 1)
+    hidden = nn.Linear(features, features)
+    normalisation = nn.BatchNorm1d(projection_dim, affine=False)
+    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(features, projection_dim), normalisation)
+
+
 class RNNDiscriminator(nn.Module):
     """Recurrent discriminator: the state after the last real token → the logit that the sentence is real.
 
-    A unidirectional one also reads sentence beginnings a few tokens at a time (`initial`, `read`, `score`),
-    so that continuations of one beginning share the reading of it. A bidirectional one needs whole sentences.
-    Dropout is applied to the embeddings, between the layers and to what the logit is computed from. With a
-    `code` of Z numbers it gives a code in place of the logit, by a projection head (Chen et al. 2020,
-    SimCLR): (…, Z) where (…) is written below.
+    A unidirectional one is a `PrefixReader`; a bidirectional one needs whole sentences. Dropout is applied to
+    the embeddings, between the layers and to what the logit is computed from. With a `projection_dim` of D it
+    gives an embedding (…, D) in place of the logit (…).
     """
 
     def __init__(
@@ -57,12 +91,12 @@ class RNNDiscriminator(nn.Module):
         cell: str = "lstm",
         bidirectional: bool = False,
         dropout: float = 0.0,
-        code: int = 0,
+        projection_dim: int = 0,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"no cell '{cell}'; allowed: {', '.join(CELLS)}")
-        self.code = code
+        self.projection_dim = projection_dim
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.rnn = CELLS[cell](
             embedding,
@@ -73,33 +107,33 @@ class RNNDiscriminator(nn.Module):
             batch_first=True,
         )
         self.dropout = nn.Dropout(dropout)
-        features = 2 * hidden if bidirectional else hidden
-        self.output: nn.Module = nn.Linear(features, 1) if not code else projection_head(features, code)
+        self.output = output_layer(2 * hidden if bidirectional else hidden, projection_dim)
 
     @property
-    def bidirectional(self) -> bool:
-        return self.rnn.bidirectional
+    def reads_prefixes(self) -> bool:
+        """Whether it is a `PrefixReader`."""
+        return not self.rnn.bidirectional
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B,) whatever the padding."""
         lengths = real_positions(tokens).sum(dim=1).clamp(min=1)
-        if self.bidirectional:
+        if not self.reads_prefixes:
             return self.score(self._both_ends(embed(self.embedding, tokens), lengths))
         features, _ = self.read(tokens, self.initial(tokens.shape[0]))
         return self.score(features[torch.arange(tokens.shape[0], device=tokens.device), lengths - 1])
 
     def initial(self, batch: int) -> State:
-        """The state before anything was read: zeros, (h,) or (h, c), each (B, layers, H)."""
-        if self.bidirectional:
+        """Return the state before any token: zeros, (h,) or (h, c), each (B, layers, H)."""
+        if not self.reads_prefixes:
             raise ValueError(
-                "a bidirectional discriminator has no state after a beginning; read whole sentences"
+                "a bidirectional discriminator has no state after a prefix; read whole sentences"
             )
         parts = 2 if isinstance(self.rnn, nn.LSTM) else 1
         shape = (batch, self.rnn.num_layers, self.rnn.hidden_size)
         return tuple(self.embedding.weight.new_zeros(shape) for _ in range(parts))
 
     def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T more tokens, ids (B, T) or soft ones (B, T, V); → features after each (B, T, H), State."""
+        """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features after each (B, T, H), State."""
         given = tuple(part.transpose(0, 1).contiguous() for part in state)
         embedded = self.dropout(embed(self.embedding, tokens))
         if isinstance(self.rnn, nn.LSTM):
@@ -109,9 +143,9 @@ class RNNDiscriminator(nn.Module):
         return features, (h.transpose(0, 1),)
 
     def score(self, features: Tensor) -> Tensor:
-        """Features after the last real token, (…, H) → the logit that the sentence is real, (…)."""
+        """Return the logit that a sentence is real, by the features after its last token; (…, H) → (…)."""
         scores = self.output(self.dropout(features))
-        return scores if self.code else scores.squeeze(-1)
+        return scores if self.projection_dim else scores.squeeze(-1)
 
     def _both_ends(self, embedded: Tensor, lengths: Tensor) -> Tensor:
         """Join the last layer's states at the end (forwards) and at the start (backwards); → (B, 2H)."""
@@ -125,14 +159,70 @@ class RNNDiscriminator(nn.Module):
         return torch.cat((h[-2], h[-1]), dim=-1)
 
 
-def projection_head(features: int, code: int) -> nn.Sequential:
-    """Return a fresh map of two layers from an encoder's features to the code that a loss compares.
+class TrunkDiscriminator(nn.Module):
+    """A discriminator with the layers of a generator, of any kind, in place of a network of its own.
 
-    Batch normalisation ends it, as in SimCLR: without it all codes lie in one narrow cone, where cosines are
-    near 1 whatever is learnt, and so are their slopes near 0.
+    It is a `PrefixReader`. Dropout is the generator's, and applied to what the logit is computed from. With a
+    `projection_dim` of D it gives an embedding (…, D) in place of the logit (…).
     """
-    hidden = nn.Linear(features, features)
-    return nn.Sequential(hidden, nn.ReLU(), nn.Linear(features, code), nn.BatchNorm1d(code, affine=False))
+
+    reads_prefixes = True
+
+    def __init__(self, trunk: Generator, *, dropout: float = 0.0, projection_dim: int = 0) -> None:
+        super().__init__()
+        with torch.no_grad():
+            nothing = trunk.embedding.weight.new_zeros(1, 1, trunk.input_size)
+            features = trunk.read(nothing, trunk.first_state(1, None))[0].shape[-1]
+        del trunk.head
+        trunk.projection = None
+        self.trunk, self.projection_dim = trunk, projection_dim
+        self.dropout = nn.Dropout(dropout)
+        self.output = output_layer(features, projection_dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B,) whatever the padding."""
+        lengths = real_positions(tokens).sum(dim=1).clamp(min=1)
+        features, _ = self.read(tokens, self.initial(tokens.shape[0]))
+        return self.score(features[torch.arange(tokens.shape[0], device=tokens.device), lengths - 1])
+
+    def initial(self, batch: int) -> State:
+        """Return the state before any token."""
+        return self.trunk.first_state(batch, None)
+
+    def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features after each, State."""
+        return self.trunk.features(tokens, state)
+
+    def score(self, features: Tensor) -> Tensor:
+        """Return the logit that a sentence is real, by the features after its last token; (…, F) → (…)."""
+        scores = self.output(self.dropout(features))
+        return scores if self.projection_dim else scores.squeeze(-1)
+
+
+def shaped_as(
+    generator: GeneratorConfig, vocab_size: int, *, dropout: float, projection_dim: int = 0
+) -> RNNDiscriminator | TrunkDiscriminator:
+    """Return a fresh discriminator with the layers of a generator; a recurrent one's attention is left out."""
+    if isinstance(generator, RNNConfig):
+        return RNNDiscriminator(
+            vocab_size,
+            generator.embedding,
+            generator.hidden,
+            layers=generator.layers,
+            cell=generator.cell,
+            dropout=dropout,
+            projection_dim=projection_dim,
+        )
+    trunk = replace(generator, dropout=dropout, tied=False).build(vocab_size)
+    return TrunkDiscriminator(trunk, dropout=dropout, projection_dim=projection_dim)
+
+
+def take_over_layers(discriminator: nn.Module, generator: Generator) -> None:
+    """Give a discriminator that is `shaped_as` a generator that generator's embedding and layers."""
+    target = discriminator.trunk if isinstance(discriminator, TrunkDiscriminator) else discriminator
+    kept = {name for name, _ in target.named_parameters()}
+    weights = {name: weight for name, weight in generator.state_dict().items() if name in kept}
+    target.load_state_dict(weights, strict=False)
 
 
 class CNNDiscriminator(nn.Module):
@@ -140,7 +230,7 @@ class CNNDiscriminator(nn.Module):
 
     Filters of many widths, the maximum of each over the sentence, a highway layer (Srivastava et al. 2015),
     dropout and a linear map. `scale` multiplies every number of filters. The paper keeps units with
-    probability 0.75, which is dropout 0.25, and adds 0.2 times `penalty()` to the loss. Differences: one
+    probability 0.75, which is dropout 0.25, and adds `penalty()` to the loss. Differences: one
     logit instead of two; windows lie within the sentence instead of running over its padding, except that a
     sentence shorter than a filter is extended with zeros to its width.
     """
@@ -180,8 +270,8 @@ class CNNDiscriminator(nn.Module):
         return self.output(self.dropout(features)).squeeze(-1)
 
     def penalty(self) -> Tensor:
-        """Half the sum of squares of the output layer, a scalar: the L2 term of the paper's code."""
-        return (self.output.weight.square().sum() + self.output.bias.square().sum()) / 2
+        """Return 0.2 times half the sum of squares of the output layer, a scalar: the L2 term of the paper's code."""
+        return L2 * ((self.output.weight.square().sum() + self.output.bias.square().sum()) / 2)
 
     @staticmethod
     def _strongest(convolution: nn.Module, width: int, embedded: Tensor, lengths: Tensor) -> Tensor:
@@ -194,14 +284,51 @@ class CNNDiscriminator(nn.Module):
         return activations.masked_fill(outside[:, None], 0).amax(dim=2)
 
 
+class MultiEmbeddingDiscriminator(nn.Module):
+    """RelGAN's discriminator (Nie et al. 2019): one CNN over R embeddings of a sentence, each with its own logit.
+
+    Filters of four widths, the maximum of each over the sentence, a highway layer, dropout and two linear maps. A
+    score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side by side. So
+    the relativistic loss compares an embedding with the same embedding of its partner.
+    """
+
+    WIDTHS = (2, 3, 4, 5)
+
+    def __init__(
+        self, vocab_size: int, embeddings: int, embedding: int, *, filters: int, dropout: float = 0.25
+    ) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.embedding = nn.Embedding(vocab_size, embeddings * embedding)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, width) for width in self.WIDTHS)
+        features = filters * len(self.WIDTHS)
+        self.transform, self.gate = nn.Linear(features, features), nn.Linear(features, features)
+        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 100), nn.Linear(100, 1))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B · R,)."""
+        embedded = embed(self.embedding, tokens) * real_positions(tokens)[..., None]
+        channels = (
+            embedded.unflatten(2, (self.embeddings, -1)).permute(0, 2, 3, 1).flatten(0, 1)
+        )  # (B R, E, T)
+        pooled = [
+            F.relu(convolution(F.pad(channels, (0, width - 1)))).amax(dim=2)
+            for convolution, width in zip(self.convolutions, self.WIDTHS, strict=True)
+        ]
+        features = torch.cat(pooled, dim=1)
+        gate = torch.sigmoid(self.gate(features))
+        features = gate * F.relu(self.transform(features)) + (1 - gate) * features
+        return self.output(features).squeeze(-1)
+
+
 SCORED_ROWS = 2048
 """Sentences scored at a time: bounds the memory of a convolutional discriminator's activations."""
 
 
 def scores(discriminator: nn.Module, tokens: Tensor, *, rows: int = SCORED_ROWS) -> Tensor:
-    """The discriminator's logits of whole sentences, without dropout or gradient; (R, T) → (R,).
+    """Return a discriminator's logits of whole sentences, without dropout or gradient; (R, T) → (R,).
 
-    `rows` are read at a time. The discriminator is left in the mode it was in.
+    It reads `rows` at a time and is left in the mode it was in.
     """
     with evaluating(discriminator):
         return torch.cat([discriminator(part) for part in tokens.split(rows)])

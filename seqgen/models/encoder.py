@@ -1,4 +1,4 @@
-"""The encoder: a sentence to a code, or to a Gaussian of codes."""
+"""The encoder: a sentence to a latent vector, or to the mean and log variance of a Gaussian."""
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class RNNEncoder(nn.Module):
         vocab_size: int,
         embedding: int = 32,
         hidden: int = 32,
-        code: int = 16,
+        latent_dim: int = 16,
         *,
         cell: str = "lstm",
         bidirectional: bool = True,
@@ -32,8 +32,8 @@ class RNNEncoder(nn.Module):
         self.backwards = CELLS[cell](embedding, hidden, batch_first=True) if bidirectional else None
         self.dropout = nn.Dropout(dropout)
         features = 2 * hidden if bidirectional else hidden
-        self.mean = nn.Linear(features, code)
-        self.log_var = nn.Linear(features, code)
+        self.mean = nn.Linear(features, latent_dim)
+        self.log_var = nn.Linear(features, latent_dim)
 
     def features(self, tokens: Tensor) -> Tensor:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → (B, F), F = H or 2 H."""
@@ -42,10 +42,10 @@ class RNNEncoder(nn.Module):
         rows = torch.arange(len(tokens), device=tokens.device)
         ends = [self.forwards(embedded)[0][rows, lengths - 1]]
         if self.backwards is not None:
-            # Each sentence turned round within its own length: faster than a packed sequence.
+            # Each sentence reversed within its own length: faster than a packed sequence.
             steps = torch.arange(tokens.shape[1], device=tokens.device)
-            turned = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
-            ends.append(self.backwards(embedded[rows[:, None], turned])[0][rows, lengths - 1])
+            reversed_steps = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
+            ends.append(self.backwards(embedded[rows[:, None], reversed_steps])[0][rows, lengths - 1])
         return self.dropout(torch.cat(ends, dim=1))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,16 +1,40 @@
 """The recurrent generator: an LSTM or GRU language model that can be stepped, branched and teacher-forced."""
 
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.core import settings
+from seqgen.models.base import Generator, GeneratorConfig
 from seqgen.models.state import State
-from seqgen.models.vocab_head import Head
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 SMALL_STEP = 64 * 64
 """Rows times hidden units up to which one LSTM step is cheaper as a bare cell."""
+
+
+@dataclass(frozen=True)
+class RNNConfig(GeneratorConfig):
+    """The recurrent generator."""
+
+    generator_class: ClassVar[str] = "seqgen.models.rnn_generator:RNNGenerator"
+
+    cell: Literal["lstm", "gru"] = "lstm"
+    """recurrent cell"""
+    hidden: int = 192
+    """units of a recurrent layer"""
+    layers: int = 1
+    """recurrent layers"""
+    attention: bool = False
+    """attend over the generator's own past states"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(self, hidden=(1, None), layers=(1, None))
 
 
 class CausalAttention(nn.Module):
@@ -39,16 +63,12 @@ class CausalAttention(nn.Module):
         return states + self.merge(context), keys, values
 
 
-class RNNGenerator(nn.Module):
-    """Autoregressive model of token sequences: embedding → LSTM or GRU → (attention) → vocabulary head.
+class RNNGenerator(Generator):
+    """LSTM or GRU layers between embedding and head, with attention over its own states where asked for.
 
-    The state is (h,) for a GRU, (h, c) for an LSTM, each (B, layers, H), followed with attention by the
-    keys and values of every position read so far, (B, P, H) each. Dropout is applied to the embeddings,
-    between the layers and to what the head reads (Zaremba et al. 2014, "Recurrent neural network
-    regularization"). `tied` uses one matrix as embedding and head (Press & Wolf 2017), behind a
-    projection from H to E where they differ. With a `code` of Z numbers the generator is the decoder of an
-    autoencoder: the code (B, Z), last in the state, makes the first hidden state and joins the input of every
-    step (Bowman et al. 2016).
+    The state is (h,) for a GRU, (h, c) for an LSTM, each (B, layers, H), followed with attention by the keys
+    and values of every position read so far, (B, P, H) each. A latent vector makes the first hidden state and
+    joins the input of every step (Bowman et al. 2016).
     """
 
     def __init__(
@@ -62,97 +82,62 @@ class RNNGenerator(nn.Module):
         dropout: float = 0.0,
         tied: bool = False,
         attention: bool = False,
-        code: int = 0,
+        latent_dim: int = 0,
     ) -> None:
-        super().__init__()
         if cell not in CELLS:
             raise ValueError(f"no cell '{cell}'; allowed: {', '.join(CELLS)}")
-        self.vocab_size = vocab_size
+        super().__init__(vocab_size, embedding, dropout=dropout, latent_dim=latent_dim)
         self.layers = layers
-        self.code = code
-        self.embedding = nn.Embedding(vocab_size, embedding)
         between = dropout if layers > 1 else 0.0
-        self.rnn = CELLS[cell](embedding + code, hidden, num_layers=layers, dropout=between, batch_first=True)
-        self.begin = nn.Linear(code, layers * hidden) if code else None
+        self.rnn = CELLS[cell](self.input_size, hidden, num_layers=layers, dropout=between, batch_first=True)
+        self.from_latent = nn.Linear(latent_dim, layers * hidden) if latent_dim else None
         self.attention = CausalAttention(hidden) if attention else None
-        self.projection = nn.Linear(hidden, embedding) if tied and embedding != hidden else None
-        self.dropout = nn.Dropout(dropout)
-        self.head = Head(
-            embedding if tied else hidden, vocab_size, weight=self.embedding.weight if tied else None
-        )
-        if tied:  # N(0, 1) embeddings would make logits of standard deviation √E
-            nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+        self.add_head(hidden, tied=tied)
 
-    def initial(self, batch: int) -> State:
-        """The state before anything was read, on the device and in the type of the weights.
-
-        Zeros; where the generator has a code, that of codes drawn from N(0, I), torch's global generator.
-        """
-        weight = self.head.weight
-        if self.code:
-            return self.state(torch.randn(batch, self.code, device=weight.device).to(weight.dtype))
-        return self._state(weight.new_zeros(batch, self.layers, self.rnn.hidden_size))
-
-    def state(self, codes: Tensor) -> State:
-        """The state before anything was read, given codes; (B, Z) → State."""
-        assert self.begin is not None, "a generator without a code has but one initial state"
-        return (*self._state(torch.tanh(self.begin(codes)).unflatten(1, (self.layers, -1))), codes)
-
-    def _state(self, hidden: Tensor) -> State:
-        """Complete a first hidden state (B, layers, H) by an empty cell and nothing to attend to."""
+    def first_state(self, batch: int, latent: Tensor | None) -> State:
+        """Return zeros, or a hidden state made of the latent vector; no cell state, nothing to attend to."""
+        if latent is None or self.from_latent is None:
+            hidden = self.embedding.weight.new_zeros(batch, self.layers, self.rnn.hidden_size)
+        else:
+            hidden = torch.tanh(self.from_latent(latent)).unflatten(1, (self.layers, -1))
         parts = (hidden, torch.zeros_like(hidden)) if isinstance(self.rnn, nn.LSTM) else (hidden,)
         if self.attention is None:
             return parts
         nothing = hidden.new_zeros(len(hidden), 0, self.rnn.hidden_size)
         return (*parts, nothing, nothing)
 
-    def hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T tokens and return what the head reads at each of them, and the state after the last.
+    def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read inputs (B, T, E + Z); → (B, T, H), State."""
+        states, after = self._recur(inputs, state)
+        if self.attention is None:
+            return states, after
+        states, keys, values = self.attention(states, *state[len(after) :])
+        return states, (*after, keys, values)
 
-        tokens: ids (B, T), or soft one-hot vectors (B, T, V) that mix embeddings; → (B, T, H), State.
-        """
-        states, after = self.representations(tokens, state)
-        return self.dropout(states) if self.training else states, after
+    def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the map to the first hidden state, and the first recurrent layer's of its input."""
+        assert self.from_latent is not None, "a generator without a latent vector has no such layer"
+        first = dict(self.rnn.named_parameters())
+        return [
+            (self.from_latent.weight, self.from_latent.bias),
+            (first["weight_ih_l0"], first["bias_ih_l0"]),
+        ]
 
-    def representations(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """As `hidden`, but before the dropout of what the head reads."""
-        weight = self.embedding.weight
-        embedded = tokens @ weight if tokens.is_floating_point() else F.embedding(tokens, weight)
-        if self.training:
-            embedded = self.dropout(embedded)
-        codes = state[-1:] if self.code else ()
-        for each in codes:
-            embedded = torch.cat((embedded, each[:, None].expand(-1, embedded.shape[1], -1)), dim=-1)
-        states, after = self._recur(embedded, state)
-        if self.attention is not None:
-            past = len(after)
-            states, keys, values = self.attention(states, *state[past : past + 2])
-            after = (*after, keys, values)
-        after = (*after, *codes)
-        if self.projection is not None:
-            states = self.projection(states)
-        return states * self.head.scale, after
-
-    def _recur(self, embedded: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run the recurrent layers, whose own states have the layers first; (B, T, E) → (B, T, H), State."""
-        if self._steps_alone(embedded):
+    def _recur(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the recurrent layers; torch has the layers first in their states, here the batch is first."""
+        if self._is_small_step(inputs):
             given = state[0][:, 0], state[1][:, 0]
-            h, c = torch.lstm_cell(embedded[:, 0], given, *self.rnn.all_weights[0])
+            h, c = torch.lstm_cell(inputs[:, 0], given, *self.rnn.all_weights[0])
             return h[:, None], (h[:, None], c[:, None])
         h = state[0].transpose(0, 1).contiguous()
         if isinstance(self.rnn, nn.LSTM):
-            states, (h, c) = self.rnn(embedded, (h, state[1].transpose(0, 1).contiguous()))
+            states, (h, c) = self.rnn(inputs, (h, state[1].transpose(0, 1).contiguous()))
             return states, (h.transpose(0, 1), c.transpose(0, 1))
-        states, h = self.rnn(embedded, h)
+        states, h = self.rnn(inputs, h)
         return states, (h.transpose(0, 1),)
 
-    def _steps_alone(self, embedded: Tensor) -> bool:
+    def _is_small_step(self, inputs: Tensor) -> bool:
         """Whether this is a step so small that a bare cell takes half the time of the layer around it."""
-        small = embedded.shape[1] == 1 and embedded.shape[0] * self.rnn.hidden_size <= SMALL_STEP
+        small = inputs.shape[1] == 1 and inputs.shape[0] * self.rnn.hidden_size <= SMALL_STEP
         plain = isinstance(self.rnn, nn.LSTM) and self.layers == 1
-        return small and plain and embedded.device.type == "cpu" and not torch.is_grad_enabled()
-
-    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T tokens, (B, T) ids or (B, T, V) soft one-hots; → logits (B, T, V), State."""
-        states, after = self.hidden(tokens, state)
-        return self.head(states), after
+        return small and plain and inputs.device.type == "cpu" and not torch.is_grad_enabled()

@@ -1,4 +1,4 @@
-"""The vocabulary head: hidden states to logits, with the tokens that are never written ruled out."""
+"""The vocabulary head: hidden states to logits, with the tokens that are never generated ruled out."""
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,14 @@ NEVER = -1e4
 """Logit added to PAD and BOS: finite, so that 0 · NEVER is 0, and exp(NEVER) is 0 in every float format."""
 
 
-class Head(nn.Module):
+class VocabHead(nn.Module):
     """Linear map to the vocabulary, (…, H) → logits (…, V); PAD and BOS have probability exactly 0.
 
-    `weight` (V, H) and `bias` (V,) are what the chunked loss and the fast sampler read. The learnt bias
-    is kept apart from the constant that rules tokens out, so weight decay cannot wear the constant away.
-    `scale`, 1 unless calibrated, multiplies the learnt logits: it is in the bias here, and whoever makes the
-    hidden states multiplies them by it, so that a matrix shared with an embedding stays as it is.
+    `weight` (V, H) and `bias` (V,) are what the chunked loss and the sampler read. The learned bias, `offset`,
+    is kept apart from the constant that rules tokens out, so weight decay cannot reduce that constant.
+    `scale` is the reciprocal of the calibrated temperature, 1 unless calibrated. Logits are multiplied by it in
+    two parts: the bias here, the hidden states by the generator. So a weight that is shared with the embedding
+    stays as it is.
     """
 
     weight: Tensor
@@ -36,7 +37,7 @@ class Head(nn.Module):
 
     @property
     def bias(self) -> Tensor:
-        """The learnt bias plus the constant of the tokens that are never written; (V,)."""
+        """The learned bias, scaled, plus the constant of the tokens that are never generated; (V,)."""
         return self.offset * self.scale + self.ruled_out
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -11,18 +11,22 @@ import torch
 from torch import Tensor
 
 from seqgen import algorithms
-from seqgen.core import device, settings
+from seqgen.algorithms import Entry
+from seqgen.core import device as devices
+from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
-from seqgen.data import corpus as text
+from seqgen.data import corpus
 from seqgen.data.batches import Ids, bounded_rows
+from seqgen.data.corpus import Corpus
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
+from seqgen.models.base import KINDS
 from seqgen.training import run_folder
 from seqgen.training.run_folder import Run
 
 SAMPLE_BATCH = 512
 """Sentences drawn at a time: enough to fill a core, little enough to stream."""
 SCORE_SAMPLES = 50
-"""Codes by which the likelihood of a sentence is estimated where sentences are scored one by one."""
+"""Latent vectors by which the likelihood of a sentence is estimated where sentences are scored one by one."""
 
 
 @dataclass
@@ -35,35 +39,42 @@ class Trained:
     device: torch.device
 
     @cached_property
-    def corpus(self) -> text.Corpus:
+    def corpus(self) -> Corpus:
         """The corpus that the run was trained on; UserError where it is gone or has changed."""
         return open_corpus(self.run)
 
 
-def load(path: Path | str | Run, device_name: str = "auto") -> Trained:
-    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model."""
+def load(
+    path: Path | str | Run, device_name: str = "auto", *, trust: bool = False, given: str | None = None
+) -> Trained:
+    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
+
+    trust: whether the run may name code outside this package. given: the name of an algorithm that the user gave
+    himself, which the run may name, too.
+    """
     found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
-    if found.config.get("verb") == "image":
+    if found.config["verb"] == "image":
         raise UserError(
             f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
             "or name a run on text with --run"
         )
     check(found)
-    where = device.pick(device_name)
+    entry = entry_of(found, trust=trust, given=given)
+    device = devices.pick(device_name)
     tokenizer = Tokenizer.load(found.path / run_folder.TOKENIZER)
     if tokenizer.vocab_size != found.config["vocab_size"]:
         raise UserError(
             f"'{found.path / run_folder.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
             f"{found.config['vocab_size']}; it is of another run"
         )
-    algorithm = build(found.config)
+    algorithm = build(found.config, entry, tokenizer)
     run_folder.load_into(algorithm, found)
-    return Trained(found, algorithm.to(where).eval(), tokenizer, where)
+    return Trained(found, algorithm.to(device).eval(), tokenizer, device)
 
 
 def check(found: Run) -> None:
     """Raise UserError where a run's configuration lacks what every run on text says."""
-    kinds = {"settings": dict, "source": dict, "vocab_size": int, "length": int, "seed": int}
+    kinds = {"settings": dict, "data": dict, "vocab_size": int, "length": int, "seed": int}
     for name, kind in kinds.items():
         if not isinstance(found.config.get(name), kind):
             raise UserError(
@@ -72,37 +83,59 @@ def check(found: Run) -> None:
             )
 
 
-def build(config: dict[str, Any]) -> Any:
+def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> Entry:
+    """Return the algorithm that a run's configuration names; UserError where that is code not to be trusted.
+
+    Code outside this package must be named by the user as well, or trusted; and it must be what it was when the
+    run was trained, by its file's hash, unless it is trusted.
+    """
+    config, where = found.config, found.path / run_folder.CONFIG
+    name, known = str(config["algorithm"]), algorithms.PRETRAIN | algorithms.ADVERSARIAL
+    plugins.check_trusted(name, known, where, trust=trust, given=given)
+    generator = config["settings"].get("generator") if isinstance(config.get("settings"), dict) else None
+    if isinstance(generator, dict):
+        plugins.check_trusted(str(generator.get("kind")), KINDS, where, trust=trust, given=given)
+    entry = algorithms.get(name)
+    if name not in known and not trust and plugins.source_hash(entry.cls) != config.get("code_hash"):
+        raise UserError(
+            f"the code of '{name}' is not what it was when '{found.path}' was trained; give --trust to load the "
+            "run all the same"
+        )
+    return entry
+
+
+def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
     """Return the algorithm that a run's configuration describes, with fresh weights."""
-    cls = algorithms.get(config["algorithm"])
-    return cls(
-        settings.from_dict(cls.Config, config["settings"]),
+    more = {"tokenizer": tokenizer} if entry.cls.needs_tokenizer else {}
+    return entry.cls(
+        settings.from_dict(entry.cls.Config, config["settings"]),
         vocab_size=config["vocab_size"],
         length=config["length"],
+        **more,
     )
 
 
-def open_corpus(found: Run) -> text.Corpus:
+def open_corpus(found: Run) -> Corpus:
     """Open the corpus of a run again; UserError where it is gone or no longer what was trained on."""
-    source = found.config["source"]
-    corpus = text.open_corpus(
-        source["corpus"],
-        column=source["column"],
-        valid=source["valid"],
-        test=source["test"],
+    data = found.config["data"]
+    opened = corpus.open_corpus(
+        data["corpus"],
+        column=data["column"],
+        valid=data["valid"],
+        test=data["test"],
         seed=found.config["seed"],
     )
-    if corpus.hash != found.config["corpus_hash"]:
+    if opened.hash != found.config["corpus_hash"]:
         raise UserError(
-            f"the corpus '{source['corpus']}' is no longer the one that run '{found.path}' was trained on"
+            f"the corpus '{data['corpus']}' is no longer the one that run '{found.path}' was trained on"
         )
-    return corpus
+    return opened
 
 
 def log_likelihood(trained: Trained, tokens: Tensor, *, samples: int, rng: torch.Generator) -> Tensor:
     """log p of sentences under an algorithm that has a likelihood, in nats; (B, T) → (B,).
 
-    Of latent variables, the importance-weighted estimate with so many codes, drawn by `rng`.
+    Of latent variables, the importance-weighted estimate with so many draws by `rng`.
     """
     if trained.algorithm.likelihood == "exact":
         return trained.algorithm.log_likelihood(tokens)

@@ -1,6 +1,6 @@
 """The one training loop: step, report, checkpoint, resume. It knows an algorithm only by its contract.
 
-Figures that every report carries, beside those of the algorithm: `step`, `epoch`, `seconds` of training so
+Metrics that every report has, beside those of the algorithm: `step`, `epoch`, `seconds` of training so
 far, and since the last report `tokens_per_second` of real training tokens, or `images_per_second`.
 """
 
@@ -15,41 +15,19 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
-from seqgen.training import run_folder as runs
+from seqgen.training import run_folder
 from seqgen.training.run_folder import Run
-
-Metrics = dict[str, float]
-
-
-class Algorithm(Protocol):
-    """What the loop needs of an algorithm: an nn.Module whose state_dict is everything that it learns."""
-
-    optimizers: dict[str, Optimizer]
-    monitor: str | None
-    """The report's figure that the kept weights minimise; None keeps the latest that `should_stop` accepts."""
-
-    def step(self, batch: Any, progress: float) -> dict[str, Tensor | float]:
-        """Learn from one batch; `progress` in [0, 1) is the share of training done."""
-
-    def evaluate(self, batches: Iterable[Any]) -> Metrics:
-        """Measure on held-out batches, in evaluation mode."""
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences (n, T) or images (n, C, H, W) to show in a report."""
-
-    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Say why training must stop after this report, or None; `first` is the report at step 0."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
 
 
 class Stream(Protocol):
     """Endless batches, ids or images, that go on from a saved state."""
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
 
     @property
     def epoch(self) -> float:
@@ -97,10 +75,10 @@ class Progress:
     finished: str = ""
     """Why training ended; empty while it has not."""
     sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the step figures since the last report."""
+    """Sums of the metrics of steps since the last report."""
     steps_summed: int = 0
     counted: int = 0
-    """Units of the medium learnt from since the last report."""
+    """Units of the medium learned from since the last report."""
     seconds_at_report: float = 0.0
     first: Metrics = field(default_factory=dict)
     """The report before the first step."""
@@ -151,9 +129,9 @@ def train(
             observe(progress, progress.first)
         while progress.step < plan.steps and not progress.finished:
             batch = next(batches)
-            figures = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+            metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
             progress.step += 1
-            _add(progress, figures, counted=medium.count(batch))
+            _add(progress, metrics, counted=medium.count(batch))
             progress.seconds = clock() - started
             row = None
             if progress.step % plan.report_every == 0 or progress.step == plan.steps:
@@ -172,9 +150,9 @@ def train(
 
 def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
     """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
-    state = runs.load_state(run)
+    state = run_folder.load_state(run)
     if state is None:
-        runs.forget_after(run, 0)
+        run_folder.forget_after(run, 0)
         return Progress()
     try:
         algorithm.load_state_dict(state["weights"])
@@ -189,16 +167,16 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"'{run.path / runs.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
+            f"'{run.path / run_folder.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
             "restore it, or delete it to start this run from the beginning"
         ) from error
-    runs.forget_after(run, progress.step)
+    run_folder.forget_after(run, progress.step)
     return progress
 
 
 def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) -> None:
     """Write the checkpoint that `resume` reads."""
-    runs.save_state(
+    run_folder.save_state(
         run,
         {
             "weights": algorithm.state_dict(),
@@ -211,8 +189,8 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
     )
 
 
-def _add(progress: Progress, figures: dict[str, Tensor | float], *, counted: int) -> None:
-    for name, value in figures.items():
+def _add(progress: Progress, metrics: StepMetrics, *, counted: int) -> None:
+    for name, value in metrics.items():
         progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
     progress.steps_summed += 1
     progress.counted += counted
@@ -249,20 +227,26 @@ def _report(
     else:
         _keep_best(algorithm, run, plan, progress, row)
     medium.write(run.path / "samples" / f"step-{progress.step:07d}", samples)
-    runs.append_metrics(run, row)
+    run_folder.append_metrics(run, row)
     return row
 
 
 def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, row: Metrics) -> None:
-    """Save the weights where the monitor improved; count the reports since, and stop when patience ends."""
-    value = row.get(algorithm.monitor) if algorithm.monitor else None
-    if value is None or progress.best is None or value < progress.best:
+    """Save the weights where the monitored metric improved; stop when the plan's patience ends.
+
+    Without a monitored metric the latest weights are saved, and patience is by the validation NLL.
+    """
+    name = algorithm.monitor or "valid_nll"
+    value = row.get(name)
+    has_improved = value is None or progress.best is None or value < progress.best
+    if has_improved:
         progress.best, progress.since_best = value, 0
-        runs.save_weights(run, algorithm.state_dict())
-        return
-    progress.since_best += 1
+    else:
+        progress.since_best += 1
+    if has_improved or algorithm.monitor is None:
+        run_folder.save_weights(run, algorithm.state_dict())
     if plan.patience is not None and progress.since_best >= plan.patience:
-        best = f"{algorithm.monitor} has not improved on {progress.best:.4f}"
+        best = f"{name} has not improved on {progress.best:.4f}"
         progress.finished = f"stopped: {best} for {plan.patience} reports"
 
 

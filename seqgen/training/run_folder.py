@@ -1,6 +1,6 @@
 """The run folder: what a training writes, whole at every moment, to be read, replayed and resumed.
 
-config.json        command, algorithm, settings, corpus and its hash, seed, versions
+config.json        format, command, algorithm, settings, data and their hash, seed, versions
 tokenizer.json     loads with tokenizers.Tokenizer.from_file
 model.safetensors  the best weights by the algorithm's monitor
 state.pt           optimisers, step, batch order, random state, last weights
@@ -34,6 +34,10 @@ CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "state.pt",
     "metrics.jsonl",
 )
+
+
+FORMAT = 1
+"""The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
 
 
 @dataclass
@@ -78,10 +82,17 @@ def open_run(path: Path) -> Run:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         if not isinstance(config, dict) or not {"algorithm", "verb"} <= config.keys():
             raise ValueError("it names no algorithm or no verb")
+        if config.get("format") != FORMAT:
+            raise UserError(
+                f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads format "
+                f"{FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
+            )
     except FileNotFoundError as error:
         raise UserError(
             f"'{path}' is not a run folder: it has no {CONFIG}; give a folder that seqgen trained"
         ) from error
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(
             f"'{path / CONFIG}' is not a seqgen configuration: {error}; restore it or train again"

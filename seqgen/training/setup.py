@@ -4,8 +4,8 @@
 short of training: a `Job` holds everything ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,54 +14,64 @@ import torch
 from torch import Tensor
 
 from seqgen import algorithms
-from seqgen.algorithms import finetune
-from seqgen.algorithms.finetune import Pairs
-from seqgen.core import device, settings
+from seqgen.algorithms import Entry, finetune
+from seqgen.core import device as devices
+from seqgen.core import plugins, settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
-from seqgen.data import corpus as text
+from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, encode_lines, in_order
+from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import load, run_folder
 from seqgen.training.data_config import (
-    Source,
-    check_untokenised,
-    lasting,
+    DataConfig,
+    check_no_tokenizer,
+    describe,
     length_limit,
-    notes,
-    slug,
+    short_name,
+    stored,
     tokenizer_for,
 )
-from seqgen.training.job import ROOT, Job, versions
-from seqgen.training.job import existing as existing_run
-from seqgen.training.job import whole as whole_length
+from seqgen.training.job import ROOT, Job, Request, assemble, request
 from seqgen.training.load import Trained
-from seqgen.training.loop import Medium, Plan, Stream
+from seqgen.training.loop import Medium, Stream
 from seqgen.training.run_folder import Run
 
-__all__ = ["ROOT", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
+__all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
+
+VALID_BATCH = 256
+"""Validation sentences measured at a time."""
+FEWEST_STEPS_BETWEEN_REPORTS = 50
 
 
 def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> Run:
     """Train a likelihood model on a corpus and return its run; the options are those of `pretrain_job`."""
-    source = Source(corpus=corpus, **{key: options.pop(key) for key in list(options) if key in _SOURCE_KEYS})
-    job = pretrain_job(source, algorithm, **options)
+    data = DataConfig(corpus=corpus, **_data_options(options))
+    job = pretrain_job(data, algorithm, **options)
     job.train()
     return job.run
 
 
 def adversarial(init: Run | Path | str | None = None, algorithm: str = "seqgan", **options: Any) -> Run:
-    """Train a generator against a discriminator and return its run; options as of `adversarial_job`."""
-    job = adversarial_job(init, algorithm, **options)
+    """Train a generator against a discriminator and return its run; the options are those of `adversarial_job`.
+
+    For an algorithm that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
+    """
+    given = _data_options(options)
+    job = adversarial_job(init, algorithm, data=DataConfig(**given) if given else None, **options)
     job.train()
     return job.run
 
 
-_SOURCE_KEYS = frozenset(Source.__dataclass_fields__) - {"corpus"}
+def _data_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Take what belongs to `DataConfig` out of options."""
+    names = [field.name for field in fields(DataConfig) if field.name in options]
+    return {name: options.pop(name) for name in names}
 
 
 def pretrain_job(
-    source: Source,
+    data: DataConfig,
     algorithm: str = "mle",
     *,
     path: Path | str | None = None,
@@ -71,68 +81,52 @@ def pretrain_job(
     epochs: int | None = None,
     seed: int = 0,
     device_name: str = "auto",
+    trust: bool = False,
 ) -> Job:
     """Open the corpus, train or reload the tokenizer, and build the algorithm with its settings.
 
     Args:
+        algorithm: a name of `seqgen.algorithms.PRETRAIN`, an entry point, or `module:Class`.
+        path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         init: a run of the same algorithm on another corpus, to start from: its vocabulary, with the corpus's
             further words after it, and its weights; see `seqgen.algorithms.finetune`.
-        path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the algorithm's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+        trust: whether a run to start from may name code outside this package.
 
     Raises:
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
-    cls = algorithms.get(algorithm, algorithms.PRETRAIN)
-    start = None if init is None else _loaded(init, algorithm)
-    config = settings.override(cls.Config(), finetune.shapes(start.run.config) if start else {})
+    entry = algorithms.get(algorithm, algorithms.PRETRAIN)
+    if entry.cls.needs_start:
+        raise UserError(f"{algorithm} starts from a run; give 'seqgen adversarial {algorithm} --init RUN'")
+    start = None if init is None else _run_of_same_algorithm(init, algorithm, trust=trust)
+    config = entry.config()
+    if start:
+        config = settings.override(config, finetune.shapes(start.run.config))
+        check_no_tokenizer(data)
     config = settings.override(config, dict(values or {}) | ({} if epochs is None else {"epochs": epochs}))
     if start:
         finetune.check(config, start.run.config)
-        check_untokenised(source)
-    where = device.pick(device_name)
-    folder = Path(path) if path else ROOT / f"{algorithm}-{slug(source.corpus)}"
-    source = lasting(source, folder)
-    corpus = text.open_corpus(
-        source.corpus, column=source.column, valid=source.valid, test=source.test, seed=seed
-    )
-    config = config.fitted(len(corpus.train))
-    if start is None and getattr(config, "needs_source", False):
+    elif config.uses_start:
         raise UserError("contrastive.align or replay needs a run to start from; name one with --init")
-    asked = {
-        "verb": "pretrain",
-        "algorithm": algorithm,
-        "settings": settings.to_dict(config),
-        "source": asdict(source),
-        "corpus_hash": corpus.hash,
-        "seed": seed,
-        "init": str(start.run.path.resolve()) if start else None,
-    }
-    existing = existing_run(folder, asked)
-    if existing:
-        tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
-    elif start:
-        tokenizer = start.tokenizer.extended(corpus.train)
-    else:
-        tokenizer = tokenizer_for(source, corpus)
-    return _job(
-        cls,
+    return _job_from_corpus(
+        "pretrain",
+        algorithm,
+        entry,
         config,
-        asked,
-        folder,
-        corpus,
-        tokenizer,
+        data,
+        start,
+        path=path,
         steps=steps,
-        where=where,
-        existing=existing,
-        start=start,
+        seed=seed,
+        device_name=device_name,
     )
 
 
-def _loaded(init: Run | Path | str, algorithm: str) -> Trained:
-    """Read the run to start from; UserError where it is of another algorithm."""
-    start = load.load(init if isinstance(init, Run) else Path(init), "cpu")
+def _run_of_same_algorithm(init: Run | Path | str, algorithm: str, *, trust: bool) -> Trained:
+    """Read the run to fine-tune; UserError where it is of another algorithm."""
+    start = load.load(init, "cpu", trust=trust, given=algorithm)
     name = start.run.config["algorithm"]
     if name != algorithm:
         other = f"; give 'seqgen pretrain {name}'" if name in algorithms.PRETRAIN else ""
@@ -144,141 +138,229 @@ def adversarial_job(
     init: Run | Path | str | None = None,
     algorithm: str = "seqgan",
     *,
+    data: DataConfig | None = None,
     path: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
     seed: int | None = None,
     device_name: str = "auto",
+    trust: bool = False,
 ) -> Job:
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
-    Without `init` the latest run under `runs/` is taken: a pretrained one starts a new game, an adversarial
-    one goes on. `steps` are updates of the generator; the other arguments are those of `pretrain_job`.
+    Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training, one of
+    this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` are updates of
+    the generator; the other arguments are those of `pretrain_job`.
     """
-    cls = algorithms.get(algorithm, algorithms.ADVERSARIAL)
-    found = _initial_run(init, path, algorithm, cls.starts_from)
+    entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
+    given = dict(values or {}) | ({} if steps is None else {"steps": steps})
+    if not entry.cls.needs_start:
+        if init is not None:
+            raise UserError(f"{algorithm} starts from random weights; leave --init out, and name a --corpus")
+        config = settings.override(entry.config(), given)
+        return _job_from_corpus(
+            "adversarial",
+            algorithm,
+            entry,
+            config,
+            data or DataConfig(),
+            None,
+            path=path,
+            steps=None,
+            seed=seed or 0,
+            device_name=device_name,
+        )
+    if data is not None:
+        raise UserError(
+            f"{algorithm} learns from the corpus of the run that it starts from; leave --corpus out"
+        )
+    found = _initial_run(init, path, algorithm, entry.cls, trust=trust)
     load.check(found)
-    if found.config["verb"] == "adversarial" and init is None:
+    if found.config["algorithm"] == algorithm and init is None:
         path, found = found.path, run_folder.open_run(Path(found.config["init"]))
-    given = {} if steps is None else {"steps": steps}
-    parts = {part: found.config["settings"][part] for part in cls.inherits}
-    config = settings.override(cls.Config(), parts)
-    config = settings.override(config, dict(values or {}) | given)
+    parts = {part: found.config["settings"][part] for part in entry.cls.inherits}
+    config = settings.override(settings.override(entry.config(), parts), given)
     finetune.check(config, found.config)
-    folder = Path(path) if path else ROOT / f"{algorithm}-{slug(found.config['source']['corpus'])}"
-    where = device.pick(device_name)
-    start = load.load(found, "cpu")
-    asked = {
-        "verb": "adversarial",
-        "algorithm": algorithm,
-        "settings": settings.to_dict(config),
-        "source": found.config["source"],
-        "corpus_hash": found.config["corpus_hash"],
-        "seed": found.config["seed"] if seed is None else seed,
-        "init": str(found.path.resolve()),
-    }
-    existing = existing_run(folder, asked)
+    start = load.load(found, "cpu", trust=trust)
+    folder = Path(path) if path else ROOT / f"{algorithm}-{short_name(found.config['data']['corpus'])}"
+    config_keys = _config_keys(
+        "adversarial",
+        algorithm,
+        config,
+        DataConfig(**found.config["data"]),
+        found.config["corpus_hash"],
+        seed=found.config["seed"] if seed is None else seed,
+        init=found.path,
+    )
+    asked = request(folder, config_keys, config)
     return _job(
-        cls,
+        entry,
         config,
         asked,
-        folder,
         start.corpus,
         start.tokenizer,
         steps=None,
-        where=where,
-        existing=existing,
+        device=devices.pick(device_name),
         start=start,
+        adopt=lambda fresh: fresh.start_from(start.algorithm),
     )
 
 
 def _initial_run(
-    init: Run | Path | str | None, path: Path | str | None, algorithm: str, starts_from: tuple[str, ...]
+    init: Run | Path | str | None, path: Path | str | None, algorithm: str, cls: Any, *, trust: bool
 ) -> Run:
-    """Find the run to start from, or without `init` perhaps the game to go on with."""
+    """Find the run to start from, or without `init` perhaps the training to go on with."""
     if init is not None:
         found = init if isinstance(init, Run) else run_folder.open_run(Path(init))
-        name = found.config["algorithm"]
-        if name not in starts_from:
-            raise UserError(
-                f"{algorithm} starts from a run of {' or '.join(starts_from)}; '{found.path}' is of {name}"
-            )
+        if problem := _misfit(found, cls, trust=trust):
+            raise UserError(f"{algorithm} cannot start from '{found.path}': {problem}")
         return found
     if path is not None and (Path(path) / run_folder.CONFIG).exists():
         return run_folder.open_run(Path(path))
     newest = run_folder.latest(ROOT)
-    if newest is not None:
-        found = run_folder.open_run(newest)
-        if found.config["algorithm"] in (algorithm, *starts_from):
-            return found
-    fitting = [each for each in run_folder.newest_first(ROOT) if each.config["algorithm"] in starts_from]
-    if not fitting:
-        raise UserError(
-            f"no run of {' or '.join(starts_from)} under 'runs/' to start from; "
-            f"run 'seqgen pretrain {starts_from[0]}' first, or name one with --init"
-        )
-    return fitting[0]
+    candidates = ([run_folder.open_run(newest)] if newest else []) + run_folder.newest_first(ROOT)
+    if candidates and candidates[0].config["algorithm"] == algorithm:
+        return candidates[0]
+    for each in candidates:
+        if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
+            return each
+    usual = "sentence-vae" if cls.latent else "mle"
+    raise UserError(
+        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {usual}' first, or name "
+        "one with --init"
+    )
+
+
+def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
+    """Say why an algorithm that needs a start cannot start from a run, or None where it can.
+
+    It needs a generator without a latent vector, or, where it has latent vectors itself, an encoder and a decoder.
+    """
+    if found.config["verb"] == "image":
+        return "it is a run on images, not on text"
+    start = load.entry_of(found, trust=trust).cls
+    if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
+        return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
+    if cls.latent and not start.latent:
+        return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"
+    if start.latent and not cls.latent:
+        return f"the generator of a run of {found.config['algorithm']} reads latent vectors; start from one of mle"
+    return None
+
+
+def _config_keys(
+    verb: str,
+    algorithm: str,
+    config: Any,
+    data: DataConfig,
+    corpus_hash: str,
+    *,
+    seed: int,
+    init: Path | None,
+) -> dict[str, Any]:
+    """Return what the configuration of the run asked for must say."""
+    return {
+        "verb": verb,
+        "algorithm": algorithm,
+        "settings": settings.to_dict(config),
+        "data": asdict(data),
+        "corpus_hash": corpus_hash,
+        "seed": seed,
+        "init": str(init.resolve()) if init else None,
+    }
+
+
+def _job_from_corpus(
+    verb: str,
+    algorithm: str,
+    entry: Entry,
+    config: Any,
+    data: DataConfig,
+    start: Trained | None,
+    *,
+    path: Path | str | None,
+    steps: int | None,
+    seed: int,
+    device_name: str,
+) -> Job:
+    """Open a corpus and build an algorithm that learns from it, from random weights or fine-tuning a run."""
+    device = devices.pick(device_name)
+    name = algorithm.rpartition(":")[2]
+    folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
+    data = stored(data, folder)
+    corpus = open_corpus(data.corpus, column=data.column, valid=data.valid, test=data.test, seed=seed)
+    defaults = entry.config().fitted(len(corpus.train))
+    config = config.fitted(len(corpus.train))
+    init = start.run.path if start else None
+    config_keys = _config_keys(verb, algorithm, config, data, corpus.hash, seed=seed, init=init)
+    asked = request(folder, config_keys, defaults)
+    if asked.existing:
+        tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
+    elif start:
+        tokenizer = start.tokenizer.extended(corpus.train)
+    else:
+        tokenizer = tokenizer_for(data, corpus)
+
+    def adopt(fresh: Any) -> None:
+        if start is not None:
+            limit = length_limit(data, tokenizer)
+            is_larger = tokenizer.vocab_size > start.tokenizer.vocab_size
+            unknown = is_larger and not asked.existing and _has_seen_unknown(start, limit)
+            finetune.adopt(fresh, start.algorithm.state_dict(), unknown=unknown)
+
+    return _job(entry, config, asked, corpus, tokenizer, steps=steps, device=device, start=start, adopt=adopt)
 
 
 def _job(
-    cls: Any,
+    entry: Entry,
     config: Any,
-    asked: dict[str, Any],
-    folder: Path,
-    corpus: text.Corpus,
+    asked: Request,
+    corpus: Corpus,
     tokenizer: Tokenizer,
     *,
     steps: int | None,
-    where: torch.device,
-    existing: Run | None,
-    start: Trained | None = None,
+    device: torch.device,
+    start: Trained | None,
+    adopt: Callable[[Any], None],
 ) -> Job:
-    limit = length_limit(Source(**asked["source"]), tokenizer)
+    """Encode the corpus and assemble the training."""
+    cls = entry.cls
+    limit = length_limit(DataConfig(**asked.config["data"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
     valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
-    batches = Batches(train, config.read_size, seed=asked["seed"], bucket_by_length=cls.bucket_by_length)
-    stream: Stream = batches
-    if start is not None and getattr(config, "replay", False):
-        ids = encode_lines(start.corpus.train, tokenizer, max_length=limit)
-        stream = Pairs(
-            batches, Batches(ids, config.read_size, seed=asked["seed"], bucket_by_length=cls.bucket_by_length)
+
+    def stream(ids: Any) -> Batches:
+        return Batches(
+            ids, config.read_size, seed=asked.config["seed"], bucket_by_length=cls.bucket_by_length
         )
-    whole = whole_length(steps or config.total_steps(len(batches)), existing)
-    facts = {
-        "vocab_size": tokenizer.vocab_size,
-        "length": int(train.lengths().max()),
-        "steps": whole,
-        "grammar": corpus.grammar,
-        "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
-        "removed": corpus.removed,
-    }
-    made = Run(folder, (existing.config if existing else versions()) | asked | facts)
-    torch.manual_seed(asked["seed"])
-    algorithm = load.build(made.config)
-    if start is not None and asked["verb"] == "adversarial":
-        algorithm.start_from(start.algorithm)
-    elif start is not None:
-        grew = tokenizer.vocab_size > start.tokenizer.vocab_size
-        unknown = grew and not existing and _has_seen_unknown(start, limit)
-        finetune.adopt(algorithm, start.algorithm.state_dict(), unknown=unknown)
-    algorithm.to(where)
-    algorithm.configure()
-    # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
-    report_every = config.report_every or min(max(len(batches), 50), 1000)
-    plan = Plan(
-        steps=whole,
-        report_every=report_every,
-        checkpoint_every=report_every,
-        patience=getattr(config, "patience", None),
-        seed=asked["seed"],
+
+    batches: Stream = stream(train)
+    if start is not None and config.replays:
+        replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
+        batches = finetune.ReplayBatches(stream(train), stream(replayed))
+    notes = describe(corpus, tokenizer, train, valid, limit)
+    return assemble(
+        asked,
+        config,
+        build=lambda described: load.build(described, entry, tokenizer),
+        start=adopt,
+        facts={
+            "vocab_size": tokenizer.vocab_size,
+            "length": int(train.lengths().max()),
+            "grammar": corpus.grammar,
+            "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
+            "removed": corpus.removed,
+            "code_hash": plugins.source_hash(cls),
+        },
+        steps=steps,
+        fewest_steps_between_reports=lambda length: FEWEST_STEPS_BETWEEN_REPORTS,
+        batches=batches,
+        validation=_Validation(valid, device),
+        device=device,
+        medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer)),
+        notes=([f"starts from: {start.run.path}"] if start else []) + notes,
+        files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
-    validation = _Validation(valid, 256, where)
-    said = notes(corpus, tokenizer, train, valid, limit)
-    if start is not None:
-        said.insert(0, f"starts from: {start.run.path}")
-    medium = Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer))
-    files = {} if existing else {run_folder.TOKENIZER: tokenizer.to_json()}
-    return Job(made, algorithm, stream, validation, plan, where, medium, said, files)
 
 
 def _has_seen_unknown(start: Trained, limit: int) -> bool:
@@ -299,9 +381,8 @@ class _Validation:
     """The validation split as batches on a device, as often as asked for."""
 
     ids: Any
-    batch_size: int
     device: torch.device
 
-    def __iter__(self) -> Any:
-        for tokens, _ in in_order(self.ids, self.batch_size):
-            yield tokens.to(self.device)
+    def __iter__(self) -> Iterator[Batch]:
+        for tokens, _ in in_order(self.ids, VALID_BATCH):
+            yield Batch(tokens.to(self.device))

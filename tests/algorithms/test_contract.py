@@ -306,14 +306,14 @@ def test_a_token_weighs_the_same_in_batches_of_short_and_of_long_sentences():
     moved = []
     optim_update = optim.update
 
-    def should_stop(losses, clip):
+    def record(losses, clip):
         moved.append(float(next(iter(losses.values())).detach()))
         return optim_update(losses, clip=clip)
 
     algorithm.usual_tokens.fill_(12.0)
     algorithm.batches_seen.fill_(1e9)  # the mean of 12 tokens a batch is settled
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optim, "update", watch)
+        patch.setattr(optim, "update", record)
         nlls = [algorithm.step(tokens, 0.0)["nll"] for tokens in (short, long)]
     # 6 tokens of a usual 12, then 18 of 12
     assert moved == pytest.approx([float(nlls[0]) * 6 / 12, float(nlls[1]) * 18 / 12], rel=1e-5)
@@ -326,11 +326,11 @@ def test_the_contrastive_loss_is_added_with_its_weight(weight, monkeypatch):
     )
     moved = []
 
-    def should_stop(losses, clip):
+    def record(losses, clip):
         moved.extend(float(loss.detach()) for loss in losses.values())
         return {optimizer: 0.0 for optimizer in losses}
 
-    monkeypatch.setattr(optim, "update", watch)
+    monkeypatch.setattr(optim, "update", record)
     figures = algorithm.step(batch(), 0.5)
     read = torch.cat((torch.full((6, 1), BOS), batch()[:, :-1]), dim=1)
     with torch.no_grad():

@@ -1,0 +1,124 @@
+"""A generator and a discriminator that are trained in turn: what every adversarial algorithm shares.
+
+What differs between them is in two methods: how the generator learns (`generator_step`), and what the
+discriminator minimises (`discriminator_loss`). Unknown words take no part:
+they are never sampled, and real sentences with them are left out, as they would tell real from generated.
+
+Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training batches,
+0.5 by chance; what the algorithm adds to them; then `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens` and
+`sample_nll` of `seqgen.algorithms.base`.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from seqgen.algorithms import collapse
+from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm
+from seqgen.algorithms.configs import AdversarialConfig
+from seqgen.core import optim
+from seqgen.data.batch import Batch
+from seqgen.data.tokenizer import UNK
+from seqgen.functional.gan_losses import accuracy, gan_loss
+from seqgen.models.discriminator import CNNDiscriminator, take_over_layers
+
+
+class Adversary(TextAlgorithm):
+    """A generator, a discriminator, and the order of their updates."""
+
+    config: AdversarialConfig
+    needs_start: ClassVar[bool] = True
+    updates: Tensor
+    """Steps done; scalar."""
+
+    def __init__(self, config: AdversarialConfig, *, vocab_size: int, length: int) -> None:
+        super().__init__(config, vocab_size=vocab_size, length=length)
+        self.generator = config.generator.build(vocab_size)
+        self.discriminator = config.discriminator.build(vocab_size, config.generator)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))
+
+    @abstractmethod
+    def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
+        """Update the generator; return metrics.
+
+        real: a batch for a likelihood term. progress: the fraction of training done. context: all real
+        sentences of the step, (R, T).
+        """
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
+        """Return what the discriminator minimises, and metrics; real (R, T), fake (F, T').
+
+        That is the GAN loss of the setting `discriminator.loss`, and a CNN's penalty.
+        """
+        on_real, on_fake = self.discriminator(real), self.discriminator(fake)
+        loss = gan_loss(self.config.discriminator.loss)
+        total = loss.discriminator(on_real, on_fake)
+        if isinstance(self.discriminator, CNNDiscriminator):
+            total = total + self.discriminator.penalty()
+        return total, {"d_accuracy": accuracy(on_real, on_fake, threshold=loss.threshold)}
+
+    def start_from(self, start: TextAlgorithm) -> None:
+        """Take over the generator of a run.
+
+        A discriminator with the generator's layers starts from its weights: of a small corpus it learns more,
+        and sooner, than from random ones.
+        """
+        self.generator.load_state_dict(start.generator.state_dict())
+        if getattr(self.config.discriminator, "kind", None) == "generator":
+            take_over_layers(self.discriminator, self.generator)
+
+    def configure(self) -> None:
+        """Create the optimisers; called once the module is on its device."""
+        c, d = self.config, self.config.discriminator
+        self.optimizers = {
+            "generator": optim.adamw(
+                self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0, betas=(0.9, 0.99)
+            ),
+            "discriminator": optim.adamw(self.discriminator, lr=d.lr, weight_decay=d.weight_decay),
+        }
+
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update the generator, once the discriminator has been pretrained, then the discriminator.
+
+        `batch` holds the real sentences of every update of the discriminator, (B · discriminator_steps, T).
+        """
+        c, real = self.config, batch.tokens
+        metrics: StepMetrics = {}
+        with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+            parts = real.split(c.batch_size)
+            if self.updates >= c.discriminator_pretraining_steps:
+                self.set_learning_rate(progress)
+                metrics |= self.generator_step(Batch(parts[-1]), progress, real)
+            fakes = self.generate(len(real)).split(c.batch_size)
+            for part, fake in zip(parts, fakes, strict=True):
+                metrics |= self.discriminator_step(part, fake)
+            self.updates += 1
+        return metrics
+
+    def discriminator_step(self, real: Tensor, fake: Tensor) -> StepMetrics:
+        """Update the discriminator by real (R, T) and generated sentences (F, T'); return metrics."""
+        self.discriminator.train()
+        loss, metrics = self.discriminator_loss(without_unknown(real), fake)
+        optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
+        return {"d_loss": loss.detach()} | metrics
+
+    def set_learning_rate(self, progress: float) -> None:
+        """Set the generator's learning rate: it rises over `warmup`, then follows a cosine to a tenth."""
+        factor = optim.warmup_cosine(progress, warmup=self.config.warmup, floor=0.1)
+        optim.scale_lr(self.optimizers["generator"], factor)
+
+    def generate(self, n: int) -> Tensor:
+        """Draw n sentences without unknown words; (n, T)."""
+        return self.sample(n, forbid=(UNK,)).tokens
+
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
+        """Stop on a mode collapse: the weights of the last good report are kept."""
+        return collapse.collapsed(report, first)
+
+
+def without_unknown(real: Tensor) -> Tensor:
+    """Leave out real sentences (R, T) with unknown words, unless all have them."""
+    known = real[~(real == UNK).any(dim=1)]
+    return known if len(known) else real

@@ -1,0 +1,209 @@
+"""The contract of an algorithm: all that the training loop, sampling and evaluation ask of one, text or image.
+
+An algorithm is an `nn.Module` with its settings, a dataclass, as `Config`. Everything it learns is in its
+`state_dict()`, everything else in its `config`. `seqgen/algorithms/README.md` builds one from nothing.
+
+Metrics of a sentence generator's samples, in every report: `unique`, the fraction of different sentences among
+1,000 samples at temperature 1; `distinct_tokens`, how many different tokens they have; `sample_nll`, nats a
+token, their own negative log-likelihood, an estimate of the generator's entropy.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seqgen.core import settings
+from seqgen.data.batch import Batch
+from seqgen.data.tokenizer import PAD, Tokenizer
+from seqgen.generation.sample import Samples, sample, sentence_log_prob
+from seqgen.models.base import Generator
+
+Metrics = dict[str, float]
+"""What a report says: a metric's name and value."""
+StepMetrics = dict[str, Tensor | float]
+"""What a step says, tensors as they are so that nothing waits for a device."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The settings of training that every algorithm of text has; one with other defaults states its own."""
+
+    lr: float = 1e-3
+    """learning rate of the generator's AdamW at its highest"""
+    weight_decay: float | None = 0.0
+    """its decay of matrices"""
+    warmup: float = 0.0
+    """fraction of training over which the learning rate rises; a cosine follows"""
+    clip: float = 1.0
+    """bound of the norm of each network's gradient"""
+    batch_size: int = 64
+    """sentences of an update"""
+    report_every: int | None = None
+    """steps between reports; none: an epoch, at least 50 and at most 1,000 steps"""
+    patience: int | None = None
+    """reports without a better value of the monitored metric before training stops"""
+    bf16: bool = False
+    """run the networks in bfloat16 autocast"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+            warmup=(0.0, 1.0),
+            clip=(0.0, None),
+            batch_size=(1, None),
+            report_every=(1, None),
+            patience=(1, None),
+        )
+
+    def fitted(self, sentences: int) -> Self:
+        """Return the settings with what was left to the number of training sentences filled in."""
+        return self
+
+    @abstractmethod
+    def total_steps(self, batches: int) -> int:
+        """Return the length of training in steps; `batches` make an epoch."""
+
+    @property
+    def read_size(self) -> int:
+        """Sentences that a step reads."""
+        return self.batch_size
+
+    @property
+    def replays(self) -> bool:
+        """Whether a step also reads sentences of the corpus of the run that training starts from."""
+        return False
+
+    @property
+    def uses_start(self) -> bool:
+        """Whether training needs a run to start from, by these settings."""
+        return False
+
+
+class Algorithm(nn.Module):
+    """What the training loop needs, of text or of images."""
+
+    Config: ClassVar[type]
+    """The settings, a frozen dataclass."""
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    """Settings to test the algorithm with, one dictionary a variant: small networks, every branch."""
+    idle_parameters: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of parameters that no step changes."""
+    monitor: str | None = None
+    """The metric of a report that the kept weights minimise; None keeps the latest before `should_stop`."""
+    config: Any
+    optimizers: dict[str, Optimizer]
+
+    @abstractmethod
+    def configure(self) -> None:
+        """Create the optimisers; called once the module is on its device."""
+
+    @abstractmethod
+    def step(self, batch: Any, progress: float) -> StepMetrics:
+        """Learn from one batch; `progress` in [0, 1) is the fraction of training done."""
+
+    @abstractmethod
+    def evaluate(self, batches: Iterable[Any]) -> Metrics:
+        """Measure on held-out batches, without dropout."""
+
+    @abstractmethod
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences (n, T) or images (n, C, H, W) to show in a report."""
+
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
+        """Say why training must stop after this report, or None; `first` is the report at step 0."""
+        return None
+
+
+class TextAlgorithm(Algorithm):
+    """What sampling, evaluation and other algorithms need of one that generates text.
+
+    It is built as `cls(config, vocab_size=…, length=…)`, with `tokenizer=…` where it asks for that.
+    """
+
+    needs_start: ClassVar[bool] = False
+    """Whether it starts from the generator of a run, or from its encoder and decoder where it is `latent`."""
+    needs_tokenizer: ClassVar[bool] = False
+    """Whether its constructor takes the tokenizer."""
+    bucket_by_length: ClassVar[bool] = False
+    """Whether the sentences of a batch have similar lengths, which wastes little on padding."""
+    latent: ClassVar[bool] = False
+    """Whether it has latent vectors: `encoder`, `prior`, `encode` and `decode`."""
+    likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"
+    """How `log_likelihood` knows log p of a sentence; None where there is no such method."""
+    inherits: ClassVar[tuple[str, ...]] = ("generator",)
+    """Settings that it takes from the run that it starts from."""
+    generator: Generator
+    """An autoregressive model, where it has one; another algorithm can start from it."""
+    length: int
+    """Tokens of a sample at most."""
+
+    def __init__(self, config: Any, *, vocab_size: int, length: int, tokenizer: Tokenizer | None = None):
+        super().__init__()
+        self.config, self.vocab_size, self.length = config, vocab_size, length
+
+    def start_from(self, start: "TextAlgorithm") -> None:
+        """Take over what the algorithm of another run has learned."""
+        raise TypeError(f"{type(self).__name__} does not start from a run")
+
+    def sample(self, n: int, length: int | None = None, **options: Any) -> Samples:
+        """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
+        return sample(self.generator, n, length or self.length, **options)
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return log p of sentences, in nats; (B, T) → (B,)."""
+        return sentence_log_prob(self.generator, tokens)
+
+    def samples(self, n: int) -> Tensor:
+        """Draw n sentences at temperature 1; (n, T)."""
+        return self.sample(n).tokens
+
+    def evaluate(self, batches: Iterable[Batch]) -> Metrics:
+        """Measure `valid_nll`, nats a real token (EOS counts), its exponential `valid_ppl`, and samples."""
+        nats, tokens = 0.0, 0
+        for batch in batches:
+            nats -= float(self.log_likelihood(batch.tokens).sum())
+            tokens += int((batch.tokens != PAD).sum())
+        valid = {"valid_nll": nats / tokens, "valid_ppl": perplexity(nats / tokens)} if tokens else {}
+        return valid | sample_metrics(self.sample(1000))
+
+
+def perplexity(nats: float) -> float:
+    """Return exp of nats a token, infinite where that overflows."""
+    return math.exp(nats) if nats < 709 else math.inf
+
+
+def sample_metrics(samples: Samples) -> Metrics:
+    """Return `unique`, `distinct_tokens` and `sample_nll` of samples; the module says what they mean."""
+    is_real = samples.tokens != PAD
+    unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
+    distinct = len(torch.unique(samples.tokens[is_real]))
+    nll = -float(samples.log_probs[is_real].double().mean())
+    return {"unique": unique, "distinct_tokens": float(distinct), "sample_nll": nll}
+
+
+class RunningMean(nn.Module):
+    """The mean of all numbers so far, kept with the weights."""
+
+    value: Tensor
+    """The mean; scalar."""
+    count: Tensor
+    """How many numbers; scalar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+        self.register_buffer("count", torch.zeros(()))
+
+    def add(self, number: Tensor) -> Tensor:
+        """Take one more number into the mean, and return the mean."""
+        self.count += 1
+        self.value += (number - self.value) / self.count
+        return self.value
