@@ -179,12 +179,12 @@ def evaluate_files(
     **options: Any,
 ) -> dict[str, Any]:
     """Score files against another: the first `n` lines of each, else as many as the shortest has."""
-    from seqgen.evaluation.references import yardstick
+    from seqgen.evaluation.references import build_references
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.evaluation.text import Subject, compare
+    from seqgen.evaluation.text import SentenceSet, compare
 
     paths = [hyp] if isinstance(hyp, Path) else list(hyp)
-    subjects = [Subject(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]
+    subjects = [SentenceSet(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]
     for subject in subjects:
         if n is not None and n > len(subject.lines):
             raise UserError(
@@ -196,8 +196,8 @@ def evaluate_files(
     names = [subject.name for subject in subjects]
     return compare(
         subjects,
-        yardstick(references, learned, **options),
-        stated={
+        build_references(references, learned, **options),
+        provenance={
             "hypotheses_from": names[0] if len(names) == 1 else names,
             "references_from": str(ref),
             "train_from": None if train is None else str(train),

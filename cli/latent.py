@@ -103,14 +103,14 @@ def neighbours(
     if metric not in ("euclidean", "cosine"):
         raise UserError(f"no metric '{metric}'" + did_you_mean(metric, ("euclidean", "cosine")))
     found, say = opened(run, device, threads, quiet)
-    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import latent_space
 
     given = _texts(found, say, text, file, n=3, seed=seed)
     pool = read_sentences(among, "--among") if among else None
     searched = (
-        real_sample(found.corpus.train, latent_space.SEARCHED, seed)
+        random_subset(found.corpus.train, latent_space.SEARCHED, seed)
         if pool is None
         else list(filter(None, pool))
     )
@@ -184,7 +184,7 @@ def _texts(
 ) -> list[str]:
     """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed."""
     from seqgen.data.corpus import normalise
-    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import latent_space
 
@@ -193,7 +193,7 @@ def _texts(
     if file is not None:
         return read_sentences(file, "--file")
     if not given:
-        return real_sample(some(found), n, seed)
+        return random_subset(some(found), n, seed)
     sentences = normalise(given)
     if len(sentences) < len(given):
         raise UserError("one of the sentences is blank; give text")

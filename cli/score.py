@@ -95,14 +95,14 @@ def _discriminate(
     found: list["Trained"], lines: list[str], other: Path | None, n: int, *, samples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for each score of each run: its AUROC of each corruption."""
-    from seqgen.evaluation.references import real_sample
+    from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import scoring
 
     whole = [line for line in lines if line]
     if len(whole) < 2:
         raise UserError(f"an AUROC of {len(whole)} line says nothing; give a file of some dozens")
-    drawn = real_sample(whole, n, seed)
+    drawn = random_subset(whole, n, seed)
     others = [line for line in read_sentences(other, "--other") if line] if other else []
     copies = scoring.corrupted(drawn, seed=seed, others=others)
     rows = []
