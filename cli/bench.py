@@ -36,8 +36,8 @@ def speed(
 ) -> None:
     """Time a pretraining step, sampling, an adversarial update and a sentence-VAE step.
 
-    The reference is the plain loop of published code on the same models; the lower bound (floor) is the time of
-    the matrix products with the vocabulary at the speed measured here. Takes a minute or two.
+    The reference is the plain loop of published code on the same models; the lower bound (floor) is the time
+    of the matrix products with the vocabulary at the speed measured here. Takes a minute or two.
     """
     import torch
 

@@ -182,7 +182,7 @@ def evaluate_files(
     temperature: float | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score files against a file of references: the first `n` lines of each, or as many as the shortest has."""
+    """Score files against references: the first `n` lines of each, or as many as the shortest has."""
     from seqgen.evaluation.references import build_references
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.evaluation.text import SentenceSet, compare

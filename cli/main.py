@@ -70,8 +70,8 @@ def _version(show: bool = typer.Option(False, "--version", help="Print the versi
 
 
 SPINS = "10000"
-"""Spins of an idle OpenMP thread before it sleeps, about 30 µs: the default of GNU OpenMP, 300,000, halves the
-speed of two threads if other processes use the cores, and is not faster if none do."""
+"""Spins of an idle OpenMP thread before it sleeps, about 30 µs: the default of GNU OpenMP, 300,000, halves
+the speed of two threads if other processes use the cores, and is not faster if none do."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Scores of sentences under the grammar that generated their corpus, whose probabilities are known exactly."""
+"""Scores of sentences under the grammar that generated their corpus, whose distribution is known."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -47,7 +47,7 @@ def measure(lines: Sequence[str], references: References, *, name: str, temperat
 
 
 def points(results: Mapping[str, Any], name: str) -> list[Point]:
-    """The points of an evaluation: real text, baseline, samples (called `name` if there is one set), sweep."""
+    """The points of an evaluation: real text, baseline, samples (`name` labels a single set), sweep."""
     named = [(REAL, results["real"], None), (BASELINE, results["baseline"], None)]
     temperature = results["protocol"]["temperature"]
     swept = list(results.get("sweep", []))

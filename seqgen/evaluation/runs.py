@@ -51,10 +51,10 @@ def evaluate_runs(
 ) -> Results:
     """Score n samples of each run against the test split of their common corpus.
 
-    `nll_test` is measured on the whole test split, without truncation; `nll_gen` on the samples, at temperature
-    1. A latent-variable model has an estimated `nll_test` (`estimate`) and the metrics `latent`, but no
-    `nll_gen`, which would take as long to estimate. With `temperatures` the results hold `sweep`, the points of
-    the quality–diversity curve of each run.
+    `nll_test` is measured on the whole test split, without truncation; `nll_gen` on the samples, at
+    temperature 1. A latent-variable model has an estimated `nll_test` (`estimate`) and the metrics `latent`,
+    but no `nll_gen`, which would take as long to estimate. With `temperatures` the results hold `sweep`, the
+    points of the quality–diversity curve of each run.
 
     UserError if a corpus has changed, the runs have different corpora, or there is no test sentence.
     """

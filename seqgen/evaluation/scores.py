@@ -1,4 +1,4 @@
-"""One row of an evaluation: every score of a set of sentences that needs no trained run, with its interval."""
+"""One row of an evaluation: all scores of a set of sentences that need no trained run, with intervals."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -16,8 +16,8 @@ def read_sentences(path: Path, option: str) -> list[str]:
     """Read one sentence a line from UTF-8 text, plain or gzipped, or standard input (`-`).
 
     Blank lines are kept; a byte-order mark and CRLF are removed, white space is collapsed, characters are
-    normalised to NFC. `option` is the name of the option, for the UserError if the file is missing, not text, or
-    blank.
+    normalised to NFC. `option` is the name of the option, for the UserError if the file is missing, not text,
+    or blank.
     """
     raw = _read(path, option)
     try:

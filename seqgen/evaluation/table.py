@@ -101,7 +101,7 @@ BLOCKS: dict[str, list[Column]] = {
 
 
 def render(results: Mapping[str, Any], name: str) -> str:
-    """Format the results of `evaluate` as text, 100 columns at most; `name` labels the row of a single set."""
+    """Format the results of `evaluate` as text, at most 100 columns; `name` labels a single set."""
     sets = results.get("rows") or [{**results, "name": name}]
     rows = {REAL: results["real"], BASELINE: results["baseline"], HALVES: results["reference_halves"]}
     rows |= {each["name"]: each for each in sets}

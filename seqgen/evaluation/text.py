@@ -21,7 +21,7 @@
 | `ms_jaccard`      | MS-Jaccard-n (Alihosseini et al. 2019), 1 for equal counts; "2" … "5"                  |
 | `length_distance` | 1-Wasserstein distance of the lengths from the references', tokens                     |
 | `frechet`         | Fréchet distance of sentence embeddings from the references'                           |
-| `lm`              | nats per token (Caccia et al. 2020): `score` of the sentences under a model of the       |
+| `lm`              | nats per token (Caccia et al. 2020): `score` of the sentences under a model of the     |
 |                   | references, `reverse` of the references under one of the sentences; `perplexity`,      |
 |                   | `reverse_perplexity`; `unknown`: tokens of the sentences that are in no reference      |
 | `classifier`      | classifier two-sample test against references: `accuracy`, `chance` 0.5, and `tested`, |
@@ -39,9 +39,9 @@
 | `protocol`        | everything that the scores depend on                                                   |
 
 The scores of the first set are at the top level. `nll_gen` estimates the entropy of the model if the samples
-were drawn at temperature 1. Published tables use that name for the likelihood of training text, often averaged
-over padding: do not compare with them. `self_bleu`, `distinct`, `jsd`, `ms_jaccard`, `coverage`, `frechet` and
-`lm` depend on N, so every row has the same N.
+were drawn at temperature 1. Published tables use that name for the likelihood of training text, often
+averaged over padding: do not compare with them. `self_bleu`, `distinct`, `jsd`, `ms_jaccard`, `coverage`,
+`frechet` and `lm` depend on N, so every row has the same N.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -99,9 +99,9 @@ def evaluate(
     """Score sentences against references; the keys are those of the module's table.
 
     `train` are the training sentences of the generator of `hyps`; `novel`, `copies`, `copying`, `real` and
-    `baseline` need them. Blank hypotheses are kept and score 0; blank references are left out. `protocol` is a
-    name (`seqgen.metrics.protocols`); `provenance` is added to the protocol of the results (temperature, file
-    names). UserError for an unknown name, fewer than two hypotheses or no reference.
+    `baseline` need them. Blank hypotheses are kept and score 0; blank references are left out. `protocol` is
+    a name (`seqgen.metrics.protocols`); `provenance` is added to the protocol of the results (temperature,
+    file names). UserError for an unknown name, fewer than two hypotheses or no reference.
     """
     _check(len(hyps))
     references = build_references(
@@ -133,7 +133,7 @@ def compare(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Let torch use one thread: the matrices here are so small that more threads mostly wait for each other."""
+    """Let torch use one thread: the matrices are so small that more threads mostly wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -52,7 +52,8 @@ def by_label(labels: Sequence[str], title: str) -> Colours:
             return Colours(title, np.array([float(label) for label in labels]))
         except ValueError as error:
             raise UserError(
-                f"{title} has {len(distinct)} distinct labels; give at most {MAX_LABELS}, or labels that are numbers"
+                f"{title} has {len(distinct)} distinct labels; give at most {MAX_LABELS}, "
+                "or labels that are numbers"
             ) from error
     return Colours(title, np.array(labels))
 

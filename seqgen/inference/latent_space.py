@@ -1,7 +1,7 @@
 """The latent space of a run: encoding, decoding, reconstruction, interpolation, nearest neighbours.
 
-N sentences or latents z, Z latent dimensions. The latent of a sentence is its posterior mean, so everything is
-deterministic but decoding at a temperature above 0.
+N sentences or latents z, Z latent dimensions. The latent of a sentence is its posterior mean, so everything
+is deterministic but decoding at a temperature above 0.
 """
 
 import hashlib
@@ -141,8 +141,8 @@ def interpolate_latents(start: Tensor, end: Tensor, steps: int, *, spherical: bo
     Linear interpolation as in Bowman et al. 2016, or `spherical` (Shoemake 1985; White 2016): the direction
     rotates at a constant rate and the norm changes linearly, so that the norm is never smaller than at both
     ends. Spherical interpolation suits samples of a Gaussian prior, whose norms are nearly equal. Posterior
-    means are different: on COCO captions, linear interpolation gave sentences with a higher likelihood under a
-    language model. UserError for fewer than two steps.
+    means are different: on COCO captions, linear interpolation gave sentences with a higher likelihood under
+    a language model. UserError for fewer than two steps.
     """
     if steps < 2:
         raise UserError(f"an interpolation has at least 2 steps, not {steps}: it includes both ends")

@@ -30,8 +30,8 @@ class Projection:
 def project(latents: Tensor, method: Method, *, seed: int = 0) -> Projection:
     """Project latents (N, Z) to 2-D; `pca` leaves two-dimensional latents as they are.
 
-    UserError for fewer than three latents, if all are equal, so that no neighbours can be preserved, or if UMAP
-    is not installed.
+    UserError for fewer than three latents, if all are equal, so that no neighbours can be preserved, or if
+    UMAP is not installed.
     """
     values = latents.double().cpu().numpy()
     if len(values) < 3:

@@ -48,7 +48,7 @@ class Score:
     log_prob: float | None
     """Nats, or None without a likelihood."""
     energy: float | None
-    """Higher is more anomalous, None without latents; the reconstruction loss of an autoencoder is in nats."""
+    """Higher is more anomalous; None without latents. A reconstruction loss is in nats."""
 
 
 def score(
@@ -155,8 +155,9 @@ def measure_auroc(
 ) -> dict[str, dict[str, Auroc]]:
     """Measure the AUROC of each score of a run, of detecting corrupted copies of lines (`corrupted`).
 
-    Returns {score: {corruption: AUROC}}. Scores, if the run has them: `nats per sentence` and `nats per token`,
-    the negative log-probability, and `energy` and `energy per token`. UserError if a corruption changes no line.
+    Returns {score: {corruption: AUROC}}. Scores, if the run has them: `nats per sentence` and `nats per
+    token`, the negative log-probability, and `energy` and `energy per token`. UserError if a corruption
+    changes no line.
     """
     normal = _anomaly_scores(trained, lines, samples, seed)
     table: dict[str, dict[str, Auroc]] = {name: {} for name in normal}

@@ -22,14 +22,14 @@ class Auroc:
 
 
 def auroc(normal: Floats, anomalous: Floats, pairs: Ints | None = None) -> Auroc:
-    """Measure how well scores separate anomalous items from normal ones, higher is more anomalous; (N,), (M,).
+    """Measure how well scores separate anomalous items from normal ones; (N,), (M,), higher is anomalous.
 
     Each item has a placement: the fraction of the other group that it is ranked correctly against, ties one
-    half. The AUROC is the mean placement of either group, and the variance of the placements gives its standard
-    error (DeLong, DeLong and Clarke-Pearson 1988).
+    half. The AUROC is the mean placement of either group, and the variance of the placements gives its
+    standard error (DeLong, DeLong and Clarke-Pearson 1988).
 
-    Without `pairs` the two groups are independent. With `pairs`, (M,), the anomalous item m is a corrupted copy
-    of the normal item `pairs[m]`: their scores correlate, so the two form one cluster (Obuchowski 1997).
+    Without `pairs` the two groups are independent. With `pairs`, (M,), the anomalous item m is a corrupted
+    copy of the normal item `pairs[m]`: their scores correlate, so the two form one cluster (Obuchowski 1997).
 
     Raises:
         UserError: a group is empty.

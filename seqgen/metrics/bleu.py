@@ -92,7 +92,7 @@ def self_bleu_of_encoded(
 def clipped_matches(
     hyps: EncodedText, refs: EncodedText, max_n: int, chunk_tokens: int = CHUNK_TOKENS
 ) -> Floats:
-    """Count the n-gram matches of each hypothesis, clipped to the largest count in one reference; (max_n, N)."""
+    """Count n-gram matches of each hypothesis, clipped to the largest count in one reference; (max_n, N)."""
     if not len(refs):
         raise UserError("BLEU compares with references: none given, at least 1 is needed")
     # Each chunk counts the references again: one as large as the references at most doubles the cost.

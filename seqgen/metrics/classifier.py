@@ -45,7 +45,7 @@ class ClassifierTest:
 def classifier_two_sample_test(
     samples: EncodedText, real: EncodedText, *, seed: int = 0
 ) -> ClassifierTest | None:
-    """Train on 70 % of equally many samples and real sentences, test on the rest; None for fewer than 20 each.
+    """Train on 70 % of equally many samples and real sentences, test on the rest; None for fewer than 20.
 
     At most 10,000 of each are used, drawn by `seed`. Both texts are encoded with one vocabulary.
     """
@@ -82,7 +82,10 @@ def _standardised(values: Floats | Ints) -> Floats:
 
 
 def _log_odds(text: EncodedText, is_real: Bools, part: Ints) -> Floats:
-    """Log-odds of each sentence under models of other parts, and their signed root (extremes are too large); (N, 2)."""
+    """Log-odds of each sentence under the models of other parts, as signed root and scaled; (N, 2).
+
+    The root limits the weight of extreme log-odds, which are overconfident.
+    """
     word_ids = np.unique(text.take(np.flatnonzero(part > 0)).ids)
     odds = np.zeros(len(text))
     for fold in range(1, FOLDS + 1):

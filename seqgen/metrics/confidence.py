@@ -1,8 +1,8 @@
 """95 % intervals: the bootstrap for means over sentences, the jackknife for metrics of a whole set.
 
-A bootstrap resample contains duplicates, which lower the diversity that self-BLEU, distinct-n and the fraction
-of unique sentences measure. The metrics of a set are therefore recomputed without each of 20 random groups of
-sentences (delete-a-group jackknife, Kott 2001):
+A bootstrap resample contains duplicates, which lower the diversity that self-BLEU, distinct-n and the
+fraction of unique sentences measure. The metrics of a set are therefore recomputed without each of 20 random
+groups of sentences (delete-a-group jackknife, Kott 2001):
 
     variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
 

@@ -1,7 +1,7 @@
-"""Overlap with the training text: the longest common substring, in tokens, of a sentence and any training one.
+"""Overlap with the training text: the longest common substring of a sentence and any training sentence.
 
-Substrings are compared through the suffix array of both texts (Manber and Myers 1993), so that time and memory
-hardly depend on their length.
+Substrings are compared through the suffix array of both texts (Manber and Myers 1993), so that time and
+memory hardly depend on their length.
 """
 
 from collections.abc import Iterator
@@ -100,7 +100,8 @@ def overlaps(longest: Ints, lengths: Ints) -> Bools:
 
     It does if the longest common substring has more than min(0.7 of its words, rounded, 15) words, or all of
     its words if there are no more than that. Differences from markovify (`Text.test_sentence_output`): a
-    substring lies within one training sentence and consists of whole words. A blank sentence does not overlap.
+    substring lies within one training sentence and consists of whole words. A blank sentence does not
+    overlap.
     """
     limit = np.minimum(MAX_WORDS, np.rint(MAX_RATIO * lengths).astype(np.int64))
     return (longest >= np.minimum(limit + 1, lengths)) & (lengths > 0)

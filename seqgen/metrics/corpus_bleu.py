@@ -1,8 +1,9 @@
 """sacrebleu's corpus BLEU (Post 2018) without an alignment of hypotheses and references.
 
-Unconditional generation has no aligned references, so this is sacrebleu's multi-reference protocol: every reference is a reference of every hypothesis, as in
+Unconditional generation has no aligned references, so this is sacrebleu's multi-reference protocol: every
+reference is a reference of every hypothesis, as in
 `BLEU().corpus_score(hyps, [[ref] * len(hyps) for ref in refs])`. The statistics come from our n-gram counts,
-in a fraction of a second for 10,000 against 10,000; sacrebleu itself turns them into the score.
+in a fraction of a second for 10,000 against 10,000; sacrebleu computes the score from them.
 """
 
 from collections.abc import Sequence

@@ -14,8 +14,8 @@ def distinct(text: EncodedText, max_n: int = 4) -> dict[int, float]:
     """distinct-n: distinct n-grams over all n-grams of the text, in [0, 1], 0 without any; {n: distinct-n}.
 
     Li et al. 2016 (A Diversity-Promoting Objective Function) divide by the number of tokens; dividing by the
-    number of n-grams, as is usual today, differs only for n > 1, where it lets the value reach 1. The value falls
-    as the text grows.
+    number of n-grams, as is usual today, differs only for n > 1, where it lets the value reach 1. The value
+    falls as the text grows.
     """
     ratios = {n: 0.0 for n in range(1, max_n + 1)}
     for grams in count_ngrams(text, max_n):
@@ -32,8 +32,8 @@ def unique_fraction(lines: Sequence[str]) -> float:
 def copied(lines: Sequence[str], train: Iterable[str]) -> list[bool]:
     """Whether each sentence is in the training set, regardless of case and white space.
 
-    Both are ignored because a tokenizer may have changed them ("a dog ." for "A dog."). The sentences are kept
-    in memory, the training set is not. A blank sentence is not a copy.
+    Both are ignored because a tokenizer may have changed them ("a dog ." for "A dog."). The sentences are
+    kept in memory, the training set is not. A blank sentence is not a copy.
     """
     keys = [_key(line) for line in lines]
     wanted = set(keys) - {""}

@@ -68,8 +68,8 @@ def singular_directions(matrix: SparseMatrix, dimensions: int, seed: int) -> Ten
 def word_vectors(path: Path, tokenise: Tokenise) -> Encode:
     """Embed a sentence as the mean of its word vectors, from a file in the text format of GloVe or word2vec.
 
-    A line is a word and its vector; a first line of two integers is skipped. A word that is not in the file is
-    looked up in lower case, then left out; a sentence without any known word is the zero vector.
+    A line is a word and its vector; a first line of two integers is skipped. A word that is not in the file
+    is looked up in lower case, then left out; a sentence without any known word is the zero vector.
     """
     words, vectors = read_vectors(path)
     blank = np.zeros(vectors.shape[1])

@@ -1,8 +1,8 @@
 """Precision, recall, density and coverage of generated vectors, from k-nearest-neighbour balls.
 
 N real and M generated vectors of D dimensions. The support of a set is estimated by the balls around its
-vectors whose radius is the distance to the k-th nearest neighbour: precision and recall of Kynkäänniemi et al.
-2019 (arXiv:1904.06991), density and coverage of Naeem et al. 2020 (arXiv:2002.09797).
+vectors whose radius is the distance to the k-th nearest neighbour: precision and recall of Kynkäänniemi et
+al. 2019 (arXiv:1904.06991), density and coverage of Naeem et al. 2020 (arXiv:2002.09797).
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def overlap(real: Tensor, generated: Tensor, *, k: int = NEIGHBOURS) -> dict[str
 
 
 def radii(vectors: Tensor, k: int) -> Tensor:
-    """Return the squared distance of each vector to its k-th nearest neighbour, itself excluded; (N, D) → (N,)."""
+    """Return the squared distance of each vector to its k-th neighbour, itself excluded; (N, D) → (N,)."""
     # Rank 0 is the vector itself, at distance 0.
     found = [part.topk(k + 1, largest=False).values[:, -1] for _, part in _distances(vectors, vectors)]
     return torch.cat(found)

@@ -6,8 +6,8 @@
 | `texygen`   | treebank                                  | the same: the tables of Texygen (Zhu 2018)     |
 | `sacrebleu` | 13a; characters for unspaced scripts      | sacrebleu's `sentence_score` / 100, with `exp` |
 
-All protocols use every reference, keep the case, and exclude the sentence itself from its self-BLEU. Texygen's
-published tables use every line of a file; its code uses 500 references, which halves BLEU-5.
+All protocols use every reference, keep the case, and exclude the sentence itself from its self-BLEU.
+Texygen's published tables use every line of a file; its code uses 500 references, which halves BLEU-5.
 """
 
 from dataclasses import dataclass

@@ -77,7 +77,7 @@ def _entropy(counts: Floats) -> Floats:
 
 
 def _jaccard(counts: Floats, ref_counts: Floats, sizes: Floats, refs: int) -> Floats:
-    """Multiset Jaccard index of n-gram counts per sentence: sum of min / sum of max; 0 without any; (1 + J,)."""
+    """Multiset Jaccard index of n-gram counts per sentence: sum of min / sum of max, or 0; (1 + J,)."""
     scores = []
     for row, size in zip(counts, sizes, strict=True):
         per_sentence, per_reference = row / size, ref_counts / refs
@@ -107,7 +107,8 @@ def _kl_divergence(p: Floats, q: Floats) -> float:
 def zipf(counts: Floats) -> float:
     """Zipf's exponent: minus the least-squares slope of log frequency on log rank, 5,000 most frequent words.
 
-    The estimator of Holtzman et al. 2020 (The Curious Case of Neural Text Degeneration); 0 for fewer than two words.
+    The estimator of Holtzman et al. 2020 (The Curious Case of Neural Text Degeneration); 0 for fewer than two
+    words.
     """
     frequencies = np.sort(counts[counts > 0])[::-1][:ZIPF_RANKS]
     if len(frequencies) < 2:

@@ -145,7 +145,7 @@ def fit(text: EncodedText, word_ids: Ints, order: int = ORDER) -> KneserNey:
 def _number_ngrams(
     stream: Ints, bos: int, base: int, order: int
 ) -> tuple[list[Ints], list[Ints], list[Ints]]:
-    """Number the n-grams of every order: index at each position (-1: none), keys, one position of each n-gram."""
+    """Number the n-grams of every order: index at each position (-1: none), keys, a position of each."""
     ids, keys, firsts = [stream], [np.arange(base)], [np.zeros(0, np.int64)]
     for _ in range(1, order):
         context = preceding_ngrams(ids[-1], stream == bos)

@@ -74,7 +74,7 @@ class _NextWord:
         self.rng = rng
 
     def __call__(self, state: list[Ints]) -> Ints:
-        """Sample a word for each of K sentences; `state`: the n-gram ids of their last words, (K,) an order."""
+        """Sample a word for each of K sentences; `state`: n-gram ids of their last words, (K,) per order."""
         drawn = self.rng.random(len(state[0])) * self.unigram_sums[-1]
         word = np.searchsorted(self.unigram_sums, drawn, side="right").clip(max=len(self.unigram_sums) - 1)
         undecided = np.ones(len(word), bool)

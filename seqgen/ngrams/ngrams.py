@@ -66,7 +66,7 @@ def join(texts: Sequence[EncodedText]) -> EncodedText:
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """The n-grams of one order as K entries: n-gram `gram[k]` occurs `count[k]` times in sentence `sentence[k]`.
+    """The n-grams of one order as K entries: `gram[k]` occurs `count[k]` times in sentence `sentence[k]`.
 
     Entries are sorted by n-gram, then by sentence. N-grams are numbered 0 … G - 1; `first` (G,) is the index
     of the first entry of each.
@@ -113,8 +113,8 @@ def count_ngrams(text: EncodedText, max_n: int, keep: Keep | None = None) -> Ite
     """Count the n-grams of orders 1 … max_n by sentence, one order after the other.
 
     `keep` returns a mask (G,) of the n-grams worth extending: the longer n-grams that begin or end with any
-    other n-gram are left out of all higher orders (if only one sentence contains an n-gram, only that sentence
-    contains its extensions). Memory is a few integers per token, whatever max_n.
+    other n-gram are left out of all higher orders (if only one sentence contains an n-gram, only that
+    sentence contains its extensions). Memory is a few integers per token, whatever max_n.
     """
     sentence = np.repeat(np.arange(len(text)), text.lengths)
     ends = np.repeat(np.cumsum(text.lengths), text.lengths)

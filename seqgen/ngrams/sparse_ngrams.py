@@ -56,7 +56,7 @@ class SparseMatrix:
 
 
 def ngram_matrix(text: EncodedText, max_n: int) -> SparseMatrix:
-    """Counts of the n-grams of orders 1 … max_n in each sentence, without those of one sentence only; (N, C)."""
+    """Counts of the n-grams of orders 1 … max_n in each sentence, if at least two contain them; (N, C)."""
     parts, width = [], 0
     for grams in count_ngrams(text, max_n):
         shared = grams.sentences() > 1

@@ -129,7 +129,7 @@ def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, f
 
 
 def _without_start(all_series: Sequence[Series]) -> tuple[list[Series], list[str]]:
-    """Leave out the point at step 0 if it would flatten the rest of the chart, and state its value in a note."""
+    """Leave out the point at step 0 if it would flatten the rest of the chart, and note its value."""
     later = [y for each in all_series for x, y in each.points if x > 0]
     first = [y for each in all_series for x, y in each.points if x == 0]
     if not later or not first or max(later) == min(later):

@@ -1,4 +1,4 @@
-"""Latents of sentences: interpolation and distances by hand, order, padding, an autoencoder that memorised."""
+"""Latents of sentences: interpolation and distances by hand, order, padding, a memorised corpus."""
 
 import math
 from pathlib import Path

@@ -26,7 +26,7 @@ def sides(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText
 
 
 def chain(rng: random.Random, count: int, *, keep: float) -> list[str]:
-    """Sentences of equally likely letters; `keep`: the probability of a repetition, which unigrams do not show."""
+    """Sentences of equally likely letters; `keep`: probability of a repetition, unseen by unigrams."""
     lines = []
     for _ in range(count):
         words = [rng.choice("ab")]

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage by hand on a line, against a slow reference, and nearest neighbours."""
+"""Precision, recall, density, coverage: by hand on a line, against a slow reference; nearest others."""
 
 import pytest
 import torch
