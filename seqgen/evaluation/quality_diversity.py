@@ -68,7 +68,7 @@ def _point(name: str, row: Mapping[str, Any], temperature: float | None) -> Poin
     }
 
 
-def draw(found: Sequence[Point], *, title: str = "", kind: str = "png") -> bytes:
+def draw(curve: Sequence[Point], *, title: str = "", kind: str = "png") -> bytes:
     """Plot points in two panels, a line for each name, points labelled by temperature; `png` or `svg`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure
@@ -77,9 +77,9 @@ def draw(found: Sequence[Point], *, title: str = "", kind: str = "png") -> bytes
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 2)
     for axes, (x_key, sign, y_key, x_label, y_label) in zip(panels, PANELS, strict=True):
-        for name in dict.fromkeys(point["name"] for point in found):
+        for name in dict.fromkeys(point["name"] for point in curve):
             group = sorted(
-                (point for point in found if point["name"] == name), key=lambda p: p["temperature"] or 0.0
+                (point for point in curve if point["name"] == name), key=lambda p: p["temperature"] or 0.0
             )
             xs, ys = [sign * point[x_key] for point in group], [point[y_key] for point in group]
             axes.plot(xs, ys, _style(name), label=name, markersize=14 if name == REAL else 7)
@@ -98,6 +98,6 @@ def _style(name: str) -> str:
     return {REAL: "k*", BASELINE: "kx"}.get(name, "o-")
 
 
-def save(found: Sequence[Point], path: Path, *, title: str = "") -> None:
+def save(curve: Sequence[Point], path: Path, *, title: str = "") -> None:
     """Write the plot of the points as a PNG file, atomically."""
-    write_bytes(path, draw(found, title=title))
+    write_bytes(path, draw(curve, title=title))

@@ -61,9 +61,9 @@ def test_runs_stand_side_by_side_in_the_table(
 ) -> None:
     train = small_runs["mle"].with_name("train.txt")
     other = small_runs["mle"].with_name("test.txt")
-    asked = (train, "--auroc", "--other", other, "--samples", 3, "--n", 53)
+    arguments = (train, "--auroc", "--other", other, "--samples", 3, "--n", 53)
     runs = ("mle", "sentence-vae", "autoencoder")
-    table = call(*asked, runs=runs).stdout.splitlines()
+    table = call(*arguments, runs=runs).stdout.splitlines()
     assert table[0] == "AUROC ± half of the 95 % interval, 53 lines against corrupted copies"
     assert table[1].split() == ["shuffled", "swapped", "replaced", "other"]
     names = ["nats per sentence", "nats per token"]
@@ -71,7 +71,9 @@ def test_runs_stand_side_by_side_in_the_table(
     expected = [("mle", names), ("sentence-vae", names + energies), ("autoencoder", energies)]
     labels = [f"{small_runs[run]}, {name}" for run, scores in expected for name in scores]
     assert [line.split("  ")[0] for line in table[2:]] == labels
-    found = [json.loads(line) for line in call(*asked, "--format", "jsonl", runs=runs).stdout.splitlines()]
+    found = [
+        json.loads(line) for line in call(*arguments, "--format", "jsonl", runs=runs).stdout.splitlines()
+    ]
     assert [(row["run"], row["score"]) for row in found] == [tuple(label.split(", ")) for label in labels]
     memorised = found[-1]["shuffled"]  # by its energy per token
     assert memorised["auroc"] > 0.95
@@ -79,8 +81,8 @@ def test_runs_stand_side_by_side_in_the_table(
         f"{memorised['auroc']:.3f} ± {(memorised['interval'][1] - memorised['interval'][0]) / 2:.3f}"
     )
     assert (found[0]["lines"], found[0]["other"]["copies"]) == (53, 12)
-    assert call(*asked, runs=runs).stdout.splitlines() == table
-    assert call(*asked, "--seed", 1, runs=runs).stdout.splitlines() != table
+    assert call(*arguments, runs=runs).stdout.splitlines() == table
+    assert call(*arguments, "--seed", 1, runs=runs).stdout.splitlines() != table
 
 
 @pytest.mark.parametrize(

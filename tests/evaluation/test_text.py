@@ -58,7 +58,7 @@ def test_the_results_have_their_keys_and_are_json() -> None:
 
 
 def test_the_scores_of_a_small_text_by_hand() -> None:
-    # "a dog runs ." stands twice and is a training sentence, so 2 copies; novel 2 of 4, different 3 of 4.
+    # "a dog runs ." occurs twice and is a training sentence, so 2 copies; novel 2 of 4, unique 3 of 4.
     results = evaluate(HYPS, REFS, TRAIN, tokenisation="whitespace")
     assert (results["copies"], results["novel"], results["unique"]) == (2, 0.5, 0.75)
     assert results["lengths"]["mean"] == pytest.approx((4 + 7 + 4 + 0) / 4)

@@ -121,13 +121,13 @@ def test_neighbours_are_distinct_sentences_and_cached(
     assert len({each.text for each in near}) == 4
     assert sorted(each.distance for each in near) == [each.distance for each in near]
     # the second search encodes nothing but the query
-    asked = []
+    encoded = []
     encode = latent_space.encode
     monkeypatch.setattr(
-        latent_space, "encode", lambda found, lines: asked.append(list(lines)) or encode(found, lines)
+        latent_space, "encode", lambda found, lines: encoded.append(list(lines)) or encode(found, lines)
     )
     assert list(latent_space.neighbours(memorised, [query], among, 4)) == [near]
-    assert asked == [[query]]
+    assert encoded == [[query]]
 
 
 def test_a_run_without_latents_names_the_algorithms_with(small_runs: dict[str, Path]) -> None:

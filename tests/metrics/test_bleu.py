@@ -184,7 +184,7 @@ def test_different_sentences_are_not_their_own_references() -> None:
     ]
     for values in self_bleu(sentences).values():
         assert (values < 1).all()
-    for values in self_bleu(sentences * 2).values():  # each now stands twice
+    for values in self_bleu(sentences * 2).values():  # each now occurs twice
         assert values.tolist() == pytest.approx([1.0] * 6, rel=1e-12)
 
 
@@ -198,7 +198,7 @@ def test_closest_lengths() -> None:
         8,
         8,
     ]  # 6: the shorter of 4, 8
-    # 3 stands once: 2 and 4 are equally near, the shorter counts. 9 stands once: 4. 4 stands twice: itself.
+    # 3 occurs once: 2 and 4 are equally close, the shorter counts. 9 occurs once: 4. 4 occurs twice: itself.
     assert closest_other_lengths(np.array([3, 2, 4, 4, 9])).tolist() == [2, 3, 4, 4, 4]
 
 

@@ -19,7 +19,7 @@ from seqgen.ngrams.ngrams import EncodedText, encode_sentences
 from seqgen.ngrams.sparse_ngrams import SparseMatrix, ngram_matrix
 
 
-def sides(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText]:
+def encode_pair(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText]:
     vocabulary: dict[str, int] = {}
     encoded = [encode_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
     return encoded[0], encoded[1]
@@ -38,7 +38,7 @@ def chain(rng: random.Random, count: int, *, keep: float) -> list[str]:
 
 def test_accuracy_on_equal_text_is_chance() -> None:
     rng = random.Random(0)
-    found = classifier_two_sample_test(*sides(chain(rng, 1500, keep=0.3), chain(rng, 1500, keep=0.3)))
+    found = classifier_two_sample_test(*encode_pair(chain(rng, 1500, keep=0.3), chain(rng, 1500, keep=0.3)))
     assert found is not None
     assert found.tested == 2 * 450
     assert found.interval[0] < 0.5 < found.interval[1]
@@ -46,7 +46,7 @@ def test_accuracy_on_equal_text_is_chance() -> None:
 
 def test_a_different_order_of_words_is_detected() -> None:
     rng = random.Random(1)
-    found = classifier_two_sample_test(*sides(chain(rng, 1000, keep=0.0), chain(rng, 1000, keep=0.8)))
+    found = classifier_two_sample_test(*encode_pair(chain(rng, 1000, keep=0.0), chain(rng, 1000, keep=0.8)))
     assert found is not None
     assert found.accuracy > 0.9
 
@@ -56,23 +56,23 @@ def test_a_different_length_is_detected() -> None:
     short, long = (
         [" ".join(rng.choice("abcdefgh") for _ in range(size)) for _ in range(300)] for size in (5, 7)
     )
-    found = classifier_two_sample_test(*sides(short, long))
+    found = classifier_two_sample_test(*encode_pair(short, long))
     assert found is not None
     assert found.accuracy > 0.95
 
 
 def test_a_word_of_only_one_text_gives_certainty() -> None:
-    found = classifier_two_sample_test(*sides(["x a b"] * 100, ["a b y"] * 130))
+    found = classifier_two_sample_test(*encode_pair(["x a b"] * 100, ["a b y"] * 130))
     assert found is not None
     assert (found.accuracy, found.tested) == (1.0, 60)
 
 
 def test_the_same_seed_gives_the_same_result_and_few_sentences_none() -> None:
     rng = random.Random(3)
-    text = sides(chain(rng, 60, keep=0.2), chain(rng, 50, keep=0.5))
+    text = encode_pair(chain(rng, 60, keep=0.2), chain(rng, 50, keep=0.5))
     assert classifier_two_sample_test(*text, seed=1) == classifier_two_sample_test(*text, seed=1)
-    assert classifier_two_sample_test(*sides(["a b"] * 19, ["a b"] * 100)) is None
-    assert classifier_two_sample_test(*sides([""] * 30, [""] * 30)) is not None
+    assert classifier_two_sample_test(*encode_pair(["a b"] * 19, ["a b"] * 100)) is None
+    assert classifier_two_sample_test(*encode_pair([""] * 30, [""] * 30)) is not None
 
 
 def test_wilsons_interval() -> None:

@@ -47,7 +47,7 @@ def test_n_grams_do_not_cross_from_one_sentence_to_the_next() -> None:
 
 
 def test_keep_leaves_out_what_cannot_be_shared() -> None:
-    # Shared unigrams: a, b. Of the bigrams "a b", "b x", "y a", "a b" only "a b" is made of shared words.
+    # Shared unigrams: a, b. Of the bigrams "a b", "b x", "y a", "a b" only "a b" consists of shared words.
     text = encode_sentences([["a", "b", "x"], ["y", "a", "b"]], {})
     orders = list(count_ngrams(text, 2, keep=lambda grams: grams.sentences() > 1))
     assert orders[1].count.tolist() == [1, 1]

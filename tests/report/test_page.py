@@ -125,8 +125,8 @@ def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
 def test_every_section_has_its_contents(folder: Path, page: str) -> None:
     run = load(folder / "memorised", "cpu").run
     text = " ".join(_read(page).text)
-    for said in (run.config["corpus_hash"], run.config["seqgen"], run.config["torch"], str(run.path)):
-        assert f"<td>{said}</td>" in page
+    for value in (run.config["corpus_hash"], run.config["seqgen"], run.config["torch"], str(run.path)):
+        assert f"<td>{value}</td>" in page
     for row in ("real text", "n-gram baseline", "memorised", "empty", "memorised at 0.5"):
         assert f'<th scope="row">{row}</th>' in page
     for heading in ("BLEU-5", "self-BLEU-2", "JSD-3", "test nats/token", "reverse LM"):
@@ -356,8 +356,8 @@ def test_the_command_writes_the_page_and_prints_its_path(folder: Path, tmp_path:
         str(run / "report.html")
     ]
     out = tmp_path / "new" / "page.html"
-    said = _invoke("--run", run, "--n", N, "--temperatures", "1", "--out", out, "--quiet", "--seed", 0)
-    assert said.strip() == str(out)
+    printed = _invoke("--run", run, "--n", N, "--temperatures", "1", "--out", out, "--quiet", "--seed", 0)
+    assert printed.strip() == str(out)
     assert out.read_text(encoding="utf-8") == (run / "report.html").read_text(encoding="utf-8")
 
 
@@ -428,7 +428,7 @@ const facts = {
 };
 parent.postMessage(JSON.stringify(facts), "*");
 </script>"""
-"""Asks the browser what it made of a page; the page itself has no script."""
+"""Reports how the browser rendered the page; the page itself has no script."""
 FRAME = """<!DOCTYPE html><meta name="color-scheme" content="light dark">
 <iframe src="page.html" width="{width}" height="900" style="border: 0"></iframe><pre></pre>
 <script>onmessage = e => document.querySelector("pre").textContent = e.data;</script>"""
