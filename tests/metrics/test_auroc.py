@@ -1,4 +1,4 @@
-"""AUROC: by hand, against scikit-learn, and the coverage of its interval, of independent groups and of pairs."""
+"""AUROC of independent groups and of pairs: by hand, against scikit-learn, coverage of the interval."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from seqgen.metrics.auroc import auroc
 
 
 def test_independent_groups_by_hand() -> None:
-    # Anomalous 3 and 1, normal 2, 1, 0. 3 is above all three, 1 above one and ties with one: (3 + 1.5) / 6 = 0.75.
+    # Anomalous 3 and 1, normal 2, 1, 0. 3 is above all three, 1 above one and ties with one:
+    # (3 + 1.5) / 6 = 0.75.
     # Placements of the anomalous 1 and ½: variance 1/8. Of the normal ½, ¾ and 1: 1/16.
     # DeLong's standard error: √(1/8 / 2 + 1/16 / 3) = √(1/12); 0.75 ± 1.959964 · 0.288675, cut off at 1.
     normal, anomalous = np.array([2.0, 1.0, 0.0]), np.array([3.0, 1.0])
@@ -20,10 +21,11 @@ def test_independent_groups_by_hand() -> None:
 
 
 def test_pairs_by_hand() -> None:
-    # normal 1, 2, 4, copies 3 of the first and 5 of the third: 3 is above two of three, 5 above all: (2/3 + 1) / 2
+    # normal 1, 2, 4, copies 3 of the first and 5 of the third: 3 is above two of three, 5 above all:
+    # (2/3 + 1) / 2
     found = auroc(np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0]), np.array([0, 2]))
     assert found.value == pytest.approx(5 / 6)
-    # 1 and 2 are below both copies, 4 below one; deviations from 5/6 of each normal item, and of its copy if any:
+    # 1 and 2 are below both copies, 4 below one; deviations from 5/6 of each normal item and of its copy:
     # (1/6)/3 + (-1/6)/2 = -1/36, (1/6)/3 = 2/36, (-1/3)/3 + (1/6)/2 = -1/36: squares 6/1296, times 3/2
     half = 1.959964 * (6 / 1296 * 1.5) ** 0.5
     assert found.interval == (pytest.approx(5 / 6 - half), pytest.approx(5 / 6 + half))
