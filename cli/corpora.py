@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @app.command("list")
 def list_corpora(as_json: Json = False) -> None:
-    """List the built-in corpora and the public ones that can be fetched, a line each."""
+    """List the built-in corpora and the public ones that can be fetched."""
     from seqgen import corpora
     from seqgen.corpora.recipes import RECIPES
 
@@ -39,12 +39,12 @@ def list_corpora(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A name of 'seqgen corpora list'.")],
-    n: Annotated[int, typer.Option("--n", min=0, help="Sentences to draw from a built-in corpus.")] = 5,
-    seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
+    name: Annotated[str, typer.Argument(help="A name from 'seqgen corpora list'.")],
+    n: Annotated[int, typer.Option("--n", min=0, help="Sentences to sample from a built-in corpus.")] = 5,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show the card of a built-in corpus and some draws, or the recipe of a public one."""
+    """Show the card of a built-in corpus and some samples, or the recipe of a public one."""
     from seqgen import corpora
     from seqgen.core.errors import UserError, did_you_mean
     from seqgen.corpora.recipes import RECIPES
@@ -55,13 +55,15 @@ def show(
         return
     if name not in corpora.names():
         raise UserError(f"no corpus '{name}'{did_you_mean(name, [*corpora.names(), *recipes])}")
-    draws = corpora.load(name).sample(n, seed)
+    samples = corpora.load(name).sample(n, seed)
     if as_json:
-        typer.echo(json.dumps({"name": name, "card": corpora.card(name), "draws": draws}, ensure_ascii=False))
+        typer.echo(
+            json.dumps({"name": name, "card": corpora.card(name), "samples": samples}, ensure_ascii=False)
+        )
         return
     typer.echo(corpora.card(name).rstrip() + "\n")
-    if draws:
-        typer.echo(f"## {n} draws, seed {seed}\n\n" + "\n".join(draws))
+    if samples:
+        typer.echo(f"## {n} samples, seed {seed}\n\n" + "\n".join(samples))
 
 
 @app.command()
@@ -70,7 +72,7 @@ def stats(
     column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Count the sentences, tokens and types of a corpus, all its splits together."""
+    """Count the sentences, tokens and types of a corpus, over all of its splits."""
     from seqgen.corpora.stats import statistics
     from seqgen.data.corpus import open_corpus
 
@@ -86,28 +88,28 @@ def stats(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A public corpus of 'seqgen corpora list'.")],
+    name: Annotated[str, typer.Argument(help="A public corpus from 'seqgen corpora list'.")],
     out: Annotated[Path | None, typer.Option(help="The folder; data/NAME in the cache if not given.")] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="A mirror: the file's address, or its folder's where there are several."),
+        typer.Option(help="A mirror: the URL of the file, or of the folder if there are several files."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing on stderr but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")] = False,
 ) -> None:
-    """Download a public corpus; an interrupted download goes on where it stopped. Prints the paths."""
+    """Download a public corpus and print the paths; an interrupted download resumes."""
     from seqgen.core import cache
     from seqgen.corpora import download
     from seqgen.corpora.recipes import get_recipe
 
     recipe = get_recipe(name)
     folder = out or cache.folder() / "data" / name
-    there = download.present(recipe, folder)
+    is_present = download.present(recipe, folder)
     with _bars(quiet=quiet) as progress:
         paths = download.fetch(recipe, folder, url=url, progress=progress)
     for path in paths:
         typer.echo(path)
     if not quiet:
-        typer.echo("already there, checksums right" if there else "checksums right", err=True)
+        typer.echo("already downloaded, checksums match" if is_present else "checksums match", err=True)
         typer.echo(f"licence: {recipe.licence}", err=True)
         typer.echo("next: " + recipe.then.format(folder=folder), err=True)
 
@@ -126,7 +128,7 @@ def _show_recipe(recipe: "Recipe", *, as_json: bool) -> None:
 
 
 def _table(sizes: dict[str, int], found: dict[str, Any]) -> list[str]:
-    """Lay the statistics out as lines of name and value."""
+    """Format the statistics as lines of name and value."""
     rows = [
         ("sentences", f"{found['sentences']:,}"),
         ("splits", "  ".join(f"{role} {size:,}" for role, size in sizes.items())),
@@ -146,7 +148,7 @@ def _table(sizes: dict[str, int], found: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator["Progress"]:
-    """Give a progress bar for each file, on stderr where that is a terminal."""
+    """Show a progress bar for each file if stderr is a terminal."""
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()

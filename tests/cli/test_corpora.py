@@ -63,12 +63,12 @@ def test_list_has_a_line_for_each():
 
 
 @pytest.mark.parametrize("name", ["couplets", "expressions", "scenes"])
-def test_show_prints_the_card_and_draws(name: str):
+def test_show_prints_the_card_and_samples(name: str):
     found = run("show", name, "--n", "3", "--seed", "13").stdout
     assert found.startswith(corpora.card(name).rstrip())
     assert found.splitlines()[-3:] == corpora.load(name).sample(3, 13)
-    assert "draws" not in run("show", name, "--n", "0").stdout
-    assert len(json.loads(run("show", name, "--json").stdout)["draws"]) == 5
+    assert "samples" not in run("show", name, "--n", "0").stdout
+    assert len(json.loads(run("show", name, "--json").stdout)["samples"]) == 5
 
 
 def test_show_prints_a_recipe():
@@ -114,7 +114,7 @@ def test_fetch_prints_the_path_and_says_what_is_next(mirror: str, tmp_path: Path
     assert "licence: " in first.stderr
     again = run("fetch", "poems", "--out", str(out))  # the recipe's own address is out of reach here
     assert again.stdout == first.stdout
-    assert "already there" in again.stderr
+    assert "already downloaded" in again.stderr
 
 
 def test_fetch_goes_to_the_cache_and_can_be_quiet(
