@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +11,34 @@ import typer
 from seqgen.core.errors import UserError
 
 if TYPE_CHECKING:
+    from seqgen.algorithms import Entry
+    from seqgen.training.data_config import DataConfig
+    from seqgen.training.load import Trained
     from seqgen.training.setup import Job
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads; the default of torch if not given.")
 ]
+NAME_HELP = "An algorithm's name, or module:Class of one outside seqgen."
+Corpus = Annotated[
+    str | None,
+    typer.Option(
+        help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, - or hf:NAME."
+    ),
+]
+Column = Annotated[str | None, typer.Option(help="The text column of a table.")]
+Valid = Annotated[str | None, typer.Option(help="A file held out for validation.")]
+Test = Annotated[str | None, typer.Option(help="A file held out for the final measure.")]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="auto, word, character, bpe, byte, or a run or file to take it from.")
+]
+Lowercase = Annotated[bool, typer.Option("--lowercase", help="Fold the case of the words.")]
+MaxVocab = Annotated[int | None, typer.Option(min=5, help="Largest vocabulary.")]
+MinCount = Annotated[
+    int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
+]
+MaxLength = Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings from a TOML file.")
@@ -24,6 +46,9 @@ ConfigFile = Annotated[
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of training in steps.")]
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Length of training in passes over the corpus.")
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a run that names code outside seqgen, which is executed.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")]
 ListSettings = Annotated[bool, typer.Option("--settings", help="List the algorithm's settings and exit.")]
@@ -34,13 +59,25 @@ def seed_option(help: str) -> Any:
     return typer.Option(help=help, min=0, max=2**31 - 1)
 
 
-def list_settings(name: str, registry: dict[str, str]) -> None:
-    """Print every setting of an algorithm with its default and meaning, and exit."""
+def list_settings(name: str, registry: "Mapping[str, Entry]", values: Mapping[str, Any]) -> None:
+    """Print every setting of an algorithm with its value and meaning, and exit.
+
+    values: settings that the user gave; `generator.kind` brings those of another kind of generator.
+    """
     from seqgen import algorithms
     from seqgen.core import settings
 
-    typer.echo(settings.help_table(algorithms.get(name, registry).Config))
+    config = settings.override(algorithms.get(name, registry).config(), values)
+    typer.echo(settings.help_table(config))
     raise typer.Exit
+
+
+def data_config(**options: Any) -> "DataConfig | None":
+    """Return what the options of the data ask for; None where not one of them is given."""
+    from seqgen.training.data_config import DataConfig
+
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    return DataConfig(**given) if given else None
 
 
 def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
@@ -98,6 +135,13 @@ def run_or_latest(path: Path | None) -> Path:
     if found is None:
         raise UserError("no run under 'runs/'; run 'seqgen pretrain' first, or name one with --run")
     return found
+
+
+def load_run(path: Path | None, device: str, *, trust: bool) -> "Trained":
+    """Read the run folder named, or the latest under runs/."""
+    from seqgen.training import load
+
+    return load.load(run_or_latest(path), device, trust=trust)
 
 
 def check_file(out: Path | None) -> None:

@@ -15,12 +15,13 @@ def encode(
     run: latent_common.Run = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Write the latents of sentences as a NumPy file: float32 (N, Z), one row per line, in their order."""
     if out.suffix != ".npy":
         raise UserError(f"--out '{out}' does not end in .npy, the only format written")
-    trained, notify = latent_common.load_with_latents(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     import numpy as np
 
     from seqgen.core.atomic_files import write_atomic

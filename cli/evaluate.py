@@ -68,6 +68,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Score samples, real text and an n-gram baseline, every score with its 95 % interval.
@@ -100,7 +101,9 @@ def evaluate(
         results = evaluate_files(hyp, ref, train, **options)
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
-        names, results = _evaluate_runs(run or [None], grid, options, given, device=device, quiet=quiet)
+        names, results = _evaluate_runs(
+            run or [None], grid, options, given, device=device, trust=trust, quiet=quiet
+        )
     if plot is not None:
         from seqgen.evaluation import quality_diversity
 
@@ -155,12 +158,12 @@ def _evaluate_runs(
     estimate: dict[str, int],
     *,
     device: str,
+    trust: bool,
     quiet: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     from seqgen.evaluation.runs import Estimate, evaluate_runs
-    from seqgen.training import load
 
-    runs = [load.load(common.run_or_latest(path), device) for path in paths]
+    runs = [common.load_run(path, device, trust=trust) for path in paths]
     n = RUN_SAMPLES if options["n"] is None else options["n"]
     temperature = 1.0 if options["temperature"] is None else options["temperature"]
     names = [str(each.run.path) for each in runs]

@@ -23,13 +23,14 @@ def interpolate(
     format: latent_common.Format = "text",
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Interpolate between the latents of two sentences; with jsonl also the weight of the last sentence."""
     latent_common.check_format(format)
     if first is not None and last is None:
         raise UserError(f"'{first}' is only one sentence; give two sentences to interpolate, or none")
-    trained, notify = latent_common.load_with_latents(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     from seqgen.inference import latent_space
 
     given = None if last is None else [first or "", last]

@@ -24,19 +24,18 @@ Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
 
 
 def load_with_latents(
-    run: Path | None, device: str, threads: int | None, quiet: bool
+    run: Path | None, device: str, threads: int | None, trust: bool, quiet: bool
 ) -> tuple["Trained", Callable[[str], None]]:
     """Load a run that has latents and print which it is; returns the run and a function that prints notes."""
     from seqgen.core import device as devices
     from seqgen.inference import latent_space
-    from seqgen.training import load
 
     devices.prepare(threads)
-    trained = load.load(common.run_or_latest(run), device)
+    trained = common.load_run(run, device, trust=trust)
     latent_space.require_latents(trained)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     config = trained.run.config
-    notify(f"run: {trained.run.path} ({config['algorithm']} on {config['source']['corpus']})")
+    notify(f"run: {trained.run.path} ({config['algorithm']} on {config['data']['corpus']})")
     return trained, notify
 
 

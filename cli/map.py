@@ -41,6 +41,7 @@ def draw_map(
     seed: Annotated[int, common.seed_option("Seed of the chosen sentences and of the layout.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Plot the latents of sentences in 2-D, coloured by length or label, and print the path of the picture.
@@ -48,7 +49,7 @@ def draw_map(
     t-SNE and UMAP use at most the first 50 principal components.
     """
     _check_map(file, labels, label_column, column, out)
-    trained, notify = latent_common.load_with_latents(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     import random
 
     from seqgen.core.atomic_files import write_bytes

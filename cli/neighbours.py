@@ -27,6 +27,7 @@ def neighbours(
     format: latent_common.Format = "text",
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Find the sentences whose latents are nearest to those of the given sentences.
@@ -36,7 +37,7 @@ def neighbours(
     latent_common.check_format(format)
     if metric not in METRICS:
         raise UserError(f"no metric '{metric}'" + did_you_mean(metric, METRICS))
-    trained, notify = latent_common.load_with_latents(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import latent_space

@@ -12,11 +12,12 @@ def reconstruct(
     format: latent_common.Format = "text",
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Reconstruct sentences from their latents; with jsonl also the reconstruction loss (nll) in nats."""
     latent_common.check_format(format)
-    trained, notify = latent_common.load_with_latents(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     from seqgen.inference import latent_space
 
     texts = latent_common.read_texts(trained, notify, text, file, n=10, seed=seed)

@@ -28,6 +28,7 @@ def report(
     seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Write one self-contained HTML page about runs and print its path.
@@ -40,10 +41,9 @@ def report(
     from seqgen.core import device as devices
     from seqgen.core.atomic_files import write_text
     from seqgen.report import page as reports
-    from seqgen.training import load
 
     devices.prepare(threads)
-    runs = [load.load(path, device) for path in paths]
+    runs = [common.load_run(path, device, trust=trust) for path in paths]
     target = out or paths[0] / NAME
     if not quiet:
         listed = ", ".join(map(str, paths))

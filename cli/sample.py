@@ -50,6 +50,7 @@ def sample(
     seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Sample sentences from a trained run, in constant memory."""
@@ -64,12 +65,11 @@ def sample(
     options |= _decoding(search, top_k, penalty, sampled)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate
-    from seqgen.training import load
 
     devices.prepare(threads)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    trained = load.load(common.run_or_latest(run), device)
-    trained_on = f"{trained.run.config['algorithm']} on {trained.run.config['source']['corpus']}"
+    trained = common.load_run(run, device, trust=trust)
+    trained_on = f"{trained.run.config['algorithm']} on {trained.run.config['data']['corpus']}"
     notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     sentences = generate(
         trained,

@@ -48,6 +48,7 @@ def score(
     seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
     """Print the log-probability (nats) and the energy of each line, if the run has them.
@@ -59,10 +60,9 @@ def score(
     common.check_file(out)
     from seqgen.core import device as devices
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.training import load
 
     devices.prepare(threads)
-    runs = [load.load(common.run_or_latest(path), device) for path in run or [None]]
+    runs = [common.load_run(path, device, trust=trust) for path in run or [None]]
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     corpus = None if file else runs[0].corpus
     lines = read_sentences(file, "FILE") if file else list(corpus.test if corpus else ())

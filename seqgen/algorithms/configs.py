@@ -173,7 +173,7 @@ class PretrainingConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class AdversarialConfig(TrainingConfig):
-    """The settings of training a generator against a discriminator; the generator's are the starting run's."""
+    """Settings of training a generator against a discriminator; the generator's are the starting run's."""
 
     generator: GeneratorConfig = field(default_factory=default_generator)
     discriminator: Any = field(default_factory=DiscriminatorConfig)

@@ -1,4 +1,4 @@
-"""What knows nothing of text or models: errors, settings, the cache, devices, optimisers, files written whole.
+"""What knows nothing of text or models: errors, settings, plugins, the cache, devices, optimisers.
 
 Imports nothing of seqgen. Start with `settings`: how a dataclass becomes options of the command line.
 """

@@ -1,8 +1,7 @@
 """Names of classes and functions, looked up in a registry, among entry points, or as `module:Name`.
-
-What stands outside this package is somebody's code. `resolve` imports it, because the user gave its name; a run
-folder that names such code is another matter: `check_trusted` refuses it unless the user gave the same name, or
-said that the run is to be trusted.
+ What stands outside this package is somebody's code. `resolve` imports it, because the user gave its name; a
+run folder that names such code is another matter: `check_trusted` refuses it unless the user gave the same
+name, or said that the run is to be trusted.
 """
 
 import hashlib
@@ -30,8 +29,8 @@ def import_name(target: str) -> Any:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"cannot import '{target}': no module '{error.name}'; give module:Class as Python imports it, from "
-            "the current folder or an installed package"
+            f"cannot import '{target}': no module '{error.name}'; give module:Class as Python imports it, "
+            "from the current folder or an installed package"
         ) from error
     if not hasattr(found, attribute):
         raise UserError(f"module '{module}' has no '{attribute}'; give module:Class")
@@ -74,6 +73,6 @@ def check_trusted(
     if name in registry or trust or name == given:
         return
     raise UserError(
-        f"'{where}' names code outside seqgen, '{name}', which loading the run would execute; if you trust it, "
-        "give the same command with --trust"
+        f"'{where}' names code outside seqgen, '{name}', which loading the run would execute; "
+        "if you trust it, give the same command with --trust"
     )

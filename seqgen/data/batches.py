@@ -58,8 +58,8 @@ class Batches(Stream, Iterator[Batch]):
 
     Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
     batches, and these are shuffled. Rows of a batch are of similar length; PAD fills the rest. Unless
-    `bucket_by_length` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The last
-    batch of an epoch may be short.
+    `bucket_by_length` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The
+    last batch of an epoch may be short.
 
     The stream depends on the sentences' lengths, `batch_size` and `seed` alone; a position in it is one
     number, so a restored state goes on with exactly the same batches.

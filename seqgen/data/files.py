@@ -68,7 +68,7 @@ def has_columns(source: Source) -> bool:
 
 
 def read(source: Source, column: str | None) -> Chunks:
-    """Yield the sentences of a file as they stand, in lists; see `seqgen.data.corpus` for what becomes of them.
+    """Yield the sentences of a file as they are, in lists; `seqgen.data.corpus` says how they are normalised.
 
     Raise `UserError` for a missing or ambiguous column, invalid UTF-8, binary content and unreadable files.
     """

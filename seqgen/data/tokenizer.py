@@ -47,9 +47,9 @@ _END = ""
 class Tokenizer:
     """Text to ids and back; `kind` is one of word, character, bpe, byte.
 
-    `decode(encode(text)) == text` for text as `seqgen.data.corpus` normalises it, as long as every token is known
-    (`byte` knows all), case is kept, and the text holds no U+2581 (▁): that stands for the space inside, and
-    all kinds but `byte` and unspaced `character` read it as `_`.
+    `decode(encode(text)) == text` for text as `seqgen.data.corpus` normalises it, as long as every token is
+    known (`byte` knows all), case is kept, and the text holds no U+2581 (▁): that stands for the space
+    inside, and all kinds but `byte` and unspaced `character` read it as `_`.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):

@@ -59,7 +59,7 @@ def has_latents(trained: Trained) -> bool:
 
 def latent_dim(trained: Trained) -> int:
     """Return the number of latent dimensions of a run."""
-    return trained.algorithm.generator.code
+    return trained.algorithm.generator.latent_dim
 
 
 def require_latents(trained: Trained) -> None:
@@ -67,7 +67,7 @@ def require_latents(trained: Trained) -> None:
     if has_latents(trained):
         return
     known = (algorithms.PRETRAIN | algorithms.ADVERSARIAL).keys()
-    latent = [name for name in known if getattr(algorithms.get(name), "latent", False)]
+    latent = [name for name in known if algorithms.get(name).cls.latent]
     raise UserError(
         f"'{trained.run.path}' is a run of {trained.run.config['algorithm']}, which has no latents; "
         f"name one of {', '.join(latent)} with --run, or train it: 'seqgen pretrain {latent[0]}'"

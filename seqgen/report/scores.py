@@ -23,7 +23,7 @@ SECTIONS = {
     "protocol": "Protocol",
 }
 """Anchors and headings of the sections, in order; `latents` only if a run has them."""
-GROUPS = {"": "Run", "settings": "Algorithm", "source": "Corpus"}
+GROUPS = {"": "Run", "settings": "Algorithm", "data": "Data"}
 """Prefixes of the settings in a configuration and their headings."""
 
 

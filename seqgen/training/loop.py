@@ -167,8 +167,9 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"'{run.path / run_folder.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
-            "restore it, or delete it to start this run from the beginning"
+            f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
+            f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
+            "beginning"
         ) from error
     run_folder.forget_after(run, progress.step)
     return progress

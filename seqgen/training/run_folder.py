@@ -84,8 +84,8 @@ def open_run(path: Path) -> Run:
             raise ValueError("it names no algorithm or no verb")
         if config.get("format") != FORMAT:
             raise UserError(
-                f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads format "
-                f"{FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
+                f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads "
+                f"format {FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
             )
     except FileNotFoundError as error:
         raise UserError(
