@@ -72,7 +72,11 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     Strings are parsed (`--set dropout=0.3`); other values must fit. UserError names the nearest key where one
     is unknown, every candidate where an ending fits several, and the allowed values where one does not fit.
     """
-    flat = flatten(values)
+    names = [key for key, *_ in describe(type(config), config)]
+    flat = {
+        (_resolve(key, names) if key.endswith("kind") else key): value
+        for key, value in flatten(values).items()
+    }
     config = _of_kinds(config, flat)
     known = {key: (kind, default) for key, kind, default, _ in describe(type(config), config)}
     nested: dict[str, Any] = {}

@@ -42,8 +42,8 @@ class TransformerConfig(GeneratorConfig):
         if self.hidden % (2 * self.heads):
             fitting = 2 * self.heads * max(1, round(self.hidden / (2 * self.heads)))
             raise UserError(
-                f"setting generator.hidden={self.hidden} does not fit generator.heads={self.heads}: it must be "
-                f"an even multiple of that, such as {fitting}"
+                f"setting generator.hidden={self.hidden} does not fit generator.heads={self.heads}: it must "
+                f"be an even multiple of that, such as {fitting}"
             )
 
 
