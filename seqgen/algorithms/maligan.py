@@ -52,5 +52,5 @@ class MaliGAN(PolicyGradient):
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
-        """Return the weights less the baseline, which is the fraction of training done; (B, T)."""
+        """Return the weights less the baseline, the fraction of the updates done; (B, T)."""
         return (rollout.rewards - progress) * rollout.mask, {}

@@ -125,7 +125,7 @@ class PolicyGradient(Adversary):
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
         """Return what the tokens earned beyond a baseline (B, T), and losses of what is learned for that.
 
-        hidden: what the head reads at each position, (B, T, H). progress: the fraction of training done.
+        hidden: what the head reads at each position, (B, T, H). progress: the fraction of its updates done.
         """
 
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> HeadLoss:
