@@ -13,7 +13,7 @@ def statistics(chunks: Iterable[list[str]]) -> dict[str, Any]:
     """Count sentences given in lists; one pass, memory for one list, the types and 8 bytes a sentence.
 
     sentences            how many
-    duplicates           share of them that repeat an earlier one, 0 to 1
+    duplicates           fraction of them that repeat an earlier one, 0 to 1
     tokens, words        pieces between white space, and how many different ones
     characters, letters  characters, spaces apart, and how many different ones
     tokens_per_sentence  min, median, mean, p95, max (lower quantiles: a length that occurs)
@@ -55,8 +55,8 @@ def _spread(lengths: Counter[int]) -> dict[str, float]:
     ranks = np.cumsum([lengths[value] for value in values])
     total = int(ranks[-1])
 
-    def quantile(share: float) -> int:
-        return int(values[np.searchsorted(ranks, share * total)])
+    def quantile(fraction: float) -> int:
+        return int(values[np.searchsorted(ranks, fraction * total)])
 
     return {
         "min": int(values[0]),

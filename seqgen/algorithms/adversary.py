@@ -42,7 +42,7 @@ class Adversary(TextAlgorithm):
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator; return metrics.
 
-        real: a batch for a likelihood term. progress: the fraction of the generator's updates done. context: all
+        real: a batch for a likelihood term. progress: the fraction of its updates done. context: all
         real sentences of the step, (R, T).
         """
 

@@ -82,14 +82,14 @@ class Autoencoder(PretrainedAutoencoder):
         factor = optim.warmup_cosine(progress, warmup=c.warmup)
         self.set_learning_rates(factor)
         self.train()
-        usual = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
             latents = self.encoder(self.corrupted(tokens))[0].float()
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)
         norm = latents.square().sum() / 2
         # The moments of all batches so far, then of the last 100 or so.
         self.moments.follow(1 / self.tokens_per_batch.count.clamp(max=100), latents.detach())
-        loss = (recon + c.latent_penalty * norm) / usual
+        loss = (recon + c.latent_penalty * norm) / mean_tokens
         norms = optim.update({each: loss for each in self.optimizers.values()}, clip=c.clip)
         return {
             "recon": recon.detach() / len(batch),
@@ -102,7 +102,7 @@ class Autoencoder(PretrainedAutoencoder):
         """Return sentences as the encoder reads them in training; (B, T) → (B, T)."""
         c = self.config
         deleted = augment.delete_words(tokens, c.delete_rate)
-        return augment.blank_words(augment.shuffle_words(deleted, c.shuffle_distance), c.mask_rate)
+        return augment.mask_words(augment.shuffle_words(deleted, c.shuffle_distance), c.mask_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Measure held-out reconstruction and samples."""

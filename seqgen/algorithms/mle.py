@@ -126,11 +126,11 @@ class MLE(TextAlgorithm):
         self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         mask = batch.tokens != PAD
         tokens = mask.sum()
-        usual = self.tokens_per_batch.add(tokens)
+        mean_tokens = self.tokens_per_batch.add(tokens)
         nll, states = nll_and_states(self.generator, batch.tokens, bf16=self.config.bf16)
         contrastive, metrics = self._contrastive(states, mask)
         fine_tuning, more = self._fine_tuning(batch)
-        loss = nll * (tokens / usual) + contrastive + fine_tuning
+        loss = nll * (tokens / mean_tokens) + contrastive + fine_tuning
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
         metrics |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
         return metrics

@@ -172,16 +172,16 @@ class SentenceVAE(PretrainedAutoencoder):
     def _loss(self, tokens: Tensor, beta: float) -> tuple[Tensor, StepMetrics]:
         """Return the negative bound over the mean number of tokens of a batch, and its parts; (B, T)."""
         c = self.config
-        usual = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-            mean, log_var = self.encoder(augment.blank_words(tokens, c.encoder_word_dropout))
+            mean, log_var = self.encoder(augment.mask_words(tokens, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()
-            latents = gaussian.draw(mean, log_var)
+            latents = gaussian.sample(mean, log_var)
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)
         kl = gaussian.kl(mean, log_var)
         penalty = vae_objective.penalty(kl, c.penalty, c.target_kl)
         penalty = penalty + c.decorrelation * self._total_correlation(mean, log_var)
-        loss = (recon + beta * len(tokens) * penalty) / usual
+        loss = (recon + beta * len(tokens) * penalty) / mean_tokens
         parts = recon.detach() / len(tokens), kl.detach().sum(dim=1).mean()
         return loss, {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts)}
 

@@ -1,4 +1,4 @@
-"""Optimisers: one update of several players, gradient clipping, and the learning-rate schedule."""
+"""Optimisers: one update of several networks, gradient clipping, and the learning-rate schedule."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -42,27 +42,27 @@ def scale_lr(optimizer: Optimizer, factor: float) -> None:
 
 
 def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> dict[Optimizer, float]:
-    """Move each player by its own loss; return each gradient's norm before clipping.
+    """Update each network by its own loss; return each gradient's norm before clipping.
 
     Every gradient is taken before any step, at the parameters that the losses were computed with, and each
-    loss reaches the parameters of its own optimiser only. Players given the very same loss share one pass
-    backwards. `clip` bounds each player's gradient norm.
+    loss reaches the parameters of its own optimiser only. Networks given the very same loss share one
+    backward pass. `clip` bounds each network's gradient norm.
 
     Raises:
-        FloatingPointError: a gradient is not finite; nothing has been moved.
+        FloatingPointError: a gradient is not finite; nothing has been updated.
     """
     norms = {}
     shared: dict[Tensor, list[Optimizer]] = {}
     for optimizer, loss in losses.items():
         shared.setdefault(loss, []).append(optimizer)
-    for i, (loss, players) in enumerate(shared.items()):
-        parts = [list(_parameters(optimizer)) for optimizer in players]
+    for i, (loss, optimizers) in enumerate(shared.items()):
+        parts = [list(_parameters(optimizer)) for optimizer in optimizers]
         flat = [parameter for part in parts for parameter in part]
         gradients = torch.autograd.grad(loss, flat, retain_graph=i + 1 < len(shared), allow_unused=True)
         for parameter, gradient in zip(flat, gradients, strict=True):
             parameter.grad = gradient
         limit = math.inf if clip is None else clip
-        for optimizer, part in zip(players, parts, strict=True):
+        for optimizer, part in zip(optimizers, parts, strict=True):
             norms[optimizer] = float(nn.utils.clip_grad_norm_(part, limit))
     for optimizer, norm in norms.items():
         if not math.isfinite(norm):

@@ -1,4 +1,4 @@
-"""Views of sentences: other forms of a sentence that an encoder should take for the same."""
+"""Noise and augmentations of sentences: words masked, deleted or moved; the ends of sentences stay."""
 
 from typing import Literal, get_args
 
@@ -14,18 +14,18 @@ def words(tokens: Tensor) -> Tensor:
     return (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
 
 
-def blank_words(tokens: Tensor, share: float) -> Tensor:
-    """Put the unknown word in place of a random share of the words (Bowman et al. 2016); (B, T) → (B, T)."""
-    if not share:
+def mask_words(tokens: Tensor, rate: float) -> Tensor:
+    """Replace a random fraction of the words by the unknown word (Bowman et al. 2016); (B, T) → (B, T)."""
+    if not rate:
         return tokens
-    return tokens.masked_fill(_chosen(tokens, share), UNK)
+    return tokens.masked_fill(_random_words(tokens, rate), UNK)
 
 
-def delete_words(tokens: Tensor, share: float) -> Tensor:
-    """Leave a random share of the words out, what follows moving up; (B, T) → (B, T)."""
-    if not share:
+def delete_words(tokens: Tensor, rate: float) -> Tensor:
+    """Delete a random fraction of the words; (B, T) → (B, T)."""
+    if not rate:
         return tokens
-    gone = _chosen(tokens, share)
+    gone = _random_words(tokens, rate)
     order = gone.int().sort(dim=1, stable=True).indices
     return tokens.masked_fill(gone, PAD).gather(1, order)
 
@@ -41,40 +41,40 @@ def shuffle_words(tokens: Tensor, distance: float) -> Tensor:
     return tokens.gather(1, moved.where(words(tokens), fixed).argsort(dim=1))
 
 
-def _chosen(tokens: Tensor, share: float) -> Tensor:
-    return (torch.rand(tokens.shape, device=tokens.device) < share) & words(tokens)
+def _random_words(tokens: Tensor, rate: float) -> Tensor:
+    return (torch.rand(tokens.shape, device=tokens.device) < rate) & words(tokens)
 
 
 Kind = Literal["dropout", "words", "span"]
-"""The sentence as it is, left to the encoder's own dropout (Gao et al. 2021, SimCSE); with words blanked one
-by one; with a run of words blanked."""
+"""The sentence as it is, left to the encoder's own dropout (Gao et al. 2021, SimCSE); with words masked one
+by one; with a span of words masked."""
 
 
-def view(tokens: Tensor, kind: Kind, share: float) -> Tensor:
-    """Draw a view of each sentence; (B, T) → (B, T).
+def augment(tokens: Tensor, kind: Kind, rate: float) -> Tensor:
+    """Draw an augmentation of each sentence; (B, T) → (B, T).
 
-    `share` of the words become unknown words; PAD, BOS and EOS stay, and so do lengths. UserError where there
-    is no such kind.
+    A fraction `rate` of the words become unknown words; PAD, BOS and EOS stay, and so do lengths. UserError
+    where there is no such kind.
     """
     if kind == "dropout":
         return tokens
     if kind == "words":
-        return blank_words(tokens, share)
+        return mask_words(tokens, rate)
     if kind == "span":
-        return blank_span(tokens, share)
-    raise UserError(f"no view '{kind}'" + did_you_mean(kind, get_args(Kind)))
+        return mask_span(tokens, rate)
+    raise UserError(f"no augmentation '{kind}'" + did_you_mean(kind, get_args(Kind)))
 
 
-def blank_span(tokens: Tensor, share: float) -> Tensor:
-    """Put unknown words in place of one run of words of each sentence, anywhere in it; (B, T) → (B, T).
+def mask_span(tokens: Tensor, rate: float) -> Tensor:
+    """Replace one span of words of each sentence, anywhere in it, by unknown words; (B, T) → (B, T).
 
-    The run is `share` of the sentence's words long, rounded up or down at random so that the share is right
-    on average (a single span of Joshi et al. 2020, SpanBERT).
+    The span has a fraction `rate` of the sentence's words, rounded up or down at random so that the mean is
+    exact (a single span of Joshi et al. 2020, SpanBERT).
     """
     is_word = words(tokens)
     counts = is_word.sum(dim=1)
     draws = torch.rand(2, len(tokens), device=tokens.device)
-    lengths = (share * counts + draws[0]).long().clamp(max=counts)
+    lengths = (rate * counts + draws[0]).long().clamp(max=counts)
     starts = (draws[1] * (counts - lengths + 1)).long()
     places = is_word.cumsum(dim=1) - 1  # of a word among the sentence's words
     inside = (places >= starts[:, None]) & (places < (starts + lengths)[:, None])

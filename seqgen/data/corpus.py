@@ -22,7 +22,7 @@ from seqgen.core.errors import UserError
 from seqgen.data import files as sources
 from seqgen.data import huggingface
 from seqgen.data.sentence_store import Lines, Store, open_store, store_of, write_store
-from seqgen.data.splits import HELD_OUT_MOST, HELD_OUT_SHARE, Splits, split
+from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MOST, Splits, split
 
 __all__ = ["BUILT_IN_SIZES", "Corpus", "Lines", "normalise", "open_corpus"]
 
@@ -79,7 +79,7 @@ def open_corpus(
             found[role] = _open_held_out(given, role, column)
     stores = [found.get(role) for role in ("train", "valid", "test")]
     parts = [store and store.lines.hash for store in stores]
-    drawn = None if all(parts) else [seed, HELD_OUT_SHARE, HELD_OUT_MOST]
+    drawn = None if all(parts) else [seed, HELD_OUT_FRACTION, HELD_OUT_MOST]
     hash = _digest([FORMAT, parts, drawn])
     rows = _split_cached(hash, found, seed)
     _refuse_emptied(found, rows, spec, valid, test)

@@ -8,8 +8,8 @@ import numpy as np
 
 from seqgen.core import cache
 
-HELD_OUT_SHARE = 0.05
-"""Share of the lines that a split made by seed holds out."""
+HELD_OUT_FRACTION = 0.05
+"""Fraction of the lines that a split made by seed holds out."""
 
 HELD_OUT_MOST = 10_000
 """Lines that a split made by seed holds out at most."""
@@ -76,8 +76,8 @@ def _among(hashes: np.ndarray, others: np.ndarray | None) -> np.ndarray:
 def _draw(hashes: np.ndarray, parts: int, rng: np.random.Generator) -> np.ndarray:
     """Return the part that each sentence goes to, 0 for the rest; uint8 (N,).
 
-    Whole groups of equal sentences are dealt out in random order until a part has its share; a group larger
-    than the share stays in the rest, so that very common sentences are never held out.
+    Whole groups of equal sentences are dealt out in random order until a part has its size; a group larger
+    than that stays in the rest, so that very common sentences are never held out.
     """
     which = np.zeros(len(hashes), np.uint8)
     if not parts:
@@ -85,12 +85,12 @@ def _draw(hashes: np.ndarray, parts: int, rng: np.random.Generator) -> np.ndarra
     _, group, copies = np.unique(hashes, return_inverse=True, return_counts=True)
     if len(copies) <= parts:
         return which
-    share = min(max(int(HELD_OUT_SHARE * len(hashes)), 1), HELD_OUT_MOST)
+    size = min(max(int(HELD_OUT_FRACTION * len(hashes)), 1), HELD_OUT_MOST)
     part_of_group = np.zeros(len(copies), np.uint8)
     order = rng.permutation(len(copies))
-    order = order[copies[order] <= share]
+    order = order[copies[order] <= size]
     for part in range(1, parts + 1):
-        taken = int(np.searchsorted(np.cumsum(copies[order]), share, side="right"))
+        taken = int(np.searchsorted(np.cumsum(copies[order]), size, side="right"))
         part_of_group[order[:taken]] = part
         order = order[taken:]
     return part_of_group[group]

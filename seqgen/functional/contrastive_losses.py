@@ -1,4 +1,4 @@
-"""Contrastive losses and what they say of codes: functions of representations, with nothing learnt here.
+"""Contrastive losses, and similarities and rewards of embeddings, as functions without parameters.
 
 Codes (B, Z) are compared by their cosine, so their lengths do not matter, except in the two functions of
 logistic similarity, which compare by distance.
@@ -57,29 +57,30 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tens
 def nt_xent(
     first: Tensor, second: Tensor, *, others: Tensor | None = None, temperature: float = 0.5
 ) -> Tensor:
-    """Tell the two views of a sentence from all other views (Chen et al. 2020, SimCLR, eq. 1), in nats.
+    """Tell the two augmentations of a sentence from all others (Chen et al. 2020, SimCLR, eq. 1), in nats.
 
-    first, second (B, Z): two views of each sentence → scalar, log(2 B - 1) by chance: as `info_nce`, but each
-    of the 2 B views is compared with all views but itself. `others` (O, Z) are further codes to tell from.
+    first, second (B, Z): two augmentations of each sentence → scalar, log(2 B - 1) by chance: as `info_nce`,
+    but each of the 2 B is compared with all but itself. `others` (O, Z) are further negatives.
     """
-    codes = torch.cat((first, second))
-    logits = _without_self(cosines(codes, codes) / temperature)
+    embeddings = torch.cat((first, second))
+    logits = _without_self(cosines(embeddings, embeddings) / temperature)
     if others is not None:
-        logits = torch.cat((logits, cosines(codes, others) / temperature), dim=1)
-    return F.cross_entropy(logits, torch.arange(len(codes), device=codes.device).roll(len(first)))
+        logits = torch.cat((logits, cosines(embeddings, others) / temperature), dim=1)
+    return F.cross_entropy(logits, torch.arange(len(embeddings), device=embeddings.device).roll(len(first)))
 
 
 def supervised_contrastive(
-    codes: Tensor, labels: Tensor, *, anchors: Tensor | None = None, temperature: float = 0.1
+    embeddings: Tensor, labels: Tensor, *, anchors: Tensor | None = None, temperature: float = 0.1
 ) -> Tensor:
-    """Draw codes of one class together, away from the others (Khosla et al. 2020, eq. 2), in nats.
+    """Pull embeddings of one class together and push the others away (Khosla et al. 2020, eq. 2), in nats.
 
-    codes (N, Z), labels (N,) → scalar: the mean over anchors i of -1 / |P(i)| Σ log softmax over all n ≠ i
-    of cos(cᵢ, cₙ) / temperature, summed over P(i), the others of i's class. `anchors` (N,) marks the codes
-    that are anchors, all by default; one without another of its class is none. 0 where no anchor is left.
+    embeddings (N, Z), labels (N,) → scalar: the mean over anchors i of -1 / |P(i)| Σ log softmax over all n ≠
+    i of cos(cᵢ, cₙ) / temperature, summed over P(i), the others of i's class. `anchors` (N,) marks the
+    embeddings that are anchors, all by default; one without another of its class is none. 0 where no anchor
+    is left.
     """
-    logits = _without_self(cosines(codes, codes) / temperature)
-    others = ~torch.eye(len(codes), dtype=torch.bool, device=codes.device)
+    logits = _without_self(cosines(embeddings, embeddings) / temperature)
+    others = ~torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
     positives = (labels[:, None] == labels) & others
     counts = positives.sum(dim=1)
     used = counts > 0 if anchors is None else anchors & (counts > 0)
@@ -89,7 +90,7 @@ def supervised_contrastive(
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Cosine of every code of one set with every code of another; (M, Z), (N, Z) → (M, N)."""
+    """Return the cosine of every embedding of one set with every one of another; (M, Z), (N, Z) → (M, N)."""
     return F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).t()
 
 
@@ -99,11 +100,11 @@ def _without_self(logits: Tensor) -> Tensor:
 
 
 def logistic_similarity(first: Tensor, second: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """2 / (1 + exp(γ ‖v - w‖)): 1 for equal codes, falling to 0 with distance; (…, Z), (…, Z) → (…).
+    """2 / (1 + exp(γ ‖v - w‖)): 1 for equal embeddings, falling to 0 with distance; (…, Z), (…, Z) → (…).
 
-    A logistic function of the difference of two codes, 1 / (1 + exp(-γ (v - w))), is no similarity: it gives
-    equal codes ½ and depends on their order. The distance in place of the difference, with its sign turned,
-    mends both; the 2 makes the largest value 1.
+    A logistic function of the difference of two embeddings, 1 / (1 + exp(-γ (v - w))), is no similarity: it
+    gives equal embeddings ½ and depends on their order. The distance in place of the difference, with its
+    sign changed, mends both; the 2 makes the largest value 1.
     """
     distances = torch.linalg.vector_norm(first - second, dim=-1)
     return 2 * torch.sigmoid(-gamma * distances)
@@ -115,7 +116,7 @@ def logistic_contrastive(
     """½ ‖v - w‖² - strength · (their logistic similarity, less that to the others); (B, Z), (B, Z) → scalar.
 
     Row b of one belongs to row b of the other; the mean over rows. What is taken off is v's mean similarity
-    to the other rows of `second`: without it nothing keeps all codes from becoming one.
+    to the other rows of `second`: without it all embeddings could become one.
     """
     similar = logistic_similarity(first[:, None], second[None], gamma=gamma)  # (B, B)
     own = similar.diagonal()
@@ -124,35 +125,37 @@ def logistic_contrastive(
     return (pull - strength * (own - others)).mean()
 
 
-def distance_reward(codes: Tensor, real: Tensor, made: Tensor) -> Tensor:
-    """How much nearer codes are to real ones than to generated ones; (N, Z), (R, Z), (F, Z) → (N,) in ±1.
+def distance_reward(embeddings: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    """Return how much nearer embeddings are to real than to fake ones; (N, Z), (R, Z), (F, Z) → (N,) in ±1.
 
-    Half the mean cosine to real codes less half the mean cosine to generated ones. Without the second part
-    the reward would rise and fall with how narrow the cone of all codes is.
+    Half the mean cosine to real embeddings less half the mean cosine to generated ones. Without the second
+    part the reward would rise and fall with how narrow the cone of all embeddings is.
     """
     # The mean of cosines is the cosine part of the mean direction, so no (N, R) is needed.
-    towards = F.normalize(real, dim=-1).mean(dim=0) - F.normalize(made, dim=-1).mean(dim=0)
-    return F.normalize(codes, dim=-1) @ towards / 2
+    towards = F.normalize(real, dim=-1).mean(dim=0) - F.normalize(fake, dim=-1).mean(dim=0)
+    return F.normalize(embeddings, dim=-1) @ towards / 2
 
 
-def ranking_reward(codes: Tensor, references: Tensor, comparisons: Tensor, *, gamma: float = 1.0) -> Tensor:
+def ranking_reward(
+    embeddings: Tensor, references: Tensor, comparisons: Tensor, *, gamma: float = 1.0
+) -> Tensor:
     """RankGAN's expected ranking score of sentences (Lin et al. 2017, section 3.2); → (N,) in (0, 1).
 
-    codes (N, Z), references (U, Z) real, comparisons (C, Z). For each reference u a sentence s competes with
-    the comparison set: exp(γ cos(s, u)) / (exp(γ cos(s, u)) + Σ exp(γ cos(c, u))); the mean over references.
-    1 / (1 + C) by chance.
+    embeddings (N, Z), references (U, Z) real, comparisons (C, Z). For each reference u a sentence s competes
+    with the comparison set: exp(γ cos(s, u)) / (exp(γ cos(s, u)) + Σ exp(γ cos(c, u))); the mean over
+    references. 1 / (1 + C) by chance.
     """
-    own = gamma * cosines(codes, references)  # (N, U)
+    own = gamma * cosines(embeddings, references)  # (N, U)
     rivals = torch.logsumexp(gamma * cosines(comparisons, references), dim=0)  # (U,)
     return torch.sigmoid(own - rivals).mean(dim=1)
 
 
-def ranking_loss(real: Tensor, references: Tensor, made: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """What RankGAN's ranker minimises: -E[log R(real)] - E[log(1 - R(made))], in nats (Lin et al. 2017).
+def ranking_loss(real: Tensor, references: Tensor, fake: Tensor, *, gamma: float = 1.0) -> Tensor:
+    """What RankGAN's ranker minimises: -E[log R(real)] - E[log(1 - R(fake))], in nats (Lin et al. 2017).
 
-    real (R, Z), references (U, Z) real as well, made (F, Z) → scalar. R is `ranking_reward`: a real sentence
+    real (R, Z), references (U, Z) real as well, fake (F, Z) → scalar. R is `ranking_reward`: a real sentence
     is ranked against the generated ones, a generated one against the real ones.
     """
-    high = ranking_reward(real, references, made, gamma=gamma)
-    low = ranking_reward(made, references, real, gamma=gamma)
+    high = ranking_reward(real, references, fake, gamma=gamma)
+    low = ranking_reward(fake, references, real, gamma=gamma)
     return -high.log().mean() - torch.log1p(-low).mean()

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians as codes: their divergence, draws, densities, and what a posterior tells about its data.
+"""Diagonal Gaussians of latents: divergence, samples, densities, and what a posterior says of its data.
 
 A Gaussian is its mean (B, Z) and the logarithm of its variance (B, Z). All results are in nats.
 """
@@ -12,34 +12,34 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, var) ‖ N(0, I)) of each unit; (B, Z), (B, Z) → (B, Z) (Kingma & Welling 2014, app. B)."""
+    """KL(N(mean, var) ‖ N(0, I)) of each dimension (Kingma & Welling 2014, app. B); (B, Z), (B, Z) → (B, Z)."""
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
 
 
-def draw(mean: Tensor, log_var: Tensor, rng: torch.Generator | None = None) -> Tensor:
-    """Draw a code of each row, differentiable in both (the reparameterisation trick); (B, Z) → (B, Z)."""
+def sample(mean: Tensor, log_var: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Sample a latent of each row, differentiable in both (reparameterisation trick); (B, Z) → (B, Z)."""
     noise = torch.randn(mean.shape, device=mean.device, dtype=mean.dtype, generator=rng)
     return mean + (0.5 * log_var).exp() * noise
 
 
-def log_density(codes: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
-    """log N(codes; mean, var), summed over units; (…, Z), broadcast → (…)."""
-    errors = (codes - mean).square() * (-log_var).exp()
+def log_density(latents: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
+    """log N(latents; mean, var), summed over dimensions; (…, Z), broadcast → (…)."""
+    errors = (latents - mean).square() * (-log_var).exp()
     return -0.5 * (errors + log_var + LOG_2PI).sum(dim=-1)
 
 
-def prior_log_density(codes: Tensor) -> Tensor:
-    """log N(codes; 0, I); (…, Z) → (…)."""
-    return -0.5 * (codes.square() + LOG_2PI).sum(dim=-1)
+def prior_log_density(latents: Tensor) -> Tensor:
+    """log N(latents; 0, I); (…, Z) → (…)."""
+    return -0.5 * (latents.square() + LOG_2PI).sum(dim=-1)
 
 
-def tempered(mean: Tensor, log_var: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Return mean and log variance of the Gaussian between N(mean, var), share 1, and N(0, I), share 0.
+def tempered(mean: Tensor, log_var: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Return mean and log variance of the Gaussian between N(mean, var), weight 1, and N(0, I), weight 0.
 
-    It is the geometric mean of the two densities with weights share and 1 - share, normalised; (B, Z) each.
+    It is the geometric mean of the two densities with weights weight and 1 - weight, normalised; (B, Z) each.
     """
-    precision = share * (-log_var).exp() + (1 - share)
-    return share * mean * (-log_var).exp() / precision, -precision.log()
+    precision = weight * (-log_var).exp() + (1 - weight)
+    return weight * mean * (-log_var).exp() / precision, -precision.log()
 
 
 def importance_log_likelihood(log_weights: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def importance_log_likelihood(log_weights: Tensor) -> Tensor:
 
 
 def active_units(means: Tensor, threshold: float = 0.01) -> int:
-    """Count the units whose posterior mean varies over the data by more than a variance of `threshold`.
+    """Count the dimensions whose posterior mean varies over the data by more than a variance of `threshold`.
 
     means (N, Z); the measure and its threshold are those of Burda et al. 2016, §5.2.
     """
@@ -70,9 +70,9 @@ def mutual_information(
     """
     if not len(means):
         return 0.0
-    codes = draw(means, log_vars, rng)
+    latents = sample(means, log_vars, rng)
     total = 0.0
-    for part, mean, log_var in zip(codes.split(rows), means.split(rows), log_vars.split(rows), strict=True):
+    for part, mean, log_var in zip(latents.split(rows), means.split(rows), log_vars.split(rows), strict=True):
         of_all = log_density(part[:, None], means[None], log_vars[None])  # (R, N)
         marginal = torch.logsumexp(of_all, dim=1) - math.log(len(means))
         total += float((log_density(part, mean, log_var) - marginal).double().sum())

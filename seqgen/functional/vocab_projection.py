@@ -19,7 +19,7 @@ CHUNK_ELEMENTS = 256 * 5000
 CHUNK_ELEMENTS_CUDA = 1 << 28
 """Logits held at a time on an accelerator: 1 GB of float32."""
 SAFE = 2.0**-60, 2.0**60
-"""Row sums of exponentials between these are exact enough: no term overflows, none that matters underflows."""
+"""Row sums of exponentials between these are exact: no term overflows, none that matters underflows."""
 
 Project = Callable[[Tensor, bool], Tensor]
 

@@ -224,10 +224,10 @@ def _initial_run(
     for each in candidates:
         if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
             return each
-    usual = "sentence-vae" if cls.latent else "mle"
+    default = "sentence-vae" if cls.latent else "mle"
     raise UserError(
-        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {usual}' first, or name "
-        "one with --init"
+        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
+        "or name one with --init"
     )
 
 
