@@ -70,6 +70,16 @@ def pretrain(
         ),
         threads=threads,
         quiet=quiet,
-        then="seqgen sample --run {run}  or  seqgen adversarial "
-        + ("--init {run}" if algorithm == "mle" else "aegan --init {run}"),
+        then="seqgen sample --run {run}" + _and_then(algorithm),
     )
+
+
+def _and_then(algorithm: str) -> str:
+    """Return what fits a run of an algorithm beside sampling from it."""
+    from seqgen import algorithms
+
+    if algorithm not in algorithms.PRETRAIN:
+        return " --trust"
+    if algorithms.PRETRAIN[algorithm].cls.latent:
+        return "  or  seqgen adversarial aegan --init {run}"
+    return "  or  seqgen adversarial --init {run}"

@@ -12,7 +12,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def kl(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, var) ‖ N(0, I)) of each dimension (Kingma & Welling 2014, app. B); (B, Z), (B, Z) → (B, Z)."""
+    """KL(N(mean, var) ‖ N(0, I)) of each dimension; (B, Z), (B, Z) → (B, Z) (Kingma & Welling 2014)."""
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
 
 
