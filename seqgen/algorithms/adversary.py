@@ -3,7 +3,8 @@
 What differs between them is in two methods: how the generator learns (`generator_step`), and what the
 discriminator minimises (`discriminator_loss`). Unknown words take no part:
 they are never sampled, and real sentences with them are left out, as they would tell real from generated.
- Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training
+
+Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training
 batches, 0.5 by chance; what the algorithm adds to them; then `valid_nll`, `valid_ppl`, `unique`,
 `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """

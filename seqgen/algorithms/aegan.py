@@ -1,14 +1,17 @@
 """AEGAN: an autoencoder of sentences, with a critic of its samples and a critic of its latent vectors.
- A generator decodes latent vectors into sentences and an encoder encodes sentences, which makes two cycles
+
+A generator decodes latent vectors into sentences and an encoder encodes sentences, which makes two cycles
 (Lazarou 2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z
 → x → z by a contrastive loss, as sentences have no continuous distance. A critic of latent vectors gives
 those of real sentences the distribution of the prior N(0, I) (Makhzani et al. 2016), so that nothing is
 sampled where the generator has learned nothing; a critic of sentences makes samples from the prior look real.
 Training goes on from an autoencoder, whose latent vectors are whitened first, or from a sentence-VAE.
- The energy of a sentence is what its reconstruction costs, in nats, plus the critic's part: minus the
+
+The energy of a sentence is what its reconstruction costs, in nats, plus the critic's part: minus the
 critic's score, which for the logistic loss is in nats, too (Deng et al. 2020, "Residual energy-based models
 for text generation"); or, with the energy loss (Zhao et al. 2017, EBGAN), the critic's energy.
- Report metrics: of the training batches the losses, unweighted, by the names of their weights:
+
+Report metrics: of the training batches the losses, unweighted, by the names of their weights:
 `cross_entropy`, nats a token, `adversarial`, `adversarial_latents`, `contrastive`, `derivatives`; what the
 critics minimise, `critic_loss` and `latent_critic_loss` (1.386 by chance with the logistic loss); `tau`, the
 relaxation's temperature; `grad_norm`. Of held-out sentences those of

@@ -1,5 +1,6 @@
 """Losses of AEGAN's cycle z → x → z, and how much x depends on z.
- Also what gives an autoencoder's latent vectors a standard Gaussian distribution without changing its
+
+Also what gives an autoencoder's latent vectors a standard Gaussian distribution without changing its
 sentences.
 """
 

@@ -1,11 +1,13 @@
 """Autoencoders of sentences: a plain one, and one that learns to undo noise (Vincent et al. 2008).
- The decoder is that of the sentence-VAE and the latent vector has no noise of its own; a penalty on its
+
+The decoder is that of the sentence-VAE and the latent vector has no noise of its own; a penalty on its
 length keeps latent vectors together (Ghosh et al. 2020, "From variational to deterministic autoencoders",
 whose regularised autoencoder this is). Sentences are sampled from latent vectors drawn from a Gaussian with
 the mean and covariance of those of the training sentences, as there. The noise is that of words: deleted, as
 in Shen et al. 2020 ("Educating text autoencoders"), who show that it brings the latent vectors of similar
 sentences together; moved; or masked.
- Report metrics, in nats a sentence: `recon`, -log p(x | z), of training batches under dropout and noise, and
+
+Report metrics, in nats a sentence: `recon`, -log p(x | z), of training batches under dropout and noise, and
 `valid_recon` of the validation split without either, which is no likelihood of it; `latent_norm`, half the
 squared length of a latent vector; `grad_norm` of the decoder before clipping; `lr`; and `unique`,
 `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.

@@ -1,5 +1,6 @@
 """Fine-tuning: a model starts from a run on another, larger corpus, and stays near it.
- The vocabulary is the run's with the new corpus's further words after it, so that every id of the run keeps
+
+The vocabulary is the run's with the new corpus's further words after it, so that every id of the run keeps
 its row, and a word that only the large corpus has can still be read and generated.
 """
 

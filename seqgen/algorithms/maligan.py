@@ -3,11 +3,13 @@
 With D the discriminator's probability of real, r(x) = D(x) / (1 - D(x)) estimates the ratio of the data's
 density to the generator's. Sentences sampled from the generator and weighted by r, normalised over the batch,
 stand for sentences of the data; less a baseline that grows from 0 to 1 during training (algorithm 1).
- What differs from the paper, and why: weights are multiplied by the batch size, so that a learning rate does
+
+What differs from the paper, and why: weights are multiplied by the batch size, so that a learning rate does
 not depend on it; they are clipped, as one sentence of which a discriminator is certain would be the whole
 batch; the mixture of likelihood and adversarial training along a sentence (section 3.3) is teacher forcing
 beside it.
- Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the normalised weight, 1 in the
+
+Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the normalised weight, 1 in the
 mean, and those of `seqgen.algorithms.adversary`.
 """
 

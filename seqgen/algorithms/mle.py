@@ -1,5 +1,6 @@
 """Maximum likelihood: an autoregressive model of sentences, trained on the next token.
- Report metrics: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
+
+Report metrics: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
 batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
 clipping; `lr`; `temperature`, by which calibration divided the logits before measuring; and `unique`,
 `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`. With a weight for it also `contrastive`, the

@@ -1,8 +1,10 @@
 """The policy gradient that adversarial algorithms share: the generator learns from rewards of its samples.
- REINFORCE (Williams 1992) with a reward for every token, an entropy term that holds the policy's entropy
+
+REINFORCE (Williams 1992) with a reward for every token, an entropy term that holds the policy's entropy
 where it started, and teacher forcing beside it. An update is prepare → token_rewards → advantages →
 policy_loss; an algorithm replaces the parts in which it differs.
- Metrics of an update: `reward`, the mean reward at the last token of the sampled sentences; `policy_entropy`,
+
+Metrics of an update: `reward`, the mean reward at the last token of the sampled sentences; `policy_entropy`,
 nats a token, and `entropy_coefficient`, the weight of the entropy term; `nll`, nats a token of the
 teacher-forced batch; `grad_norm` of the generator before clipping.
 """

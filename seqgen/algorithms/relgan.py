@@ -1,12 +1,14 @@
 """RelGAN: relational memory, Gumbel-softmax and a relativistic discriminator (Nie et al. 2019, ICLR).
- The generator's sentences are relaxed, soft one-hots whose gradient comes from the discriminator itself:
+
+The generator's sentences are relaxed, soft one-hots whose gradient comes from the discriminator itself:
 there is no reward. The inverse temperature β rises from 1 to β_max, exponentially in the progress (the
 paper's default). The discriminator reads a sentence in several embeddings, and its loss compares each of them
 of a real sentence with that of a generated one. The paper's generator is `--set
 generator.kind=relational-memory` in the pretraining that this starts from; any kind will do.
 
 What differs from the paper, and why: unknown words are never sampled, as a discriminator would know them.
- Report metrics: `g_loss`, the generator's relativistic loss, log 2 where the discriminator knows nothing;
+
+Report metrics: `g_loss`, the generator's relativistic loss, log 2 where the discriminator knows nothing;
 `beta`; `grad_norm` of the generator before clipping; of the discriminator's batches `d_loss` and
 `d_accuracy`, how often a real sentence is scored above a generated one; and the rest of
 `seqgen.algorithms.adversary`.

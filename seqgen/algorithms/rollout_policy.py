@@ -1,5 +1,6 @@
 """The policy gradient with Monte-Carlo rollouts (Yu et al. 2017): a token earns what its completions earn.
- Completions are sampled by a moving average of the generator, as in the paper's code. A token's reward is the
+
+Completions are sampled by a moving average of the generator, as in the paper's code. A token's reward is the
 mean reward of completions of the prefix that it ends, less a baseline; the advantages of a batch are
 normalised.
 """

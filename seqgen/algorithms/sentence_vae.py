@@ -1,12 +1,14 @@
 """The sentence-VAE: a variational autoencoder of sentences (Bowman et al. 2016, arXiv:1511.06349).
- What differs from the paper, and why: the decoder reads the latent vector at every step, and starts from it;
+
+What differs from the paper, and why: the decoder reads the latent vector at every step, and starts from it;
 free bits for every latent dimension (Kingma et al. 2016), without which the decoder comes to ignore the
 latent vector, as the bound is no worse; a penalty on the total correlation of the dimensions (Chen et al.
 2018), without which free bits make them say the same; a calibrated decoder, as in `mle`. Of the other means
 that were proposed against posterior collapse, word dropout and annealing (Bowman et al.), cyclical annealing
 (Fu et al. 2019), a target for the divergence (Burgess et al. 2018), aggressive training of the encoder (He et
 al. 2019) and the start from an autoencoder (Li et al. 2019) are settings.
- Report metrics, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
+
+Report metrics, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
 `kl`, the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
 `valid_recon`, `valid_kl`, `valid_elbo` of the validation split. `valid_nll`, nats a token, is
 importance-weighted with 20 draws for each sentence (`seqgen.algorithms.vae_objective.importance_weights`), so

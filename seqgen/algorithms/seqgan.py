@@ -1,5 +1,6 @@
 """SeqGAN: policy gradient with rollouts scored by a discriminator (Yu et al. 2017, arXiv:1609.05473).
- What differs from the paper, and why: a recurrent discriminator by default, so that completions share the
+
+What differs from the paper, and why: a recurrent discriminator by default, so that completions share the
 reading of their prefix; a baseline and normalised advantages, without which any positive reward sharpens the
 policy and passes for progress; an entropy term, which holds the policy at the entropy it started with, so
 that nothing is gained by sharpening; teacher forcing in every step, which keeps the likelihood of real text;

@@ -1,5 +1,6 @@
 """Names of classes and functions, looked up in a registry, among entry points, or as `module:Name`.
- What stands outside this package is somebody's code. `resolve` imports it, because the user gave its name; a
+
+What stands outside this package is somebody's code. `resolve` imports it, because the user gave its name; a
 run folder that names such code is another matter: `check_trusted` refuses it unless the user gave the same
 name, or said that the run is to be trusted.
 """

@@ -1,4 +1,5 @@
 """From a file to sentences to token ids to batches.
- Imports `core` and `seqgen.corpora`. Start with `corpus.open_corpus`, then `tokenizer`, `token_ids` and
+
+Imports `core` and `seqgen.corpora`. Start with `corpus.open_corpus`, then `tokenizer`, `token_ids` and
 `batches`.
 """

@@ -1,5 +1,6 @@
 """GAN losses, for sentences, latents and images alike: one table of (real, fake) losses, and penalties.
- A discriminator, or critic, gives each sample of a batch one number, its score; higher is more real. Nothing
+
+A discriminator, or critic, gives each sample of a batch one number, its score; higher is more real. Nothing
 here updates anything; which loss reaches which network is decided by the caller, in
 `seqgen.core.optim.update`.
 """

@@ -1,5 +1,6 @@
 """Rows of exp(logits) over a large vocabulary: what the chunked loss and the sampler have in common.
- Two facts about CPUs shape it. oneDNN's float32 product is twice as fast as the BLAS behind `addmm` on
+
+Two facts about CPUs shape it. oneDNN's float32 product is twice as fast as the BLAS behind `addmm` on
 processors that are not Intel's, and no slower on those that are. And exp2 is vectorised where exp and softmax
 are several times slower; so logits are computed in base 2 and exponentiated in place. Their maximum is not
 subtracted first: that is only needed, and then done, where a row leaves the range of the type.

@@ -1,5 +1,6 @@
 """The generator's interface: what losses, sampling and rollouts ask of an autoregressive model.
- A kind of generator is a subclass of `Generator` with its own `GeneratorConfig`, a line in `KINDS`, and two
+
+A kind of generator is a subclass of `Generator` with its own `GeneratorConfig`, a line in `KINDS`, and two
 methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step,
 dropout and the vocabulary head stand here, once. Nothing outside this folder names a concrete class: a
 generator is built by `GeneratorConfig.build`.

@@ -1,5 +1,6 @@
 """The relational memory core as a generator (Santoro et al. 2018; Nie et al. 2019, RelGAN).
- A few memory slots attend, at every step, over themselves and the new input; gates decide what each slot
+
+A few memory slots attend, at every step, over themselves and the new input; gates decide what each slot
 keeps. What differs from the papers: nothing in the core; the slots, read in a row, are what the head reads,
 as in RelGAN's code.
 """
