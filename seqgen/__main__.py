@@ -1,8 +1,9 @@
 """`python -m seqgen`: the command `seqgen`, also from the root of a checkout that is not installed.
 
-Installing maps the folders `cli/` and `corpora/` of the repository to `seqgen.cli` and `seqgen.corpora`. Python puts
-the current folder first, so in the root of the repository it finds the bare `seqgen/`, which holds neither, before
-any installed package. They are then taken from beside it, so that all code is of one version.
+Installing maps the folders `cli/` and `corpora/` of the repository to `seqgen.cli` and `seqgen.corpora`.
+Python puts the current folder first, so in the root of the repository it finds the bare `seqgen/`, which
+holds neither, before any installed package. They are then taken from beside it, so that all code is of one
+version.
 """
 
 import importlib.util

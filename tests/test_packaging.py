@@ -22,9 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = {"seqgen": "seqgen", "cli": "seqgen.cli", "corpora": "seqgen.corpora"}
 """Folders of code, and the package as which each installs."""
-READMES = ["README.md"] + sorted(
-    str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).rglob("README.md")
-)
+READMES = [
+    str(path.relative_to(ROOT))
+    for path in [ROOT / "README.md", *(p for folder in FOLDERS for p in (ROOT / folder).rglob("README.md"))]
+]
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 

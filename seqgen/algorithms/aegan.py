@@ -210,7 +210,7 @@ class AEGAN(LatentAlgorithm):
     def _encode(self, tokens: Tensor) -> Tensor:
         """Draw a latent vector of each sentence from its posterior; (B, T) → (B, Z)."""
         mean, log_var = self.encoder(tokens)
-        return gaussian.draw(mean, log_var.detach())
+        return gaussian.sample(mean, log_var.detach())
 
     def _generate(self, tau: float) -> Generated:
         """Decode latent vectors of the prior, without unknown words or dropout."""

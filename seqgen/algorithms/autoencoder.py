@@ -104,7 +104,7 @@ class Autoencoder(PretrainedAutoencoder):
         """Return sentences as the encoder reads them in training; (B, T) → (B, T)."""
         c = self.config
         deleted = augment.delete_words(tokens, c.delete_rate)
-        return augment.blank_words(augment.shuffle_words(deleted, c.shuffle_distance), c.mask_rate)
+        return augment.mask_words(augment.shuffle_words(deleted, c.shuffle_distance), c.mask_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Measure held-out reconstruction and samples."""

@@ -100,7 +100,7 @@ class ContrastiveGAN(RolloutPolicy):
         """
         longest = max(tokens.shape[1] for tokens in batches)
         padded = [F.pad(tokens, (0, longest - tokens.shape[1]), value=PAD) for tokens in batches]
-        augmented = augment.view(torch.cat(padded), self.config.augmentation, self.config.mask_rate)
+        augmented = augment.augment(torch.cat(padded), self.config.augmentation, self.config.mask_rate)
         embeddings = self.discriminator(augmented).float()
         return list(embeddings.split([len(tokens) for tokens in batches]))
 
@@ -125,7 +125,7 @@ class ContrastiveGAN(RolloutPolicy):
         real = scores(self.discriminator, without_unknown(context)).float()
         fake = scores(self.discriminator, self.generate(len(context))).float()
         if self.config.reward == "distance":
-            reward = partial(contrastive_losses.distance_reward, real=real, made=fake)
+            reward = partial(contrastive_losses.distance_reward, real=real, fake=fake)
         else:
             gamma = 1 / self.config.temperature
             reward = partial(

@@ -175,9 +175,9 @@ class SentenceVAE(PretrainedAutoencoder):
         c = self.config
         usual = self.tokens_per_batch.add((tokens != PAD).sum())
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
-            mean, log_var = self.encoder(augment.blank_words(tokens, c.encoder_word_dropout))
+            mean, log_var = self.encoder(augment.mask_words(tokens, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()
-            latents = gaussian.draw(mean, log_var)
+            latents = gaussian.sample(mean, log_var)
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)
         kl = gaussian.kl(mean, log_var)
         penalty = vae_objective.penalty(kl, c.penalty, c.target_kl)

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from seqgen.data.augment import blank_words
+from seqgen.data.augment import mask_words
 from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
 from seqgen.functional.chunked_loss import head_loss
@@ -95,7 +95,7 @@ def reconstruction(
     """
     real = tokens != PAD
     hidden, _ = generator.hidden(
-        blank_words(shifted(tokens), mask_rate), generator.initial(len(tokens), latents)
+        mask_words(shifted(tokens), mask_rate), generator.initial(len(tokens), latents)
     )
     targets, head = tokens[real], generator.head
     return head_loss(hidden[real], head.weight, head.bias, targets, hidden.new_ones(len(targets))).loss
@@ -187,7 +187,7 @@ def _weigh(
     proposals = _proposals(mean, log_var, samples)
     shapes = [(len(tokens), count, mean.shape[-1]) for count, *_ in proposals]
     drawn = [
-        gaussian.draw(middle.expand(shape), spread.expand(shape), rng)
+        gaussian.sample(middle.expand(shape), spread.expand(shape), rng)
         for shape, (_, middle, spread) in zip(shapes, proposals, strict=True)
     ]
     latents = torch.cat(drawn, dim=1)  # (B, S, Z)

@@ -46,7 +46,7 @@ def run(
 
     def ours() -> None:
         mean, log_var = encoder(tokens)
-        recon = reconstruction(decoder, tokens, gaussian.draw(mean, log_var))
+        recon = reconstruction(decoder, tokens, gaussian.sample(mean, log_var))
         loss = (recon + gaussian.kl(mean, log_var).sum()) / len(tokens)
         optim.update({each: loss for each in optimizers}, clip=5.0)
 

@@ -132,7 +132,7 @@ class VAE(nn.Module):
         """Return the reconstruction loss of one draw of the code, and the KL divergence; both (B,) nats."""
         labels = self._given(batch.labels)
         mean, log_var = self.posterior(batch.images, labels)
-        logits = self.decoder(gaussian.draw(mean, log_var), labels)
+        logits = self.decoder(gaussian.sample(mean, log_var), labels)
         return self._loss(logits, batch.images), gaussian.kl(mean, log_var).sum(dim=1)
 
     def _loss(self, logits: Tensor, images: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ class VAE(nn.Module):
         mean, log_var = self.posterior(images, labels)
 
         def propose(draws: int) -> tuple[Tensor, Tensor]:
-            codes = gaussian.draw(mean.expand(draws, -1, -1), log_var.expand(draws, -1, -1), rng)
+            codes = gaussian.sample(mean.expand(draws, -1, -1), log_var.expand(draws, -1, -1), rng)
             return codes, gaussian.log_density(codes, mean, log_var)
 
         log_p = likelihood.of_decoder(self, images, labels)

@@ -113,7 +113,7 @@ class VAEGAN(adversarial.Player):
         labels = self.given(batch.labels)
         mean, log_var = self.encoder(images, labels).chunk(2, dim=1)
         # One batch: where the decoder is normalised over it, reconstructions and samples share their mean.
-        codes = torch.cat([gaussian.draw(mean, log_var), torch.randn_like(mean)])
+        codes = torch.cat([gaussian.sample(mean, log_var), torch.randn_like(mean)])
         twice = None if labels is None else labels.repeat(2)
         rebuilt, made = torch.sigmoid(self.decoder(codes, twice)).chunk(2)
         seen = [self.critic.features(x, labels) for x in (images, rebuilt, made)]
