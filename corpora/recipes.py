@@ -93,7 +93,7 @@ RECIPES = (
             ),
         ),
         licence="MIT (Texygen); the poems themselves are in the public domain",
-        format=f"{LINES}; characters and marks are separated by spaces, so the word tokenizer reads characters",
+        format=f"{LINES}; characters and marks are separated by spaces: the word tokenizer reads characters",
         next_command="seqgen pretrain --corpus {folder}/poems.txt --tokenizer word",
     ),
     Recipe(
