@@ -1,4 +1,9 @@
-"""The built-in corpora: weighted grammars of our own, and recipes that fetch public corpora."""
+"""The built-in corpora, weighted grammars whose exact distribution is known, and recipes of public corpora.
+
+Installs as `seqgen.corpora` and imports `core` only. Start with `grammar` (the notation of the `.cfg` files),
+then `automaton` (exact probabilities and entropy), `arithmetic` (the answers of one grammar), `recipes` and
+`download` (public corpora), `stats`.
+"""
 
 from importlib.resources import files
 
@@ -15,17 +20,17 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Grammar:
-    """Read a built-in grammar; UserError with the nearest name where there is none."""
+    """Read a built-in grammar; raise UserError with the nearest name if there is none of that name."""
     return parse_grammar(name, _read(name, "cfg"))
 
 
 def card(name: str) -> str:
-    """Read the card of a built-in corpus (Markdown); UserError where there is none."""
+    """Read the card of a built-in corpus, in Markdown; raise UserError if there is none of that name."""
     return _read(name, "md")
 
 
 def summary(name: str) -> str:
-    """Return the line below the title of a card."""
+    """Return the first line below the title of a card."""
     return next(line for line in card(name).splitlines() if line and not line.startswith("#"))
 
 

@@ -1,4 +1,4 @@
-"""The value of an arithmetic expression of + - * and parentheses."""
+"""The value of an arithmetic expression of +, -, * and parentheses."""
 
 import re
 
@@ -6,7 +6,7 @@ import re
 def value(expression: str) -> str:
     """Evaluate `12+3*(7-4)=` to `21`: whole numbers, * before + and -, left to right.
 
-    The final `=` may be missing. ValueError where it is no such expression.
+    The final `=` is optional. Raise ValueError for anything else.
     """
     tokens = re.findall(r"\d+|\S", expression.rstrip("="))
     tokens.append("")

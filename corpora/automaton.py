@@ -1,9 +1,9 @@
-"""Weighted grammars without recursion as acyclic automata: draws, exact probabilities, exact entropy.
+"""Weighted grammars without recursion as acyclic automata: samples, exact probabilities, exact entropy.
 
-A state is what is still to be written, as a tuple of symbols; expanding its leftmost symbol gives the next
-tokens. Equal remainders are one state, so a grammar of some hundred rules stays some thousand states. The
-paths of the automaton are the leftmost derivations of the grammar, save that two derivations which write the
-same token and leave the same remainder are already one path with their probabilities added.
+A state is the tuple of the symbols that are still to be expanded; expanding its leftmost symbol gives the
+next tokens. Equal tuples are one state, so a grammar of a hundred rules has only some thousand states. The
+paths of the automaton are the leftmost derivations of the grammar, except that two derivations which generate
+the same token and leave the same symbols are one path with the sum of their probabilities.
 """
 
 import math
@@ -15,20 +15,20 @@ from functools import cached_property
 from itertools import accumulate, combinations, product
 
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
-"""Alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
+"""The alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
 
 ARTICLE = "a(n)"
-"""The terminal that becomes `a` or `an`, as the sound of the next word asks."""
+"""The terminal that becomes `a` or `an`, depending on the next word."""
 
 
 @dataclass(frozen=True)
 class Automaton:
-    """Arcs lead from higher to lower states, the start is the last one; every path ends by stopping."""
+    """Arcs lead from higher to lower states; the last state is the start, and every path ends by stopping."""
 
     arcs: list[dict[str, list[tuple[int, float]]]]
-    """arcs[state][token]: the states that the token leads to, each with its probability."""
+    """arcs[state][token]: the target states of the token, each with its probability."""
     stops: list[float]
-    """stops[state]: the probability that the sentence ends there; with the arcs of the state it adds to 1."""
+    """stops[state]: the probability that the sentence ends there. With those of the arcs it sums to 1."""
 
     @cached_property
     def _choices(self) -> list[tuple[list[float], list[tuple[str, int]]]]:
@@ -38,12 +38,12 @@ class Automaton:
             steps = [(token, target, p) for token, targets in arcs.items() for target, p in targets]
             steps += [("", -1, stop)] if stop else []
             cumulative = list(accumulate(p for _, _, p in steps))
-            cumulative[-1] = 1.0  # whatever rounding made of it: a draw is below 1
+            cumulative[-1] = 1.0  # in spite of rounding; a uniform number is below 1
             choices.append((cumulative, [(token, target) for token, target, _ in steps]))
         return choices
 
-    def draw(self, rng: random.Random) -> list[str]:
-        """Draw the tokens of one sentence, one `rng.random()` a token (and one where it may stop)."""
+    def sample(self, rng: random.Random) -> list[str]:
+        """Sample the tokens of a sentence, with one `rng.random()` a token and one for the end."""
         tokens: list[str] = []
         choices, uniform = self._choices, rng.random
         state = len(choices) - 1
@@ -55,7 +55,7 @@ class Automaton:
         return tokens
 
     def log_prob(self, tokens: Sequence[str]) -> float:
-        """Sum the probability of every path that writes the tokens, in nats; -inf where there is none."""
+        """Return the log of the total probability of the paths of the tokens, in nats; -inf without one."""
         weights = {len(self.arcs) - 1: 1.0}
         for token in tokens:
             after: dict[int, float] = {}
@@ -69,15 +69,15 @@ class Automaton:
         return math.log(total) if total > 0 else -math.inf
 
     def entropy(self) -> float:
-        """Entropy of the sentences in nats, by H(s) = Σ p (H(target) - log p) over the arcs of s.
+        """Return the entropy of the sentences in nats, by H(s) = Σ p (H(target) - log p) over the arcs of s.
 
-        That is the entropy of the paths, which is the sentences' own where no sentence has two: ValueError
-        with such a sentence otherwise.
+        That is the entropy of the paths, which equals that of the sentences if none has two paths. Raise
+        ValueError with an ambiguous part of a sentence otherwise.
         """
         twice = self.ambiguous()
         if twice is not None:
             raise ValueError(
-                f"the grammar writes {twice!r} in two ways: its entropy is not that of its paths"
+                f"the grammar derives {twice!r} in two ways: its entropy is not that of its paths"
             )
         entropies: list[float] = []
         for arcs, stop in zip(self.arcs, self.stops, strict=True):
@@ -86,7 +86,7 @@ class Automaton:
         return entropies[-1]
 
     def lengths(self) -> tuple[int, float, int]:
-        """Shortest, mean and longest sentence in tokens, exactly."""
+        """Return the exact shortest, mean and longest length of a sentence in tokens."""
         shortest: list[float] = []
         mean: list[float] = []
         longest: list[float] = []
@@ -98,21 +98,21 @@ class Automaton:
         return int(shortest[-1]), mean[-1], int(longest[-1])
 
     def count(self) -> int:
-        """Number of paths: of distinct sentences, where no sentence has two."""
+        """Return the number of paths, which is that of distinct sentences if none has two paths."""
         counts: list[int] = []
         for arcs, stop in zip(self.arcs, self.stops, strict=True):
             counts.append((stop > 0) + sum(counts[t] for targets in arcs.values() for t, _ in targets))
         return counts[-1]
 
     def tokens(self) -> list[str]:
-        """List every token that some sentence has, sorted."""
+        """Return the vocabulary, sorted."""
         return sorted({token for arcs in self.arcs for token in arcs})
 
     def ambiguous(self) -> list[str] | None:
-        """Find what two paths of one sentence write from parting to meeting; None: no sentence has two.
+        """Return tokens that two paths of a sentence share between splitting and meeting; None: unambiguous.
 
-        Two paths of one sentence part at some state by one token to two targets, and from there on write the
-        same: so it is enough to look for a common continuation of each such pair.
+        Two paths of a sentence split at some state, where one token leads to two targets, and generate the
+        same tokens from there: it suffices to search a common completion of each pair of targets of a token.
         """
         known: dict[tuple[int, int], list[str] | None] = {}
         for arcs in self.arcs:
@@ -126,7 +126,7 @@ class Automaton:
     def _shared(
         self, left: int, right: int, known: dict[tuple[int, int], list[str] | None]
     ) -> list[str] | None:
-        """Find a continuation that both states have, up to where they meet; None: there is none."""
+        """Return a completion of both states, up to the state where they meet; None: there is none."""
         if left == right or (self.stops[left] and self.stops[right]):
             return []
         key = (min(left, right), max(left, right))
@@ -141,7 +141,7 @@ class Automaton:
 
 
 def build_automaton(rules: Rules, start: str) -> Automaton:
-    """Build the automaton of a grammar that has no recursion (RecursionError otherwise)."""
+    """Build the automaton of a grammar; raise RecursionError if the grammar is recursive."""
     numbers: dict[tuple[str, ...], int] = {}
     arcs: list[dict[str, list[tuple[int, float]]]] = []
     stops: list[float] = []
@@ -166,7 +166,7 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
 
 
 def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str, tuple[str, ...]]]:
-    """Yield the ways to write one token: probability, token ("" ends the sentence), what is left to write."""
+    """Yield each expansion to a first token: probability, token ("" ends the sentence), remaining symbols."""
     if not symbols:
         yield 1.0, "", ()
         return
@@ -180,7 +180,7 @@ def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str,
             p = sum(q for q, token, _ in _heads(rules, rest) if _takes(article, token))
             if p:
                 yield p, article, (f"{ARTICLE} {article}", *rest)
-    elif first.startswith(ARTICLE):  # an article was written: only the words that it suits are left
+    elif first.startswith(ARTICLE):  # after an article only the words that take it remain
         fitting = [
             head for head in _heads(rules, rest) if _takes(first.removeprefix(ARTICLE).strip(), head[1])
         ]
@@ -192,5 +192,5 @@ def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str,
 
 
 def _takes(article: str, word: str) -> bool:
-    """Say whether the word is read with this article; by its first letter, so keep `hour`, `unit` out."""
+    """Return True if the word takes this article, by its first letter: grammars must avoid `hour`, `unit`."""
     return (article == "an") == (word[:1] in set("aeiou"))

@@ -1,4 +1,4 @@
-"""Downloads that resume, and count only once their checksum is right."""
+"""Downloads that resume, and whose checksum is verified."""
 
 import hashlib
 import http.client
@@ -14,20 +14,20 @@ from seqgen.corpora.recipes import File, Recipe
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
-"""Seconds without an answer or a byte after which the network counts as gone."""
+"""Seconds without a response or a byte after which a download fails."""
 
 Progress = Callable[[File, int], None]
-"""Called with the file and how many of its bytes are on the disk."""
+"""Called with the file and the number of its bytes that are on disk."""
 
 
 def fetch(
     recipe: Recipe, folder: Path, *, url: str | None = None, progress: Progress | None = None
 ) -> list[Path]:
-    """Download every file of a recipe into `folder` and return their paths; what is there already stays.
+    """Download the files of a recipe that are not in `folder` yet, and return the paths of all.
 
-    `url` is a mirror: the address of the file, or of the folder that holds the files by the names in the
-    recipe's own addresses where it ends in `/` or the recipe has several. UserError for whatever goes wrong;
-    what has come by then waits in NAME.part for the next time.
+    `url` is a mirror: the address of the file, or that of a folder if it ends in `/` or the recipe has
+    several files; file names are then those in the addresses of the recipe. Raise UserError for any failure;
+    the bytes received so far stay in NAME.part, from which the next call resumes.
     """
     return [
         fetch_file(file, folder, url=_address(recipe, file, url), progress=progress) for file in recipe.files
@@ -35,7 +35,7 @@ def fetch(
 
 
 def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Progress | None = None) -> Path:
-    """Download one file, resuming its .part; it gets its name only once its SHA-256 is right."""
+    """Download a file, resuming NAME.part; it is renamed to NAME once its SHA-256 is verified."""
     address = url or file.url
     if not address.lower().startswith(("http://", "https://")):
         raise UserError(f"'{address}' is not a web address; give one that begins with https:// or http://")
@@ -49,7 +49,9 @@ def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Pr
         part = folder / f"{file.name}.part"
         resumed = part.exists() and part.stat().st_size > 0
         _complete(file, address, part, report)
-        if resumed and sha256_of(part) != file.sha256:  # the beginning may be of another version: once more
+        if (
+            resumed and sha256_of(part) != file.sha256
+        ):  # the first part may be of another version: start again
             part.unlink()
             _complete(file, address, part, report)
         _accept(file, address, part, target)
@@ -62,7 +64,7 @@ def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Pr
 
 
 def present(recipe: Recipe, folder: Path) -> bool:
-    """Say whether every file of the recipe is in the folder with its checksum."""
+    """Return True if every file of the recipe is in the folder and has the right checksum."""
     return all(
         (folder / file.name).is_file() and sha256_of(folder / file.name) == file.sha256
         for file in recipe.files
@@ -84,16 +86,18 @@ def _address(recipe: Recipe, file: File, mirror: str | None) -> str:
 
 
 def _complete(file: File, address: str, part: Path, report: Progress) -> None:
-    """Bring the .part to its full length, from where it is if the server can continue, else from nothing."""
+    """Complete NAME.part, resuming if the server supports it, else from the start."""
     have = part.stat().st_size if part.exists() else 0
-    if have >= file.size:  # nothing to ask for; if it is not the file, the checksum will say so
+    if have >= file.size:  # complete; the checksum shows whether it is right
         report(file, file.size)
         return
     with _open(address, have) as answer:
         if answer.status == http.client.PARTIAL_CONTENT and _continues(answer, have):
             done, mode = have, "ab"
         elif answer.status == http.client.PARTIAL_CONTENT:
-            raise UserError(f"{address} answered with another part than asked; delete '{part}' and try again")
+            raise UserError(
+                f"{address} answered with another part than requested; delete '{part}' and try again"
+            )
         else:
             done, mode = 0, "wb"
         with part.open(mode) as sink:
@@ -105,12 +109,12 @@ def _complete(file: File, address: str, part: Path, report: Progress) -> None:
 
 
 def _copy(file: File, answer: http.client.HTTPResponse, sink: IO[bytes], done: int, report: Progress) -> int:
-    """Copy the answer to the file, never more than a chunk beyond its size; return the bytes on the disk."""
+    """Copy the response to a file, at most a chunk beyond its size; return the number of bytes on disk."""
     report(file, done)
     while done <= file.size:
         try:
             chunk = answer.read(CHUNK)
-        except (http.client.HTTPException, OSError):  # cut off: what has come is kept
+        except (http.client.HTTPException, OSError):  # interrupted: the bytes received so far are kept
             break
         if not chunk:
             break
@@ -134,7 +138,7 @@ def _accept(file: File, address: str, part: Path, target: Path) -> None:
 
 
 def _open(address: str, have: int) -> http.client.HTTPResponse:
-    """Ask for the bytes from `have` on; UserError in one line where there is no answer."""
+    """Request the bytes from position `have` on; raise UserError if there is no response."""
     headers = {"User-Agent": "seqgen", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -155,5 +159,5 @@ def _open(address: str, have: int) -> http.client.HTTPResponse:
 
 
 def _continues(answer: http.client.HTTPResponse, have: int) -> bool:
-    """Say whether a partial answer begins where the .part ends (`Content-Range: bytes 100-199/200`)."""
+    """Return True if a partial response begins at `have` (`Content-Range: bytes 100-199/200`)."""
     return answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")

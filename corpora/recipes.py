@@ -1,4 +1,4 @@
-"""Recipes of public corpora: where each file lives, its checksum, its licence, how it is read."""
+"""Recipes of public corpora: addresses, checksums, licences and formats of their files."""
 
 from dataclasses import dataclass
 
@@ -11,24 +11,24 @@ class File:
 
     url: str
     name: str
-    """What it is called once fetched."""
+    """Name of the downloaded file."""
     size: int
-    """Bytes."""
+    """In bytes."""
     sha256: str
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to get a public corpus and read it."""
+    """How to download a public corpus and read it."""
 
     name: str
     title: str
     files: tuple[File, ...]
     licence: str
-    read: str
-    """What turns the bytes into sentences (or images)."""
-    then: str
-    """The command to run next; {folder} is where the files are."""
+    format: str
+    """How sentences (or images) are stored in the files."""
+    next_command: str
+    """A command to run next; {folder} is the folder of the files."""
 
 
 TEXYGEN = "https://raw.githubusercontent.com/geek-ai/Texygen/master"
@@ -57,8 +57,8 @@ RECIPES = (
             ),
         ),
         licence="captions CC BY 4.0 (COCO Consortium), the repository MIT (Texygen)",
-        read=f"{LINES}; the last line has no newline; lower case, punctuation attached to the word before",
-        then="seqgen pretrain --corpus {folder}/coco_train.txt --test {folder}/coco_test.txt",
+        format=f"{LINES}, the last without newline; lower case, punctuation attached to the word before",
+        next_command="seqgen pretrain --corpus {folder}/coco_train.txt --test {folder}/coco_test.txt",
     ),
     Recipe(
         name="news",
@@ -78,8 +78,8 @@ RECIPES = (
             ),
         ),
         licence="not stated (news of the WMT 2017 shared task; the repository has no licence)",
-        read=f"{LINES}; already split into words and marks by spaces; valid.txt serves as the training file",
-        then="seqgen pretrain --corpus {folder}/news_train.txt --test {folder}/news_test.txt",
+        format=f"{LINES}; words and marks are separated by spaces; valid.txt serves as the training file",
+        next_command="seqgen pretrain --corpus {folder}/news_train.txt --test {folder}/news_test.txt",
     ),
     Recipe(
         name="poems",
@@ -93,12 +93,12 @@ RECIPES = (
             ),
         ),
         licence="MIT (Texygen); the poems themselves are in the public domain",
-        read=f"{LINES}; characters and marks are separated by spaces, so the word tokenizer reads characters",
-        then="seqgen pretrain --corpus {folder}/poems.txt --tokenizer word",
+        format=f"{LINES}; characters and marks are separated by spaces: the word tokenizer reads characters",
+        next_command="seqgen pretrain --corpus {folder}/poems.txt --tokenizer word",
     ),
     Recipe(
         name="texygen-samples",
-        title="what six models wrote for Texygen's published COCO table, 9,984 sentences each",
+        title="samples of six models for Texygen's published COCO table, 9,984 sentences each",
         files=tuple(
             File(f"{TEXYGEN}/docs/instances/{model}.txt", f"{model}.txt", size, sha256)
             for model, size, sha256 in (
@@ -111,8 +111,8 @@ RECIPES = (
             )
         ),
         licence="MIT (Texygen)",
-        read=f"{LINES}; split into words and marks by spaces, some lines end in a space",
-        then="seqgen evaluate --hyp {folder}/mle.txt --ref coco_test.txt",
+        format=f"{LINES}; split into words and marks by spaces, some lines end in a space",
+        next_command="seqgen evaluate --hyp {folder}/mle.txt --ref coco_test.txt",
     ),
     Recipe(
         name="mnist",
@@ -143,8 +143,8 @@ RECIPES = (
             )
         ),
         licence="not stated by its authors (Yann LeCun and Corinna Cortes); often given as CC BY-SA 3.0",
-        read="gzipped IDX: a big-endian header of 16 bytes (images) or 8 (labels), a byte a pixel or label",
-        then="seqgen image train --data {folder}",
+        format="gzipped IDX: a big-endian header of 16 bytes (images) or 8 (labels), a byte a pixel or label",
+        next_command="seqgen image train --data {folder}",
     ),
     Recipe(
         name="cifar10",
@@ -164,15 +164,15 @@ RECIPES = (
             ),
         ),
         licence="not stated (its dataset card says unknown)",
-        read="Parquet; column img holds PNG bytes {bytes, path}, column label the class 0 to 9",
-        then="seqgen image train --data {folder}",
+        format="Parquet; column img holds PNG bytes {bytes, path}, column label the class 0 to 9",
+        next_command="seqgen image train --data {folder}",
     ),
 )
-"""The oracle of the SeqGAN paper is left out: it is published as a pickle, which runs code when read."""
+"""The oracle of the SeqGAN paper is not among them: it is a pickle, which executes code when loaded."""
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return a recipe; UserError with the nearest name where there is none."""
+    """Return a recipe; raise UserError with the nearest name if there is none of that name."""
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe

@@ -1,4 +1,4 @@
-"""What a corpus is made of: how many sentences, tokens and types, how long, how repetitive."""
+"""Statistics of a corpus: numbers of sentences, tokens and types, lengths, duplicates."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,41 +10,42 @@ MOST_FREQUENT = 20
 
 
 def statistics(chunks: Iterable[list[str]]) -> dict[str, Any]:
-    """Count sentences given in lists; one pass, memory for one list, the types and 8 bytes a sentence.
+    """Count sentences given in lists, in one pass; memory for one list, the types and 8 bytes a sentence.
 
-    sentences            how many
-    duplicates           fraction of them that repeat an earlier one, 0 to 1
-    tokens, words        pieces between white space, and how many different ones
-    characters, letters  characters, spaces apart, and how many different ones
-    tokens_per_sentence  min, median, mean, p95, max (lower quantiles: a length that occurs)
+    sentences                their number
+    duplicates               fraction of the sentences that repeat an earlier one, 0 to 1
+    tokens, types            tokens between white space, and distinct ones
+    characters               without white space
+    character_types          distinct characters
+    tokens_per_sentence      min, median, mean, p95, max (quantiles are lengths that occur, the lower ones)
     characters_per_sentence  the same, spaces included
-    most_frequent        the most frequent words with their counts
+    most_frequent            the most frequent tokens with their counts
     """
-    words: Counter[str] = Counter()
-    letters: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
     lengths: Counter[int] = Counter()
     widths: Counter[int] = Counter()
     hashes = []
     for chunk in chunks:
         split = [sentence.split() for sentence in chunk]
         for tokens in split:
-            words.update(tokens)
-            letters.update("".join(tokens))
+            types.update(tokens)
+            characters.update("".join(tokens))
         lengths.update(map(len, split))
         widths.update(map(len, chunk))
         hashes.append(np.fromiter(map(hash, chunk), np.int64, len(chunk)))
     sentences = lengths.total()
-    different = len(np.unique(np.concatenate(hashes))) if hashes else 0
+    distinct = len(np.unique(np.concatenate(hashes))) if hashes else 0
     return {
         "sentences": sentences,
-        "duplicates": 1 - different / sentences if sentences else 0.0,
-        "tokens": words.total(),
-        "words": len(words),
-        "characters": letters.total(),
-        "letters": len(letters),
+        "duplicates": 1 - distinct / sentences if sentences else 0.0,
+        "tokens": types.total(),
+        "types": len(types),
+        "characters": characters.total(),
+        "character_types": len(characters),
         "tokens_per_sentence": _spread(lengths),
         "characters_per_sentence": _spread(widths),
-        "most_frequent": words.most_common(MOST_FREQUENT),
+        "most_frequent": types.most_common(MOST_FREQUENT),
     }
 
 

@@ -1,38 +1,46 @@
 """What is installed is what is in the tree, and what the README shows exists."""
 
+import importlib.util
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from seqgen import algorithms
 from seqgen.cli.main import app
+from seqgen.core import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = {"seqgen": "seqgen", "cli": "seqgen.cli", "corpora": "seqgen.corpora"}
+"""Folders of code, and the package as which each installs."""
+READMES = [
+    str(path.relative_to(ROOT))
+    for path in [ROOT / "README.md", *(p for folder in FOLDERS for p in (ROOT / folder).rglob("README.md"))]
+]
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 
 
 def test_every_package_folder_is_listed_by_name():
-    folders = {"seqgen": "seqgen", "cli": "seqgen.cli", "corpora": "seqgen.corpora"}
     found = set()
-    for top, name in folders.items():
+    for top, name in FOLDERS.items():
         for init in (ROOT / top).rglob("__init__.py"):
             found.add(".".join([name, *init.parent.relative_to(ROOT / top).parts]))
     assert sorted(found) == SETUPTOOLS["packages"]
 
 
 def test_every_data_file_is_matched_by_a_pattern():
-    known = {".py", ".pyc"}
-    for package, folder in SETUPTOOLS["package-dir"].items():
-        for path in (ROOT / folder).iterdir():
-            if path.is_file() and path.suffix not in known:
+    for package in SETUPTOOLS["packages"]:
+        for path in Path(*importlib.import_module(package).__path__).iterdir():
+            if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name != "README.md":
                 patterns = SETUPTOOLS["package-data"].get(package, [])
                 assert any(path.match(pattern) for pattern in patterns), path
     assert files("seqgen.corpora").joinpath("scenes.cfg").is_file()
@@ -45,21 +53,72 @@ def test_nothing_named_cli_or_corpora_is_importable_elsewhere(tmp_path):
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False).returncode == 0
 
 
-def readme_commands():
-    inline = re.findall(r"`(seqgen [^`]*)`", README)
-    fenced = [
-        line for block in re.findall(r"```\n(.*?)```", README, flags=re.S) for line in block.splitlines()
-    ]
-    lines = inline + [line for line in fenced if line.startswith("seqgen ")]
-    return sorted({line.split("#")[0].strip() for line in lines if "|" not in line and "[" not in line})
+def test_the_module_is_the_command_from_another_folder(tmp_path):
+    result = run_module(["corpora", "list"], cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "scenes" in result.stdout
 
 
-def test_the_readme_shows_commands():
-    assert len(readme_commands()) > 8
+def test_the_module_is_the_command_in_an_uninstalled_checkout():
+    # -S leaves out the finder of an editable installation: only the bare folders of the repository are left.
+    packages = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    environment = {**os.environ, "PYTHONPATH": packages}
+    result = run_module(["corpora", "list"], cwd=ROOT, options=["-S"], env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "scenes" in result.stdout
 
 
-@pytest.mark.parametrize("line", readme_commands())
-def test_every_command_and_option_of_the_readme_exists(line):
+def test_an_error_of_the_module_names_the_module(tmp_path):
+    result = run_module(["nope"], cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == "seqgen: No such command 'nope'. See 'python -m seqgen --help'.\n"
+
+
+def run_module(arguments, *, cwd, options=(), env=None):
+    command = [sys.executable, *options, "-m", "seqgen", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def read(readme):
+    return (ROOT / readme).read_text(encoding="utf-8")
+
+
+def commands(readme):
+    """Return the command lines that a README shows, in its text and in its blocks, and where each stands."""
+    text = read(readme)
+    inline = re.findall(r"`(seqgen [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    blocks = re.findall(r"```(?:bash|sh)?\n(.*?)```", text, flags=re.S)
+    lines = inline + [line for block in blocks for line in block.splitlines() if line.startswith("seqgen ")]
+    return {line.split("#")[0].strip() for line in lines if "|" not in line and "[" not in line}
+
+
+def settings_shown(readme):
+    """Return (verb, algorithm, key=value, …) of each command of a README that sets settings."""
+    shown = set()
+    for line in commands(readme):
+        words = shlex.split(line)[1:]
+        pairs = [after for word, after in pairwise(words) if word == "--set"]
+        names = [word for word in words[1:2] if not word.startswith("-")]
+        if pairs and words[0] in DEFAULTS and not any("β" in pair for pair in pairs):
+            shown.add((words[0], *(names or [DEFAULTS[words[0]]]), *pairs))
+    return sorted(shown)
+
+
+DEFAULTS = {"pretrain": "mle", "adversarial": "seqgan"}
+"""The algorithm of each verb where a command names none."""
+
+
+def test_the_newcomers_page_is_short_and_shows_commands():
+    assert len(read("README.md").splitlines()) <= 170
+    assert len(commands("README.md")) > 8
+
+
+def test_every_folder_that_a_readme_should_be_in_has_one():
+    assert {"algorithms", "bench", "evaluation", "image"} <= {Path(each).parent.name for each in READMES}
+
+
+@pytest.mark.parametrize("line", sorted(set().union(*map(commands, READMES))))
+def test_every_command_and_option_of_a_readme_exists(line):
     words = shlex.split(line)[1:]
     options = [word.split("=")[0] for word in words if word.startswith("--")]
     path = []
@@ -71,3 +130,32 @@ def test_every_command_and_option_of_the_readme_exists(line):
     assert shown.exit_code == 0, line
     for option in options:
         assert re.search(rf"{option}\b", shown.output), f"{option} of: {line}"
+
+
+@pytest.mark.parametrize("command", sorted(set().union(*map(settings_shown, READMES))))
+def test_every_setting_of_a_readme_exists(command):
+    verb, algorithm, *pairs = command
+    registry = {"pretrain": algorithms.PRETRAIN, "adversarial": algorithms.ADVERSARIAL}[verb]
+    settings.override(algorithms.get(algorithm, registry).config(), settings.parse_pairs(pairs))
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_link_and_picture_of_a_readme_resolves(readme):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read(readme))
+    for link in links:
+        if not re.match(r"[a-z]+:", link):
+            assert ((ROOT / readme).parent / link).exists(), link
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_module_that_a_readme_names_exists(readme):
+    for name in re.findall(r"\bseqgen(?:\.[a-z0-9_]+)+\b", read(readme)):
+        module, _, attribute = name.rpartition(".")
+        parent = importlib.import_module(module)
+        assert hasattr(parent, attribute) or importlib.util.find_spec(name), name
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_lines_of_a_readme_are_short_enough_to_read(readme):
+    prose = [line for line in read(readme).splitlines() if not line.startswith(("|", "!", "seqgen "))]
+    assert max(map(len, prose)) <= 120

@@ -1,4 +1,6 @@
-"""What knows nothing of text or models: errors, settings, plugins, the cache, devices, optimisers.
+"""What knows nothing of text, images or models: errors, settings, files, devices, optimisation, plugins.
 
 Imports nothing of seqgen. Start with `settings`: how a dataclass becomes options of the command line.
+Then `errors` (UserError, which every folder raises), `plugins` (classes by name) and `optim` (one update of
+several networks); `atomic_files` and `cache` write to disk, `random_state` and `device` set torch up.
 """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes: a file has its old content or all of the new, whenever it is read."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from seqgen.core.errors import UserError
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a temporary file beside `path`, flush it to disk, then rename it into place.
+    """Let `write` write a temporary file in the folder of `path`, flush it to disk and rename it to `path`.
 
-    Whoever reads `path` sees the old content or the new, never a part; on any failure the old stays.
-    UserError where the disk is full.
+    A reader of `path` sees the old content or all of the new. If anything fails, the old content stays. Raise
+    UserError if the disk is full, OSError of `path` for other failures of the file system.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -31,7 +31,10 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
                 "make room and run the same command again"
             ) from error
         if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # the user knows no temporary file
+            error.filename, error.filename2 = (
+                str(path),
+                None,
+            )  # the user has never heard of the temporary file
         raise
 
 

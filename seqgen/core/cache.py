@@ -1,4 +1,4 @@
-"""The cache folder: entries that appear whole or not at all, and files mapped into memory."""
+"""The cache folder: atomic entries, each a folder of files, and memory-mapped files."""
 
 import json
 import mmap
@@ -15,10 +15,10 @@ import numpy as np
 from seqgen.core.errors import UserError
 
 ABANDONED = 24 * 3600
-"""Age in seconds after which an unfinished entry is taken for the remains of a killed process."""
+"""Age in seconds after which an unfinished entry is deleted, as left behind by a killed process."""
 
 FILES = "files.json"
-"""The name of the list, in each entry, of its files and their sizes in bytes."""
+"""The file of each entry that lists the other files with their sizes in bytes."""
 
 
 def folder() -> Path:
@@ -31,7 +31,7 @@ def folder() -> Path:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Turn an `OSError` of writing under the cache folder (disk full, no permission) into a `UserError`."""
+    """Raise UserError in place of an OSError from writing to the cache folder: disk full, no permission."""
     try:
         yield
     except OSError as error:
@@ -43,15 +43,15 @@ def writing() -> Iterator[None]:
 
 
 def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-    """Return the folder of the entry `kind`/`key`, written by `fill(folder)` where it does not exist yet.
+    """Return the folder of the entry `kind`/`key`; if there is none yet, `fill(folder)` writes it first.
 
-    `fill` writes into a temporary folder, which is renamed when all of it is on the disk: whoever finds the
-    entry finds all of it, whether the process that wrote it was killed or several wrote it at once (the
-    first wins, the others use its entry). An entry whose files have lost their sizes is written again.
-    Raise `UserError` where the cache folder cannot be written; an exception of `fill` leaves nothing behind.
+    `fill` writes to a temporary folder, which is renamed once all its files are flushed to disk, so an entry
+    is complete even if a process is killed while writing it. If several processes write an entry at once, the
+    first to finish provides it for all. An entry with a file that is missing or of the wrong size is written
+    again. Raise UserError if the cache folder cannot be written; if `fill` raises, nothing is left behind.
     """
     place = folder() / kind / key
-    if _whole(place):
+    if _is_complete(place):
         return place
     with writing():
         shutil.rmtree(place, ignore_errors=True)
@@ -69,7 +69,7 @@ def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
 
 
 def map_file(path: Path) -> mmap.mmap | bytes:
-    """Map a whole file into memory, to read; an empty one, which cannot be mapped, as empty bytes."""
+    """Memory-map a file for reading. An empty file, which cannot be mapped, gives empty bytes."""
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             return b""
@@ -77,18 +77,18 @@ def map_file(path: Path) -> mmap.mmap | bytes:
 
 
 def map_array(path: Path, dtype: type | np.dtype) -> np.ndarray:
-    """Map a file of raw numbers into memory, to read."""
+    """Memory-map a file of raw numbers for reading; (N,)."""
     mapped = map_file(path)
     return np.frombuffer(mapped, dtype) if mapped else np.empty(0, dtype)
 
 
 def release(mapped: mmap.mmap | bytes) -> None:
-    """Give the resident pages of a mapped file back, so that a pass over it does not count as memory."""
+    """Release the resident pages of a mapped file, so that reading all of it does not fill the memory."""
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _whole(place: Path) -> bool:
+def _is_complete(place: Path) -> bool:
     try:
         sizes = json.loads((place / FILES).read_text())
         return all((place / name).stat().st_size == size for name, size in sizes.items())
@@ -97,7 +97,7 @@ def _whole(place: Path) -> bool:
 
 
 def _seal(draft: Path) -> None:
-    """List the files of a finished draft with their sizes, and force all of it to the disk."""
+    """Write the list of the files of a finished draft, and flush all of them to disk."""
     sizes = {path.name: path.stat().st_size for path in sorted(draft.iterdir())}
     (draft / FILES).write_text(json.dumps(sizes))
     for path in draft.iterdir():
@@ -109,18 +109,18 @@ def _publish(draft: Path, place: Path) -> None:
     try:
         draft.rename(place)
     except OSError:
-        # Another process finished the same entry first; its files are the same as ours.
-        if not _whole(place):
+        # Another process has finished the same entry first, with the same files.
+        if not _is_complete(place):
             raise
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the drafts that processes killed long ago have left."""
+    """Delete the drafts that killed processes left behind more than `ABANDONED` seconds ago."""
     limit = time.time() - ABANDONED
     for draft in parent.glob(".*"):
         try:
             abandoned = draft.stat().st_mtime < limit
-        except FileNotFoundError:  # its owner has finished it meanwhile
+        except FileNotFoundError:  # the process that writes it has finished meanwhile
             continue
         if abandoned:
             shutil.rmtree(draft, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Where to compute: the device and the number of threads that the user asked for."""
+"""Devices and threads: choosing by name, and what torch needs set before training or sampling."""
 
 import torch
 
@@ -8,7 +8,7 @@ from seqgen.core.errors import UserError
 def pick(name: str = "auto") -> torch.device:
     """Return the device named `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    UserError where the name is none of these or this machine has no such device.
+    Raise UserError for any other name, and if this machine has no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -36,9 +36,10 @@ def pick(name: str = "auto") -> torch.device:
 
 
 def prepare(threads: int | None = None) -> None:
-    """Set torch up for training and sampling: the threads asked for, and denormal numbers flushed to zero.
+    """Set the number of CPU threads (None: torch's choice), and flush denormal numbers to zero.
 
-    Adam's moments of embedding rows that are rarely used decay into denormals, which slow a CPU tenfold.
+    Adam's moments of rarely used embedding rows decay to denormal numbers, which slow a CPU down tenfold.
+    Raise UserError for less than one thread.
     """
     if threads is not None:
         if threads < 1:

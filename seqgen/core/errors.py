@@ -1,15 +1,15 @@
-"""The one exception that the command line turns into a line and exit code 2."""
+"""UserError, which the command line prints as one line with exit code 2, and its suggestions."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user can cause and mend: the message says what was given, what is allowed, what to do."""
+    """An error the user can correct. The message says what was given, what is allowed and what to do."""
 
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
-    """End an error message with the nearest allowed word, or all of them: `; did you mean 'seqgan'?`."""
+    """Return the end of an error message: `; did you mean 'seqgan'?`, or all names if none is near."""
     names = list(allowed)
     near = difflib.get_close_matches(given, names, n=1)
     return f"; did you mean '{near[0]}'?" if near else f"; allowed: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as bytes, without the date and version that would make equal figures differ."""
+"""Figures of matplotlib as reproducible bytes: the same data gives the same file."""
 
 import io
 from typing import TYPE_CHECKING
@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NO_METADATA: dict[str, dict[str, str | None]] = {"png": {"Software": None}, "svg": {"Date": None}}
-"""What matplotlib would write into a file of itself and of the day."""
+"""Removes matplotlib's version and the date, which would differ between equal figures."""
 
 
 def render(figure: "Figure", *, kind: str = "png", dpi: int = 120) -> bytes:
-    """Draw a figure and return the file's content; `kind` is png or svg."""
+    """Return a figure as the content of a file; `kind` is png or svg, `dpi` pixels an inch."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=dpi, metadata=_NO_METADATA[kind])
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Optimisers: one update of several networks, gradient clipping, and the learning-rate schedule."""
+"""Optimisation: simultaneous updates of several networks, gradient clipping, learning rates, averages."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,16 +11,16 @@ from torch.optim import AdamW, Optimizer
 def adamw(
     module: nn.Module, *, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)
 ) -> AdamW:
-    """Return AdamW over a module's parameters that decays matrices only (Loshchilov & Hutter 2019).
+    """Return AdamW over a module's parameters with weight decay of matrices only (Loshchilov & Hutter 2019).
 
-    Biases and gains keep their scale: decaying them shrinks what the data put there without regularising.
+    Biases and gains are not decayed: that would change their scale without regularising anything.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    # The fused kernel is one pass over memory where the default is a dozen.
+    # The fused kernel passes over memory once, the default a dozen times.
     optimizer = AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
     for group in optimizer.param_groups:
         group["initial_lr"] = lr
@@ -28,7 +28,7 @@ def adamw(
 
 
 def warmup_cosine(progress: float, *, warmup: float, floor: float = 0.0) -> float:
-    """Return the learning rate's factor at `progress` in [0, 1]: linear up to 1, then a cosine to `floor`."""
+    """Return the factor of the learning rate at `progress` in [0, 1]: linear to 1, a cosine to `floor`."""
     if progress < warmup:
         return max(progress / warmup, 1e-3)
     done = (progress - warmup) / max(1.0 - warmup, 1e-9)
@@ -42,14 +42,14 @@ def scale_lr(optimizer: Optimizer, factor: float) -> None:
 
 
 def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> dict[Optimizer, float]:
-    """Update each network by its own loss; return each gradient's norm before clipping.
+    """Step each optimizer on its own loss; return the norm of each gradient before clipping.
 
-    Every gradient is taken before any step, at the parameters that the losses were computed with, and each
-    loss reaches the parameters of its own optimiser only. Networks given the very same loss share one
-    backward pass. `clip` bounds each network's gradient norm.
+    All gradients are computed before any step, and a loss changes the parameters of its own optimizer only.
+    Optimizers with the same loss (the same tensor) share one backward pass. `clip` bounds the gradient norm
+    of each optimizer.
 
     Raises:
-        FloatingPointError: a gradient is not finite; nothing has been updated.
+        FloatingPointError: a gradient is not finite; no parameter has changed.
     """
     norms = {}
     shared: dict[Tensor, list[Optimizer]] = {}
@@ -68,8 +68,8 @@ def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> 
         if not math.isfinite(norm):
             for other in losses:
                 other.zero_grad(set_to_none=True)
-            reached = float(losses[optimizer].detach())
-            raise FloatingPointError(f"the gradient's norm is {norm} at a loss of {reached}")
+            loss = losses[optimizer].detach()
+            raise FloatingPointError(f"the gradient's norm is {norm} at a loss of {float(loss)}")
     for optimizer in losses:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -1,8 +1,8 @@
-"""Names of classes and functions, looked up in a registry, among entry points, or as `module:Name`.
+"""Classes and functions by name: of a registry, of an entry point, or as `module:Name`.
 
-What stands outside this package is somebody's code. `resolve` imports it, because the user gave its name; a
-run folder that names such code is another matter: `check_trusted` refuses it unless the user gave the same
-name, or said that the run is to be trusted.
+Code outside this package is the user's or a third party's. `resolve` imports it because the user named it. If
+a run folder names it instead, importing would execute whatever the author of the run chose: `check_trusted`
+refuses that unless the user gave the same name, or says that the run is to be trusted.
 """
 
 import hashlib
@@ -20,12 +20,13 @@ PACKAGE = "seqgen"
 
 
 def import_name(target: str) -> Any:
-    """Import `package.module:Name`; UserError in one line where there is no such module or name."""
+    """Import `package.module:Name`; raise UserError if there is no such module or name.
+
+    Modules in the current folder are found as well.
+    """
     module, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path and not module.startswith(f"{PACKAGE}."):
-        sys.path.append(
-            str(Path.cwd())
-        )  # a module beside the user's data, whichever way the command was started
+        sys.path.append(str(Path.cwd()))  # the script `seqgen`, unlike `python -m`, does not search it
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -39,12 +40,13 @@ def import_name(target: str) -> Any:
 
 
 def resolve(name: str, registry: dict[str, str], what: str, *, group: str | None = None) -> Any:
-    """Return what a name stands for: a line of the registry, an entry point, or `module:Name` itself.
+    """Return the class or function of a name: an entry of `registry`, `module:Name`, or an entry point.
 
-    registry: names and their `module:Name`. group: the group of entry points that is searched next.
+    registry: names and their `module:Name`. what: the kind of name, for the message. group: the group of
+    entry points to search.
 
     Raises:
-        UserError: nothing has this name; the message has the nearest one.
+        UserError: the name is unknown; the message suggests the nearest one.
     """
     if name in registry:
         return import_name(registry[name])
@@ -57,7 +59,7 @@ def resolve(name: str, registry: dict[str, str], what: str, *, group: str | None
 
 
 def source_hash(thing: Any) -> str | None:
-    """Return the SHA-256 of the file that a class or function outside this package comes from, else None."""
+    """Return the SHA-256 of the source file of a class or function; None for those of this package."""
     if thing.__module__.split(".")[0] == PACKAGE:
         return None
     return hashlib.sha256(Path(inspect.getfile(thing)).read_bytes()).hexdigest()
@@ -66,10 +68,10 @@ def source_hash(thing: Any) -> str | None:
 def check_trusted(
     name: str, registry: Container[str], where: Path, *, trust: bool, given: str | None
 ) -> None:
-    """Raise UserError where a run names code outside this package that the user has not named himself.
+    """Raise UserError if a run names code outside this package that the user neither named nor trusts.
 
-    name: what the run's configuration names. where: its file. trust: the user said that it is to be trusted.
-    given: the name on the command line, if any.
+    name: the class that the configuration of the run names. where: the file of the configuration. trust: the
+    user said that the run is to be trusted. given: the name on the command line, if any.
     """
     if name in registry or trust or name == given:
         return

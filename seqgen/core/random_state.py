@@ -1,4 +1,4 @@
-"""A random state of one's own: what is drawn inside does not change what is drawn after."""
+"""Separate random states: sampling for a report does not change the random numbers of the training."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 @contextlib.contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seed torch for the block and give the training's random state back after it."""
+    """Seed torch within a `with` block, and restore its random state on every device at the end."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)

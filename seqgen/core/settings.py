@@ -1,8 +1,8 @@
-"""Settings as frozen dataclasses: typed overrides from `key=value` and TOML, help text from their source.
+"""Settings as frozen dataclasses: typed overrides from `key=value` and TOML, help texts from their source.
 
 A settings class documents each field with a string literal on the line below it. Fields may be settings
-classes themselves; their keys are dotted (`discriminator.hidden`), and any unambiguous ending of a dotted key
-names it as well (`layers` where only one part has layers).
+classes themselves, with dotted keys (`discriminator.hidden`). The end of a dotted key names the setting too
+if it is unambiguous: `layers`, if only one part has layers.
 """
 
 import ast
@@ -30,7 +30,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-    """Build a settings object from nested dictionaries; UserError at an unknown key or a wrong type."""
+    """Build settings from nested dictionaries; raise UserError for an unknown key or a wrong type."""
     return override(cls(), values)
 
 
@@ -46,7 +46,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Split `key=value` strings; UserError where there is no equals sign."""
+    """Split `key=value` strings; raise UserError if one has no equals sign."""
     values = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -57,7 +57,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings; UserError where it is missing or malformed."""
+    """Read a TOML file of settings; raise UserError if it is missing or malformed."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -67,10 +67,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def override(config: C, values: Mapping[str, Any]) -> C:
-    """Return `config` with the dotted or nested `values` put in, each coerced to its field's type.
+    """Return a copy of `config` with other values under dotted or nested keys, of the types of the fields.
 
-    Strings are parsed (`--set dropout=0.3`); other values must fit. UserError names the nearest key where one
-    is unknown, every candidate where an ending fits several, and the allowed values where one does not fit.
+    Strings are parsed (`--set dropout=0.3`); other values must have the right type. Raise UserError for an
+    unknown key, naming the nearest one; for an ambiguous end of a key, naming all candidates; and for a value
+    of the wrong type, naming what is allowed.
     """
     names = [key for key, *_ in describe(type(config), config)]
     flat = {
@@ -87,9 +88,9 @@ def override(config: C, values: Mapping[str, Any]) -> C:
 
 
 def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
-    """List (dotted key, type, default, help text) of every setting of a class, in order of definition.
+    """Return (dotted key, type, default, help text) of every setting of a class, in order of definition.
 
-    The defaults are those of `config`; None: those of `cls()`, which may give its parts defaults of its own.
+    The defaults are those of `config` if given, else of `cls()`.
     """
     rows: list[tuple[str, Any, Any, str]] = []
     defaults = cls() if config is None else config
@@ -105,7 +106,7 @@ def describe(cls: type, config: Any = None) -> list[tuple[str, Any, Any, str]]:
 
 
 class OutOfRange(UserError):
-    """A setting outside its limits, by the name under which the user knows it."""
+    """A value of a setting is out of range; the message has the dotted key that the user knows."""
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:
         super().__init__(f"setting {name}={value} is out of range: it must be {allowed}")
@@ -113,7 +114,7 @@ class OutOfRange(UserError):
 
 
 def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
-    """Check fields against inclusive (lowest, highest) limits, None for none; UserError where outside."""
+    """Check fields against inclusive (lowest, highest) limits, None being no limit; raise OutOfRange."""
     for name, (low, high) in limits.items():
         value = getattr(config, name)
         if value is None or ((low is None or value >= low) and (high is None or value <= high)):
@@ -125,7 +126,7 @@ def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
 
 
 def help_table(config: Any) -> str:
-    """Return settings as aligned lines: key=value, what it means, and what is allowed."""
+    """Format settings as aligned lines: key=value, its help text, and the allowed values if they are few."""
     described = describe(type(config), config)
     rows = [(f"{key}={_show(value)}", text + _choices(kind)) for key, kind, value, text in described]
     width = max(len(left) for left, _ in rows)
@@ -133,7 +134,7 @@ def help_table(config: Any) -> str:
 
 
 def _choices(kind: Any) -> str:
-    """Return the allowed values of a setting that has few: a closing remark for its help text."""
+    """Return the end of the help text of a setting with few allowed values: ` [lstm | gru]`."""
     for each in (kind, *typing.get_args(kind)):
         if typing.get_origin(each) is typing.Literal:
             return f" [{' | '.join(map(str, typing.get_args(each)))}]"
@@ -162,9 +163,9 @@ def _field_docs(cls: type) -> dict[str, str]:
 
 
 def _of_kinds(config: C, flat: Mapping[str, Any]) -> C:
-    """Return `config` with each part that comes in kinds replaced by the defaults of the kind asked for.
+    """Return `config` with the defaults of another kind for each part of which `flat` sets another `kind`.
 
-    Such a part has a field `kind` and a class method `of_kind`, which returns the settings' class of a kind.
+    Such a part has a field `kind` and a class method `of_kind`, which returns the settings class of a kind.
     """
     changes = {}
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
@@ -210,7 +211,7 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 
 
 def _coerce(key: str, kind: Any, value: Any) -> Any:
-    """Return `value` as the field's type; UserError with what is allowed."""
+    """Convert `value` to the type of a field; raise UserError with what is allowed."""
     if typing.get_origin(kind) is typing.Literal:
         allowed = typing.get_args(kind)
         if value in allowed:
@@ -227,8 +228,8 @@ def _coerce(key: str, kind: Any, value: Any) -> Any:
         raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value}'") from error
 
 
-MOST = 2**40
-"""Beyond this a whole number is a mistake, and no torch function takes it for a size."""
+LARGEST = 2**40
+"""The largest absolute value of a whole number; beyond it no torch function accepts a size."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -239,7 +240,7 @@ def _parse(kind: Any, value: Any) -> Any:
         raise ValueError(value)
     if kind is int:
         number = float(value)
-        if number != int(number) or abs(number) > MOST:
+        if number != int(number) or abs(number) > LARGEST:
             raise ValueError(value)
         return int(number)
     number_or_text = kind(value)

@@ -1,4 +1,4 @@
-"""What a step of training reads: sentences, and what they are conditioned on."""
+"""A batch of sentences, with what they are conditioned on."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -8,23 +8,23 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """B sentences of at most T tokens, padded."""
+    """B sentences of at most T tokens, padded to equal length."""
 
     tokens: Tensor
-    """(B, T) ids: a sentence, EOS, then PAD."""
+    """(B, T) token ids: a sentence, EOS, then PAD."""
     label: Tensor | None = None
-    """(B,) the class of each sentence, where the corpus has labels."""
+    """(B,) class of each sentence, if the corpus has labels."""
     source: Tensor | None = None
-    """(B, S) ids of the text that each sentence continues, where the corpus has pairs."""
+    """(B, S) token ids of the prefix of each sentence, if the corpus has pairs."""
     replay: Tensor | None = None
-    """(B′, T′) ids of sentences of the corpus that a fine-tuned model comes from, where it replays them."""
+    """(B′, T′) token ids of sentences of the corpus of the pretraining, if fine-tuning replays them."""
 
     def __len__(self) -> int:
-        """Return B."""
+        """Return the number of sentences B."""
         return len(self.tokens)
 
     def to(self, device: object, non_blocking: bool = False) -> "Batch":
-        """Move every part to a device."""
+        """Return a copy on a device."""
         parts = (getattr(self, field.name) for field in fields(self))
         return Batch(
             *(part if part is None else part.to(device, non_blocking=non_blocking) for part in parts)  # type: ignore[arg-type]
@@ -33,7 +33,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class TokensOf:
-    """The tokens of batches, as often as the batches can be read."""
+    """The tokens of each batch; can be iterated as often as the batches can."""
 
     batches: Iterable[Batch]
 

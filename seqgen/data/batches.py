@@ -1,4 +1,4 @@
-"""Batches of token ids, padded and grouped by length: an endless seeded stream, and one pass in order."""
+"""Batches of token ids, padded and bucketed by length: an endless seeded stream, or one pass in order."""
 
 import math
 from abc import abstractmethod
@@ -14,30 +14,30 @@ from seqgen.data.token_ids import Ids, encode_lines, pack
 
 
 class Stream:
-    """What every stream of batches does: it counts its batches, and goes on from a saved count."""
+    """A stream of batches that counts what it yields and resumes from a saved count."""
 
     _step = 0
-    """Batches given so far."""
+    """Batches yielded so far."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Return the batches of an epoch."""
+        """Return the number of batches in an epoch."""
 
     @abstractmethod
     def _identity(self) -> dict[str, int]:
-        """Return what the order of the stream depends on."""
+        """Return everything that determines the order of the batches."""
 
     @property
     def epoch(self) -> float:
-        """Epochs of the stream done so far."""
+        """Epochs completed so far, a fraction included."""
         return self._step / len(self)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what else the stream depends on."""
+        """Return the position, and what determines the order of the batches."""
         return {"step": self._step, **self._identity()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position; ValueError where it belongs to another stream."""
+        """Resume from a saved position; raise ValueError if the order of its batches was another."""
         for name, value in self._identity().items():
             if state[name] != value:
                 raise ValueError(f"the saved batch order has {name} {state[name]}, not {value}")
@@ -47,29 +47,29 @@ class Stream:
 __all__ = ["Batches", "Ids", "bounded_rows", "encode_lines", "in_order", "pack"]
 
 POOL = 100
-"""Batches drawn at random together, among which sentences are then grouped by length."""
+"""Batches in a pool: sentences are sorted by length within a pool only."""
 
 RELEASE_BYTES = 1 << 28
-"""Files of ids larger than this give their pages back after each pool, so as not to fill the memory."""
+"""Larger files of token ids release their pages after each pool, so that they do not fill the memory."""
 
 
 class Batches(Stream, Iterator[Batch]):
-    """An endless stream of batches that visits every sentence once an epoch.
+    """An endless stream of batches that contains every sentence once an epoch.
 
-    Each epoch is a new permutation, cut into pools of `POOL` batches; a pool is sorted by length, cut into
-    batches, and these are shuffled. Rows of a batch are of similar length; PAD fills the rest. Unless
-    `bucket_by_length` a pool is not sorted, and a batch is a fair sample of the lengths of the corpus. The
-    last batch of an epoch may be short.
+    Each epoch is a new permutation, divided into pools of `POOL` batches. A pool is sorted by length and
+    divided into batches, whose order is then shuffled, so the sentences of a batch have similar lengths and
+    little padding. Without `bucket_by_length` a pool is not sorted, and the lengths in a batch are
+    distributed as in the corpus. The last batch of an epoch may be smaller.
 
-    The stream depends on the sentences' lengths, `batch_size` and `seed` alone; a position in it is one
-    number, so a restored state goes on with exactly the same batches.
+    The order depends on the lengths of the sentences, `batch_size`, `seed` and `bucket_by_length` only, and
+    the position is one number, so a restored stream yields exactly the same batches.
     """
 
     def __init__(self, ids: Ids, batch_size: int, *, seed: int, bucket_by_length: bool = True):
         if not len(ids):
-            raise ValueError("no sentences to make batches of")
+            raise ValueError("there are no sentences to make batches of")
         if batch_size < 1:
-            raise ValueError(f"a batch size of {batch_size} makes no batch; give 1 or more")
+            raise ValueError(f"a batch size of {batch_size} is too small; give 1 or more")
         self._ids = ids
         self._batch_size = batch_size
         self._seed = seed
@@ -78,7 +78,7 @@ class Batches(Stream, Iterator[Batch]):
         self._pool: tuple[tuple[int, int], list[np.ndarray]] = ((-1, -1), [])
 
     def __len__(self) -> int:
-        """Return the batches of an epoch."""
+        """Return the number of batches in an epoch."""
         return math.ceil(len(self._ids) / self._batch_size)
 
     def __next__(self) -> Batch:
@@ -96,7 +96,7 @@ class Batches(Stream, Iterator[Batch]):
         }
 
     def _rows(self, index: int) -> np.ndarray:
-        """Return the sentences of the stream's batch `index`."""
+        """Return the indices of the sentences of batch `index` of the stream; (B,)."""
         epoch, at = divmod(index, len(self))
         pool, at = divmod(at, POOL)
         if self._pool[0] != (epoch, pool):
@@ -119,9 +119,9 @@ class Batches(Stream, Iterator[Batch]):
 
 
 def in_order(ids: Ids, batch_size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Yield every sentence once, from the shortest to the longest: tokens (B, T) and their rows (B,).
+    """Yield every sentence once, from the shortest to the longest: token ids (B, T) and their indices (B,).
 
-    A result of each sentence is put in its place by `results[rows] = …`.
+    `results[indices] = …` stores a result of each sentence in the order of the corpus.
     """
     order = np.argsort(ids.lengths(), kind="stable")
     for first in range(0, len(order), batch_size):
@@ -130,10 +130,10 @@ def in_order(ids: Ids, batch_size: int) -> Iterator[tuple[Tensor, np.ndarray]]:
 
 
 def bounded_rows(lengths: np.ndarray, *, rows: int = 128, positions: int = 32_768) -> Iterator[np.ndarray]:
-    """Yield the numbers of all sentences, short ones first, so that no batch has many rows or positions.
+    """Yield the indices of all sentences, short ones first, in batches of bounded size.
 
-    `positions` bounds rows times the longest length (N,); a sentence that is longer makes a batch of its own,
-    so one huge line costs no more than itself.
+    lengths (N,). A batch has at most `rows` sentences, and at most `positions` tokens, padding included; a
+    longer sentence is a batch of its own, so that one very long line costs no more than itself.
     """
     order = np.argsort(lengths, kind="stable")
     start = 0

@@ -1,9 +1,10 @@
-"""Opening a corpus: a built-in, files, standard input or a `datasets` name becomes three splits of sentences.
+"""Opening a corpus: a built-in name, files, standard input or a dataset becomes three splits of sentences.
 
-A sentence is a line (or a field of a table), brought to Unicode NFC, so that one way of writing an accent
-is left, with every run of white space, line ends within a field included, collapsed to one space and
-stripped; blank ones are dropped. Only LF, CR LF and CR end a line: U+2028 and U+0085 are white space. NFC
-also replaces the few compatibility ideographs by the unified ones. Case and punctuation are kept.
+A sentence is a line of text or a field of a table. It is normalised to Unicode NFC, so that an accent has one
+encoding; NFC also replaces the few compatibility ideographs by unified ones. Every run of white space, line
+ends within a field included, becomes one space, white space at either end is removed, and blank sentences are
+dropped. Lines end with LF, CR LF or CR only; U+2028 and U+0085 are white space. Case and punctuation are
+kept.
 """
 
 import hashlib
@@ -19,10 +20,9 @@ import numpy as np
 
 from seqgen.core import cache
 from seqgen.core.errors import UserError
-from seqgen.data import files as sources
-from seqgen.data import huggingface
+from seqgen.data import files, huggingface
 from seqgen.data.sentence_store import Lines, Store, open_store, store_of, write_store
-from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MOST, Splits, split
+from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MAX, Splits, split
 
 __all__ = ["BUILT_IN_SIZES", "Corpus", "Lines", "normalise", "open_corpus"]
 
@@ -30,48 +30,49 @@ BUILT_IN_SIZES = {"train": 60_000, "valid": 1_000, "test": 1_000}
 """Sentences drawn from a built-in grammar for each split."""
 
 FORMAT = 1
-"""Part of every cache key; raise it when reading, normalising or splitting changes what is stored."""
+"""Part of every cache key; increase it when reading, normalising or splitting stores something else."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits of sentences, of which no two share a sentence."""
+    """Three splits of sentences; no sentence is in two of them."""
 
     name: str
-    """As the user named it: 'scenes', 'captions.txt', 'hf:NAME'."""
+    """The name that the user gave: 'scenes', 'captions.txt', 'hf:NAME'."""
     train: Lines
     valid: Lines
-    """May be empty, like `test`, where the corpus has fewer than three different sentences."""
+    """Empty, like `test`, if the corpus has fewer than three distinct sentences."""
     test: Lines
     hash: str
-    """SHA-256, in hex, of the content and of every option that shaped the splits."""
+    """SHA-256, in hex, of the content and of every option that determines the splits."""
     removed: dict[str, int]
-    """Sentences left out of 'train' and 'valid' because they also stand in a later split."""
+    """Number of sentences removed from 'train' and from 'valid' because they are in a later split too."""
     grammar: str | None
-    """The built-in grammar it was drawn from, if any: the true distribution is then known."""
+    """The built-in grammar that generated the corpus, if any: its true distribution is then known."""
 
 
 def open_corpus(
     spec: str, *, column: str | None = None, valid: str | None = None, test: str | None = None, seed: int = 0
 ) -> Corpus:
-    """Open what `spec` names: a built-in corpus, a file, a directory, `-` (stdin) or `hf:NAME[:CONFIG]`.
+    """Open the corpus `spec`: a built-in name, a file, a folder, `-` (standard input) or `hf:NAME[:CONFIG]`.
 
-    Files are text, a sentence a line, or .csv .tsv .jsonl .parquet, of which `column` holds the sentences
-    (needed where several columns hold text); all but Parquet also as .gz. A directory is all its files, in
-    the order of their names. `hf:` takes a dataset's name or a local dataset folder. A built-in name goes
-    before a file of the same name (write ./scenes for the file).
+    Files are text with one sentence a line, or tables (.csv, .tsv, .jsonl, .parquet) whose `column` holds the
+    sentences; it must be given if several columns hold text. All but Parquet may be compressed as .gz. A
+    folder stands for all its files in the order of their names. `hf:` takes the name of a dataset of the
+    Hugging Face hub or a local dataset folder. A built-in name has precedence over a file of that name
+    (./scenes is the file).
 
-    `valid` and `test` name held-out files of the same kinds; a dataset's own splits serve where it has them,
-    and a built-in corpus is drawn three times. What is still missing is split off the training sentences by
-    `seed`: each held-out split takes 5 %, at least one and at most 10,000 lines; all copies of a sentence
-    go to the same split, and one with more copies than the split has room for stays in train. Fewer than
-    three different sentences are all train, and the held-out splits are empty.
+    `valid` and `test` name held-out files of the same formats. Without them the splits of a dataset are used,
+    if it has them, and a built-in corpus is sampled three times. A split that is still missing is taken from
+    the training sentences at random by `seed`: 5 % of the lines, at least one and at most 10,000. All copies
+    of a sentence go to one split; a sentence with more copies than the split may hold stays in train. If
+    there are fewer than three distinct sentences, all are in train and the held-out splits are empty.
 
-    A test set stays as given; sentences that also stand in it are removed from valid and train, those of
-    valid from train. Copies within one split stay.
+    The test split is never changed. Sentences of test are removed from valid and train, those of valid from
+    train. Copies within a split stay.
 
-    The sentences are streamed into the cache folder once; the same source opens from there the next time.
-    Raise `UserError` for whatever is wrong with what was given.
+    The sentences are written to the cache folder once; the next time they are read from there. Raise
+    UserError for everything that can be wrong with the arguments and the files.
     """
     found = _open(spec, column, seed)
     for role, given in (("valid", valid), ("test", test)):
@@ -79,7 +80,7 @@ def open_corpus(
             found[role] = _open_held_out(given, role, column)
     stores = [found.get(role) for role in ("train", "valid", "test")]
     parts = [store and store.lines.hash for store in stores]
-    drawn = None if all(parts) else [seed, HELD_OUT_FRACTION, HELD_OUT_MOST]
+    drawn = None if all(parts) else [seed, HELD_OUT_FRACTION, HELD_OUT_MAX]
     hash = _digest([FORMAT, parts, drawn])
     rows = _split_cached(hash, found, seed)
     _refuse_emptied(found, rows, spec, valid, test)
@@ -96,14 +97,14 @@ def open_corpus(
 
 
 def normalise(sentences: list[str]) -> list[str]:
-    """Bring sentences to NFC, collapse white space, and drop the blank ones."""
+    """Normalise sentences to NFC, collapse white space, and drop blank sentences."""
     composed = [each if each.isascii() else unicodedata.normalize("NFC", each) for each in sentences]
     return [clean for clean in [" ".join(each.split()) for each in composed] if clean]
 
 
 def _open(spec: str, column: str | None, seed: int) -> dict[str, Store]:
     if _is_built_in(spec):
-        return _draw(spec, seed)
+        return _sample_built_in(spec, seed)
     if spec.startswith("hf:"):
         return _open_dataset(spec, column)
     return {"train": _open_files(spec, column, given="corpus")}
@@ -123,8 +124,8 @@ def _is_built_in(spec: str) -> bool:
     return spec in names()
 
 
-def _draw(name: str, seed: int) -> dict[str, Store]:
-    """Draw the three splits of a built-in corpus, each by a seed of its own."""
+def _sample_built_in(name: str, seed: int) -> dict[str, Store]:
+    """Sample the three splits of a built-in corpus, each with a seed of its own."""
     from seqgen.corpora import load
 
     grammar = load(name)
@@ -138,15 +139,15 @@ def _open_files(spec: str, column: str | None, *, given: str) -> Store:
         raise UserError(f"the {given} has an empty name; give a path, '-' or hf:NAME")
     if given == "corpus":
         _refuse_unknown(spec)
-    files = sources.find(spec)
-    if given != "corpus" and not any(map(sources.has_columns, files)):
-        column = None  # the column is the corpus's; a held-out text file needs none
+    found = files.find(spec)
+    if given != "corpus" and not any(map(files.has_columns, found)):
+        column = None  # it is the column of the training file; a held-out text file has none
 
     def chunks() -> Iterator[list[str]]:
-        for file in files:
-            yield from sources.read(file, column)
+        for file in found:
+            yield from files.read(file, column)
 
-    return _store(sources.key(files, column), spec, chunks)
+    return _store(files.key(found, column), spec, chunks)
 
 
 def _open_dataset(spec: str, column: str | None) -> dict[str, Store]:
@@ -160,7 +161,7 @@ def _open_dataset(spec: str, column: str | None) -> dict[str, Store]:
 
 
 def _store(key: str, name: str, chunks: Callable[[], Iterator[list[str]]]) -> Store:
-    """Open the cached sentences of a source, reading and normalising them first where they are not there."""
+    """Open the sentences of a source from the cache; if they are not there, read and normalise them first."""
 
     def fill(folder: Path) -> None:
         if not write_store(folder, map(normalise, chunks())):
@@ -181,16 +182,16 @@ def _refuse_emptied(
     found: dict[str, Store], rows: Splits, spec: str, valid: str | None, test: str | None
 ) -> None:
     if not len(rows.train):
-        raise UserError(f"every sentence of {spec} also stands in its held-out files; give others")
+        raise UserError(f"every sentence of {spec} is also in its held-out files; give others")
     if "valid" in found and not len(rows.valid):
         raise UserError(
-            f"every sentence of {valid or f'the validation split of {spec}'} also stands in "
+            f"every sentence of {valid or f'the validation split of {spec}'} is also in "
             f"{test or f'the test split of {spec}'}; give another, or leave it out to split the corpus"
         )
 
 
 def _refuse_unknown(spec: str) -> None:
-    """Explain a bare word that is neither a built-in corpus nor a file."""
+    """Raise UserError for a bare word that is neither a built-in corpus nor a file."""
     from seqgen.corpora import names
 
     if spec == "-" or Path(spec).exists() or Path(spec).name != spec or Path(spec).suffix:

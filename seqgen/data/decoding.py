@@ -1,4 +1,4 @@
-"""Decoding a text file in blocks of whole lines, in bounded memory."""
+"""Decoding of text files in blocks of complete lines, in bounded memory."""
 
 import codecs
 from collections.abc import Iterator
@@ -8,17 +8,20 @@ from typing import IO
 from seqgen.core.errors import UserError
 
 BLOCK_BYTES = 1 << 22
-"""Bytes read and decoded at once."""
+"""Bytes read and decoded at a time."""
 
 
 def blocks(file: IO[bytes], name: str) -> Iterator[str]:
-    r"""Decode a file in blocks that end where a line does; CR LF and lone CR become \n, a BOM goes."""
+    r"""Decode a UTF-8 file in blocks that end at a line end; CR LF and CR become \n, a BOM is removed.
+
+    name: of the file, for messages. Raise UserError for UTF-16, a NUL byte and invalid UTF-8, with the line.
+    """
     before = 0
     start = file.read(BLOCK_BYTES)
     _refuse_utf16(start, name)
     pending = [start.removeprefix(codecs.BOM_UTF8)]
     for block in chain(iter(lambda: file.read(BLOCK_BYTES), b""), [b""]):
-        # The end of the last line that is whole; without one, read on, or at the end of the file take all.
+        # Cut after the last complete line. Without one read on; at the end of the file take the rest.
         cut = block.rfind(b"\n") + 1 or block.rfind(b"\r") + 1
         if block and not cut:
             pending.append(block)
@@ -30,7 +33,7 @@ def blocks(file: IO[bytes], name: str) -> Iterator[str]:
 
 
 def lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yield the lines one by one, each with its newline: fields of a CSV may hold newlines."""
+    """Yield the lines of a file, each with its newline, as fields of a CSV file may contain newlines."""
     for text in blocks(file, name):
         *whole, rest = text.split("\n")
         yield from (line + "\n" for line in whole)
@@ -42,7 +45,9 @@ def _decode(block: bytes, name: str, before: int) -> str:
     nul = block.find(b"\0")
     if nul >= 0:
         line = before + _line_ends(block[:nul]) + 1
-        raise UserError(f"{name} is no text file: line {line} holds a NUL byte; give UTF-8 text, a line each")
+        raise UserError(
+            f"{name} is no text file: line {line} holds a NUL byte; give UTF-8 text, one sentence a line"
+        )
     try:
         return block.decode().replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:

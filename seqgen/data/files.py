@@ -1,4 +1,4 @@
-"""The files that a corpus is read from: found, hashed, and opened as text or tables, gzipped or not."""
+"""The files of a corpus: finding, hashing, and reading them as text or tables, gzipped or not."""
 
 import gzip
 import hashlib
@@ -19,30 +19,30 @@ from seqgen.data.decoding import BLOCK_BYTES, blocks
 from seqgen.data.tables import TABLES, Chunks
 
 PLAIN = ("", ".txt", ".text")
-"""Endings of text files that a directory is searched for; a file named by itself may end in anything."""
+"""Suffixes of the text files that are read from a folder; a file that the user names may have any."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """One file: its name for messages, its bytes, and their SHA-256."""
+class TextFile:
+    """A file of text or a table: its name for messages, where its bytes are, and their SHA-256."""
 
     name: str
     path: Path | None
-    """None for a pipe, whose bytes are in `spool`."""
+    """None for a pipe, whose bytes have been copied to `spool`."""
     digest: str
     spool: IO[bytes] | None = field(default=None, repr=False)
 
     @property
     def format(self) -> str:
-        """The ending that says how to read it, without .gz: '.csv', '.jsonl', '.txt', …"""
+        """The suffix that determines how the file is read, without .gz: '.csv', '.jsonl', '.txt', …"""
         return _format(Path(self.name)) if self.path else ""
 
 
-def find(spec: str) -> list[Source]:
-    """Return the files that a path, a directory or `-` (standard input) stands for, hashed.
+def find(spec: str) -> list[TextFile]:
+    """Return the files that `spec` stands for, hashed: a file, a folder or `-` (standard input).
 
-    A directory gives all its text and table files, also those of folders inside, in the order of their
-    names; hidden files and other endings are left out. Raise `UserError` where nothing can be read.
+    A folder stands for all text files and tables in it and its subfolders, in the order of their names;
+    hidden files and other suffixes are left out. Raise UserError if nothing can be read.
     """
     if spec == "-":
         return [_spool("standard input", sys.stdin.buffer)]
@@ -56,21 +56,21 @@ def find(spec: str) -> list[Source]:
             return [_spool(spec, pipe)]
 
 
-def key(sources: list[Source], column: str | None) -> str:
-    """Return a cache key: the same bytes read in the same way have the same one."""
-    parts = [column, *((source.format, source.digest) for source in sources)]
+def key(files: list[TextFile], column: str | None) -> str:
+    """Return the cache key of files: it is the same for the same bytes read in the same way."""
+    parts = [column, *((file.format, file.digest) for file in files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def has_columns(source: Source) -> bool:
-    """Whether the file is a table, of which one column holds the sentences."""
-    return source.format in TABLES
+def has_columns(file: TextFile) -> bool:
+    """Return True if the file is a table, of which one column holds the sentences."""
+    return file.format in TABLES
 
 
-def read(source: Source, column: str | None) -> Chunks:
-    """Yield the sentences of a file as they are, in lists; `seqgen.data.corpus` says how they are normalised.
+def read(source: TextFile, column: str | None) -> Chunks:
+    """Yield the sentences of a file in lists, not yet normalised (`seqgen.data.corpus` does that).
 
-    Raise `UserError` for a missing or ambiguous column, invalid UTF-8, binary content and unreadable files.
+    Raise UserError for a missing or ambiguous column, invalid UTF-8, binary content and unreadable files.
     """
     if column is not None and not has_columns(source):
         raise UserError(f"{source.name} is plain text and has no column {column!r}; leave the column out")
@@ -80,11 +80,13 @@ def read(source: Source, column: str | None) -> Chunks:
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn the ways in which a file can fail to be read into a `UserError`."""
+    """Raise UserError in place of the errors of a file that cannot be read."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{name} is no whole gzip file ({error}); unpack it or fetch it again") from error
+        raise UserError(
+            f"{name} is damaged or no gzip file ({error}); unpack it or download it again"
+        ) from error
     except FileNotFoundError as error:
         raise UserError(f"no file {name!r}; give the path of an existing file or directory") from error
     except OSError as error:
@@ -99,36 +101,36 @@ def _format(path: Path) -> str:
 
 
 def _inside(folder: Path) -> list[Path]:
-    endings = {*PLAIN, *TABLES}
+    suffixes = {*PLAIN, *TABLES}
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and _format(path) in endings
+        if path.is_file() and _format(path) in suffixes
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not files:
-        allowed = ", ".join(sorted(endings - {""}))
+        allowed = ", ".join(sorted(suffixes - {""}))
         raise UserError(f"directory {str(folder)!r} holds no file to read; looked for {allowed}, also as .gz")
     return files
 
 
-def _hashed(path: Path) -> Source:
+def _hashed(path: Path) -> TextFile:
     with reading(str(path)), path.open("rb") as file:
-        return Source(str(path), path, hashlib.file_digest(file, "sha256").hexdigest())
+        return TextFile(str(path), path, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _spool(name: str, pipe: IO[bytes]) -> Source:
-    """Copy what can be read only once into an unnamed file of the cache folder, which vanishes with us."""
+def _spool(name: str, pipe: IO[bytes]) -> TextFile:
+    """Copy a stream that can be read only once to an unnamed temporary file in the cache folder."""
     with cache.writing():
         cache.folder().mkdir(parents=True, exist_ok=True)
         spool = tempfile.TemporaryFile(dir=cache.folder())  # noqa: SIM115
         shutil.copyfileobj(pipe, spool, BLOCK_BYTES)
     spool.seek(0)
-    return Source(name, None, hashlib.file_digest(spool, "sha256").hexdigest(), spool)
+    return TextFile(name, None, hashlib.file_digest(spool, "sha256").hexdigest(), spool)
 
 
 @contextmanager
-def _open(source: Source) -> Iterator[IO[bytes]]:
+def _open(source: TextFile) -> Iterator[IO[bytes]]:
     if source.spool is not None:
         source.spool.seek(0)
         yield source.spool

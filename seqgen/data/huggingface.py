@@ -1,4 +1,4 @@
-"""Reading sentences from the splits of a dataset opened by the `datasets` library."""
+"""Sentences from the splits of a dataset, by the `datasets` library."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 NAMES = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
-"""What datasets call each split, the usual name first."""
+"""The names that datasets give to each split, the most common one first."""
 
 
 def load(spec: str) -> dict[str, "Dataset"]:
     """Open `NAME`, `NAME:CONFIG` or a local dataset folder; return its splits as train, valid and test.
 
-    A dataset of a single split, whatever its name, is all train. Raise `UserError`, with the first line of
-    what the library says, where it cannot be opened.
+    The only split of a dataset is train, whatever its name. Raise UserError with the first line of the
+    library's message if the dataset cannot be opened.
     """
     import datasets
     from huggingface_hub.errors import HfHubHTTPError
@@ -30,7 +30,7 @@ def load(spec: str) -> dict[str, "Dataset"]:
     name, config = spec, None
     if not Path(spec).exists() and ":" in spec:
         name, config = spec.rsplit(":", 1)
-    # The bases are OSError and the error of the HTTP library in use, which does not always come wrapped.
+    # The bases are OSError and the error of the HTTP library in use, which is not always wrapped.
     failures = (*HfHubHTTPError.__bases__, OSError, ValueError, LookupError, RuntimeError, ImportError)
     try:
         found = datasets.load_dataset(name, config)
@@ -46,7 +46,7 @@ def load(spec: str) -> dict[str, "Dataset"]:
 
 
 def key(split: "Dataset", column: str | None) -> str:
-    """Return a cache key of the files that hold a split."""
+    """Return a cache key of a split, by the hashes of its files."""
     digests = []
     for part in split.cache_files:
         with open(part["filename"], "rb") as file:
@@ -55,7 +55,7 @@ def key(split: "Dataset", column: str | None) -> str:
 
 
 def read(split: "Dataset", name: str, column: str | None) -> Chunks:
-    """Yield the sentences of one split as they stand, in lists; rows that hold null have none."""
+    """Yield the sentences of a split in lists, not yet normalised; rows that hold null are skipped."""
     text = {each: _is_text(kind) for each, kind in split.features.items()}
     column = choose_column(name, text, column)
     if not text[column]:

@@ -1,4 +1,4 @@
-"""Sentences on disk: a memory-mapped blob of UTF-8, the offsets of its sentences, a 64-bit hash of each."""
+"""Sentences on disk: a memory-mapped file of UTF-8, the offset and a 64-bit hash of each sentence."""
 
 import hashlib
 import mmap
@@ -14,14 +14,14 @@ from seqgen.core import cache
 
 CHUNK_LINES = 10_000
 CHUNK_BYTES = 1 << 22
-"""A chunk holds at most so many sentences and, unless it is a single one, about so many bytes."""
+"""Bounds of a chunk: the number of sentences, and roughly the number of bytes (a longer sentence is one)."""
 
 
 class Lines(Sequence[str]):
-    """A read-only sequence of sentences over a blob of UTF-8; `hash` is the SHA-256 of its content.
+    """A read-only sequence of sentences in a blob of UTF-8; `hash` is the SHA-256 of the sentences.
 
-    `rows` selects and orders sentences of the blob (None: all of them, in order), so that the splits of a
-    corpus share one blob.
+    `rows` are the indices of its sentences in the blob, in order (None: all), so the splits of a corpus share
+    one blob.
     """
 
     def __init__(self, blob: mmap.mmap | bytes, offsets: np.ndarray, rows: np.ndarray | None, hash: str):
@@ -32,7 +32,7 @@ class Lines(Sequence[str]):
 
     @staticmethod
     def from_strings(sentences: Iterable[str]) -> "Lines":
-        """Hold sentences in memory, for what is short or made on the spot."""
+        """Hold sentences in memory instead of on disk."""
         return store_of(sentences).lines
 
     def __len__(self) -> int:
@@ -53,9 +53,9 @@ class Lines(Sequence[str]):
             yield from chunk
 
     def chunks(self, size: int = CHUNK_LINES) -> Iterator[list[str]]:
-        """Yield all sentences in order, in lists of at most `size`, fewer where they are long.
+        """Yield all sentences in order, in lists of at most `size`, fewer if they are long.
 
-        Pages that were read are given back, so that a pass over any corpus takes the memory of one chunk.
+        Pages are released once read, so a pass over a corpus of any size takes the memory of one chunk.
         """
         for first in range(0, len(self), size):
             starts, ends = self._bounds(np.arange(first, min(first + size, len(self))))
@@ -75,27 +75,27 @@ class Lines(Sequence[str]):
 
 @dataclass(frozen=True)
 class Store:
-    """All sentences of one source, with what finding duplicates needs."""
+    """All sentences of a source, with their hashes for finding duplicates."""
 
     lines: Lines
     hashes: np.ndarray
-    """64-bit hash of each sentence, uint64: equal sentences have equal hashes, and 10 million different ones
-    share one with probability 3e-6."""
+    """64-bit hash of each sentence, uint64 (N,). Equal sentences have equal hashes; among 10 million distinct
+    sentences two have the same hash with probability 3e-6."""
 
     def select(self, rows: np.ndarray, hash: str) -> Lines:
-        """Return the sentences at `rows` over the same blob."""
+        """Return the sentences at the indices `rows`, in the same blob."""
         return Lines(self.lines._blob, self.lines._offsets, rows, hash)
 
 
 def store_of(sentences: Iterable[str]) -> Store:
-    """Build a store in memory."""
+    """Build a store of sentences in memory."""
     encoded = [encode(sentence) for sentence in sentences]
     lines = Lines(b"".join(encoded), offsets_of(encoded), None, content_hash(encoded))
     return Store(lines, hashes_of(encoded))
 
 
 def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
-    """Stream sentences into `folder`, holding one chunk at a time; return how many there were."""
+    """Write sentences to `folder`, with one chunk in memory at a time; return their number."""
     digest, count, position = hashlib.sha256(), 0, 0
     with (
         (folder / "blob").open("wb") as blob,
@@ -117,7 +117,7 @@ def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
 
 
 def open_store(folder: Path) -> Store:
-    """Map what `write_store` wrote."""
+    """Open a store written by `write_store`, memory-mapped."""
     offsets = cache.map_array(folder / "offsets", np.int64)
     hashes = cache.map_array(folder / "hashes", np.uint64)
     lines = Lines(cache.map_file(folder / "blob"), offsets, None, (folder / "hash").read_text())
@@ -125,12 +125,12 @@ def open_store(folder: Path) -> Store:
 
 
 def encode(sentence: str) -> bytes:
-    """Encode as UTF-8; a lone surrogate, which JSON can carry and UTF-8 cannot, becomes `?`."""
+    """Encode as UTF-8; a lone surrogate, which JSON can represent and UTF-8 cannot, becomes `?`."""
     return sentence.encode("utf-8", "replace")
 
 
 def offsets_of(encoded: Sequence[bytes]) -> np.ndarray:
-    """Return where each sentence begins in their concatenation, and its end; int64 (N + 1,)."""
+    """Return the start of each sentence in their concatenation, and the end of the last; int64 (N + 1,)."""
     return np.cumsum(np.fromiter(map(len, [b"", *encoded]), np.int64, len(encoded) + 1))
 
 

@@ -1,4 +1,4 @@
-"""Reading one column of text from CSV, TSV, JSON-lines and Parquet files, in bounded memory."""
+"""Reading a column of text from CSV, TSV, JSON-lines and Parquet files, in bounded memory."""
 
 import csv
 import json
@@ -11,13 +11,16 @@ from seqgen.core.errors import UserError
 from seqgen.data.decoding import lines
 
 ROWS = 1000
-"""Rows read at once; also how many decide which columns hold text."""
+"""Rows read at a time; the first so many rows also decide which columns hold text."""
 
 Chunks = Iterator[list[str]]
 
 
 def choose_column(name: str, columns: Mapping[str, bool], column: str | None) -> str:
-    """Return the column that holds the sentences; `columns` maps each name to whether it holds text."""
+    """Return the column that holds the sentences; raise UserError if it is missing or ambiguous.
+
+    name: of the file, for messages. columns: True for each column that holds text. column: the user's choice.
+    """
     listed = ", ".join(repr(each) for each in columns)
     if column is not None:
         if column not in columns:
@@ -35,13 +38,13 @@ def _read_csv(file: IO[bytes], name: str, column: str | None) -> Chunks:
 
 
 def _read_tsv(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    # Tab-separated files have no quoting (IANA text/tab-separated-values): a quotation mark is text.
+    # There is no quoting in tab-separated values (IANA text/tab-separated-values): a quotation mark is text.
     rows = (line.rstrip("\n").split("\t") for line in lines(file, name))
     yield from _read_table(rows, name, column)
 
 
 def _read_table(rows: Iterator[list[str]], name: str, column: str | None) -> Chunks:
-    """Read rows of which the first names the columns; a row too short for the column has no sentence."""
+    """Yield a column of rows, of which the first has the names; a row too short for the column is skipped."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
         header = next(rows, None)
@@ -63,7 +66,7 @@ def _field(rows: list[list[str]], at: int) -> Iterator[str]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a field of a CSV is more than a number or nothing."""
+    """Return True if a field of a CSV file is neither empty nor a number."""
     try:
         float(value or "0")
     except ValueError:
@@ -72,7 +75,7 @@ def _is_text(value: str) -> bool:
 
 
 def _read_jsonl(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    """Read objects, one a line; one that has no such key, or null there, has no sentence."""
+    """Yield the values of a key of objects, one a line; objects without the key or with null are skipped."""
     objects = _objects(file, name)
     head = list(islice(objects, ROWS))
     columns: dict[str, bool] = {}
@@ -130,4 +133,4 @@ TABLES: dict[str, Callable[[IO[bytes], str, str | None], Chunks]] = {
     ".ndjson": _read_jsonl,
     ".parquet": _read_parquet,
 }
-"""How each ending of a table is read."""
+"""The reader of each suffix of a table."""

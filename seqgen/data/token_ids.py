@@ -1,4 +1,4 @@
-"""Sentences as token ids on disk: memory-mapped, written once for each corpus, tokenizer and length."""
+"""Sentences as token ids on disk: memory-mapped, cached by corpus, tokenizer and maximum length."""
 
 import hashlib
 import json
@@ -18,38 +18,38 @@ from seqgen.data.sentence_store import Lines
 from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
 
 FORMAT = 1
-"""Part of every cache key; raise it when what is stored changes."""
+"""Part of every cache key; increase it when something else is stored."""
 
 
 @dataclass(frozen=True)
 class Ids:
-    """Sentences of different lengths, one after the other, each ended by EOS unless it was cut off."""
+    """Token ids of N sentences of different lengths in one array; each ends with EOS unless truncated."""
 
     tokens: np.ndarray
-    """uint16 where the vocabulary fits, else int32."""
+    """uint16 if the vocabulary fits, else int32."""
     offsets: np.ndarray
-    """Where each sentence begins, and the end; int64 (N + 1,)."""
+    """Start of each sentence, and the end of the last; int64 (N + 1,)."""
     truncated: int
-    """Sentences cut off at the maximum length, which therefore lack EOS."""
+    """Number of sentences truncated at the maximum length, which have no EOS."""
     unknown: int
-    """Tokens that are UNK."""
+    """Number of tokens that are UNK."""
     mapped: mmap.mmap | bytes = b""
-    """The file behind `tokens`, if any."""
+    """The mapped file of `tokens`, if there is one."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return the ids of one sentence; (T,)."""
+        """Return the token ids of a sentence; (T,)."""
         at = range(len(self))[index]
         return self.tokens[self.offsets[at] : self.offsets[at + 1]]
 
     def lengths(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Return the number of tokens of sentences, EOS included; int64."""
+        """Return the number of tokens of sentences, EOS included; int64 (B,)."""
         return self.offsets[1:][rows] - self.offsets[:-1][rows]
 
     def batch(self, rows: np.ndarray) -> Tensor:
-        """Gather sentences into one tensor, PAD to the length of the longest; int64 (B, T)."""
+        """Return sentences as a tensor, padded to the length of the longest; indices (B,) → int64 (B, T)."""
         lengths = self.lengths(rows)
         columns = np.arange(lengths.max(initial=1))
         real = columns < lengths[:, None]  # (B, T)
@@ -59,7 +59,7 @@ class Ids:
 
 
 def pack(sentences: Iterable[Sequence[int]], *, truncated: int = 0) -> Ids:
-    """Hold sentences of ids in memory, as they stand: EOS is not added."""
+    """Hold sentences of token ids in memory, unchanged: EOS is not added."""
     rows = list(sentences)
     tokens = np.fromiter(chain.from_iterable(rows), np.int32)
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)])
@@ -67,10 +67,11 @@ def pack(sentences: Iterable[Sequence[int]], *, truncated: int = 0) -> Ids:
 
 
 def encode_lines(lines: Lines, tokenizer: Tokenizer, *, max_length: int | None = None) -> Ids:
-    """Encode sentences into the cache folder, or find them there.
+    """Encode sentences and store their token ids in the cache folder, or open them from there.
 
-    `max_length` counts tokens, EOS included; a longer sentence is cut off and has no EOS, so that no model
-    learns to end there. What is found depends on the sentences, the tokenizer and `max_length` alone.
+    `max_length` counts tokens, EOS included. A longer sentence is truncated and has no EOS, so no model
+    learns to end there. The cache key depends on the sentences, the tokenizer and `max_length` only. Raise
+    UserError for a `max_length` below 1.
     """
     if max_length is not None and max_length < 1:
         raise UserError(f"a maximum length of {max_length} leaves no token; give 1 or more")

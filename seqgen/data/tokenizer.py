@@ -1,4 +1,4 @@
-"""Word, character, BPE and byte-level tokenizers: each one a `tokenizers.Tokenizer` with four special ids."""
+"""Word, character, BPE and byte-level tokenizers, each a `tokenizers.Tokenizer` with four special tokens."""
 
 import hashlib
 import json
@@ -23,39 +23,39 @@ __all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "choose
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
 SUBWORD_VOCAB = 8_000
-"""Vocabulary of `bpe` and `byte` where `max_vocab` is not given."""
+"""Vocabulary size of `bpe` and `byte` if `max_vocab` is not given."""
 
-RARE_SHARE = 0.04
-"""Share of the text that may become unknown words where `min_count` is not given."""
+MAX_UNKNOWN_RATE = 0.04
+"""Largest fraction of the tokens of the text that may become UNK if `min_count` is not given."""
 
 SAMPLE = 1_000
-"""Sentences by which `auto` chooses a kind."""
+"""Sentences from which `auto` chooses a kind."""
 
 MEMO_CHARACTERS = 1 << 22
-"""Words of about so many characters are kept with their ids, so that each is looked at only once."""
+"""Size in characters of the memo of words and their token ids, which saves encoding a word again."""
 
 COUNT_WORDS = 1 << 20
-"""Different words that are held while a vocabulary is counted."""
+"""Distinct words held in memory while tokens are counted."""
 
 FORMAT = 1
-"""Part of every cache key; raise it when the same sentences give another vocabulary."""
+"""Part of every cache key; increase it when the same sentences give another vocabulary."""
 
 _END = ""
-"""Ends a sentence among its words: no word is empty."""
+"""Marks the end of a sentence in a list of words; no word is empty."""
 
 
 class Tokenizer:
-    """Text to ids and back; `kind` is one of word, character, bpe, byte.
+    """Text to token ids and back; `kind` is one of word, character, bpe, byte.
 
-    `decode(encode(text)) == text` for text as `seqgen.data.corpus` normalises it, as long as every token is
-    known (`byte` knows all), case is kept, and the text holds no U+2581 (▁): that stands for the space
-    inside, and all kinds but `byte` and unspaced `character` read it as `_`.
+    `decode(encode(text)) == text` for text normalised by `seqgen.data.corpus`, if every token is known (to
+    `byte` all are), case is kept, and the text has no U+2581 (▁), which stands for the space internally: all
+    kinds but `byte` and unspaced `character` read it as `_`.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):
         self.inner = inner
         self.kind, self._space_alone = tokenizer_pipelines.kind_of(json.loads(inner.to_str()))
-        # The text '</s>' in a corpus is text. The library does not save this setting with the tokenizer.
+        # The string '</s>' in a corpus is plain text. The library does not save this setting.
         inner.encode_special_tokens = True
         self._entries = sorted(vocabulary := inner.get_vocab(), key=vocabulary.__getitem__)
         self._known: dict[str, list[int]] = {_END: [EOS]}
@@ -63,29 +63,29 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids V, the four special ones included."""
+        """Number of token ids V, the four special ones included."""
         return len(self._entries)
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of one sentence, without BOS and EOS; UNK for what the vocabulary lacks."""
+        """Return the token ids of a sentence, without BOS and EOS; UNK for tokens outside the vocabulary."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each sentence, without BOS and EOS."""
-        cut = units(texts, self._space_alone)
+        """Return the token ids of each sentence, without BOS and EOS."""
+        cut = split_units(texts, self._space_alone)
         known = self._lookup(cut)
         return [list(chain.from_iterable(map(known.__getitem__, pieces))) for pieces in cut]
 
     def encode_flat(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the ids of all sentences one after the other, each ended by EOS; int32."""
-        cut = units(texts, self._space_alone)
+        """Return the token ids of all sentences in one array, EOS after each; int32."""
+        cut = split_units(texts, self._space_alone)
         known = self._lookup(cut)
         for pieces in cut:
             pieces.append(_END)
         return np.fromiter(chain.from_iterable(map(known.__getitem__, chain.from_iterable(cut))), np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ids (or a tensor of them) up to EOS; PAD and BOS are skipped, UNK is `<unk>`."""
+        """Return the text of token ids (a list or a tensor) up to EOS; PAD and BOS are skipped."""
         listed: list[int] = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         if EOS in listed:
             listed = listed[: listed.index(EOS)]
@@ -94,9 +94,10 @@ class Tokenizer:
         return self.inner.decoder.decode(tokens)
 
     def extended(self, lines: Lines) -> "Tokenizer":
-        """Return this tokenizer with the words or characters of further sentences after its own.
+        """Return this tokenizer with the words or characters of more sentences added to its vocabulary.
 
-        Every id stays what it was. `bpe` and `byte` stay as they are: their pieces were learnt together.
+        Every token keeps its id. `bpe` and `byte` are returned unchanged, as their subwords were learnt
+        jointly.
         """
         if self.kind in ("bpe", "byte"):
             return self
@@ -108,7 +109,7 @@ class Tokenizer:
         return Tokenizer(inner)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """Return the vocabulary's entry of each id, as it stands in `tokenizer.json`."""
+        """Return the vocabulary entry of each token id, as in `tokenizer.json`."""
         return [self._entries[id] for id in ids]
 
     def to_json(self) -> str:
@@ -116,14 +117,14 @@ class Tokenizer:
         return self.inner.to_str(pretty=True)
 
     def save(self, path: str | Path) -> None:
-        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` reads as well."""
+        """Write `tokenizer.json`, which `tokenizers.Tokenizer.from_file` reads too."""
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
     def _lookup(self, cut: list[list[str]]) -> dict[str, list[int]]:
-        """Return the ids of at least all these words.
+        """Return a dictionary with the token ids of at least these words.
 
-        No token crosses a space, so each word is looked at once and remembered: several times faster than
-        going through whole sentences, with the same result.
+        No token contains a space between words, so a word is encoded once and remembered. That is several
+        times faster than encoding sentences, with the same result.
         """
         if self._known_size > MEMO_CHARACTERS:
             self._known, self._known_size = {_END: [EOS]}, 0
@@ -135,7 +136,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> "Tokenizer":
-        """Read what `save` wrote; UserError for a missing, corrupt or foreign file."""
+        """Read a file written by `save`; raise UserError if it is missing, damaged or of another library."""
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -145,7 +146,7 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
-        """Rebuild a tokenizer from `to_json`; ValueError where it is none, or has other special ids."""
+        """Rebuild a tokenizer from `to_json`; raise ValueError for other content or special token ids."""
         parsed = json.loads(text)
         listed = parsed.get("added_tokens", []) if isinstance(parsed, dict) else []
         ids = {each.get("content"): each.get("id") for each in listed if isinstance(each, dict)}
@@ -153,7 +154,7 @@ class Tokenizer:
             raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
         try:
             inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises the bare class for every damage
+        except Exception as error:  # the library raises the base class whatever is wrong
             raise ValueError(str(error)) from error
         return cls(inner)
 
@@ -166,20 +167,19 @@ def train_tokenizer(
     max_vocab: int | None = None,
     min_count: int | None = None,
 ) -> Tokenizer:
-    """Learn a vocabulary from sentences; ids depend on nothing but them and the options.
+    """Learn a vocabulary from sentences; token ids depend on the sentences and the options only.
 
-    `word` takes words with inner apostrophes and hyphens, numbers, and single punctuation marks, each with
-    the space before it, so that decoding restores the spacing; Han and kana letters stand alone.
-    `character` takes single characters, the space among them, except where the text already has a space
-    between any two: then the space goes with its character. `bpe` merges the characters of words, `byte`
-    their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without any, else `word`.
+    The tokens of `word` are words with inner apostrophes and hyphens, numbers, single punctuation marks, and
+    single Han or kana characters, each with the space before it, so that decoding restores the spacing. Those
+    of `character` are single characters, spaces too; if the text has a space between any two characters, the
+    space belongs to the character after it. `bpe` merges the characters of words, `byte` their UTF-8 bytes.
+    `auto` is `character` for scripts without spaces and text without spaces, else `word`.
 
-    `max_vocab` bounds the vocabulary, special tokens included (8,000 for bpe and byte where not given);
-    `min_count` drops rarer words and characters, or merges; where not given, words and characters seen less
-    than 3 times go, or less than 2, as long as no more than 4 % of the text becomes unknown. Words and
-    characters are numbered by falling count, equal counts in code point order. The vocabulary of a corpus's
-    `Lines` is kept in the cache.
-    Raise UserError for options that cannot be met.
+    `max_vocab` bounds the vocabulary size, special tokens included (default: 8,000 for bpe and byte).
+    `min_count` is the least count of a word, a character or a merge. By default it is 3 for words and
+    characters, or the largest smaller count that makes at most 4 % of the text unknown. Words and characters
+    have token ids by falling count, and by code point among equal counts. The tokenizer of `Lines` is cached.
+    Raise UserError for options that cannot be satisfied.
     """
     if kind not in KINDS:
         raise UserError(f"no tokenizer {kind!r}{did_you_mean(kind, KINDS)}")
@@ -187,11 +187,11 @@ def train_tokenizer(
     if max_vocab is not None and max_vocab < least:
         raise UserError(f"a vocabulary of {max_vocab} is too small; the least for {kind!r} is {least}")
     if min_count is not None and min_count < 1:
-        raise UserError(f"a minimum count of {min_count} makes no sense; give 1 or more")
+        raise UserError(f"a minimum count of {min_count} is too small; give 1 or more")
     if not isinstance(lines, Lines):
         return _train(lines, kind, lowercase, max_vocab, min_count)
 
-    key = json.dumps([FORMAT, lines.hash, kind, lowercase, max_vocab, min_count, RARE_SHARE])
+    key = json.dumps([FORMAT, lines.hash, kind, lowercase, max_vocab, min_count, MAX_UNKNOWN_RATE])
     place = cache.entry(
         "tokenizers",
         hashlib.sha256(key.encode()).hexdigest(),
@@ -200,23 +200,23 @@ def train_tokenizer(
     return Tokenizer.load(place / "tokenizer.json")
 
 
-def usual_min_count(counts: Mapping[str, int]) -> int:
-    """Return the greatest of 3, 2 and 1 that leaves at most `RARE_SHARE` of the tokens unknown.
+def default_min_count(counts: Mapping[str, int]) -> int:
+    """Return the greatest of 3, 2 and 1 that leaves at most `MAX_UNKNOWN_RATE` of the tokens unknown.
 
-    A model learns little of a word from one or two sentences, and nothing of the unknown words that it will
-    meet without having met any; but a small corpus is made of rare words.
+    A model learns little about a word from one or two sentences, and can only learn about UNK if the training
+    text contains it; but most words of a small corpus are rare.
     """
     total = sum(counts.values())
     for least in (3, 2):
-        if sum(count for count in counts.values() if count < least) <= RARE_SHARE * total:
+        if sum(count for count in counts.values() if count < least) <= MAX_UNKNOWN_RATE * total:
             return least
     return 1
 
 
-def units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
-    """Cut sentences into what can be tokenised by itself: words between spaces, or single characters.
+def split_units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
+    """Split sentences into parts that can be tokenised separately: words between spaces, or characters.
 
-    They are brought to NFC first, so that no character is cut from its accent.
+    Sentences are normalised to NFC first, so that no character is separated from its accent.
     """
     composed = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
     return [list(text) for text in composed] if space_alone else [text.split() for text in composed]
@@ -236,7 +236,7 @@ def _train(
     special = [AddedToken(token, special=True) for token in SPECIALS]
     if kind in ("word", "character"):
         counts = _count(batches, inner, space_alone=kind == "character" and not spaced)
-        least = usual_min_count(counts) if min_count is None else min_count
+        least = default_min_count(counts) if min_count is None else min_count
         known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
         entries = [*SPECIALS, *known][:max_vocab]
         inner.model = _word_level(entries)
@@ -249,12 +249,12 @@ def _train(
 
 
 def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, *, space_alone: bool) -> Counter[str]:
-    """Count tokens, looking at each different word only once, or once for each `COUNT_WORDS` of them."""
+    """Count tokens; each distinct word is split once for every `COUNT_WORDS` distinct words."""
     tokens: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for batch in chain(batches, [None]):
         if batch is not None:
-            words.update(chain.from_iterable(units(batch, space_alone)))
+            words.update(chain.from_iterable(split_units(batch, space_alone)))
         if batch is None or len(words) > COUNT_WORDS:
             for word, count in words.items():
                 normal = inner.normalizer.normalize_str(word)

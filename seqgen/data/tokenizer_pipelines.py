@@ -1,4 +1,4 @@
-"""How each kind of tokenizer cuts text and puts it together again, as parts of the `tokenizers` library."""
+"""How each kind of tokenizer splits text and joins it again, in parts of the `tokenizers` library."""
 
 import unicodedata
 from collections import Counter
@@ -12,16 +12,16 @@ KINDS = ("auto", "word", "character", "bpe", "byte")
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
 SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "YI")
-"""How the Unicode names of letters begin whose scripts put no space between words."""
+"""First words of the Unicode names of letters of scripts without spaces between words."""
 
 SPACE = "▁"
-"""Stands for the space before a word within tokens."""
+"""Stands for the space before a word in the vocabulary."""
 
 _LONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _LETTER = rf"[\p{{L}}\p{{M}}&&[^{_LONE}]]"
 _PART = rf"(?:{_LETTER}|\p{{N}})+"
 # A number with its separators; a word of letters and digits, with inner apostrophes, and hyphens between
-# letters (4-1 is a sum); or any one character, so also each Han or kana letter. Each has the space before it.
+# letters (4-1 is arithmetic); or any one character, so each Han or kana letter. Each has the space before it.
 _WORD = rf"{_PART}(?:(?:['’]|(?<={_LETTER})-(?={_LETTER})){_PART})*"
 _WORDS = rf"{SPACE}?(?:\p{{N}}+(?:[.,]\p{{N}}+)+|{_WORD}|[^{SPACE}])|{SPACE}"
 _SPACED_CHARACTERS = rf"{SPACE}?[^{SPACE}]|{SPACE}"
@@ -29,9 +29,9 @@ _CHARACTERS = r"[\s\S]"
 
 
 def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
-    """Return an untrained tokenizer: normalise, cut, look up; and its decoder, the inverse.
+    """Return an untrained tokenizer: a normalizer, a pre-tokenizer, an empty model and the decoder.
 
-    `spaced`: a `character` tokenizer gives each character the space before it, not the space a token of its
+    `spaced`: in a `character` tokenizer the space belongs to the character after it and is no token of its
     own.
     """
     inner = tokenizers.Tokenizer(_model(kind))
@@ -40,7 +40,7 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
         steps.append(normalizers.Lowercase())
     if kind == "byte":
         inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-        # The first word has a space before it too, which the inverse takes away.
+        # The first word has a space before it too, which the decoder removes.
         inner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     elif kind == "character" and not spaced:
         inner.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated")
@@ -58,9 +58,9 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
 
 
 def kind_of(parsed: dict) -> tuple[str, bool]:
-    """Tell, from the parts of a `tokenizer.json`, the kind, and whether the space is a token of its own.
+    """Return the kind of a parsed `tokenizer.json`, and whether the space is a token of its own.
 
-    Raise ValueError for parts that are not put together as `build` does.
+    Raise ValueError if its parts are not those that `build` combines.
     """
     cut = parsed.get("pre_tokenizer") or {}
     model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]
@@ -74,15 +74,15 @@ def kind_of(parsed: dict) -> tuple[str, bool]:
             return ("character" if pattern == _SPACED_CHARACTERS else "word"), False
         case "WordLevel", ["Split"]:
             return "character", True
-    raise ValueError(f"it cuts text in another way ({model} over {cut.get('type', 'whole lines')})")
+    raise ValueError(f"it splits text in another way ({model} over {cut.get('type', 'complete lines')})")
 
 
 def choose_kind(sample: Sequence[str]) -> str:
-    """Return `character` where there are no words between spaces to be found, otherwise `word`.
+    """Return `character` for text without words between spaces, else `word`.
 
-    That is text with hardly a space (names, formulas), with a space between any two characters, or mostly of
-    a script without spaces. Text of such a script that has been cut into words is `word`: most lines then
-    hold a space, and pieces are short, though longer than one character.
+    Such text has hardly any space (names, formulas), or a space between any two characters, or is mostly of a
+    script without spaces. Text of such a script that has already been segmented is `word`: most lines then
+    have a space, and the parts between spaces are short, though longer than one character.
     """
     spaced = sum(" " in line for line in sample)
     if 10 * spaced < len(sample) or spaced_characters(sample):
@@ -92,12 +92,12 @@ def choose_kind(sample: Sequence[str]) -> str:
     if 2 * spaceless <= sum(letters.values()):
         return "word"
     pieces = [len(piece) for line in sample for piece in line.split()]
-    cut_into_words = 2 * spaced > len(sample) and sum(pieces) < 3 * len(pieces)
-    return "word" if cut_into_words else "character"
+    segmented = 2 * spaced > len(sample) and sum(pieces) < 3 * len(pieces)
+    return "word" if segmented else "character"
 
 
 def spaced_characters(sample: Sequence[str]) -> bool:
-    """Whether nearly all characters of a sample stand alone between spaces."""
+    """Return True if nearly all characters of a sample stand between spaces."""
     pieces = [len(piece) for line in sample if len(line) > 1 for piece in line.split()]
     return 10 * sum(length == 1 for length in pieces) > 9 * len(pieces)
 

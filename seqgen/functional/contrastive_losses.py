@@ -1,7 +1,7 @@
-"""Contrastive losses, and similarities and rewards of embeddings, as functions without parameters.
+"""Contrastive losses, and the rewards and measures computed from the same similarities.
 
-Codes (B, Z) are compared by their cosine, so their lengths do not matter, except in the two functions of
-logistic similarity, which compare by distance.
+Embeddings are compared by their cosine, so their norms do not matter; the two functions of the logistic
+similarity compare by Euclidean distance instead. B sentences, T tokens, H hidden units, Z dimensions.
 """
 
 import torch
@@ -10,21 +10,22 @@ from torch import Tensor
 
 
 def token_contrastive(states: Tensor, mask: Tensor, *, margin: float = 0.5) -> Tensor:
-    """Push the token representations of a sentence apart (Su et al. 2022, SimCTG, eq. 2).
+    """Push the hidden states of different tokens of a sentence apart (Su et al. 2022, SimCTG, eq. 2).
 
-    states (B, T, H), mask (B, T) True at real positions → scalar: the mean over a sentence's ordered pairs of
-    positions i ≠ j of max(0, margin - 1 + cos(hᵢ, hⱼ)), then over the sentences of two tokens or more; 0
-    where there is none. The 1 is the similarity of a representation with itself.
+    states (B, T, H), mask (B, T), True at real tokens → scalar. The loss of an ordered pair of positions i ≠
+    j is max(0, margin - 1 + cos(hᵢ, hⱼ)), where 1 is the similarity of a state with itself. It is averaged
+    over the pairs of a sentence, then over the sentences of at least two tokens; 0 if there is no such
+    sentence.
     """
     excess = F.relu(margin - 1 + _similarities(states))
     return _mean_of_pairs(excess, mask)
 
 
 def anisotropy(states: Tensor, mask: Tensor) -> Tensor:
-    """Mean cosine of two positions of one sentence (Ethayarajh 2019); (B, T, H), (B, T) → scalar.
+    """Return the mean cosine of two tokens of a sentence (Ethayarajh 2019); (B, T, H), (B, T) → scalar.
 
-    1 where all point one way, 0 where directions are as of chance. Sentences count alike, those of one token
-    not at all.
+    1 if all states point in one direction, 0 if their directions are random. Sentences have equal weight;
+    those of one token have none.
     """
     return _mean_of_pairs(_similarities(states), mask)
 
@@ -45,10 +46,10 @@ def _mean_of_pairs(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tensor:
-    """Tell each query's key from the other keys of the batch (van den Oord et al. 2018, eq. 4), in nats.
+    """Identify the key of each query among all keys of the batch (van den Oord et al. 2018, eq. 4), in nats.
 
-    queries (B, Z), keys (B, Z), row b of one belonging to row b of the other → scalar, log B by chance: the
-    mean of -log softmax(cos(qᵢ, kⱼ) / temperature) at j = i.
+    queries (B, Z), keys (B, Z), row b of `keys` being the key of row b of `queries` → scalar: the mean over i
+    of -log softmaxⱼ(cos(qᵢ, kⱼ) / temperature) at j = i. It is log B by chance.
     """
     logits = cosines(queries, keys) / temperature
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
@@ -57,10 +58,11 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tens
 def nt_xent(
     first: Tensor, second: Tensor, *, others: Tensor | None = None, temperature: float = 0.5
 ) -> Tensor:
-    """Tell the two augmentations of a sentence from all others (Chen et al. 2020, SimCLR, eq. 1), in nats.
+    """Identify the other augmentation of each sentence among all others (Chen et al. 2020, SimCLR), in nats.
 
-    first, second (B, Z): two augmentations of each sentence → scalar, log(2 B - 1) by chance: as `info_nce`,
-    but each of the 2 B is compared with all but itself. `others` (O, Z) are further negatives.
+    first, second (B, Z): embeddings of two augmentations of each sentence → scalar, their eq. 1 averaged over
+    all 2 B augmentations, each compared with every other one. It is log(2 B - 1) by chance. `others` (O, Z)
+    are further negatives.
     """
     embeddings = torch.cat((first, second))
     logits = _without_self(cosines(embeddings, embeddings) / temperature)
@@ -72,25 +74,25 @@ def nt_xent(
 def supervised_contrastive(
     embeddings: Tensor, labels: Tensor, *, anchors: Tensor | None = None, temperature: float = 0.1
 ) -> Tensor:
-    """Pull embeddings of one class together and push the others away (Khosla et al. 2020, eq. 2), in nats.
+    """Draw embeddings of one class together and away from the others (Khosla et al. 2020, eq. 2), in nats.
 
-    embeddings (N, Z), labels (N,) → scalar: the mean over anchors i of -1 / |P(i)| Σ log softmax over all n ≠
-    i of cos(cᵢ, cₙ) / temperature, summed over P(i), the others of i's class. `anchors` (N,) marks the
-    embeddings that are anchors, all by default; one without another of its class is none. 0 where no anchor
-    is left.
+    embeddings (N, Z), labels (N,) → scalar: the mean over anchors i of -1 / |P(i)| Σ_{p ∈ P(i)} log
+    softmax_{n ≠ i}(cos(eᵢ, eₙ) / temperature) at n = p, where P(i) holds the other embeddings of i's class.
+    `anchors` (N,) marks the embeddings that are anchors, all by default; an embedding alone in its class is
+    never one. 0 if there is no anchor.
     """
     logits = _without_self(cosines(embeddings, embeddings) / temperature)
     others = ~torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
     positives = (labels[:, None] == labels) & others
     counts = positives.sum(dim=1)
     used = counts > 0 if anchors is None else anchors & (counts > 0)
-    logs = torch.log_softmax(logits, dim=1).where(positives, 0.0)
-    losses = -logs.sum(dim=1) / counts.clamp(min=1)
+    log_probs = torch.log_softmax(logits, dim=1).where(positives, 0.0)
+    losses = -log_probs.sum(dim=1) / counts.clamp(min=1)
     return (losses * used).sum() / used.sum().clamp(min=1)
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
-    """Return the cosine of every embedding of one set with every one of another; (M, Z), (N, Z) → (M, N)."""
+    """Return the cosine of every row of `first` with every row of `second`; (M, Z), (N, Z) → (M, N)."""
     return F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).t()
 
 
@@ -100,11 +102,11 @@ def _without_self(logits: Tensor) -> Tensor:
 
 
 def logistic_similarity(first: Tensor, second: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """2 / (1 + exp(γ ‖v - w‖)): 1 for equal embeddings, falling to 0 with distance; (…, Z), (…, Z) → (…).
+    """Return 2 / (1 + exp(γ ‖v - w‖)), which falls from 1 to 0 with distance; (…, Z), (…, Z) → (…).
 
-    A logistic function of the difference of two embeddings, 1 / (1 + exp(-γ (v - w))), is no similarity: it
-    gives equal embeddings ½ and depends on their order. The distance in place of the difference, with its
-    sign changed, mends both; the 2 makes the largest value 1.
+    1 / (1 + exp(-γ (v - w))), a logistic function of the difference, would not be a similarity: it is ½ for
+    equal vectors and depends on their order. The negative distance in place of the difference corrects both,
+    and the factor 2 makes the maximum 1.
     """
     distances = torch.linalg.vector_norm(first - second, dim=-1)
     return 2 * torch.sigmoid(-gamma * distances)
@@ -113,37 +115,38 @@ def logistic_similarity(first: Tensor, second: Tensor, *, gamma: float = 1.0) ->
 def logistic_contrastive(
     first: Tensor, second: Tensor, *, strength: float = 1.0, gamma: float = 1.0
 ) -> Tensor:
-    """½ ‖v - w‖² - strength · (their logistic similarity, less that to the others); (B, Z), (B, Z) → scalar.
+    """Return the mean of ½ ‖v - w‖² - strength · (s(v, w) - mean s(v, w′)); (B, Z), (B, Z) → scalar.
 
-    Row b of one belongs to row b of the other; the mean over rows. What is taken off is v's mean similarity
-    to the other rows of `second`: without it all embeddings could become one.
+    s is `logistic_similarity`; row b of `second` is the positive w of row b of `first`, the other rows are
+    the negatives w′. Without the negatives nothing would keep all vectors from becoming equal.
     """
-    similar = logistic_similarity(first[:, None], second[None], gamma=gamma)  # (B, B)
-    own = similar.diagonal()
-    others = (similar.sum(dim=1) - own) / max(len(first) - 1, 1)
+    similarities = logistic_similarity(first[:, None], second[None], gamma=gamma)  # (B, B)
+    positives = similarities.diagonal()
+    negatives = (similarities.sum(dim=1) - positives) / max(len(first) - 1, 1)
     pull = (first - second).square().sum(dim=1) / 2
-    return (pull - strength * (own - others)).mean()
+    return (pull - strength * (positives - negatives)).mean()
 
 
 def distance_reward(embeddings: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """Return how much nearer embeddings are to real than to fake ones; (N, Z), (R, Z), (F, Z) → (N,) in ±1.
+    """Return how much nearer embeddings are to real ones than to fake ones, in [-1, 1]; → (N,).
 
-    Half the mean cosine to real embeddings less half the mean cosine to generated ones. Without the second
-    part the reward would rise and fall with how narrow the cone of all embeddings is.
+    embeddings (N, Z), real (R, Z), fake (F, Z). The reward is half the mean cosine with real embeddings less
+    half the mean cosine with fake ones. Without the second term it would depend on how similar all embeddings
+    are to each other.
     """
-    # The mean of cosines is the cosine part of the mean direction, so no (N, R) is needed.
-    towards = F.normalize(real, dim=-1).mean(dim=0) - F.normalize(fake, dim=-1).mean(dim=0)
-    return F.normalize(embeddings, dim=-1) @ towards / 2
+    # The mean of cosines is the product with the mean direction, so no (N, R) is needed.
+    direction = F.normalize(real, dim=-1).mean(dim=0) - F.normalize(fake, dim=-1).mean(dim=0)
+    return F.normalize(embeddings, dim=-1) @ direction / 2
 
 
 def ranking_reward(
     embeddings: Tensor, references: Tensor, comparisons: Tensor, *, gamma: float = 1.0
 ) -> Tensor:
-    """RankGAN's expected ranking score of sentences (Lin et al. 2017, section 3.2); → (N,) in (0, 1).
+    """Return RankGAN's expected ranking score, in (0, 1) (Lin et al. 2017, section 3.2); → (N,).
 
-    embeddings (N, Z), references (U, Z) real, comparisons (C, Z). For each reference u a sentence s competes
-    with the comparison set: exp(γ cos(s, u)) / (exp(γ cos(s, u)) + Σ exp(γ cos(c, u))); the mean over
-    references. 1 / (1 + C) by chance.
+    embeddings (N, Z), references (U, Z) of real sentences, comparisons (C, Z). For a reference u, a sentence
+    s is ranked within the comparison set: exp(γ cos(s, u)) / (exp(γ cos(s, u)) + Σ_c exp(γ cos(c, u))). The
+    score is the mean over references, 1 / (1 + C) by chance.
     """
     own = gamma * cosines(embeddings, references)  # (N, U)
     rivals = torch.logsumexp(gamma * cosines(comparisons, references), dim=0)  # (U,)
@@ -151,10 +154,10 @@ def ranking_reward(
 
 
 def ranking_loss(real: Tensor, references: Tensor, fake: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """What RankGAN's ranker minimises: -E[log R(real)] - E[log(1 - R(fake))], in nats (Lin et al. 2017).
+    """Return the loss of RankGAN's ranker, -E[log R(real)] - E[log(1 - R(fake))], in nats (Lin et al. 2017).
 
-    real (R, Z), references (U, Z) real as well, fake (F, Z) → scalar. R is `ranking_reward`: a real sentence
-    is ranked against the generated ones, a generated one against the real ones.
+    real (R, Z), references (U, Z) of real sentences, fake (F, Z) → scalar. R is `ranking_reward`: a real
+    sentence is ranked among the fake ones, a fake sentence among the real ones.
     """
     high = ranking_reward(real, references, fake, gamma=gamma)
     low = ranking_reward(fake, references, real, gamma=gamma)

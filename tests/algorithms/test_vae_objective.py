@@ -211,11 +211,11 @@ def test_one_draw_is_of_the_posterior():
     rng = torch.Generator().manual_seed(4)
     found = vae_objective.importance_weights(encoder, decoder, SENTENCES, samples=1, rng=rng)
     mean, log_var = encoder(SENTENCES)
-    code = gaussian.draw(mean, log_var, torch.Generator().manual_seed(4))
+    code = gaussian.sample(mean, log_var, torch.Generator().manual_seed(4))
     expected = gaussian.prior_log_density(code) - gaussian.log_density(code, mean, log_var)
     assert torch.allclose(found.prior[0], expected.double(), atol=1e-5)
     seeded = vae_objective.one_draw_nll(encoder, decoder, [SENTENCES])
-    code = gaussian.draw(mean, log_var, torch.Generator().manual_seed(0))
+    code = gaussian.sample(mean, log_var, torch.Generator().manual_seed(0))
     assert seeded == pytest.approx(float(nll(decoder, SENTENCES, code).detach().sum()), rel=1e-5)
 
 

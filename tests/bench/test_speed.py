@@ -146,7 +146,7 @@ def test_reference_vae_step_is_our_step():
     loss = reference_loops.vae_step(*one, [optim.adamw(player, lr=0.1) for player in one], tokens)
     torch.manual_seed(1)
     mean, log_var = two[0](tokens)
-    ours = reconstruction(two[1], tokens, gaussian.draw(mean, log_var)) + gaussian.kl(mean, log_var).sum()
+    ours = reconstruction(two[1], tokens, gaussian.sample(mean, log_var)) + gaussian.kl(mean, log_var).sum()
     assert float(loss) == pytest.approx(float(ours.detach()) / 5, rel=1e-5)
     optim.update({optim.adamw(torch.nn.ModuleList(two), lr=0.1): ours / 5}, clip=1e9)
     for mine, theirs in zip(two, one, strict=True):

@@ -26,13 +26,15 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server that has the file of the poems recipe; the recipe's checksum is made to fit it."""
+    """A server that has the file of the poems recipe; the checksum of the recipe is adapted to it."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "shi.txt").write_bytes(POEMS)
     original = recipes.get_recipe("poems")
     file = recipes.File(original.files[0].url, "poems.txt", len(POEMS), hashlib.sha256(POEMS).hexdigest())
-    fitted = recipes.Recipe("poems", original.title, (file,), original.licence, original.read, original.then)
+    fitted = recipes.Recipe(
+        "poems", original.title, (file,), original.licence, original.format, original.next_command
+    )
     monkeypatch.setattr(recipes, "RECIPES", (fitted,))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(served)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -67,7 +69,7 @@ def test_show_prints_the_card_and_samples(name: str):
     found = run("show", name, "--n", "3", "--seed", "13").stdout
     assert found.startswith(corpora.card(name).rstrip())
     assert found.splitlines()[-3:] == corpora.load(name).sample(3, 13)
-    assert "samples" not in run("show", name, "--n", "0").stdout
+    assert "## 0 samples" not in run("show", name, "--n", "0").stdout
     assert len(json.loads(run("show", name, "--json").stdout)["samples"]) == 5
 
 
@@ -90,13 +92,13 @@ def test_stats_of_a_file(tmp_path: Path):
     path.write_text("a b\na b c\n\na b\nd   e\n" + "".join(f"x y z w {i}\n" for i in range(7)))
     found = json.loads(run("stats", str(path), "--json").stdout)
     assert found["sentences"] == sum(found["splits"].values()) == 11
-    assert (found["tokens"], found["words"]) == (9 + 35, 9 + 7)
+    assert (found["tokens"], found["types"]) == (9 + 35, 9 + 7)
     assert found["duplicates"] == pytest.approx(1 / 11, rel=1e-12)
     assert found["tokens_per_sentence"] == {"min": 2, "median": 5, "mean": 4.0, "p95": 5, "max": 5}
     assert found["most_frequent"][0] == ["x", 7]
     table = run("stats", str(path)).stdout
     assert "9.09%" in table
-    assert "44, 16 different" in table
+    assert "44, 16 distinct" in table
     assert "min 2  median 5  mean 4  p95 5  max 5" in table
 
 

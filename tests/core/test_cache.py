@@ -1,4 +1,4 @@
-"""The cache folder: whole entries or none, whatever kills or crowds the processes that write them."""
+"""The cache folder: entries are complete or absent, even if writers are killed or work at once."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Updates of several players, clipping, the finite check and the schedule."""
+"""Updates of several networks, clipping, the finite check and the schedule."""
 
 import math
 
@@ -9,10 +9,9 @@ from torch import nn
 from seqgen.core import optim
 
 
-def test_each_loss_moves_only_its_own_player():
+def test_each_loss_changes_only_its_own_network():
     first, second = nn.Linear(3, 2), nn.Linear(2, 5)
-    players = {torch.optim.SGD(m.parameters(), lr=0.1): m for m in (first, second)}
-    one, two = players
+    one, two = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (first, second))
     x = torch.ones(7, 3)
     before = [p.clone() for p in second.parameters()]
     loss = second(first(x)).pow(2).mean()
@@ -24,7 +23,7 @@ def test_each_loss_moves_only_its_own_player():
     assert torch.equal(first.weight, moved)
 
 
-def test_gradients_of_all_players_are_taken_before_any_moves():
+def test_all_gradients_are_computed_before_any_step():
     # loss = a·b for both: each gradient is the other's old value, so a = 2 - 3, b = 3 - 2.
     a, b = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))
     one, two = torch.optim.SGD([a], lr=1.0), torch.optim.SGD([b], lr=1.0)
@@ -41,7 +40,7 @@ def test_clipping_bounds_the_step_and_the_norm_before_it_is_returned():
     assert w.tolist() == pytest.approx([-0.6, -0.8], abs=1e-5)
 
 
-def test_a_gradient_that_is_not_finite_moves_nobody():
+def test_a_gradient_that_is_not_finite_changes_nothing():
     w, v = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
     good, bad = torch.optim.SGD([w], lr=1.0), torch.optim.SGD([v], lr=1.0)
     with pytest.raises(FloatingPointError, match=r"norm is (nan|inf)"):

@@ -20,8 +20,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Whole:
-    """A whole with two parts."""
+class Outer:
+    """Settings of two parts."""
 
     first: Part = field(default_factory=Part)
     second: Part = field(default_factory=lambda: Part(layers=7))
@@ -46,14 +46,14 @@ def test_overrides_are_typed_and_nested():
         "tied": "true",
         "lr": "2e-2",
     }
-    changed = settings.override(Whole(), given)
-    assert changed == Whole(first=Part(layers=3), cell="gru", start="warm", patience=None, tied=True, lr=0.02)
+    changed = settings.override(Outer(), given)
+    assert changed == Outer(first=Part(layers=3), cell="gru", start="warm", patience=None, tied=True, lr=0.02)
     assert settings.override(changed, {"start": "none"}).start is None
 
 
 def test_a_round_trip_through_a_dictionary_changes_nothing():
-    config = Whole(second=Part(layers=11, width=0.25), patience=None)
-    assert settings.from_dict(Whole, settings.to_dict(config)) == config
+    config = Outer(second=Part(layers=11, width=0.25), patience=None)
+    assert settings.from_dict(Outer, settings.to_dict(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_round_trip_through_a_dictionary_changes_nothing():
 )
 def test_a_wrong_setting_says_what_is_allowed(key, value, message):
     with pytest.raises(UserError, match=message):
-        settings.override(Whole(), {key: value})
+        settings.override(Outer(), {key: value})
 
 
 def test_an_unambiguous_ending_names_a_nested_setting():
@@ -95,7 +95,7 @@ def test_pairs_need_an_equals_sign():
 def test_toml_tables_are_dotted_keys(tmp_path):
     file = tmp_path / "s.toml"
     file.write_text("lr = 0.5\n[first]\nlayers = 3\n")
-    assert settings.override(Whole(), settings.read_toml(file)) == Whole(first=Part(layers=3), lr=0.5)
+    assert settings.override(Outer(), settings.read_toml(file)) == Outer(first=Part(layers=3), lr=0.5)
     file.write_text("lr = \n")
     with pytest.raises(UserError, match="is not TOML"):
         settings.read_toml(file)
@@ -104,23 +104,23 @@ def test_toml_tables_are_dotted_keys(tmp_path):
 
 
 def test_help_is_read_from_the_source():
-    table = settings.help_table(Whole)
+    table = settings.help_table(Outer())
     assert "first.layers=2" in table
-    assert "second.layers=7" in table  # the default of the whole, not of the part
+    assert "second.layers=7" in table  # the default of the outer class, not of the part
     assert "how many layers" in table
     assert "the cell, on two lines" in table
 
 
 def test_a_setting_of_a_part_out_of_range_is_named_as_the_user_names_it():
     with pytest.raises(
-        UserError, match=r"setting policy\.lag=2\.0 is out of range: it must be at least 0 and"
+        UserError, match=r"setting policy\.ema_decay=2\.0 is out of range: it must be at least 0 and"
     ):
-        settings.override(SeqGANConfig(), {"lag": "2"})
+        settings.override(SeqGANConfig(), {"ema_decay": "2"})
 
 
 def test_endings_that_fit_several_settings_are_not_offered():
     with pytest.raises(UserError) as caught:
         settings.override(SeqGANConfig(), {"zzz": "2"})
     offered = str(caught.value).split("allowed: ")[1].split(", ")
-    assert {"generator.hidden", "discriminator.hidden", "lag"} <= set(offered)
+    assert {"generator.hidden", "discriminator.hidden", "ema_decay"} <= set(offered)
     assert "hidden" not in offered

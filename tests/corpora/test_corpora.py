@@ -17,7 +17,7 @@ from seqgen.corpora.grammar import Grammar, parse_grammar
 from seqgen.corpora.stats import statistics
 
 BUILT_IN = ["couplets", "expressions", "scenes"]
-DRAWS = 20_000
+SAMPLES = 20_000
 
 TINY = """
 # two animals
@@ -36,7 +36,7 @@ def load(name: str) -> Grammar:
 
 
 @cache
-def draws(name: str, n: int = DRAWS, seed: int = 7) -> tuple[str, ...]:
+def samples(name: str, n: int = SAMPLES, seed: int = 7) -> tuple[str, ...]:
     return tuple(load(name).sample(n, seed))
 
 
@@ -134,7 +134,7 @@ def test_ambiguity_is_summed_in_probabilities_and_refused_in_entropies():
     grammar = parse_grammar("g", "S -> x y [2] | X Y | z\nX -> x\nY -> y | w")
     # 2/4 directly, and 1/4 · 1/2 through X Y
     assert grammar.log_prob("x y") == pytest.approx(math.log(2 / 4 + 1 / 4 * 1 / 2), rel=1e-12)
-    with pytest.raises(ValueError, match=r"writes \['x', 'y'\] in two ways"):
+    with pytest.raises(ValueError, match=r"derives \['x', 'y'\] in two ways"):
         grammar.entropy()
 
 
@@ -165,7 +165,7 @@ def test_marks_attach_and_spacing_does_not_count():
         assert not grammar.valid(other)
 
 
-def test_words_that_begin_or_end_in_an_apostrophe_or_a_hyphen_stay_whole():
+def test_words_that_begin_or_end_in_an_apostrophe_or_a_hyphen_are_one_token():
     assert parse_grammar("g", "S -> t-shirt dogs' .").tokens("t-shirt dogs'.") == ["t-shirt", "dogs'", "."]
 
 
@@ -189,10 +189,10 @@ def test_a_wrong_grammar_says_what_is_wrong(text: str, message: str):
         parse_grammar("g", text)
 
 
-def test_draws_follow_the_probabilities():
+def test_samples_follow_the_probabilities():
     grammar = parse_grammar("tiny", TINY)
-    found = Counter(grammar.sample(DRAWS, 3))
-    expected = {sentence: DRAWS * math.exp(grammar.log_prob(sentence)) for sentence in found}
+    found = Counter(grammar.sample(SAMPLES, 3))
+    expected = {sentence: SAMPLES * math.exp(grammar.log_prob(sentence)) for sentence in found}
     assert len(found) == 5
     chi_square = sum((found[sentence] - mean) ** 2 / mean for sentence, mean in expected.items())
     assert chi_square < 18.5  # the 0.999 quantile with 4 degrees of freedom
@@ -230,27 +230,27 @@ def test_seed_0_begins_with_this_sentence_everywhere(name: str, sentence: str):
     assert load(name).sample(1, 0) == [sentence]
 
 
-def test_draws_depend_on_nothing_but_the_documented_generator():
+def test_samples_depend_on_the_documented_generator_only():
     """One number of Mersenne twister a token, in order: the same on every machine and Python."""
     grammar = load("couplets")
     rng = random.Random(11)
-    assert grammar.sample(3, 11) == ["".join(grammar.automaton.draw(rng)) for _ in range(3)]
+    assert grammar.sample(3, 11) == ["".join(grammar.automaton.sample(rng)) for _ in range(3)]
     used, check = random.Random(2), random.Random(2)
-    tokens = parse_grammar("g", "S -> x Y z\nY -> y | w").automaton.draw(used)
+    tokens = parse_grammar("g", "S -> x Y z\nY -> y | w").automaton.sample(used)
     for _ in [*tokens, "the end"]:
         check.random()
     assert used.random() == check.random()
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_draw_is_valid(name: str):
-    assert all(load(name).valid(sentence) for sentence in draws(name)[:3_000])
+def test_every_sample_is_valid(name: str):
+    assert all(load(name).valid(sentence) for sentence in samples(name)[:3_000])
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_log_prob_equals_a_parser_that_shares_no_code(name: str):
     grammar = load(name)
-    for sentence in draws(name)[:150]:
+    for sentence in samples(name)[:150]:
         expected = derivations(grammar, left_side(grammar, sentence))
         assert grammar.log_prob(sentence) == pytest.approx(math.log(expected), rel=1e-9)
         shuffled = grammar.tokens(sentence)
@@ -262,8 +262,8 @@ def test_log_prob_equals_a_parser_that_shares_no_code(name: str):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_entropy_equals_the_mean_of_minus_log_prob(name: str):
     grammar = load(name)
-    surprise = -np.array(grammar.log_probs(draws(name)))
-    assert abs(surprise.mean() - grammar.entropy()) < 4 * surprise.std() / math.sqrt(DRAWS)
+    surprise = -np.array(grammar.log_probs(samples(name)))
+    assert abs(surprise.mean() - grammar.entropy()) < 4 * surprise.std() / math.sqrt(SAMPLES)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -318,7 +318,7 @@ def test_odd_input_is_invalid_and_nothing_worse(name: str):
 
 
 def test_scenes_are_varied_and_of_the_promised_length():
-    grammar, found = load("scenes"), draws("scenes")[:10_000]
+    grammar, found = load("scenes"), samples("scenes")[:10_000]
     lengths = [len(grammar.tokens(sentence)) for sentence in found]
     shortest, _, longest = grammar.automaton.lengths()
     assert 5 <= shortest <= min(lengths) <= max(lengths) <= longest <= 20
@@ -340,7 +340,7 @@ def test_scenes_read_well():
     assert all(re.fullmatch(r"[a-z]+", word) for word in words)
     # read with the other article than their first letter says
     assert not words & {"hour", "honest", "unicorn", "uniform", "university", "one", "used", "european"}
-    for sentence in draws("scenes"):
+    for sentence in samples("scenes"):
         assert re.fullmatch(r"[a-z]+(,? [a-z]+)*\.", sentence)
         assert not re.search(r"\b(\w+) \1\b", sentence)
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", sentence)
@@ -368,7 +368,7 @@ def test_scenes_agree_in_number_and_sense(sentence: str, right: str, wrong: str)
 
 
 def test_couplets_have_their_form():
-    for sentence in draws("couplets"):
+    for sentence in samples("couplets"):
         assert re.fullmatch(r"(\w{5}，\w{5}|\w{7}，\w{7})。", sentence)
         first, second = sentence.rstrip("。").split("，")
         assert len(set(first) | set(second)) == len(first) + len(second), (
@@ -376,7 +376,7 @@ def test_couplets_have_their_form():
         )
 
 
-def test_the_lines_of_a_couplet_share_no_character_by_construction():
+def test_the_lines_of_a_couplet_have_no_character_in_common():
     rules = load("couplets").rules
 
     def characters(symbol: str) -> set[str]:
@@ -394,7 +394,7 @@ def test_the_lines_of_a_couplet_share_no_character_by_construction():
 
 
 def test_expressions_are_true():
-    for sentence in draws("expressions"):
+    for sentence in samples("expressions"):
         left, right = sentence.split("=")
         assert re.fullmatch(r"[0-9+*()-]+", left)
         assert not re.search(r"(?<!\d)0\d", left)
@@ -469,9 +469,9 @@ def test_statistics_by_hand():
         "sentences": 4,
         "duplicates": 0.25,  # the second "a b"
         "tokens": 9,
-        "words": 5,
+        "types": 5,
         "characters": 10,
-        "letters": 5,
+        "character_types": 5,
         "tokens_per_sentence": {"min": 2, "median": 2, "mean": 2.25, "p95": 3, "max": 3},
         "characters_per_sentence": {"min": 3, "median": 3, "mean": 4.0, "p95": 5, "max": 5},
         "most_frequent": [("a", 3), ("b", 3), ("c", 1), ("dd", 1), ("e", 1)],

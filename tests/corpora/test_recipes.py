@@ -17,7 +17,7 @@ from seqgen.core.errors import UserError
 from seqgen.corpora.download import CHUNK, fetch, fetch_file, present, sha256_of
 from seqgen.corpora.recipes import RECIPES, File, Recipe, get_recipe
 
-CONTENT = bytes(range(256)) * 1_021  # 261,376 bytes: some chunks, and not a whole number of them
+CONTENT = bytes(range(256)) * 1_021  # 261,376 bytes: some chunks, and not a multiple of one
 CUT = 100_003
 
 
@@ -33,7 +33,7 @@ class Site:
     reset: bool = False
     """Close it as a network failure does, not as an end."""
     status: int | None = None
-    asked: list[str | None] = field(default_factory=list)
+    requested: list[str | None] = field(default_factory=list)
     """The Range header of each request."""
     paths: list[str] = field(default_factory=list)
 
@@ -50,13 +50,13 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        site, asked = self.site, self.headers.get("Range")
-        site.asked.append(asked)
+        site, requested = self.site, self.headers.get("Range")
+        site.requested.append(requested)
         site.paths.append(self.path)
         if site.status:
             self.send_error(site.status)
             return
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and site.ranges else 0
+        start = int(re.fullmatch(r"bytes=(\d+)-", requested)[1]) if requested and site.ranges else 0
         if start and start >= len(site.content):
             self.send_error(416)
             return
@@ -100,8 +100,8 @@ def test_every_recipe_is_complete():
     for recipe in RECIPES:
         assert recipe.title
         assert recipe.licence
-        assert recipe.read
-        assert recipe.then.startswith("seqgen ")
+        assert recipe.format
+        assert recipe.next_command.startswith("seqgen ")
         assert len({file.name for file in recipe.files}) == len(recipe.files)
         for file in recipe.files:
             assert re.fullmatch(r"https://\S+", file.url)
@@ -156,7 +156,7 @@ def test_an_interrupted_download_is_resumed(site: Site, tmp_path: Path):
     assert (tmp_path / "lines.txt.part").stat().st_size == CUT
     seen: list[int] = []
     fetch_file(site.file(), tmp_path, progress=lambda file, done: seen.append(done))
-    assert site.asked == [None, f"bytes={CUT}-"]
+    assert site.requested == [None, f"bytes={CUT}-"]
     assert seen[0] == CUT
     assert (tmp_path / "lines.txt").read_bytes() == CONTENT
     assert names(tmp_path) == ["lines.txt"]
@@ -176,14 +176,14 @@ def test_a_server_without_ranges_starts_again(site: Site, tmp_path: Path):
     with pytest.raises(UserError, match="ended after"):
         fetch_file(site.file(), tmp_path)
     fetch_file(site.file(), tmp_path)
-    assert site.asked == [None, f"bytes={CUT}-"]
+    assert site.requested == [None, f"bytes={CUT}-"]
     assert (tmp_path / "lines.txt").read_bytes() == CONTENT
 
 
 def test_a_part_of_another_version_is_fetched_again(site: Site, tmp_path: Path):
     (tmp_path / "lines.txt.part").write_bytes(b"old" * 5_000)
     fetch_file(site.file(), tmp_path)
-    assert site.asked == ["bytes=15000-", None]
+    assert site.requested == ["bytes=15000-", None]
     assert (tmp_path / "lines.txt").read_bytes() == CONTENT
 
 
@@ -191,14 +191,14 @@ def test_a_part_of_another_version_is_fetched_again(site: Site, tmp_path: Path):
 def test_a_part_that_is_long_enough_but_wrong_is_fetched_again(length: int, site: Site, tmp_path: Path):
     (tmp_path / "lines.txt.part").write_bytes(b"x" * length)
     fetch_file(site.file(), tmp_path)
-    assert site.asked == [None]
+    assert site.requested == [None]
     assert (tmp_path / "lines.txt").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_needs_no_server(site: Site, tmp_path: Path):
+def test_a_complete_part_needs_no_server(site: Site, tmp_path: Path):
     (tmp_path / "lines.txt.part").write_bytes(CONTENT)
     assert fetch_file(site.file(), tmp_path).read_bytes() == CONTENT
-    assert site.asked == []
+    assert site.requested == []
 
 
 def test_a_part_beyond_the_end_of_a_shorter_file(site: Site, tmp_path: Path):
@@ -206,7 +206,7 @@ def test_a_part_beyond_the_end_of_a_shorter_file(site: Site, tmp_path: Path):
     site.content = CONTENT[: CUT // 2]
     with pytest.raises(UserError, match="ended after"):
         fetch_file(site.file(), tmp_path)
-    assert site.asked == [f"bytes={CUT}-", None]  # 416, then from the beginning
+    assert site.requested == [f"bytes={CUT}-", None]  # 416, then from the start
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_truncated_file_does_not_pass(site: Site, tmp_path: Path):
 def test_what_is_there_stays(site: Site, tmp_path: Path):
     (tmp_path / "lines.txt").write_bytes(CONTENT)
     fetch_file(site.file(), tmp_path)
-    assert site.asked == []
+    assert site.requested == []
 
 
 def test_a_wrong_file_is_replaced_only_once_the_right_one_is_there(site: Site, tmp_path: Path):
@@ -271,7 +271,7 @@ def test_addresses_that_lead_nowhere(url: str, message: str, site: Site, tmp_pat
         fetch_file(site.file(), tmp_path, url=url)
 
 
-def test_a_folder_that_cannot_be_made(site: Site, tmp_path: Path):
+def test_a_folder_that_cannot_be_created(site: Site, tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write '.*taken.*'"):
         fetch_file(site.file(), tmp_path / "taken" / "deeper")

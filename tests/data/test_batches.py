@@ -1,4 +1,4 @@
-"""The stream of batches: epochs, lengths, seeds, resuming at any point, ranks; and the pass in order."""
+"""The stream of batches: epochs, lengths, seeds, resuming at any point; and the pass in order."""
 
 import time
 from itertools import islice
@@ -29,12 +29,12 @@ def first_tokens(batches: list[Tensor]) -> list[int]:
 
 
 def take(stream: Batches, count: int) -> list[Tensor]:
-    return list(islice(stream, count))
+    return [batch.tokens for batch in islice(stream, count)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 97, 105, 109])
 @pytest.mark.parametrize("batch_size", [1, 7, 200])
-def test_an_epoch_visits_every_sentence_once(count: int, batch_size: int) -> None:
+def test_an_epoch_contains_every_sentence_once(count: int, batch_size: int) -> None:
     stream = Batches(numbered(count), batch_size, seed=3)
     assert len(stream) == -(-count // batch_size)
     for epoch in range(3):
@@ -64,13 +64,13 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert first != first_tokens(take(Batches(ids, 7, seed=2), 14))
 
 
-def test_batches_group_lengths_and_come_in_any_order() -> None:
+def test_batches_are_bucketed_by_length_and_shuffled() -> None:
     ids = numbered(700)
     stream = Batches(ids, 7, seed=0)
     batches = take(stream, len(stream))
     real = sum(int((batch != PAD).sum()) for batch in batches)
     assert real == len(ids.tokens)
-    # In random batches of 7 lengths from 2 to 14, less than 70 % is real; grouped, more than 85 %.
+    # In random batches of 7 lengths from 2 to 14, less than 70 % is real; bucketed, more than 85 %.
     assert real / sum(batch.numel() for batch in batches) > 0.85
     widths = [batch.shape[1] for batch in batches]
     assert widths[:5] != sorted(widths[:5])
@@ -78,7 +78,7 @@ def test_batches_group_lengths_and_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("done", [0, 1, 4, 5, 13, 14, 15, 37])
-def test_a_restored_state_goes_on_with_the_same_batches(done: int) -> None:
+def test_a_restored_state_continues_with_the_same_batches(done: int) -> None:
     ids = numbered(97)
     stream = Batches(ids, 7, seed=5)
     take(stream, done)
@@ -92,12 +92,12 @@ def test_a_restored_state_goes_on_with_the_same_batches(done: int) -> None:
     assert resumed.state_dict() == stream.state_dict()
 
 
-def test_ungrouped_batches_are_fair_samples() -> None:
+def test_without_buckets_the_lengths_in_a_batch_are_random() -> None:
     ids = numbered(700)
     stream = Batches(ids, 7, seed=0, bucket_by_length=False)
     batches = take(stream, len(stream))
     assert sorted(first_tokens(batches)) == list(range(700))
-    # The longest of 7 random lengths of 2 to 14 is nearly always 10 or more; grouped, in half the batches.
+    # The longest of 7 random lengths of 2 to 14 is nearly always 10 or more; bucketed, in half the batches.
     assert sum(batch.shape[1] >= 10 for batch in batches) > 90
 
 
@@ -124,7 +124,7 @@ def test_a_state_of_another_stream_is_refused(count: int, batch_size: int, optio
 def test_nothing_to_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match="no sentences to make batches of"):
         Batches(pack([]), 7, seed=0)
-    with pytest.raises(ValueError, match="a batch size of 0 makes no batch"):
+    with pytest.raises(ValueError, match="a batch size of 0 is too small"):
         Batches(numbered(3), 0, seed=0)
 
 

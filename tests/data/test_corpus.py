@@ -146,7 +146,7 @@ def test_hash_follows_content_and_options_only(tmp_path: Path) -> None:
     assert len({each.hash for each in (one.train, one.valid, one.test, *(o.train for o in others))}) == 7
 
 
-def test_the_seed_matters_only_where_something_is_drawn(tmp_path: Path) -> None:
+def test_the_seed_matters_only_if_a_split_is_random(tmp_path: Path) -> None:
     train = write(tmp_path / "a.txt", "".join(f"{i}\n" for i in range(100)))
     valid, test = write(tmp_path / "v.txt", "x\n"), write(tmp_path / "t.txt", "y\n")
     zero, one = (open_corpus(train, valid=valid, test=test, seed=seed) for seed in (0, 1))
@@ -181,7 +181,7 @@ def test_processes_that_open_the_same_corpus_at_once(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
-    line = "a sentence of a length that is usual for captions , number "
+    line = "a sentence of a length that is typical of captions , number "
     path = write(tmp_path / "a.txt", "".join(f"{line}{i}\n" for i in range(300_000)))  # 20 MB
     code = f"""
         import resource
@@ -241,10 +241,10 @@ def test_a_missing_held_out_file(tmp_path: Path) -> None:
 
 def test_held_out_files_that_leave_nothing(tmp_path: Path) -> None:
     path, same = write(tmp_path / "a.txt", "one\ntwo\n"), write(tmp_path / "b.txt", "two\none\none\n")
-    with pytest.raises(UserError, match=r"every sentence of .*a\.txt also stands in its held-out files"):
+    with pytest.raises(UserError, match=r"every sentence of .*a\.txt is also in its held-out files"):
         open_corpus(path, test=same)
     other = write(tmp_path / "c.txt", "three\n")
-    with pytest.raises(UserError, match=r"every sentence of .*c\.txt also stands in .*c\.txt; give another"):
+    with pytest.raises(UserError, match=r"every sentence of .*c\.txt is also in .*c\.txt; give another"):
         open_corpus(path, valid=other, test=other)
 
 

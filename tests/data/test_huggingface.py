@@ -42,7 +42,7 @@ def test_its_own_splits_are_used(tmp_path: Path) -> None:
     assert open_corpus(name).hash == corpus.hash
 
 
-def test_missing_splits_are_drawn(tmp_path: Path) -> None:
+def test_missing_splits_are_taken_at_random(tmp_path: Path) -> None:
     corpus = open_corpus(dataset(tmp_path / "set", train=rows(*(f"cat {i}" for i in range(60)))))
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [54, 3, 3]
 
@@ -99,7 +99,7 @@ def test_no_name_is_an_error() -> None:
         open_corpus("hf:")
 
 
-def test_what_the_hub_cannot_be_asked_for_is_an_error() -> None:
+def test_a_dataset_that_cannot_be_opened_is_an_error() -> None:
     code = """
         import os
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -116,14 +116,14 @@ def test_what_the_hub_cannot_be_asked_for_is_an_error() -> None:
 
 
 def test_the_configuration_follows_the_last_colon(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def refuse(name: str, config: str | None) -> None:
-        asked.append((name, config))
+        calls.append((name, config))
         raise ValueError("BuilderConfig 'x' not found.\nAvailable: ['y']")
 
     monkeypatch.setattr("datasets.load_dataset", refuse)
     for name in ["owner/set", "owner/set:config"]:
         with pytest.raises(UserError, match=f"cannot open the dataset 'hf:{name}': BuilderConfig"):
             huggingface.load(name)
-    assert asked == [("owner/set", None), ("owner/set", "config")]
+    assert calls == [("owner/set", None), ("owner/set", "config")]

@@ -1,4 +1,4 @@
-"""Splitting by hashes: no sentence in two splits, copies together, test sets whole."""
+"""Splitting by hashes: no sentence in two splits, copies together, test sets unchanged."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def hashes(*numbers: int) -> np.ndarray:
 def test_held_out_files_stay_and_train_loses_what_they_hold() -> None:
     train, valid, test = hashes(1, 2, 3, 3, 4, 5, 5), hashes(3, 6, 7), hashes(5, 5, 7, 8)
     found = split(train, valid, test, seed=0)
-    assert found.test.tolist() == [0, 1, 2, 3]  # whole, its own copies too
+    assert found.test.tolist() == [0, 1, 2, 3]  # unchanged, its own copies too
     assert found.valid.tolist() == [0, 1]  # 7 stands in test
     assert found.train.tolist() == [0, 1, 4]  # 3 stands in valid, 5 in test
     assert found.removed == {"train": 4, "valid": 1}
@@ -28,7 +28,7 @@ def test_a_sentence_that_valid_lost_to_test_is_no_reason_to_keep_it_in_train() -
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_drawn_split_shares_nothing_and_loses_nothing(seed: int) -> None:
+def test_a_random_split_has_no_sentence_in_common_and_loses_none(seed: int) -> None:
     train = np.random.default_rng(7).integers(0, 500, 1_009).astype(np.uint64)
     found = split(train, None, None, seed=seed)
     rows = [found.train, found.valid, found.test]
@@ -36,25 +36,25 @@ def test_a_drawn_split_shares_nothing_and_loses_nothing(seed: int) -> None:
     sets = [set(train[each].tolist()) for each in rows]
     assert sum(map(len, sets)) == len(set.union(*sets))
     assert all((np.diff(each) > 0).all() for each in rows)
-    # 5 % of 1,009 lines is 50; a group of copies that no longer fits ends the draw a little earlier.
+    # 5 % of 1,009 lines is 50; a group of copies that no longer fits ends it a little earlier.
     assert 40 <= len(found.valid) <= 50
     assert 40 <= len(found.test) <= 50
     assert found.removed == {"train": 0, "valid": 0}
 
 
-def test_the_seed_decides_the_draw() -> None:
+def test_the_seed_determines_the_split() -> None:
     train = np.arange(211, dtype=np.uint64)
     one, same, other = (split(train, None, None, seed=seed) for seed in (3, 3, 4))
     assert one.test.tolist() == same.test.tolist() != other.test.tolist()
 
 
-def test_a_draw_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splits, "HELD_OUT_MOST", 7)
+def test_a_random_split_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splits, "HELD_OUT_MAX", 7)
     found = split(np.arange(1_000, dtype=np.uint64), None, None, seed=0)
     assert [len(found.train), len(found.valid), len(found.test)] == [986, 7, 7]
 
 
-def test_only_what_is_missing_is_drawn() -> None:
+def test_only_missing_splits_are_taken_at_random() -> None:
     train, test = np.arange(101, dtype=np.uint64), hashes(7, 200)
     found = split(train, None, test, seed=0)
     assert [len(found.train), len(found.valid), len(found.test)] == [95, 5, 2]

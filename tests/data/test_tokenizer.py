@@ -23,8 +23,8 @@ from seqgen.data.tokenizer import (
     SPECIALS,
     UNK,
     Tokenizer,
+    default_min_count,
     train_tokenizer,
-    usual_min_count,
 )
 
 TEXTS = [
@@ -51,7 +51,7 @@ def test_decoding_restores_every_line_of_real_corpora(data_dir: Path, kind: str,
     rows = tokenizer.encode_batch(lines)
     assert [tokenizer.decode(row) for row in rows] == lines
     assert UNK not in set().union(*rows)
-    # The library by itself, going through whole sentences, gives the same ids and the same text.
+    # The library by itself, encoding complete sentences, gives the same ids and the same text.
     plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
     some = slice(0, len(lines), 7)
     assert [each.ids for each in plain.encode_batch(lines[some], add_special_tokens=False)] == rows[some]
@@ -178,10 +178,10 @@ def test_known_words_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_counting_in_parts_gives_the_same_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train_tokenizer(TEXTS * 3, "word").to_json()
+    once = train_tokenizer(TEXTS * 3, "word").to_json()
     monkeypatch.setattr(module, "COUNT_WORDS", 2)
     monkeypatch.setattr(module, "SAMPLE", 2)
-    assert train_tokenizer(TEXTS * 3, "word").to_json() == whole
+    assert train_tokenizer(TEXTS * 3, "word").to_json() == once
 
 
 def test_flat_encoding_ends_each_sentence() -> None:
@@ -241,7 +241,7 @@ def test_the_vocabulary_of_lines_is_cached(monkeypatch: pytest.MonkeyPatch) -> N
         ({"kind": "wrod"}, "no tokenizer 'wrod'; did you mean 'word'"),
         ({"max_vocab": 4}, "a vocabulary of 4 is too small; the least for 'auto' is 5"),
         ({"kind": "byte", "max_vocab": 259}, "a vocabulary of 259 is too small; the least for 'byte' is 260"),
-        ({"min_count": 0}, "a minimum count of 0 makes no sense; give 1 or more"),
+        ({"min_count": 0}, "a minimum count of 0 is too small; give 1 or more"),
     ],
 )
 def test_options_that_cannot_be_met(options: dict, message: str) -> None:
@@ -287,12 +287,12 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
-def test_rare_words_become_unknown_only_where_they_are_a_small_share():
-    # below 3: 4 of 100, exactly the share that may go
-    assert usual_min_count({"a": 96, "b": 2, "c": 1, "d": 1}) == 3
+def test_rare_words_become_unknown_only_if_they_are_a_small_fraction():
+    # below 3: 4 of 100, exactly the fraction that may become unknown
+    assert default_min_count({"a": 96, "b": 2, "c": 1, "d": 1}) == 3
     # below 3: 5 of 100; below 2: 1
-    assert usual_min_count({"a": 95, "b": 2, "c": 2, "d": 1}) == 2
-    assert usual_min_count({"a": 5, "b": 1}) == 1
+    assert default_min_count({"a": 95, "b": 2, "c": 2, "d": 1}) == 2
+    assert default_min_count({"a": 5, "b": 1}) == 1
     lines = ["a a a a b"] * 40 + ["a rare word"]
     known = train_tokenizer(lines, "word")
     assert known.decode(known.encode("a rare b")) == "a <unk> b"

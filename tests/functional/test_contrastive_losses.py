@@ -11,7 +11,7 @@ from seqgen.functional import contrastive_losses
 B, Z = 7, 5
 
 
-def codes(rows=B, seed=0, dtype=torch.float64):
+def embeddings(rows=B, seed=0, dtype=torch.float64):
     return torch.randn(rows, Z, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
@@ -41,16 +41,18 @@ def test_token_contrastive_is_the_loop_over_pairs_of_each_sentence():
     states = torch.randn(5, 11, 3, generator=rng, dtype=torch.float64)
     lengths = torch.tensor([11, 2, 1, 7, 0])  # the third has no pair, the last no token
     mask = torch.arange(11) < lengths[:, None]
-    means, likeness = [], []
+    means, similarities = [], []
     for sentence, length in zip(states, lengths.tolist(), strict=True):
         pairs = [(i, j) for i in range(length) for j in range(length) if i != j]
         if pairs:
             cosines = [cosine(sentence[i], sentence[j]) for i, j in pairs]
             means.append(sum(max(0.0, 0.9 - 1 + c) for c in cosines) / len(pairs))
-            likeness.append(sum(cosines) / len(pairs))
+            similarities.append(sum(cosines) / len(pairs))
     given = contrastive_losses.token_contrastive(states, mask, margin=0.9)
     assert given.item() == pytest.approx(sum(means) / 3, abs=1e-9)
-    assert contrastive_losses.anisotropy(states, mask).item() == pytest.approx(sum(likeness) / 3, abs=1e-9)
+    assert contrastive_losses.anisotropy(states, mask).item() == pytest.approx(
+        sum(similarities) / 3, abs=1e-9
+    )
 
 
 def test_padding_and_length_of_vectors_do_not_matter_and_nothing_to_compare_is_0():
@@ -69,7 +71,7 @@ def test_padding_and_length_of_vectors_do_not_matter_and_nothing_to_compare_is_0
     assert not states.grad.any()
 
 
-def test_token_contrastive_parts_what_it_moves():
+def test_a_step_down_token_contrastive_lowers_the_anisotropy():
     states = torch.full((1, 5, 3), 1.0) + 0.1 * torch.randn(
         1, 5, 3, generator=torch.Generator().manual_seed(3)
     )
@@ -97,17 +99,17 @@ def test_info_nce_by_hand():
     assert contrastive_losses.info_nce(same, same).item() == pytest.approx(math.log(B), abs=1e-6)
 
 
-def test_nt_xent_is_the_loop_over_views():
-    first, second, others = codes(seed=1), codes(seed=2), codes(rows=3, seed=3)
-    views = torch.cat((first, second))
+def test_nt_xent_is_the_loop_over_augmentations():
+    first, second, others = embeddings(seed=1), embeddings(seed=2), embeddings(rows=3, seed=3)
+    both = torch.cat((first, second))
     for extra in (None, others):
         further = [] if extra is None else extra
         total = 0.0
         for i in range(2 * B):
-            powers = [math.exp(cosine(views[i], views[n]) / 0.2) for n in range(2 * B) if n != i]
-            powers += [math.exp(cosine(views[i], other) / 0.2) for other in further]
-            own = math.exp(cosine(views[i], views[(i + B) % (2 * B)]) / 0.2)
-            total -= math.log(own / sum(powers))
+            exponentials = [math.exp(cosine(both[i], both[n]) / 0.2) for n in range(2 * B) if n != i]
+            exponentials += [math.exp(cosine(both[i], other) / 0.2) for other in further]
+            own = math.exp(cosine(both[i], both[(i + B) % (2 * B)]) / 0.2)
+            total -= math.log(own / sum(exponentials))
         loss = contrastive_losses.nt_xent(first, second, others=extra, temperature=0.2)
         assert loss.item() == pytest.approx(total / (2 * B), abs=1e-9)
     same = torch.ones(B, Z)
@@ -115,7 +117,7 @@ def test_nt_xent_is_the_loop_over_views():
 
 
 def test_supervised_contrastive_is_the_loop_over_anchors():
-    given = codes()
+    given = embeddings()
     labels = torch.tensor([3, 1, 3, 1, 3, 2, 2])
     anchors = torch.tensor([True, False, True, False, True, True, False])
     losses = []
@@ -133,11 +135,11 @@ def test_supervised_contrastive_is_the_loop_over_anchors():
 
 
 def test_supervised_contrastive_of_pairs_is_nt_xent_and_without_pairs_nothing():
-    first, second = codes(seed=1), codes(seed=2)
+    first, second = embeddings(seed=1), embeddings(seed=2)
     labels = torch.arange(B).repeat(2)
     both = contrastive_losses.supervised_contrastive(torch.cat((first, second)), labels, temperature=0.5)
     assert both.item() == pytest.approx(contrastive_losses.nt_xent(first, second).item(), abs=1e-9)
-    alone = codes().requires_grad_()
+    alone = embeddings().requires_grad_()
     nothing = contrastive_losses.supervised_contrastive(alone, torch.arange(B))
     nothing.backward()
     assert nothing.item() == 0
@@ -151,11 +153,11 @@ def test_supervised_contrastive_of_pairs_is_nt_xent_and_without_pairs_nothing():
         contrastive_losses.nt_xent,
         contrastive_losses.logistic_contrastive,
         lambda a, b: contrastive_losses.supervised_contrastive(torch.cat((a, b)), torch.arange(B).repeat(2)),
-        lambda a, b: contrastive_losses.ranking_loss(a, b, codes(rows=3, seed=9)),
+        lambda a, b: contrastive_losses.ranking_loss(a, b, embeddings(rows=3, seed=9)),
     ],
 )
 def test_permuting_a_batch_changes_nothing_and_gradients_are_right(loss):
-    first, second = codes(seed=1).requires_grad_(), codes(seed=2).requires_grad_()
+    first, second = embeddings(seed=1).requires_grad_(), embeddings(seed=2).requires_grad_()
     order = torch.randperm(B, generator=torch.Generator().manual_seed(0))
     assert loss(first[order], second[order]).item() == pytest.approx(loss(first, second).item(), abs=1e-9)
     assert torch.autograd.gradcheck(loss, (first, second))
@@ -185,30 +187,30 @@ def test_logistic_contrastive_by_hand():
     assert alone.item() == pytest.approx(0.5 - 3 * one, abs=1e-6)
 
 
-def test_equal_codes_have_a_finite_gradient():
-    one = codes().requires_grad_()
+def test_equal_embeddings_have_a_finite_gradient():
+    one = embeddings().requires_grad_()
     contrastive_losses.logistic_contrastive(one, one.detach()).backward()
     assert torch.isfinite(one.grad).all()
 
 
 def test_distance_reward_is_half_the_difference_of_mean_cosines():
-    given, real, made = codes(), codes(rows=3, seed=1), codes(rows=11, seed=2)
-    reward = contrastive_losses.distance_reward(given, real, made)
-    for code, value in zip(given, reward.tolist(), strict=True):
-        near = sum(cosine(code, r) for r in real) / 3
-        far = sum(cosine(code, m) for m in made) / 11
+    given, real, fake = embeddings(), embeddings(rows=3, seed=1), embeddings(rows=11, seed=2)
+    reward = contrastive_losses.distance_reward(given, real, fake)
+    for embedding, value in zip(given, reward.tolist(), strict=True):
+        near = sum(cosine(embedding, r) for r in real) / 3
+        far = sum(cosine(embedding, f) for f in fake) / 11
         assert value == pytest.approx((near - far) / 2, abs=1e-9)
     one = torch.tensor([[1.0, 0.0]])
     assert contrastive_losses.distance_reward(one, one, -one).item() == 1  # the most there is
 
 
 def test_ranking_reward_is_the_loop_over_references():
-    given, references, comparisons = codes(), codes(rows=3, seed=1), codes(rows=11, seed=2)
+    given, references, comparisons = embeddings(), embeddings(rows=3, seed=1), embeddings(rows=11, seed=2)
     reward = contrastive_losses.ranking_reward(given, references, comparisons, gamma=2.0)
-    for code, value in zip(given, reward.tolist(), strict=True):
+    for embedding, value in zip(given, reward.tolist(), strict=True):
         scores = []
         for u in references:
-            own = math.exp(2 * cosine(code, u))
+            own = math.exp(2 * cosine(embedding, u))
             scores.append(own / (own + sum(math.exp(2 * cosine(c, u)) for c in comparisons)))
         assert value == pytest.approx(sum(scores) / 3, abs=1e-9)
     same = torch.ones(3, Z)
@@ -221,10 +223,13 @@ def test_ranking_loss_by_hand():
     assert loss.item() == pytest.approx(math.log(3) + math.log(4 / 3), abs=1e-6)
 
 
-def test_what_lies_with_real_codes_earns_more():
-    real, made = F.normalize(torch.ones(5, Z) + 0.1 * codes(5, seed=1).float()), codes(5, seed=2).float()
+def test_embeddings_near_real_ones_have_higher_rewards():
+    real, fake = (
+        F.normalize(torch.ones(5, Z) + 0.1 * embeddings(5, seed=1).float()),
+        embeddings(5, seed=2).float(),
+    )
     for reward in (
-        contrastive_losses.distance_reward(torch.cat((real, made)), real, made),
-        contrastive_losses.ranking_reward(torch.cat((real, made)), real, made, gamma=10.0),
+        contrastive_losses.distance_reward(torch.cat((real, fake)), real, fake),
+        contrastive_losses.ranking_reward(torch.cat((real, fake)), real, fake, gamma=10.0),
     ):
         assert reward[:5].min() > reward[5:].max()

@@ -30,41 +30,43 @@ def test_the_divergence_by_hand():
 
 def test_densities_are_those_of_torch():
     mean, log_var = posteriors()
-    codes, _ = posteriors(S * N, seed=1)
-    codes = codes.view(S, N, Z)
-    reference = Independent(Normal(mean, (0.5 * log_var).exp()), 1).log_prob(codes)
-    assert torch.allclose(gaussian.log_density(codes, mean, log_var), reference, atol=1e-5)
-    prior = Independent(Normal(torch.zeros(Z), torch.ones(Z)), 1).log_prob(codes)
-    assert torch.allclose(gaussian.prior_log_density(codes), prior, atol=1e-5)
+    latents, _ = posteriors(S * N, seed=1)
+    latents = latents.view(S, N, Z)
+    reference = Independent(Normal(mean, (0.5 * log_var).exp()), 1).log_prob(latents)
+    assert torch.allclose(gaussian.log_density(latents, mean, log_var), reference, atol=1e-5)
+    prior = Independent(Normal(torch.zeros(Z), torch.ones(Z)), 1).log_prob(latents)
+    assert torch.allclose(gaussian.prior_log_density(latents), prior, atol=1e-5)
 
 
-def test_draws_have_the_moments_asked_for_and_a_gradient():
+def test_samples_have_the_moments_given_and_a_gradient():
     mean, log_var = (torch.tensor([[m]] * 20_000, requires_grad=True) for m in (2.0, math.log(9.0)))
-    drawn = gaussian.draw(mean, log_var, torch.Generator().manual_seed(3))
-    assert float(drawn.detach().mean()) == pytest.approx(2.0, abs=0.1)  # five standard errors of 3 / √20,000
-    assert float(drawn.detach().std()) == pytest.approx(3.0, abs=0.1)
-    drawn.sum().backward()
+    sampled = gaussian.sample(mean, log_var, torch.Generator().manual_seed(3))
+    assert float(sampled.detach().mean()) == pytest.approx(
+        2.0, abs=0.1
+    )  # five standard errors of 3 / √20,000
+    assert float(sampled.detach().std()) == pytest.approx(3.0, abs=0.1)
+    sampled.sum().backward()
     assert torch.equal(mean.grad, torch.ones_like(mean))
     # d/d log_var of mean + e^(log_var / 2) · noise is half the distance from the mean
-    assert torch.allclose(log_var.grad, (drawn - mean).detach() / 2, atol=1e-5)
-    again = gaussian.draw(mean, log_var, torch.Generator().manual_seed(3))
-    assert torch.equal(drawn, again)
+    assert torch.allclose(log_var.grad, (sampled - mean).detach() / 2, atol=1e-5)
+    again = gaussian.sample(mean, log_var, torch.Generator().manual_seed(3))
+    assert torch.equal(sampled, again)
 
 
 def test_between_posterior_and_prior_lies_their_geometric_mean():
     mean, log_var = posteriors()
-    codes, _ = posteriors(S * N, seed=1)
-    codes = codes.view(S, N, Z)
-    posterior, prior = gaussian.log_density(codes, mean, log_var), gaussian.prior_log_density(codes)
-    for share in (0.0, 0.3, 1.0):
-        between = gaussian.log_density(codes, *gaussian.tempered(mean, log_var, share))
-        rest = between - share * posterior - (1 - share) * prior  # the normaliser's logarithm
+    latents, _ = posteriors(S * N, seed=1)
+    latents = latents.view(S, N, Z)
+    posterior, prior = gaussian.log_density(latents, mean, log_var), gaussian.prior_log_density(latents)
+    for weight in (0.0, 0.3, 1.0):
+        between = gaussian.log_density(latents, *gaussian.tempered(mean, log_var, weight))
+        rest = between - weight * posterior - (1 - weight) * prior  # the normaliser's logarithm
         assert torch.allclose(rest, rest[:1].expand(S, -1), atol=1e-5)
         assert bool((rest[0] > -1e-5).all())
 
 
 def test_importance_weights_are_averaged_before_the_logarithm():
-    # two draws of a row: weights 1 and 3, mean 2; of the other: 1/2 and 1/2
+    # two samples of a row: weights 1 and 3, mean 2; of the other: 1/2 and 1/2
     log_weights = torch.tensor([[1.0, 0.5], [3.0, 0.5]]).log()
     assert gaussian.importance_log_likelihood(log_weights).tolist() == pytest.approx(
         [math.log(2), math.log(0.5)]
@@ -77,14 +79,14 @@ def test_importance_weighting_finds_a_known_evidence():
     mean, log_var = 0.4 * x[:, None], torch.full((2, 1), math.log(0.7))
     rng = torch.Generator().manual_seed(0)
     shape = (20_000, 2, 1)
-    codes = gaussian.draw(mean.expand(shape), log_var.expand(shape), rng)
-    joint = Normal(codes[..., 0], 1.0).log_prob(x) + gaussian.prior_log_density(codes)
-    found = gaussian.importance_log_likelihood(joint - gaussian.log_density(codes, mean, log_var))
+    latents = gaussian.sample(mean.expand(shape), log_var.expand(shape), rng)
+    joint = Normal(latents[..., 0], 1.0).log_prob(x) + gaussian.prior_log_density(latents)
+    found = gaussian.importance_log_likelihood(joint - gaussian.log_density(latents, mean, log_var))
     assert torch.allclose(found, Normal(0.0, math.sqrt(2)).log_prob(x), atol=5e-3)
 
 
-def test_a_unit_is_active_where_its_mean_varies():
-    # deviations ±0.2 of the first unit, variance 0.04 · 4 / 3; ±0.05 of the second; none of the third
+def test_a_dimension_is_active_where_its_mean_varies():
+    # deviations ±0.2 of the first dimension, variance 0.04 · 4 / 3; ±0.05 of the second; none of the third
     means = torch.tensor([[0.2, 0.05, 5.0], [-0.2, -0.05, 5.0]] * 2)
     assert gaussian.active_units(means) == 1
     assert gaussian.active_units(means, threshold=1e-3) == 2
@@ -103,7 +105,7 @@ def test_all_information_where_posteriors_lie_far_apart():
 
 
 def test_mutual_information_is_that_of_jointly_gaussian_variables():
-    # x ~ N(0, s²) tells z = x + N(0, 1): I = ln(1 + s²) / 2 a unit
+    # x ~ N(0, s²) tells z = x + N(0, 1): I = ln(1 + s²) / 2 a dimension
     rng = torch.Generator().manual_seed(2)
     mean = 1.5 * torch.randn(3001, 2, generator=rng)
     found = gaussian.mutual_information(mean, torch.zeros(3001, 2), rng=rng, rows=701)

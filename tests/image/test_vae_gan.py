@@ -118,7 +118,7 @@ def test_the_losses_are_those_of_the_paper():
     losses, figures = model.losses(Batch(images, labels))
     torch.manual_seed(3)
     mean, log_var = model.encoder(images).chunk(2, dim=1)
-    codes = torch.cat([gaussian.draw(mean, log_var), torch.randn(5, 3)])
+    codes = torch.cat([gaussian.sample(mean, log_var), torch.randn(5, 3)])
     rebuilt, made = torch.sigmoid(model.decoder(codes)).split([5, 5])
     real, fake = model.critic(images)[:, 0], model.critic(torch.cat([rebuilt, made]))[:, 0]
     prior = torch.distributions.Normal(0, 1)

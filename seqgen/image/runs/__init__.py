@@ -1,4 +1,4 @@
-"""From settings to an image run, and back from its folder.
+"""From the settings of an image model to its run folder, and back: setting up, loading, plots of a run.
 
-Start with `setup`.
+Imports the folders of `seqgen.image` above it, and `training`. Start with `setup.train`.
 """
