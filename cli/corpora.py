@@ -113,7 +113,7 @@ def fetch(
     for path in paths:
         typer.echo(path)
     if not quiet:
-        typer.echo("already there, checksums verified" if there else "checksums verified", err=True)
+        typer.echo("already downloaded, checksums match" if is_present else "checksums match", err=True)
         typer.echo(f"licence: {recipe.licence}", err=True)
         typer.echo("next: " + recipe.next_command.format(folder=folder), err=True)
 
