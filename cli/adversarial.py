@@ -1,4 +1,4 @@
-"""`seqgen adversarial`: train a pretrained generator against a discriminator."""
+"""`seqgen adversarial`: train a generator against a discriminator."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +9,19 @@ from seqgen.cli import common
 
 
 def adversarial(
-    algorithm: Annotated[str, typer.Argument(help="What to train.")] = "seqgan",
+    algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "seqgan",
     init: Annotated[
-        Path | None, typer.Option(help="The pretrained run; the latest under runs/ if not given.")
+        Path | None, typer.Option(help="The run to start from; the latest that fits if not given.")
     ] = None,
+    corpus: common.Corpus = None,
+    column: common.Column = None,
+    valid: common.Valid = None,
+    test: common.Test = None,
+    tokenizer: common.Tokenizer = None,
+    lowercase: common.Lowercase = False,
+    max_vocab: common.MaxVocab = None,
+    min_count: common.MinCount = None,
+    max_length: common.MaxLength = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/ALGORITHM-CORPUS if not given.")
     ] = None,
@@ -21,28 +30,46 @@ def adversarial(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Updates of the generator; the setting steps if not given.")
     ] = None,
-    seed: Annotated[int | None, common.seed_option("Seed; the pretrained run's if not given.")] = None,
+    seed: Annotated[int | None, common.seed_option("Seed; that of the run to start from, or 0.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
+    trust: common.Trust = False,
     list_settings: common.ListSettings = False,
 ) -> None:
-    """Train a pretrained generator against a discriminator. The same command again resumes."""
+    """Train a generator against a discriminator. The same command again resumes.
+
+    Most algorithms start from a pretrained run and learn from its corpus; scratchgan starts from a --corpus.
+    """
     from seqgen import algorithms
 
+    values = common.gather(config, settings)
     if list_settings:
-        common.list_settings(algorithm, algorithms.ADVERSARIAL)
+        common.list_settings(algorithm, algorithms.ADVERSARIAL, values)
     from seqgen.training import setup
 
+    data = common.data_config(
+        corpus=corpus,
+        column=column,
+        valid=valid,
+        test=test,
+        tokenizer=tokenizer,
+        lowercase=lowercase,
+        max_vocab=max_vocab,
+        min_count=min_count,
+        max_length=max_length,
+    )
     common.run_job(
         lambda: setup.adversarial_job(
             init,
             algorithm,
+            data=data,
             path=run,
-            values=common.gather(config, settings),
+            values=values,
             steps=steps,
             seed=seed,
             device_name=device,
+            trust=trust,
         ),
         threads=threads,
         quiet=quiet,

@@ -1,41 +1,43 @@
-"""`seqgen bench`: how fast the package is, against plain references and the floor, on this machine."""
+"""`seqgen bench`: speed of the package on this machine, against plain implementations and a lower bound."""
 
 import json
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Measure speed against a naive reference and the floor.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measure speed against a naive implementation and a lower bound.", no_args_is_help=True
+)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `speed` a command of its own however many there are."""
+    """Make `speed` a subcommand even though it is the only one."""
 
 
 @app.command()
 def speed(
     vocab: Annotated[int, typer.Option(min=8, help="Tokens in the vocabulary.")] = 5000,
     length: Annotated[int, typer.Option(min=2, help="Tokens in a sentence.")] = 20,
-    embedding: Annotated[int, typer.Option(min=1, help="Size of a token's embedding.")] = 32,
-    hidden: Annotated[int, typer.Option(min=1, help="Units of the recurrent layer.")] = 32,
+    embedding: Annotated[int, typer.Option(min=1, help="Dimensions of the token embedding.")] = 32,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of the recurrent layer.")] = 32,
     batch: Annotated[int, typer.Option(min=1, help="Sentences in a batch.")] = 64,
-    rollouts: Annotated[int, typer.Option(min=1, help="Continuations of every beginning.")] = 16,
+    rollouts: Annotated[int, typer.Option(min=1, help="Rollouts of every prefix.")] = 16,
     sentences: Annotated[
-        int, typer.Option(min=0, help="Sentences and references for BLEU; 0 leaves it out.")
+        int, typer.Option(min=0, help="Sentences and references for BLEU; 0 skips it.")
     ] = 10_000,
     sentence_vae: Annotated[
-        bool, typer.Option(help="A sentence-VAE: V 10,000, E 300, H 256, Z 16, 32 sentences of 10 to 50.")
+        bool, typer.Option(help="Also a sentence-VAE: V 10,000, E 300, H 256, Z 16, B 32, T 10 to 50.")
     ] = True,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; the median counts.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the median is reported.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Time a pretraining step, sampling, an adversarial update and a sentence-VAE's step.
+    """Time a pretraining step, sampling, an adversarial update and a sentence-VAE step.
 
-    The reference is the plain loop of published code on the same models; the floor is the time that the
-    products with the vocabulary alone would take at the speed measured here. Takes a minute or two.
+    The reference is the plain loop of published code on the same models; the lower bound (floor) is the time
+    of the matrix products with the vocabulary at the speed measured here. Takes a minute or two.
     """
     import torch
 

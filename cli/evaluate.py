@@ -1,4 +1,4 @@
-"""`seqgen evaluate`: the scores of runs' samples, or of any files of sentences, beside real text's."""
+"""`seqgen evaluate`: scores of the samples of runs, or of files of sentences, with those of real text."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def evaluate(
     ] = None,
     hyp: Annotated[
         list[Path] | None,
-        typer.Option(help="Score this file instead, a sentence a line, or several; - is stdin."),
+        typer.Option(help="Score this file instead, one sentence per line, or several; - is stdin."),
     ] = None,
     ref: Annotated[Path | None, typer.Option(help="With --hyp: the file of references.")] = None,
     train: Annotated[
@@ -28,15 +28,16 @@ def evaluate(
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("--n", help="How many sentences: of a run 10,000, of a file all, if not given."),
+        typer.Option("--n", help="Number of sentences; 10,000 of a run, all of a file, if not given."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="Of the draws, 1 if not given; with --hyp only stated.")
+        float | None,
+        typer.Option(min=0.0, help="Sampling temperature, 1 if not given; with --hyp it is only recorded."),
     ] = None,
     temperatures: Annotated[
-        str | None, typer.Option(metavar="T,T,…", help="Also draw at each of these, for the curve.")
+        str | None, typer.Option(metavar="T,T,…", help="Also sample at these temperatures, for the curve.")
     ] = None,
-    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     protocol: Annotated[
         str, typer.Option(help="seqgen, texygen (the published tables) or sacrebleu.")
     ] = "seqgen",
@@ -56,27 +57,31 @@ def evaluate(
     ] = None,
     nll_sentences: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a run with codes: test sentences whose likelihood is estimated; 1,000."),
+        typer.Option(min=1, help="Latent-variable models: test sentences to estimate the likelihood; 1,000."),
     ] = None,
     nll_samples: Annotated[
-        int | None, typer.Option(min=1, help="Of a run with codes: codes of each for the estimate; 500.")
+        int | None, typer.Option(min=1, help="Latent-variable models: importance samples per sentence; 500.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw quality against diversity.")
+        Path | None, typer.Option(metavar="FILE.png", help="Plot quality against diversity.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Score samples beside real text and an n-gram baseline, every score with its 95 % interval.
+    """Score samples, real text and an n-gram baseline, every score with its 95 % interval.
 
-    BLEU, self-BLEU, variety, copies, distances, language models both ways, a classifier, likelihood.
+    BLEU, self-BLEU, diversity, copies, distances, forward and reverse language model scores, a classifier
+    two-sample test, likelihood.
     """
     _check(run, hyp, ref, train, n)
     estimate = {"sentences": nll_sentences, "samples": nll_samples}
     if hyp and any(estimate.values()):
-        raise UserError("--nll-sentences and --nll-samples are of a run's likelihood; a file has none")
+        raise UserError(
+            "--nll-sentences and --nll-samples estimate the likelihood of a run; a file has no model"
+        )
     options: dict[str, Any] = {
         "n": n,
         "temperature": temperature,
@@ -93,20 +98,22 @@ def evaluate(
     devices.prepare(threads)
     if hyp and ref is not None:
         names = [str(path) for path in hyp]
-        report = evaluate_files(hyp, ref, train, **options)
+        results = evaluate_files(hyp, ref, train, **options)
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
-        names, report = _evaluate_runs(run or [None], grid, options, given, device=device, quiet=quiet)
+        names, results = _evaluate_runs(
+            run or [None], grid, options, given, device=device, trust=trust, quiet=quiet
+        )
     if plot is not None:
         from seqgen.evaluation import quality_diversity
 
-        quality_diversity.save(quality_diversity.points(report, names[0]), plot, title=_title(report))
+        quality_diversity.save(quality_diversity.points(results, names[0]), plot, title=_title(results))
     if as_json:
-        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(results, ensure_ascii=False, indent=2))
     else:
         from seqgen.evaluation.table import render
 
-        typer.echo(render(report, names[0]))
+        typer.echo(render(results, names[0]))
 
 
 def _check(
@@ -128,19 +135,19 @@ def _check(
 
 
 def _check_names(protocol: str, tokenisation: str, plot: Path | None) -> None:
-    """Refuse names that nothing has, before sentences are read or drawn."""
+    """Raise UserError for unknown names, before sentences are read or sampled."""
     from seqgen.metrics.protocols import check
 
     check(protocol, tokenisation)
     if plot is not None and plot.suffix.lower() != ".png":
-        raise UserError(f"--plot '{plot}' does not end in .png, the one format drawn")
+        raise UserError(f"--plot '{plot}' does not end in .png, the only format written")
 
 
 def _grid(temperatures: str | None, *, from_files: bool) -> list[float]:
     if temperatures is None:
         return []
     if from_files:
-        raise UserError("--temperatures draws sentences, which only a run can; give --run instead of --hyp")
+        raise UserError("--temperatures samples sentences, which only a run can; give --run instead of --hyp")
     return sorted(set(common.temperatures(temperatures)))
 
 
@@ -151,22 +158,22 @@ def _evaluate_runs(
     estimate: dict[str, int],
     *,
     device: str,
+    trust: bool,
     quiet: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     from seqgen.evaluation.runs import Estimate, evaluate_runs
-    from seqgen.training import load
 
-    found = [load.load(common.run_or_latest(path), device) for path in paths]
+    runs = [common.load_run(path, device, trust=trust) for path in paths]
     n = RUN_SAMPLES if options["n"] is None else options["n"]
     temperature = 1.0 if options["temperature"] is None else options["temperature"]
-    names = [str(each.run.path) for each in found]
+    names = [str(each.run.path) for each in runs]
     if not quiet:
         listed = ", ".join(names)
         typer.echo(
             f"run: {listed}; {n:,} samples, temperature {temperature:g}, seed {options['seed']}", err=True
         )
     chosen = options | {"n": n, "temperature": temperature, "estimate": Estimate(**estimate)}
-    return names, evaluate_runs(found, temperatures=grid, **chosen)
+    return names, evaluate_runs(runs, temperatures=grid, **chosen)
 
 
 def evaluate_files(
@@ -178,26 +185,25 @@ def evaluate_files(
     temperature: float | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score files against another: the first `n` lines of each, else as many as the shortest has."""
-    from seqgen.evaluation.references import yardstick
+    """Score files against references: the first `n` lines of each, or as many as the shortest has."""
+    from seqgen.evaluation.references import build_references
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.evaluation.text import Subject, compare
+    from seqgen.evaluation.text import SentenceSet, compare
 
     paths = [hyp] if isinstance(hyp, Path) else list(hyp)
-    subjects = [Subject(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]
-    for subject in subjects:
-        if n is not None and n > len(subject.lines):
+    sets = [SentenceSet(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]
+    for each in sets:
+        if n is not None and n > len(each.lines):
             raise UserError(
-                f"--n {n}: --hyp '{subject.name}' has {len(subject.lines)} lines; "
-                "leave --n out to score them all"
+                f"--n {n}: --hyp '{each.name}' has {len(each.lines)} lines; leave --n out to score them all"
             )
-    references = read_sentences(ref, "--ref")
-    learned = None if train is None else [line for line in read_sentences(train, "--train") if line]
-    names = [subject.name for subject in subjects]
+    refs = read_sentences(ref, "--ref")
+    train_lines = None if train is None else [line for line in read_sentences(train, "--train") if line]
+    names = [each.name for each in sets]
     return compare(
-        subjects,
-        yardstick(references, learned, **options),
-        stated={
+        sets,
+        build_references(refs, train_lines, **options),
+        provenance={
             "hypotheses_from": names[0] if len(names) == 1 else names,
             "references_from": str(ref),
             "train_from": None if train is None else str(train),
@@ -206,6 +212,7 @@ def evaluate_files(
     )
 
 
-def _title(report: dict[str, Any]) -> str:
-    said = report["protocol"]
-    return f"protocol {said['name']}, {said['tokenisation']} tokens, N {said['n']:,}, seed {said['seed']}"
+def _title(results: dict[str, Any]) -> str:
+    protocol = results["protocol"]
+    tokens = f"{protocol['tokenisation']} tokens"
+    return f"protocol {protocol['name']}, {tokens}, N {protocol['n']:,}, seed {protocol['seed']}"

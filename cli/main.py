@@ -1,6 +1,6 @@
-"""The `seqgen` command: every group of commands, and user errors as one line with exit code 2.
+"""The `seqgen` command: all subcommands, and user errors as one line with exit code 2.
 
-Command modules import torch only when they run, so that `seqgen --help` answers at once.
+Command modules import torch only when a command runs, so that `seqgen --help` is fast.
 """
 
 import errno
@@ -11,7 +11,20 @@ from contextlib import contextmanager
 
 import typer
 
-from seqgen.cli import adversarial, bench, corpora, evaluate, latent, pretrain, report, sample, score
+from seqgen.cli import (
+    adversarial,
+    bench,
+    corpora,
+    encode,
+    evaluate,
+    interpolate,
+    neighbours,
+    pretrain,
+    reconstruct,
+    report,
+    sample,
+    score,
+)
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
 from seqgen.core.errors import UserError
@@ -30,10 +43,10 @@ app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("score")(score.score)
-app.command("reconstruct")(latent.reconstruct)
-app.command("interpolate")(latent.interpolate)
-app.command("neighbours")(latent.neighbours)
-app.command("encode")(latent.encode)
+app.command("reconstruct")(reconstruct.reconstruct)
+app.command("interpolate")(interpolate.interpolate)
+app.command("neighbours")(neighbours.neighbours)
+app.command("encode")(encode.encode)
 app.command("map")(draw_map)
 app.add_typer(image.app, name="image")
 app.add_typer(corpora.app, name="corpora")
@@ -42,9 +55,9 @@ app.add_typer(bench.app, name="bench")
 USER_ERROR = 2
 INTERRUPTED = 130
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""What torch says of a GPU and of the machine."""
+"""Phrases in torch's errors for the memory of a GPU and of the machine."""
 USAGE_ERROR = typer.BadParameter.__base__
-"""Base of the parser's own errors; which module it lives in depends on typer's version."""
+"""Base class of the parser's errors; its module depends on the version of typer."""
 
 
 @app.callback(invoke_without_command=True)
@@ -57,8 +70,8 @@ def _version(show: bool = typer.Option(False, "--version", help="Print the versi
 
 
 SPINS = "10000"
-"""How often a thread without work looks for some before it sleeps, some 30 µs: GNU OpenMP's own 300,000 halve
-the speed of two threads where other processes want the cores, and are no faster where none do."""
+"""Spins of an idle OpenMP thread before it sleeps, about 30 µs: the default of GNU OpenMP, 300,000, halves
+the speed of two threads if other processes use the cores, and is not faster if none do."""
 
 
 def main() -> None:
@@ -71,7 +84,7 @@ def main() -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can cause into one line on stderr and an exit code; let everything else through."""
+    """Print errors that a user can cause as one line on stderr and set the exit code; raise all others."""
     try:
         yield
     except UserError as error:
@@ -93,7 +106,7 @@ def one_line_errors() -> Iterator[None]:
             USER_ERROR,
         )
     except FloatingPointError as error:
-        _end(f"training diverged: {error}; the last checkpoint stands, try a lower --set lr=…", USER_ERROR)
+        _end(f"training diverged: {error}; the last checkpoint is kept, try a lower --set lr=…", USER_ERROR)
 
 
 def _end(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""`seqgen map`: a picture of where sentences lie among the codes of a run."""
+"""`seqgen map`: a 2-D map of the latents of sentences."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seqgen.cli import common
-from seqgen.cli.latent import opened, some
+from seqgen.cli import common, latent_common
 from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,35 +18,38 @@ TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 def draw_map(
     file: Annotated[
-        Path | None, typer.Argument(help="Sentences, one a line, or a table; the test split if none.")
+        Path | None, typer.Argument(help="Sentences, one per line, or a table; the test split if not given.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")] = None,
+    run: latent_common.Run = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Colour by these, a label for each line.")
+        Path | None, typer.Option(metavar="FILE", help="Colour by these labels, one per line.")
     ] = None,
     label_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Colour by this column of the table.")
     ] = None,
     column: Annotated[
-        str | None, typer.Option(help="The column of the sentences, with --label-column.")
+        str | None, typer.Option(help="With --label-column: the column of the sentences.")
     ] = None,
-    method: Annotated[str, typer.Option(help="tsne, pca or umap (where installed).")] = "tsne",
-    n: Annotated[int, typer.Option("--n", min=3, help="Sentences at most, drawn by the seed.")] = 2000,
+    method: Annotated[str, typer.Option(help="tsne, pca or umap (if installed).")] = "tsne",
+    n: Annotated[
+        int, typer.Option("--n", min=3, help="Maximum number of sentences, drawn by the seed.")
+    ] = 2000,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.png", help=f"The picture; {MAP} in the run's folder if not given."),
     ] = None,
-    seed: Annotated[int, common.seed_option("Seed of the sentences drawn and of the layout.")] = 0,
+    seed: Annotated[int, common.seed_option("Seed of the chosen sentences and of the layout.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw the codes of sentences in the plane, coloured by length or label, and print the picture's path.
+    """Plot the latents of sentences in 2-D, coloured by length or label, and print the path of the picture.
 
-    t-SNE and UMAP see the first 50 principal components at most.
+    t-SNE and UMAP use at most the first 50 principal components.
     """
     _check_map(file, labels, label_column, column, out)
-    found, say = opened(run, device, threads, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     import random
 
     from seqgen.core.atomic_files import write_bytes
@@ -55,16 +57,19 @@ def draw_map(
 
     if method not in maps.METHODS:
         raise UserError(f"no method '{method}'" + did_you_mean(method, maps.METHODS))
-    sentences, names, said = _labelled(found, file, labels, label_column, column)
+    sentences, labels_of, title_of = _labelled(trained, file, labels, label_column, column)
     rows = sorted(random.Random(seed).sample(range(len(sentences)), k=min(n, len(sentences))))
     shown = [sentences[i] for i in rows]
-    said_of = f"{len(shown):,} of {len(sentences):,} sentences of {file or found.corpus.name}"
-    say(f"map: {said_of}, {maps.METHODS[method]}")
-    colours = maps.by_length(found, shown) if names is None else maps.by_label([names[i] for i in rows], said)
-    drawn = maps.latent_map(found, shown, method=method, seed=seed)  # type: ignore[arg-type]
-    title = f"codes of {len(shown):,} sentences, {found.run.name}, {maps.METHODS[method]}"
-    target = out or found.run.path / MAP
-    write_bytes(target, maps.draw(drawn, colours, title=title))
+    source = file or trained.corpus.name
+    notify(f"map: {len(shown):,} of {len(sentences):,} sentences of {source}, {maps.METHODS[method]}")
+    if labels_of is None:
+        colours = maps.by_length(trained, shown)
+    else:
+        colours = maps.by_label([labels_of[i] for i in rows], title_of)
+    projection = maps.latent_map(trained, shown, method=method, seed=seed)  # type: ignore[arg-type]
+    title = f"latents of {len(shown):,} sentences, {trained.run.name}, {maps.METHODS[method]}"
+    target = out or trained.run.path / MAP
+    write_bytes(target, maps.draw(projection, colours, title=title))
     typer.echo(str(target))
 
 
@@ -84,18 +89,18 @@ def _check_map(
             "sentences with --column"
         )
     if out is not None and out.suffix.lower() != ".png":
-        raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
+        raise UserError(f"--out '{out}' does not end in .png, the only format written")
 
 
 def _labelled(
-    found: "Trained", file: Path | None, labels: Path | None, label_column: str | None, column: str | None
+    trained: "Trained", file: Path | None, labels: Path | None, label_column: str | None, column: str | None
 ) -> tuple[Sequence[str], list[str] | None, str]:
-    """Read the sentences of a map, their labels if there are any, and what these are called."""
+    """Return the sentences of a map, their labels if there are any, and the title of the labels."""
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference.latent_map import read_labelled
 
     if file is None:
-        return some(found), None, ""
+        return latent_common.default_sentences(trained), None, ""
     if label_column is not None:
         return *read_labelled(file, label_column, column), label_column
     sentences = read_sentences(file, "FILE")

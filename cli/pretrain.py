@@ -9,28 +9,19 @@ from seqgen.cli import common
 
 
 def pretrain(
-    algorithm: Annotated[str, typer.Argument(help="What to train.")] = "mle",
-    corpus: Annotated[
-        str,
-        typer.Option(
-            help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, - or hf:NAME."
-        ),
-    ] = "scenes",
-    column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,
-    valid: Annotated[str | None, typer.Option(help="A file held out for validation.")] = None,
-    test: Annotated[str | None, typer.Option(help="A file held out for the final measure.")] = None,
+    algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "mle",
+    corpus: common.Corpus = None,
+    column: common.Column = None,
+    valid: common.Valid = None,
+    test: common.Test = None,
     init: Annotated[
         Path | None, typer.Option(help="A run on another corpus to start from; its words are kept.")
     ] = None,
-    tokenizer: Annotated[
-        str, typer.Option(help="auto, word, character, bpe, byte, or a run or file to take it from.")
-    ] = "auto",
-    lowercase: Annotated[bool, typer.Option("--lowercase", help="Fold the case of the words.")] = False,
-    max_vocab: Annotated[int | None, typer.Option(min=5, help="Largest vocabulary.")] = None,
-    min_count: Annotated[
-        int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")] = None,
+    tokenizer: common.Tokenizer = None,
+    lowercase: common.Lowercase = False,
+    max_vocab: common.MaxVocab = None,
+    min_count: common.MinCount = None,
+    max_length: common.MaxLength = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/ALGORITHM-CORPUS if not given.")
     ] = None,
@@ -42,16 +33,18 @@ def pretrain(
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
+    trust: common.Trust = False,
     list_settings: common.ListSettings = False,
 ) -> None:
     """Train a generator by maximum likelihood. The same command again resumes."""
     from seqgen import algorithms
 
+    values = common.gather(config, settings)
     if list_settings:
-        common.list_settings(algorithm, algorithms.PRETRAIN)
+        common.list_settings(algorithm, algorithms.PRETRAIN, values)
     from seqgen.training import setup
 
-    source = setup.Source(
+    data = common.data_config(
         corpus=corpus,
         column=column,
         valid=valid,
@@ -64,18 +57,29 @@ def pretrain(
     )
     common.run_job(
         lambda: setup.pretrain_job(
-            source,
+            data or setup.DataConfig(),
             algorithm,
             path=run,
             init=init,
-            values=common.gather(config, settings),
+            values=values,
             steps=steps,
             epochs=epochs,
             seed=seed,
             device_name=device,
+            trust=trust,
         ),
         threads=threads,
         quiet=quiet,
-        then="seqgen sample --run {run}  or  seqgen adversarial "
-        + ("--init {run}" if algorithm == "mle" else "aegan --init {run}"),
+        then="seqgen sample --run {run}" + _and_then(algorithm),
     )
+
+
+def _and_then(algorithm: str) -> str:
+    """Return what fits a run of an algorithm beside sampling from it."""
+    from seqgen import algorithms
+
+    if algorithm not in algorithms.PRETRAIN:
+        return " --trust"
+    if algorithms.PRETRAIN[algorithm].cls.latent:
+        return "  or  seqgen adversarial aegan --init {run}"
+    return "  or  seqgen adversarial --init {run}"

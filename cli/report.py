@@ -20,18 +20,20 @@ def report(
         Path | None,
         typer.Option(metavar="FILE.html", help=f"The page; {NAME} in the (first) run's folder if not given."),
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=2, help="Sentences of each run at each temperature.")] = 2000,
+    n: Annotated[int, typer.Option("--n", min=2, help="Samples of each run at each temperature.")] = 2000,
     temperatures: Annotated[
-        str, typer.Option(metavar="T,T,…", help="Of the samples and the quality–diversity curve.")
+        str,
+        typer.Option(metavar="T,T,…", help="Temperatures of the samples and of the quality–diversity curve."),
     ] = "0.7,0.85,1.0,1.15",
-    seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Write one HTML page about runs, to be read without a network, and print its path.
+    """Write one self-contained HTML page about runs and print its path.
 
-    Settings, training curves, scores, the quality–diversity curve, samples, lengths, n-grams.
+    Settings, training curves, scores, the quality–diversity curve, samples, latents, lengths, n-grams.
     """
     grid = common.temperatures(temperatures)
     paths = [common.run_or_latest(path) for path in run] if run else [common.run_or_latest(None)]
@@ -39,20 +41,19 @@ def report(
     from seqgen.core import device as devices
     from seqgen.core.atomic_files import write_text
     from seqgen.report import page as reports
-    from seqgen.training import load
 
     devices.prepare(threads)
-    found = [load.load(path, device) for path in paths]
+    runs = [common.load_run(path, device, trust=trust) for path in paths]
     target = out or paths[0] / NAME
     if not quiet:
         listed = ", ".join(map(str, paths))
         typer.echo(f"run: {listed}; {n:,} samples at each temperature, seed {seed}", err=True)
-    write_text(target, reports.page(found, n=n, temperatures=grid, seed=seed))
+    write_text(target, reports.page(runs, n=n, temperatures=grid, seed=seed))
     typer.echo(str(target))
 
 
 def _check(paths: list[Path], out: Path | None) -> None:
-    """Refuse, before minutes are spent, what could not be written or would be the same twice."""
+    """Raise UserError for duplicate runs and an output that cannot be written, before the work begins."""
     twice = [path for i, path in enumerate(paths) if path.resolve() in map(Path.resolve, paths[:i])]
     if twice:
         raise UserError(f"--run '{twice[0]}' is given twice; name each once")
@@ -60,7 +61,9 @@ def _check(paths: list[Path], out: Path | None) -> None:
         return
     folder = next(parent for parent in out.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"--out '{out}' cannot be written: '{folder}' is no folder, or not yours to write in")
+        raise UserError(
+            f"--out '{out}' cannot be written: '{folder}' is not a folder, or you may not write to it"
+        )
     if out.is_dir():
         raise UserError(f"--out '{out}' is a folder; name the file to write in it, as in {out / NAME}")
     if out.suffix.lower() not in (".html", ".htm"):

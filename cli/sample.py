@@ -1,4 +1,4 @@
-"""`seqgen sample`: write sentences."""
+"""`seqgen sample`: sample sentences from a trained run."""
 
 import json
 from pathlib import Path
@@ -11,41 +11,49 @@ from seqgen.cli import common
 
 def sample(
     run: Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")] = None,
-    n: Annotated[int, typer.Option("--n", min=0, help="How many sentences.")] = 20,
+    n: Annotated[int, typer.Option("--n", min=0, help="Number of sentences.")] = 20,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="1 is the model; lower is safer, 0 the likeliest word.")
+        float,
+        typer.Option(
+            min=0.0, help="Sampling temperature: 1 is the model, lower is less diverse, 0 is greedy."
+        ),
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Draw from the k likeliest tokens; a search looks at 8.")
+        int | None,
+        typer.Option(min=1, help="Sample from the k most likely tokens; a search has 8 candidates."),
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens of this share, in (0, 1].")
+        float | None, typer.Option(help="Nucleus sampling: probability mass to sample from, in (0, 1].")
     ] = None,
     search: Annotated[
-        str | None, typer.Option(help="contrastive: choose likely tokens unlike the sentence so far.")
+        str | None, typer.Option(help="contrastive: contrastive search instead of sampling.")
     ] = None,
     penalty: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="What likeness costs in a search; 0.6 if not given."),
+        typer.Option(
+            min=0.0, max=1.0, help="Weight of the degeneration penalty of a search; 0.6 if not given."
+        ),
     ] = None,
     sampled: Annotated[
-        int | None, typer.Option(min=0, help="Tokens drawn before a search goes on; 5 if not given.")
+        int | None, typer.Option(min=0, help="First tokens sampled before a search; 5 if not given.")
     ] = None,
     prompt: Annotated[str, typer.Option(help="Text that every sentence begins with.")] = "",
-    min_length: Annotated[int, typer.Option(min=0, help="Fewest tokens before the end.")] = 0,
+    min_length: Annotated[int, typer.Option(min=0, help="Minimum number of tokens.")] = 0,
     max_length: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens; the longest training sentence's if not given.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of tokens; that of the training data if not given."),
     ] = None,
-    unique: Annotated[bool, typer.Option("--unique", help="Leave repeats out.")] = False,
+    unique: Annotated[bool, typer.Option("--unique", help="Leave duplicates out.")] = False,
     unknown: Annotated[bool, typer.Option("--unknown", help="Allow the unknown-word token.")] = False,
     format: Annotated[str, typer.Option("--format", help="text or jsonl (with log-probabilities).")] = "text",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
-    seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw sentences from a trained run, streaming: a million of them, or `| head`, in constant memory."""
+    """Sample sentences from a trained run, in constant memory."""
     from seqgen.core.errors import UserError, did_you_mean
 
     common.check_file(out)
@@ -57,22 +65,21 @@ def sample(
     options |= _decoding(search, top_k, penalty, sampled)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate
-    from seqgen.training import load
 
     devices.prepare(threads)
-    say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    found = load.load(common.run_or_latest(run), device)
-    trained_on = f"{found.run.config['algorithm']} on {found.run.config['source']['corpus']}"
-    say(f"run: {found.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
+    notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+    trained = common.load_run(run, device, trust=trust)
+    trained_on = f"{trained.run.config['algorithm']} on {trained.run.config['data']['corpus']}"
+    notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     sentences = generate(
-        found,
+        trained,
         n,
         prompt=prompt,
         seed=seed,
         unique=unique,
         unknown=unknown,
         with_log_prob=format == "jsonl",
-        notify=say,
+        notify=notify,
         **options,
     )
 
@@ -86,7 +93,7 @@ def sample(
 def _decoding(
     search: str | None, top_k: int | None, penalty: float | None, sampled: int | None
 ) -> dict[str, object]:
-    """Return how each token is chosen, as options of `seqgen.generation.sample.sample`: drawn, or by a search."""
+    """Return the options of `seqgen.generation.sample.sample` for sampling or for a search."""
     from seqgen.core.errors import UserError, did_you_mean
 
     if search is None:

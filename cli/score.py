@@ -1,4 +1,4 @@
-"""`seqgen score`: the log-probability and the energy of sentences, and how well they tell corrupted ones."""
+"""`seqgen score`: log-probability and energy of sentences, and how well they detect corrupted sentences."""
 
 import json
 from pathlib import Path
@@ -10,72 +10,78 @@ from seqgen.cli import common
 from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from seqgen.inference.scoring import Auroc, Score
+    from seqgen.inference.scoring import Score
+    from seqgen.metrics.auroc import Auroc
     from seqgen.training.load import Trained
 
-MIXED = 1000
-"""Lines of which corrupted copies are made unless --n says otherwise."""
+AUROC_LINES = 1000
+"""Default number of lines to corrupt."""
 
 
 def score(
     file: Annotated[
-        Path | None, typer.Argument(help="Sentences, one a line; - is stdin; the test split if none.")
+        Path | None, typer.Argument(help="Sentences, one per line; - is stdin; the test split if not given.")
     ] = None,
     run: Annotated[
         list[Path] | None,
         typer.Option(help="The run, with --auroc several; the latest under runs/ if not given."),
     ] = None,
     auroc: Annotated[
-        bool, typer.Option("--auroc", help="How well scores tell the lines from corrupted copies of them.")
+        bool,
+        typer.Option("--auroc", help="Measure how well the scores detect corrupted copies of the lines."),
     ] = False,
     other: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --auroc: also from sentences of this file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="With --auroc: also detect the sentences of this file."),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=2, help=f"With --auroc: lines, drawn by the seed; {MIXED:,}.")
+        int | None,
+        typer.Option(
+            "--n", min=2, help=f"With --auroc: number of lines, drawn by the seed; {AUROC_LINES:,}."
+        ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Codes that estimate a log-probability which is not exact.")
+        int, typer.Option(min=1, help="Importance samples to estimate a log-probability that is not exact.")
     ] = 50,
     format: Annotated[str, typer.Option("--format", help="tsv or jsonl.")] = "tsv",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
-    seed: Annotated[int, common.seed_option("Seed of codes, lines and corruptions.")] = 0,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Print the log-probability (nats) and the energy of each line, as far as the run has them.
+    """Print the log-probability (nats) and the energy of each line, if the run has them.
 
-    The columns of tsv are log_prob, energy, tokens, text. With --auroc, a table: the probability that a
-    copy with its words shuffled, its halves swapped or one word replaced is stranger than a real line.
+    The columns of tsv are log_prob, energy, tokens, text. --auroc prints a table: the probability that a copy
+    with shuffled words, swapped halves or one replaced word has a more anomalous score than a real line.
     """
     _check(format, run, auroc, other, n)
     common.check_file(out)
     from seqgen.core import device as devices
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.training import load
 
     devices.prepare(threads)
-    found = [load.load(common.run_or_latest(path), device) for path in run or [None]]
-    say = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    corpus = None if file else found[0].corpus
+    runs = [common.load_run(path, device, trust=trust) for path in run or [None]]
+    notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+    corpus = None if file else runs[0].corpus
     lines = read_sentences(file, "FILE") if file else list(corpus.test if corpus else ())
     if not lines:
         raise UserError("the corpus of the run has no test sentence to score; name a file of sentences")
-    listed = ", ".join(f"{each.run.path} ({each.run.config['algorithm']})" for each in found)
-    say(f"run: {listed}; {len(lines):,} lines of {file or f'the test split of {found[0].corpus.name}'}")
-    for each in found:
+    listed = ", ".join(f"{each.run.path} ({each.run.config['algorithm']})" for each in runs)
+    notify(f"run: {listed}; {len(lines):,} lines of {file or f'the test split of {runs[0].corpus.name}'}")
+    for each in runs:
         if each.algorithm.likelihood == "estimated":
-            say(f"{each.run.path}: log-probabilities are estimated with {samples} codes a sentence")
+            notify(f"{each.run.path}: log-probabilities are estimated with {samples} latents per sentence")
 
     def write(opened: IO[str]) -> None:
         if not auroc:
             from seqgen.inference import scoring
 
-            for each in scoring.score(found[0], lines, samples=samples, seed=seed):
+            for each in scoring.score(runs[0], lines, samples=samples, seed=seed):
                 opened.write((_tsv(each) if format == "tsv" else _json(vars(each))) + "\n")
             return
-        rows = _discriminate(found, lines, other, MIXED if n is None else n, samples=samples, seed=seed)
+        rows = _auroc_rows(runs, lines, other, AUROC_LINES if n is None else n, samples=samples, seed=seed)
         opened.write(_table(rows) if format == "tsv" else "".join(f"{_json(row)}\n" for row in rows))
 
     common.write_to(out, write)
@@ -85,57 +91,60 @@ def _check(format: str, run: list[Path] | None, auroc: bool, other: Path | None,
     if format not in ("tsv", "jsonl"):
         raise UserError(f"no format '{format}'" + did_you_mean(format, ("tsv", "jsonl")))
     if not auroc and len(run or []) > 1:
-        raise UserError("--run is given several times, which goes with --auroc; score with one run at a time")
+        raise UserError("--run is given several times, which needs --auroc; score with one run at a time")
     for option, given in (("--other", other), ("--n", n)):
         if not auroc and given is not None:
-            raise UserError(f"{option} goes with --auroc; without it every line is scored as it is")
+            raise UserError(f"{option} needs --auroc; without it every line is scored unchanged")
 
 
-def _discriminate(
-    found: list["Trained"], lines: list[str], other: Path | None, n: int, *, samples: int, seed: int
+def _auroc_rows(
+    runs: list["Trained"], lines: list[str], other: Path | None, n: int, *, samples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Return a row for each score of each run: its AUROC of each corruption."""
-    from seqgen.evaluation.references import real_sample
+    """Return a row for each score of each run: its AUROC for each corruption."""
+    from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import scoring
 
-    whole = [line for line in lines if line]
-    if len(whole) < 2:
-        raise UserError(f"an AUROC of {len(whole)} line says nothing; give a file of some dozens")
-    drawn = real_sample(whole, n, seed)
+    not_blank = [line for line in lines if line]
+    if len(not_blank) < 2:
+        raise UserError(
+            f"an AUROC of {len(not_blank)} line has no meaning; give a file of at least some dozens"
+        )
+    drawn = random_subset(not_blank, n, seed)
     others = [line for line in read_sentences(other, "--other") if line] if other else []
-    copies = scoring.corrupted(drawn, seed=seed, others=others)
+    corruptions = scoring.corrupted(drawn, seed=seed, others=others)
+    counts = {name: sum(copy is not None for copy in copies) for name, copies in corruptions.items()}
     rows = []
-    for each in found:
-        table = scoring.discriminate(each, drawn, copies, samples=samples, seed=seed)
-        for name, cells in table.items():
-            row = {"run": str(each.run.path), "score": name, "lines": len(drawn)}
-            rows.append(row | {kind: _cell(cell) for kind, cell in cells.items()})
+    for each in runs:
+        table = scoring.measure_auroc(each, drawn, corruptions, samples=samples, seed=seed)
+        for score_name, cells in table.items():
+            row = {"run": str(each.run.path), "score": score_name, "lines": len(drawn)}
+            rows.append(row | {name: _cell(cell, counts[name]) for name, cell in cells.items()})
     return rows
 
 
-def _cell(found: "Auroc") -> dict[str, Any]:
-    return {"auroc": found.value, "interval": list(found.interval), "copies": found.copies}
+def _cell(auroc: "Auroc", copies: int) -> dict[str, Any]:
+    return {"auroc": auroc.value, "interval": list(auroc.interval), "copies": copies}
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Lay out AUROC and half of its 95 % interval, a row for each score of each run."""
-    kinds = [key for key in rows[0] if key not in ("run", "score", "lines")]
+    """Format AUROC and half of its 95 % interval, a row for each score of each run."""
+    corruptions = [key for key in rows[0] if key not in ("run", "score", "lines")]
     labels = [f"{row['run']}, {row['score']}" for row in rows]
-    wide = max(map(len, labels))
-    title = f"AUROC ± half of the 95 % interval, {rows[0]['lines']:,} lines against copies of them"
-    written = [title, " " * wide + "".join(f"  {kind:>12}" for kind in kinds)]
+    width = max(map(len, labels))
+    title = f"AUROC ± half of the 95 % interval, {rows[0]['lines']:,} lines against corrupted copies"
+    table = [title, " " * width + "".join(f"  {name:>12}" for name in corruptions)]
     for label, row in zip(labels, rows, strict=True):
-        cells = [row[kind] for kind in kinds]
+        cells = [row[name] for name in corruptions]
         halves = [(each["interval"][1] - each["interval"][0]) / 2 for each in cells]
-        figures = [f"{each['auroc']:.3f} ± {half:.3f}" for each, half in zip(cells, halves, strict=True)]
-        written.append(f"{label:<{wide}}" + "".join(f"  {figure:>13}" for figure in figures))
-    return "\n".join(written) + "\n"
+        texts = [f"{each['auroc']:.3f} ± {half:.3f}" for each, half in zip(cells, halves, strict=True)]
+        table.append(f"{label:<{width}}" + "".join(f"  {text:>13}" for text in texts))
+    return "\n".join(table) + "\n"
 
 
-def _tsv(found: "Score") -> str:
-    figures = ["" if value is None else f"{value:.4f}" for value in (found.log_prob, found.energy)]
-    return "\t".join([*figures, str(found.tokens), found.text])
+def _tsv(score: "Score") -> str:
+    values = ["" if value is None else f"{value:.4f}" for value in (score.log_prob, score.energy)]
+    return "\t".join([*values, str(score.tokens), score.text])
 
 
 def _json(row: dict[str, Any]) -> str:

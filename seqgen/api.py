@@ -1,4 +1,4 @@
-"""What one does with a trained run from Python: draw sentences, score them, go to codes and back."""
+"""Use a trained run from Python: sample, evaluate, score, encode, decode, reconstruct, interpolate."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +22,9 @@ def sample(
 ) -> Iterator[Sentence]:
     """Yield n sentences of a trained run, in constant memory.
 
-    The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob, unknown,
-    temperature, top_k, top_p, min_length, length, search (a `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError
-    where the run cannot be read.
+    The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
+    unknown, temperature, top_k, top_p, min_length, length, search (a
+    `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
     """
     yield from generate(_loaded(run, device), n, **options)
 
@@ -43,7 +43,7 @@ def evaluate(
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
     `seqgen.evaluation.text`. The options are those of `seqgen.evaluation.runs.evaluate_runs` (n, temperature,
     temperatures, seed, protocol, tokenisation, embeddings, encoder, estimate) for a run, and of
-    `seqgen.evaluation.text.evaluate` for sentences. UserError where there is nothing to score.
+    `seqgen.evaluation.text.evaluate` for sentences. UserError if there is nothing to score.
     """
     if run is not None:
         return evaluate_run(_loaded(run, device), **options)
@@ -53,27 +53,28 @@ def evaluate(
 
 
 def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto") -> np.ndarray:
-    """Return the codes of sentences under a run that has them; float32 (N, Z), in their order.
+    """Return the latents of sentences; float32 (N, Z), in their order.
 
-    UserError where the run cannot be read or its algorithm has no codes, here as in the next three.
+    UserError if the run cannot be read or its algorithm has no latents; so in the next three functions.
     """
     return latent_space.encode(_loaded(run, device), sentences).numpy()
 
 
 def decode(
-    run: Run | Path | str | Trained, given: np.ndarray, *, device: str = "auto", **options: Any
+    run: Run | Path | str | Trained, latents: np.ndarray, *, device: str = "auto", **options: Any
 ) -> list[str]:
-    """Write a sentence of each code (N, Z), greedily unless `temperature` says otherwise.
+    """Decode a sentence from each latent (N, Z), greedily, or sampled at a `temperature` above 0.
 
-    The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, length, top_k, top_p, min_length.
+    The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, length, top_k, top_p,
+    min_length.
     """
-    return latent_space.decode(_loaded(run, device), given, **options)
+    return latent_space.decode(_loaded(run, device), latents, **options)
 
 
 def reconstruct(
     run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
 ) -> list[Reconstruction]:
-    """Encode sentences and decode them again; the options are those of `seqgen.inference.latent_space.reconstruct`."""
+    """Encode and decode sentences; the options are those of `seqgen.inference.latent_space.reconstruct`."""
     return latent_space.reconstruct(_loaded(run, device), sentences, **options)
 
 
@@ -86,7 +87,7 @@ def interpolate(
     device: str = "auto",
     **options: Any,
 ) -> list[str]:
-    """Write the sentences on the way from one to another by way of their codes, both ends included.
+    """Decode the latents between those of two sentences, both ends included.
 
     The options are those of `seqgen.inference.latent_space.interpolate`: spherical, temperature, seed.
     """
@@ -96,7 +97,7 @@ def interpolate(
 def score(
     run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
 ) -> Iterator[Score]:
-    """Yield the log-probability and the energy of sentences, as far as the run has them, in their order.
+    """Yield the log-probability and the energy of sentences, if the run has them, in their order.
 
     The options are those of `seqgen.inference.scoring.score`: samples, seed.
     """

@@ -27,32 +27,32 @@ def test_the_whole_path_in_python(runs):
     drawn = list(seqgen.sample(gan, 7, temperature=0.8, seed=3, with_log_prob=True))
     assert len(drawn) == 7
     assert all(isinstance(sentence.text, str) and sentence.log_prob < 0 for sentence in drawn)
-    report = seqgen.evaluate(gan, n=11)
-    assert report["protocol"]["n"] == 11
-    assert set(report["bleu"]) == {"2", "3", "4", "5"}
+    results = seqgen.evaluate(gan, n=11)
+    assert results["protocol"]["n"] == 11
+    assert set(results["bleu"]) == {"2", "3", "4", "5"}
     loaded = seqgen.load(gan.path)
     assert [s.text for s in seqgen.sample(loaded, 7, temperature=0.8, seed=3)] == [s.text for s in drawn]
 
 
-def test_codes_and_scores_in_python(small_runs):
+def test_latents_and_scores_in_python(small_runs):
     run, lines = small_runs["autoencoder"], ["a cat sat on the mat.", "some birds looked in the rain."]
     found = seqgen.encode(run, lines)
     assert (found.shape, str(found.dtype)) == ((2, 7), "float32")
     assert seqgen.decode(run, found) == lines
     assert [pair.reconstruction for pair in seqgen.reconstruct(run, lines)] == lines
-    way = seqgen.interpolate(run, *lines, steps=3, spherical=True)
-    assert [way[0], way[-1]] == lines
+    decoded = seqgen.interpolate(run, *lines, steps=3, spherical=True)
+    assert [decoded[0], decoded[-1]] == lines
     energies = [each.energy for each in seqgen.score(run, lines)]
-    assert energies == [pair.cost for pair in seqgen.reconstruct(run, lines)]
+    assert energies == [pair.nll for pair in seqgen.reconstruct(run, lines)]
     exact = [each.log_prob for each in seqgen.score(small_runs["mle"], lines)]
     assert all(value < 0 for value in exact)
 
 
 def test_any_sentences_can_be_scored():
     hyps = ["a cat sat on the mat", "a dog ran home today"]
-    report = seqgen.evaluate(hyps=hyps, refs=hyps)
+    results = seqgen.evaluate(hyps=hyps, refs=hyps)
     # each hypothesis is its own reference
-    assert report["bleu"]["5"] == pytest.approx(1.0)
+    assert results["bleu"]["5"] == pytest.approx(1.0)
     with pytest.raises(TypeError, match="a run, or hyps and refs"):
         seqgen.evaluate(hyps=hyps)
 

@@ -68,7 +68,7 @@ def anomaly(
         area = scored.auroc
         typer.echo(
             f"AUROC of '{scored.strange}' against the rest: {area.value:.3f} "
-            f"(95 % {area.low:.3f} to {area.high:.3f}, {len(scored.names):,} images)",
+            f"(95 % {area.interval[0]:.3f} to {area.interval[1]:.3f}, {len(scored.names):,} images)",
             err=True,
         )
 

@@ -19,7 +19,7 @@ GROUP = "seqgen.algorithms"
 
 @dataclass(frozen=True)
 class Entry:
-    """A name in a registry: the class, and the settings in which the name differs from the class's defaults."""
+    """A name in a registry: the class, and the settings in which the name differs from its defaults."""
 
     target: str
     """`module:Class`"""

@@ -4,9 +4,9 @@ What differs between them is in two methods: how the generator learns (`generato
 discriminator minimises (`discriminator_loss`). Unknown words take no part:
 they are never sampled, and real sentences with them are left out, as they would tell real from generated.
 
-Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training batches,
-0.5 by chance; what the algorithm adds to them; then `valid_nll`, `valid_ppl`, `unique`, `distinct_tokens` and
-`sample_nll` of `seqgen.algorithms.base`.
+Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training
+batches, 0.5 by chance; what the algorithm adds to them; then `valid_nll`, `valid_ppl`, `unique`,
+`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """
 
 from abc import abstractmethod
@@ -43,8 +43,8 @@ class Adversary(TextAlgorithm):
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator; return metrics.
 
-        real: a batch for a likelihood term. progress: the fraction of training done. context: all real
-        sentences of the step, (R, T).
+        real: a batch for a likelihood term. progress: the fraction of its updates done. context: all
+        real sentences of the step, (R, T).
         """
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
@@ -89,8 +89,9 @@ class Adversary(TextAlgorithm):
         with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=c.bf16):
             parts = real.split(c.batch_size)
             if self.updates >= c.discriminator_pretraining_steps:
-                self.set_learning_rate(progress)
-                metrics |= self.generator_step(Batch(parts[-1]), progress, real)
+                done = self.generator_progress(progress)
+                self.set_learning_rate(done)
+                metrics |= self.generator_step(Batch(parts[-1]), done, real)
             fakes = self.generate(len(real)).split(c.batch_size)
             for part, fake in zip(parts, fakes, strict=True):
                 metrics |= self.discriminator_step(part, fake)
@@ -103,6 +104,12 @@ class Adversary(TextAlgorithm):
         loss, metrics = self.discriminator_loss(without_unknown(real), fake)
         optim.update({self.optimizers["discriminator"]: loss}, clip=self.config.clip)
         return {"d_loss": loss.detach()} | metrics
+
+    def generator_progress(self, progress: float) -> float:
+        """Return the fraction of the generator's updates done, given that of all steps."""
+        first = self.config.discriminator_pretraining_steps
+        total = first + self.config.steps
+        return max((progress * total - first) / self.config.steps, 0.0)
 
     def set_learning_rate(self, progress: float) -> None:
         """Set the generator's learning rate: it rises over `warmup`, then follows a cosine to a tenth."""

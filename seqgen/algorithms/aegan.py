@@ -1,23 +1,24 @@
-"""AEGAN: an autoencoder of sentences whose latent vectors and whose samples two critics learn to tell from real.
+"""AEGAN: an autoencoder of sentences, with a critic of its samples and a critic of its latent vectors.
 
-A generator decodes latent vectors into sentences and an encoder encodes sentences, which makes two cycles (Lazarou
-2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z → x → z by a
-contrastive loss, as sentences have no continuous distance. A critic of latent vectors gives those of real sentences
-the distribution of the prior N(0, I) (Makhzani et al. 2016), so that nothing is sampled where the generator has
-learned nothing; a critic of sentences makes samples from the prior look real. Training goes on from an autoencoder,
-whose latent vectors are whitened first, or from a sentence-VAE.
+A generator decodes latent vectors into sentences and an encoder encodes sentences, which makes two cycles
+(Lazarou 2020, "AutoEncoding generative adversarial networks", for images): x → z → x by cross entropy, and z
+→ x → z by a contrastive loss, as sentences have no continuous distance. A critic of latent vectors gives
+those of real sentences the distribution of the prior N(0, I) (Makhzani et al. 2016), so that nothing is
+sampled where the generator has learned nothing; a critic of sentences makes samples from the prior look real.
+Training goes on from an autoencoder, whose latent vectors are whitened first, or from a sentence-VAE.
 
-The energy of a sentence is what its reconstruction costs, in nats, plus the critic's part: minus the critic's score,
-which for the logistic loss is in nats, too (Deng et al. 2020, "Residual energy-based models for text generation");
-or, with the energy loss (Zhao et al. 2017, EBGAN), the critic's energy.
+The energy of a sentence is what its reconstruction costs, in nats, plus the critic's part: minus the
+critic's score, which for the logistic loss is in nats, too (Deng et al. 2020, "Residual energy-based models
+for text generation"); or, with the energy loss (Zhao et al. 2017, EBGAN), the critic's energy.
 
-Report metrics: of the training batches the losses, unweighted, by the names of their weights: `cross_entropy`, nats
-a token, `adversarial`, `adversarial_latents`, `contrastive`, `derivatives`; what the critics minimise, `critic_loss`
-and `latent_critic_loss` (1.386 by chance with the logistic loss); `tau`, the relaxation's temperature; `grad_norm`.
-Of held-out sentences those of `seqgen.algorithms.vae_objective.measure`; `latent_mean` and `latent_var`, the mean
-square of their latent vectors' mean and the mean variance of a dimension, 0 and 1 where they are the prior's;
-`energy`, their mean energy, and `energy_gap`, by how much that of samples is above it. Then `temperature`, by which
-calibration divided the logits; and `unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
+Report metrics: of the training batches the losses, unweighted, by the names of their weights:
+`cross_entropy`, nats a token, `adversarial`, `adversarial_latents`, `contrastive`, `derivatives`; what the
+critics minimise, `critic_loss` and `latent_critic_loss` (1.386 by chance with the logistic loss); `tau`, the
+relaxation's temperature; `grad_norm`. Of held-out sentences those of
+`seqgen.algorithms.vae_objective.measure`; `latent_mean` and `latent_var`, the mean square of their latent
+vectors' mean and the mean variance of a dimension, 0 and 1 where they are the prior's; `energy`, their mean
+energy, and `energy_gap`, by how much that of samples is above it. Then `temperature`, by which calibration
+divided the logits; and `unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """
 
 from collections.abc import Iterable
@@ -164,7 +165,8 @@ class AEGAN(LatentAlgorithm):
     def start_from(self, start: TextAlgorithm) -> None:
         """Take over generator and encoder; the critic of sentences starts from the encoder's embedding.
 
-        An autoencoder's latent vectors are whitened, so that N(0, I) is their prior as it is a sentence-VAE's.
+        An autoencoder's latent vectors are whitened, so that N(0, I) is their prior as it is a
+        sentence-VAE's.
         """
         for part in ("generator", "encoder"):
             self.get_submodule(part).load_state_dict(start.get_submodule(part).state_dict())

@@ -1,6 +1,7 @@
 """Losses of AEGAN's cycle z → x → z, and how much x depends on z.
 
-Also what gives an autoencoder's latent vectors a standard Gaussian distribution without changing its sentences.
+Also what gives an autoencoder's latent vectors a standard Gaussian distribution without changing its
+sentences.
 """
 
 from contextlib import ExitStack
@@ -84,10 +85,10 @@ def whiten(generator: Generator, encoder: RNNEncoder, mean: Tensor, cov: Tensor)
     """Replace latent vectors z by u = L⁻¹ (z - mean), which have mean 0 and covariance I.
 
     mean (Z,), cov (Z, Z): the moments of z; L is the Cholesky factor of the covariance. The weights change so
-    that the encoder returns u and the decoder reads u, and every sentence is encoded and decoded as before: the
-    encoder's last layer becomes L⁻¹ (W h + b - mean), and a layer of the decoder with weight A over z becomes
-    one with weight A L over u and A · mean added to its bias. The encoder's variances stay: an autoencoder has
-    none.
+    that the encoder returns u and the decoder reads u, and every sentence is encoded and decoded as before:
+    the encoder's last layer becomes L⁻¹ (W h + b - mean), and a layer of the decoder with weight A over z
+    becomes one with weight A L over u and A · mean added to its bias. The encoder's variances stay: an
+    autoencoder has none.
     """
     factor = torch.linalg.cholesky(cov + 1e-5 * torch.eye(len(cov), device=cov.device))
     solve = torch.linalg.solve_triangular
@@ -100,7 +101,7 @@ def whiten(generator: Generator, encoder: RNNEncoder, mean: Tensor, cov: Tensor)
 
 
 def set_posterior_deviation(encoder: RNNEncoder, deviation: float) -> None:
-    """Give every posterior one standard deviation s < 1, and scale its mean so that the total variance stays 1.
+    """Give every posterior the standard deviation s < 1, and scale means so that the total variance stays 1.
 
     An encoder of means u, of variance 1, becomes one of N(√(1 - s²) u, s² I).
     """

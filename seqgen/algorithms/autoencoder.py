@@ -1,16 +1,16 @@
 """Autoencoders of sentences: a plain one, and one that learns to undo noise (Vincent et al. 2008).
 
-The decoder is that of the sentence-VAE and the latent vector has no noise of its own; a penalty on its length
-keeps latent vectors together (Ghosh et al. 2020, "From variational to deterministic autoencoders", whose
-regularised autoencoder this is). Sentences are sampled from latent vectors drawn from a Gaussian with the mean and
-covariance of those of the training sentences, as there. The noise is that of words: deleted, as in Shen et al. 2020
-("Educating text autoencoders"), who show that it brings the latent vectors of similar sentences together; moved;
-or masked.
+The decoder is that of the sentence-VAE and the latent vector has no noise of its own; a penalty on its
+length keeps latent vectors together (Ghosh et al. 2020, "From variational to deterministic autoencoders",
+whose regularised autoencoder this is). Sentences are sampled from latent vectors drawn from a Gaussian with
+the mean and covariance of those of the training sentences, as there. The noise is that of words: deleted, as
+in Shen et al. 2020 ("Educating text autoencoders"), who show that it brings the latent vectors of similar
+sentences together; moved; or masked.
 
 Report metrics, in nats a sentence: `recon`, -log p(x | z), of training batches under dropout and noise, and
-`valid_recon` of the validation split without either, which is no likelihood of it; `latent_norm`, half the squared
-length of a latent vector; `grad_norm` of the decoder before clipping; `lr`; and `unique`, `distinct_tokens` and
-`sample_nll` of `seqgen.algorithms.base`.
+`valid_recon` of the validation split without either, which is no likelihood of it; `latent_norm`, half the
+squared length of a latent vector; `grad_norm` of the decoder before clipping; `lr`; and `unique`,
+`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """
 
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ class AutoencoderConfig(PretrainingConfig):
 
 
 class Autoencoder(PretrainedAutoencoder):
-    """An encoder to latent vectors and a decoder of them; samples are decoded from a Gaussian fitted to them."""
+    """An encoder to latent vectors, a decoder of them, and the Gaussian that samples are decoded from."""
 
     Config = AutoencoderConfig
     config: AutoencoderConfig
@@ -84,14 +84,14 @@ class Autoencoder(PretrainedAutoencoder):
         factor = optim.warmup_cosine(progress, warmup=c.warmup)
         self.set_learning_rates(factor)
         self.train()
-        usual = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
             latents = self.encoder(self.corrupted(tokens))[0].float()
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)
         norm = latents.square().sum() / 2
         # The moments of all batches so far, then of the last 100 or so.
         self.moments.follow(1 / self.tokens_per_batch.count.clamp(max=100), latents.detach())
-        loss = (recon + c.latent_penalty * norm) / usual
+        loss = (recon + c.latent_penalty * norm) / mean_tokens
         norms = optim.update({each: loss for each in self.optimizers.values()}, clip=c.clip)
         return {
             "recon": recon.detach() / len(batch),

@@ -44,7 +44,7 @@ class LatentAlgorithm(TextAlgorithm):
 
 
 class PretrainedAutoencoder(LatentAlgorithm):
-    """What the autoencoders that start from random weights share: optimisers, running means of the training."""
+    """What autoencoders that start from random weights share: the optimisers and running means."""
 
     bucket_by_length: ClassVar[bool] = True
     latent_mean: Tensor

@@ -1,11 +1,11 @@
-"""The contract of an algorithm: all that the training loop, sampling and evaluation ask of one, text or image.
+"""The contract of an algorithm: all that training, sampling and evaluation ask of one, text or image.
 
 An algorithm is an `nn.Module` with its settings, a dataclass, as `Config`. Everything it learns is in its
 `state_dict()`, everything else in its `config`. `seqgen/algorithms/README.md` builds one from nothing.
 
-Metrics of a sentence generator's samples, in every report: `unique`, the fraction of different sentences among
-1,000 samples at temperature 1; `distinct_tokens`, how many different tokens they have; `sample_nll`, nats a
-token, their own negative log-likelihood, an estimate of the generator's entropy.
+Metrics of a sentence generator's samples, in every report: `unique`, the fraction of different sentences
+among 1,000 samples at temperature 1; `distinct_tokens`, how many different tokens they have; `sample_nll`,
+nats a token, their own negative log-likelihood, an estimate of the generator's entropy.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The watch for mode collapse: when the figures of a report, held against those at the start, say stop."""
+"""Mode collapse: when a report's metrics, compared with those at the start, say that training must stop."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ class Limits:
     """How far a generator may move from where adversarial training found it."""
 
     unique: float = 0.5
-    """Least share of unique sentences among the samples, as a fraction of the start's."""
+    """Least fraction of unique sentences among the samples, as a fraction of the start's."""
     distinct_tokens: float = 0.5
     """Least number of distinct tokens in the samples, as a fraction of the start's."""
     entropy: float = 0.5
@@ -20,19 +20,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class _Figure:
+class _Metric:
     key: str
     name: str
     number: str
-    """Format of the figure."""
+    """Format of its value."""
 
 
 _FALLING = (
-    _Figure("unique", "the share of unique sentences", ".2f"),
-    _Figure("distinct_tokens", "the number of distinct tokens", ",.0f"),
-    _Figure("entropy", "the entropy of the policy in nats a token", ".2f"),
+    _Metric("unique", "the fraction of unique sentences", ".2f"),
+    _Metric("distinct_tokens", "the number of distinct tokens", ",.0f"),
+    _Metric("entropy", "the entropy of the policy in nats a token", ".2f"),
 )
-_RISING = _Figure("valid_nll", "the validation NLL in nats a token", ".2f")
+_RISING = _Metric("valid_nll", "the validation NLL in nats a token", ".2f")
 
 
 def collapsed(
@@ -44,28 +44,28 @@ def collapsed(
 ) -> str | None:
     """Return why training should stop, in one sentence without a full stop, or None while all is well.
 
-    now, start: the figures of a report, any of `unique` (share of unique sentences, 0 … 1),
+    now, start: the metrics of a report, any of `unique` (fraction of unique sentences, 0 … 1),
         `distinct_tokens` (a count), `entropy` (nats a token), `valid_nll` (nats a token). Others are ignored,
-        and so is a figure that either lacks. Both reports must be of equally many samples.
+        and so is a metric that either lacks. Both reports must be of equally many samples.
     samples: how many sentences were looked at, to be named in the reason.
     """
     limits = limits or Limits()
-    for figure in (*_FALLING, _RISING):
-        if figure.key in now and math.isfinite(start.get(figure.key, math.nan)):
-            reason = _judge(figure, now[figure.key], start[figure.key], getattr(limits, figure.key), samples)
+    for metric in (*_FALLING, _RISING):
+        if metric.key in now and math.isfinite(start.get(metric.key, math.nan)):
+            reason = _reason(metric, now[metric.key], start[metric.key], getattr(limits, metric.key), samples)
             if reason:
                 return reason
     return None
 
 
-def _judge(figure: _Figure, now: float, start: float, limit: float, samples: int | None) -> str | None:
+def _reason(metric: _Metric, now: float, start: float, limit: float, samples: int | None) -> str | None:
     if not math.isfinite(now):
-        return f"{figure.name} is {now}"
-    rising = figure is _RISING
+        return f"{metric.name} is {now}"
+    rising = metric is _RISING
     bound = start + limit if rising else start * limit
     if (now <= bound) if rising else (now >= bound):
         return None
-    of = f" in {samples:,} samples" if samples and figure.key in ("unique", "distinct_tokens") else ""
+    of = f" in {samples:,} samples" if samples and metric.key in ("unique", "distinct_tokens") else ""
     moved = "rose" if rising else "fell"
-    shown = f"{now:{figure.number}}{of} (start {start:{figure.number}}; limit {bound:{figure.number}})"
-    return f"{figure.name} {moved} to {shown}"
+    shown = f"{now:{metric.number}}{of} (start {start:{metric.number}}; limit {bound:{metric.number}})"
+    return f"{metric.name} {moved} to {shown}"

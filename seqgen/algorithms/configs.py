@@ -2,14 +2,19 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from torch import nn
 
 from seqgen.algorithms.base import TrainingConfig
 from seqgen.core import settings
 from seqgen.models.base import GeneratorConfig
-from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator, shaped_as
+from seqgen.models.discriminator import (
+    CNNDiscriminator,
+    MultiEmbeddingDiscriminator,
+    RNNDiscriminator,
+    shaped_as,
+)
 from seqgen.models.encoder import RNNEncoder
 
 G = TypeVar("G", bound=GeneratorConfig)
@@ -127,17 +132,39 @@ class DiscriminatorConfig(RNNDiscriminatorConfig):
         return super().build(vocab_size, generator, projection_dim=projection_dim)
 
 
-class AnyDiscriminatorConfig(Protocol):
-    """What the training of a generator against a discriminator asks of the discriminator's settings."""
+@dataclass(frozen=True)
+class MultiEmbeddingConfig:
+    """RelGAN's discriminator and its training."""
 
-    @property
-    def kind(self) -> str: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
+    embeddings: int = 64
+    """embeddings of a sentence, each read by the same filters"""
+    embedding: int = 1
+    """size of a token's vector in each of them"""
+    filters: int = 64
+    """filters of each of four widths (300 in the paper)"""
+    dropout: float = 0.25
+    """fraction of the filters dropped in training"""
+    lr: float = 1e-4
+    """learning rate of AdamW"""
+    weight_decay: float = 0.0
+    """AdamW's decay of matrices"""
 
-    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module: ...
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            embeddings=(1, None),
+            embedding=(1, None),
+            filters=(1, None),
+            dropout=(0.0, 0.99),
+            lr=(0.0, None),
+            weight_decay=(0.0, None),
+        )
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module:
+        """Return a fresh discriminator."""
+        return MultiEmbeddingDiscriminator(
+            vocab_size, self.embeddings, self.embedding, filters=self.filters, dropout=self.dropout
+        )
 
 
 @dataclass(frozen=True)
@@ -173,7 +200,7 @@ class PretrainingConfig(TrainingConfig):
 
 @dataclass(frozen=True)
 class AdversarialConfig(TrainingConfig):
-    """The settings of training a generator against a discriminator; the generator's are the starting run's."""
+    """Settings of training a generator against a discriminator; the generator's are the starting run's."""
 
     generator: GeneratorConfig = field(default_factory=default_generator)
     discriminator: Any = field(default_factory=DiscriminatorConfig)

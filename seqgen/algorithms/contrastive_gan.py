@@ -2,18 +2,19 @@
 
 The encoder with its projection head learns embeddings in which augmentations of real sentences are alike and
 generated ones are not: by the supervised contrastive loss (Khosla et al. 2020) with the real sentences as one
-class and the generated ones as its negatives, by NT-Xent (Chen et al. 2020), where a sentence's other augmentation
-is told from all other sentences, or by RankGAN's own objective (Lin et al. 2017, arXiv:1705.11001). A sentence's
-reward is how much nearer its embedding is to real ones than to generated ones, or RankGAN's ranking score;
-`rankgan` is `loss=ranking` with `reward=ranking`. Generated sentences are augmented as the real ones are, or the
-masks would tell which are real. The generator's side is `seqgen.algorithms.policy_gradient`.
+class and the generated ones as its negatives, by NT-Xent (Chen et al. 2020), where a sentence's other
+augmentation is told from all other sentences, or by RankGAN's own objective (Lin et al. 2017,
+arXiv:1705.11001). A sentence's reward is how much nearer its embedding is to real ones than to generated
+ones, or RankGAN's ranking score; `rankgan` is `loss=ranking` with `reward=ranking`. Generated sentences are
+augmented as the real ones are, or the masks would tell which are real. The generator's side is
+`seqgen.algorithms.policy_gradient`.
 
-What differs from RankGAN's paper: rewards have a baseline and rollouts are shared as in `seqgan`; the ranker's
-comparison set is the step's own real and generated sentences.
+What differs from RankGAN's paper: rewards have a baseline and rollouts are shared as in `seqgan`; the
+ranker's comparison set is the step's own real and generated sentences.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the encoder's; of the encoder's
-training batches `d_loss`, nats, and `d_gap`, the mean cosine of real augmentations with each other less that of
-real with generated ones (0 by chance, at most 2); and those of `seqgen.algorithms.adversary`.
+training batches `d_loss`, nats, and `d_gap`, the mean cosine of real augmentations with each other less that
+of real with generated ones (0 by chance, at most 2); and those of `seqgen.algorithms.adversary`.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """Fine-tuning: a model starts from a run on another, larger corpus, and stays near it.
 
-The vocabulary is the run's with the new corpus's further words after it, so that every id of the run keeps its
-row, and a word that only the large corpus has can still be read and generated.
+The vocabulary is the run's with the new corpus's further words after it, so that every id of the run keeps
+its row, and a word that only the large corpus has can still be read and generated.
 """
 
 import math
@@ -25,7 +25,7 @@ SHAPES = ("generator", "encoder", "latent_dim")
 
 
 class ReplayBatches:
-    """An endless stream of batches that carry a batch of another corpus as `replay`; epochs are the first's."""
+    """An endless stream of batches, each with one of another corpus as `replay`; epochs are the first's."""
 
     def __init__(self, batches: Batches, replay: Batches) -> None:
         self.batches, self.replay = batches, replay
@@ -53,7 +53,7 @@ class ReplayBatches:
 
 
 def shapes(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run that its weights need, without the dropout, which its corpus determined."""
+    """Return the settings of a run that its weights need; the dropout was for its corpus and is left out."""
     parts = {part: config["settings"][part] for part in SHAPES if part in config["settings"]}
     if "generator" in parts:
         parts["generator"] = parts["generator"] | {"dropout": None}
@@ -102,11 +102,11 @@ def sentence_embeddings(generator: Generator, tokens: Tensor) -> Tensor:
 
 
 def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temperature: float) -> Tensor:
-    """Tie the embedding of a sentence to the one it had where the generator comes from; (B, T) → scalar, nats.
+    """Return the loss of an embedding's distance from the one before fine-tuning; (B, T) → scalar, nats.
 
-    InfoNCE both ways between the embeddings of a batch under the two models (as Tian et al. 2020, "Contrastive
-    representation distillation"): a sentence's own is to be told from the others'. `origin` has no dropout
-    and no gradient.
+    InfoNCE both ways between the embeddings of a batch under the two models (as Tian et al. 2020,
+    "Contrastive representation distillation"): a sentence's own is to be told from the others'. `origin` has
+    no dropout and no gradient.
     """
     with evaluating(origin):
         targets = sentence_embeddings(origin, tokens)

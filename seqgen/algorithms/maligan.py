@@ -4,12 +4,13 @@ With D the discriminator's probability of real, r(x) = D(x) / (1 - D(x)) estimat
 density to the generator's. Sentences sampled from the generator and weighted by r, normalised over the batch,
 stand for sentences of the data; less a baseline that grows from 0 to 1 during training (algorithm 1).
 
-What differs from the paper, and why: weights are multiplied by the batch size, so that a learning rate does not
-depend on it; they are clipped, as one sentence of which a discriminator is certain would be the whole batch; the
-mixture of likelihood and adversarial training along a sentence (section 3.3) is teacher forcing beside it.
+What differs from the paper, and why: weights are multiplied by the batch size, so that a learning rate does
+not depend on it; they are clipped, as one sentence of which a discriminator is certain would be the whole
+batch; the mixture of likelihood and adversarial training along a sentence (section 3.3) is teacher forcing
+beside it.
 
-Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the normalised weight, 1 in the mean,
-and those of `seqgen.algorithms.adversary`.
+Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the normalised weight, 1 in the
+mean, and those of `seqgen.algorithms.adversary`.
 """
 
 from dataclasses import dataclass, field
@@ -53,5 +54,5 @@ class MaliGAN(PolicyGradient):
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
-        """Return the weights less the baseline, which is the fraction of training done; (B, T)."""
+        """Return the weights less the baseline, the fraction of the updates done; (B, T)."""
         return (rollout.rewards - progress) * rollout.mask, {}

@@ -1,12 +1,13 @@
 """Maximum likelihood: an autoregressive model of sentences, trained on the next token.
 
-Report metrics: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training batches
-under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before clipping; `lr`;
-`temperature`, by which calibration divided the logits before measuring; and `unique`, `distinct_tokens` and
-`sample_nll` of `seqgen.algorithms.base`. With a weight for it also `contrastive`, the token-level contrastive loss
-(Su et al. 2022, SimCTG), and `anisotropy`, the mean cosine of two token representations of a sentence, of the
-training batches. Started from a run on another corpus also `align`, the contrastive loss of sentence embeddings,
-and `replay_nll`, nats a token of that corpus's batches, where they have a weight.
+Report metrics: `nll` and `valid_nll`, nats a real token (EOS counts, padding does not), of the training
+batches under dropout and of the validation split; `valid_ppl`, exp of the latter; `grad_norm` before
+clipping; `lr`; `temperature`, by which calibration divided the logits before measuring; and `unique`,
+`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`. With a weight for it also `contrastive`, the
+token-level contrastive loss (Su et al. 2022, SimCTG), and `anisotropy`, the mean cosine of two token
+representations of a sentence, of the training batches. Started from a run on another corpus also `align`, the
+contrastive loss of sentence embeddings, and `replay_nll`, nats a token of that corpus's batches, where they
+have a weight.
 """
 
 import copy
@@ -39,7 +40,7 @@ class ContrastiveConfig:
     margin: float = 0.5
     """how far below 1 it pushes the cosine of two tokens' representations (0.5 there)"""
     align: float = 0.0
-    """with --init: weight of the contrastive loss that ties a sentence's embedding to that in the other run"""
+    """with --init: weight of the contrastive loss between a sentence's embeddings here and in that run"""
     temperature: float = 0.1
     """divides the cosines of sentence embeddings in it"""
 
@@ -126,11 +127,11 @@ class MLE(TextAlgorithm):
         self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         mask = batch.tokens != PAD
         tokens = mask.sum()
-        usual = self.tokens_per_batch.add(tokens)
+        mean_tokens = self.tokens_per_batch.add(tokens)
         nll, states = nll_and_states(self.generator, batch.tokens, bf16=self.config.bf16)
         contrastive, metrics = self._contrastive(states, mask)
         fine_tuning, more = self._fine_tuning(batch)
-        loss = nll * (tokens / usual) + contrastive + fine_tuning
+        loss = nll * (tokens / mean_tokens) + contrastive + fine_tuning
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
         metrics |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
         return metrics

@@ -1,12 +1,12 @@
-"""The policy gradient that adversarial algorithms share: an update of the generator towards what earns reward.
+"""The policy gradient that adversarial algorithms share: the generator learns from rewards of its samples.
 
-REINFORCE (Williams 1992) with a reward for every token, an entropy term that holds the policy's entropy where it
-started, and teacher forcing beside it. An update is prepare → token_rewards → advantages → policy_loss; an
-algorithm replaces the parts in which it differs.
+REINFORCE (Williams 1992) with a reward for every token, an entropy term that holds the policy's entropy
+where it started, and teacher forcing beside it. An update is prepare → token_rewards → advantages →
+policy_loss; an algorithm replaces the parts in which it differs.
 
-Metrics of an update: `reward`, the mean reward at the last token of the sampled sentences; `policy_entropy`, nats
-a token, and `entropy_coefficient`, the weight of the entropy term; `nll`, nats a token of the teacher-forced
-batch; `grad_norm` of the generator before clipping.
+Metrics of an update: `reward`, the mean reward at the last token of the sampled sentences; `policy_entropy`,
+nats a token, and `entropy_coefficient`, the weight of the entropy term; `nll`, nats a token of the
+teacher-forced batch; `grad_norm` of the generator before clipping.
 """
 
 from abc import abstractmethod
@@ -127,7 +127,7 @@ class PolicyGradient(Adversary):
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
         """Return what the tokens earned beyond a baseline (B, T), and losses of what is learned for that.
 
-        hidden: what the head reads at each position, (B, T, H). progress: the fraction of training done.
+        hidden: what the head reads at each position, (B, T, H). progress: the fraction of its updates done.
         """
 
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> HeadLoss:

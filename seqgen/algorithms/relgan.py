@@ -1,69 +1,33 @@
 """RelGAN: relational memory, Gumbel-softmax and a relativistic discriminator (Nie et al. 2019, ICLR).
 
-The generator's sentences are relaxed, soft one-hots whose gradient comes from the discriminator itself: there is
-no reward. The inverse temperature β rises from 1 to β_max, exponentially in the progress (the paper's default).
-The discriminator reads a sentence in several embeddings, and its loss compares each of them of a real sentence
-with that of a generated one. The paper's generator is `--set generator.kind=relational-memory` in the pretraining
-that this starts from; any kind will do.
+The generator's sentences are relaxed, soft one-hots whose gradient comes from the discriminator itself:
+there is no reward. The inverse temperature β rises from 1 to β_max, exponentially in the progress (the
+paper's default). The discriminator reads a sentence in several embeddings, and its loss compares each of them
+of a real sentence with that of a generated one. The paper's generator is `--set
+generator.kind=relational-memory` in the pretraining that this starts from; any kind will do.
 
 What differs from the paper, and why: unknown words are never sampled, as a discriminator would know them.
 
-Report metrics: `g_loss`, the generator's relativistic loss, log 2 where the discriminator knows nothing; `beta`;
-`grad_norm` of the generator before clipping; of the discriminator's batches `d_loss` and `d_accuracy`, how often a
-real sentence is scored above a generated one; and the rest of `seqgen.algorithms.adversary`.
+Report metrics: `g_loss`, the generator's relativistic loss, log 2 where the discriminator knows nothing;
+`beta`; `grad_norm` of the generator before clipping; of the discriminator's batches `d_loss` and
+`d_accuracy`, how often a real sentence is scored above a generated one; and the rest of
+`seqgen.algorithms.adversary`.
 """
 
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqgen.algorithms.adversary import Adversary, without_unknown
 from seqgen.algorithms.base import StepMetrics
-from seqgen.algorithms.configs import AdversarialConfig
+from seqgen.algorithms.configs import AdversarialConfig, MultiEmbeddingConfig
 from seqgen.core import optim, settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import GAN_LOSSES
 from seqgen.generation.gumbel_softmax import sample_relaxed
-from seqgen.models.base import GeneratorConfig
-from seqgen.models.discriminator import MultiEmbeddingDiscriminator
 
 LOSS = GAN_LOSSES["relativistic"]
-
-
-@dataclass(frozen=True)
-class MultiEmbeddingConfig:
-    """RelGAN's discriminator and its training."""
-
-    embeddings: int = 64
-    """embeddings of a sentence, each read by the same filters"""
-    embedding: int = 1
-    """size of a token's vector in each of them"""
-    filters: int = 64
-    """filters of each of four widths (300 in the paper)"""
-    dropout: float = 0.25
-    """fraction of the filters dropped in training"""
-    lr: float = 1e-4
-    """learning rate of AdamW"""
-    weight_decay: float = 0.0
-    """AdamW's decay of matrices"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(
-            self,
-            embeddings=(1, None),
-            embedding=(1, None),
-            filters=(1, None),
-            dropout=(0.0, 0.99),
-            lr=(0.0, None),
-            weight_decay=(0.0, None),
-        )
-
-    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module:
-        """Return a fresh discriminator."""
-        return MultiEmbeddingDiscriminator(
-            vocab_size, self.embeddings, self.embedding, filters=self.filters, dropout=self.dropout
-        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The policy gradient with Monte-Carlo rollouts (Yu et al. 2017): a token earns what its completions earn.
 
 Completions are sampled by a moving average of the generator, as in the paper's code. A token's reward is the
-mean reward of completions of the prefix that it ends, less a baseline; the advantages of a batch are normalised.
+mean reward of completions of the prefix that it ends, less a baseline; the advantages of a batch are
+normalised.
 """
 
 import copy
@@ -80,7 +81,7 @@ class RolloutPolicy(PolicyGradient):
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
-        """Return the rewards less the baseline (B, T), and the value head's loss where that is the baseline."""
+        """Return the rewards less the baseline (B, T), and the loss of a value head that is the baseline."""
         c = self.config.policy
         losses: dict[Optimizer, Tensor] = {}
         if c.baseline == "learned":

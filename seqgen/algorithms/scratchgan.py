@@ -1,15 +1,15 @@
 """ScratchGAN: a GAN of text that is trained from nothing (de Masson d'Autume et al. 2019, arXiv:1905.09922).
 
-There is no pretraining and no likelihood term. A recurrent discriminator says after every token how likely the
-prefix is to be real, so every token has a reward of its own, 2 D - 1; a token's return is the discounted sum of
-the rewards that follow (eq. 6), less a moving average of the returns (eq. 5). Large batches and a strongly
-regularised discriminator are what makes it work.
+Without pretraining or a likelihood term. A recurrent discriminator says after every token how likely
+the prefix is to be real, so every token has a reward of its own, 2 D - 1; a token's return is the discounted
+sum of the rewards that follow (eq. 6), less a moving average of the returns (eq. 5). Large batches and a
+strongly regularised discriminator are what makes it work.
 
-What differs from the paper, and why: batches of 128 in place of 512, and no GloVe embeddings, which are English
-words of another corpus; the entropy term of `seqgen.algorithms.policy_gradient` is off.
+What differs from the paper, and why: batches of 128 in place of 512, and no GloVe embeddings, which are
+English words of another corpus; the entropy term of `seqgen.algorithms.policy_gradient` is off.
 
-Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the mean return of the last tokens, and
-of `seqgen.algorithms.adversary`, `d_loss` and `d_accuracy` being means over tokens.
+Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the mean return of the last
+tokens, and of `seqgen.algorithms.adversary`, `d_loss` and `d_accuracy` being means over tokens.
 """
 
 from dataclasses import dataclass, field
@@ -40,15 +40,12 @@ class ScratchGANConfig(PolicyGradientConfig):
     steps: int = 3000
     """updates of the generator (200,000 in the paper)"""
     discriminator_pretraining_steps: int = 0
-    """steps in which only the discriminator learns, before the first update of the generator"""
     discriminator_steps: int = 1
-    """updates of the discriminator at each update of the generator"""
     batch_size: int = 128
     """sentences of an update (512 in the paper)"""
     lr: float = 1e-3
     """learning rate of the generator at its highest; a cosine to a tenth follows"""
     report_every: int | None = 200
-    """steps between reports"""
     discount: float = 0.23
     """weight of a token's reward in the return of the token before it (γ)"""
     baseline_decay: float = 0.9
@@ -69,10 +66,7 @@ class ScratchGAN(PolicyGradient):
     Config = ScratchGANConfig
     config: ScratchGANConfig
     needs_start = False
-    examples = (
-        {},
-        {"generator.kind": "transformer", "discriminator.kind": "generator", "generator.heads": 1},
-    )
+    examples = ({}, {"generator.kind": "transformer", "discriminator.kind": "generator"})
     baseline: Tensor
     """Moving average of the mean return; scalar."""
 

@@ -1,23 +1,24 @@
-"""The sentence-VAE: a latent vector of each sentence and a decoder of it (Bowman et al. 2016, arXiv:1511.06349).
+"""The sentence-VAE: a variational autoencoder of sentences (Bowman et al. 2016, arXiv:1511.06349).
 
-What differs from the paper, and why: the decoder reads the latent vector at every step, and starts from it; free
-bits for every latent dimension (Kingma et al. 2016), without which the decoder comes to ignore the latent vector,
-as the bound is no worse; a penalty on the total correlation of the dimensions (Chen et al. 2018), without which
-free bits make them say the same; a calibrated decoder, as in `mle`. Of the other means that were proposed against
-posterior collapse, word dropout and annealing (Bowman et al.), cyclical annealing (Fu et al. 2019), a target for
-the divergence (Burgess et al. 2018), aggressive training of the encoder (He et al. 2019) and the start from an
-autoencoder (Li et al. 2019) are settings.
+What differs from the paper, and why: the decoder reads the latent vector at every step, and starts from it;
+free bits for every latent dimension (Kingma et al. 2016), without which the decoder comes to ignore the
+latent vector, as the bound is no worse; a penalty on the total correlation of the dimensions (Chen et al.
+2018), without which free bits make them say the same; a calibrated decoder, as in `mle`. Of the other means
+that were proposed against posterior collapse, word dropout and annealing (Bowman et al.), cyclical annealing
+(Fu et al. 2019), a target for the divergence (Burgess et al. 2018), aggressive training of the encoder (He et
+al. 2019) and the start from an autoencoder (Li et al. 2019) are settings.
 
-Report metrics, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence; `kl`,
-the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
-`valid_recon`, `valid_kl`, `valid_elbo` of the validation split. `valid_nll`, nats a token, is importance-weighted
-with 20 draws for each sentence (`seqgen.algorithms.vae_objective.importance_weights`), so it is somewhat above what
-`log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation split also `mutual_information`,
-nats, of sentence and latent vector, at most the logarithm of the number of sentences; `active_units`, how many
-dimensions' means vary (variance above 0.01); and `collapsed`, 1 where the divergence is below 0.1 nats, so that the
-latent vector tells nothing and the decoder is a language model. `beta` is the weight of the divergence;
-`grad_norm` of the decoder before clipping, `lr` and `temperature` are those of `mle`, and `unique`,
-`distinct_tokens` and `sample_nll` those of `seqgen.algorithms.base`, samples being decoded from the prior.
+Report metrics, in nats a sentence: `recon`, -log p(x | z) of a draw z from the posterior of each sentence;
+`kl`, the divergence of posterior from prior; `elbo`, minus their sum: of training batches under dropout, and
+`valid_recon`, `valid_kl`, `valid_elbo` of the validation split. `valid_nll`, nats a token, is
+importance-weighted with 20 draws for each sentence (`seqgen.algorithms.vae_objective.importance_weights`), so
+it is somewhat above what `log_likelihood` finds with 500; `valid_ppl` is its exponential. Of the validation
+split also `mutual_information`, nats, of sentence and latent vector, at most the logarithm of the number of
+sentences; `active_units`, how many dimensions' means vary (variance above 0.01); and `collapsed`, 1 where the
+divergence is below 0.1 nats, so that the latent vector tells nothing and the decoder is a language model.
+`beta` is the weight of the divergence; `grad_norm` of the decoder before clipping, `lr` and `temperature` are
+those of `mle`, and `unique`, `distinct_tokens` and `sample_nll` those of `seqgen.algorithms.base`, samples
+being decoded from the prior.
 """
 
 import math
@@ -52,7 +53,7 @@ class SentenceVAEConfig(PretrainingConfig):
     latent_dim: int = 32
     """dimensions of a latent vector (Z)"""
     penalty: vae_objective.Penalty = "free_bits"
-    """form of the KL term: the KL, free bits for every dimension, a hinge on the sum, or distance from target"""
+    """form of the KL term: the KL, free bits for each dimension, a hinge on the sum, distance from target"""
     target_kl: float = 6.0
     """nats a sentence that free bits and hinge leave free, or that target aims at"""
     decorrelation: float = 1.0
@@ -133,8 +134,8 @@ class SentenceVAE(PretrainedAutoencoder):
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update encoder and decoder by every `batch_size` sentences of a batch.
 
-        While the encoder lags, updates of it alone go before each of both, until its loss no longer falls; the
-        last part of a batch always updates both.
+        While the encoder lags, updates of it alone go before each of both, until its loss no longer falls;
+        the last part of a batch always updates both.
         """
         c = self.config
         self.train()
@@ -173,7 +174,7 @@ class SentenceVAE(PretrainedAutoencoder):
     def _loss(self, tokens: Tensor, beta: float) -> tuple[Tensor, StepMetrics]:
         """Return the negative bound over the mean number of tokens of a batch, and its parts; (B, T)."""
         c = self.config
-        usual = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
         with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
             mean, log_var = self.encoder(augment.mask_words(tokens, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()
@@ -182,16 +183,16 @@ class SentenceVAE(PretrainedAutoencoder):
         kl = gaussian.kl(mean, log_var)
         penalty = vae_objective.penalty(kl, c.penalty, c.target_kl)
         penalty = penalty + c.decorrelation * self._total_correlation(mean, log_var)
-        loss = (recon + beta * len(tokens) * penalty) / usual
+        loss = (recon + beta * len(tokens) * penalty) / mean_tokens
         parts = recon.detach() / len(tokens), kl.detach().sum(dim=1).mean()
         return loss, {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts)}
 
     def _total_correlation(self, mean: Tensor, log_var: Tensor) -> Tensor:
         """Return the total correlation of the latent dimensions, nats, by their running covariance; scalar.
 
-        A batch is too small to estimate a covariance (Z, Z) by itself. So the value and its gradient with respect
-        to the covariance are those at the running one; the batch's own covariance carries that gradient on to
-        the encoder.
+        A batch is too small to estimate a covariance (Z, Z) by itself. So the value and its gradient with
+        respect to the covariance are those at the running one; the batch's own covariance carries that
+        gradient on to the encoder.
         """
         moments, var = self.moments, log_var.exp()
         moments.follow(1 / self.tokens_per_batch.count.clamp(max=50), mean.detach(), var.detach())

@@ -2,9 +2,9 @@
 
 What differs from the paper, and why: a recurrent discriminator by default, so that completions share the
 reading of their prefix; a baseline and normalised advantages, without which any positive reward sharpens the
-policy and passes for progress; an entropy term, which holds the policy at the entropy it started with, so that
-nothing is gained by sharpening; teacher forcing in every step, which keeps the likelihood of real text; and no
-unknown words, which are never shown to a reader and would be a refuge from the discriminator.
+policy and passes for progress; an entropy term, which holds the policy at the entropy it started with, so
+that nothing is gained by sharpening; teacher forcing in every step, which keeps the likelihood of real text;
+and no unknown words, which are never shown to a reader and would be a refuge from the discriminator.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the discriminator's, and those of
 `seqgen.algorithms.adversary`.

@@ -1,4 +1,4 @@
-"""The objective of a VAE of sentences: the KL term and its schedule, reconstruction, importance-weighted likelihood."""
+"""The objective of a VAE of sentences: KL term, reconstruction and importance-weighted likelihood."""
 
 import math
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ BLOCK = 64
 POSITIONS = 1 << 15
 """Positions that the decoder reads at a time: 25 MB of states of 192 units."""
 POSTERIOR_WEIGHTS = 1.0, 0.5, 0.0
-"""One proposal distribution each: the weight of the posterior in it against the prior (`gaussian.tempered`)."""
+"""The proposal distributions: the posterior's weight in each, against the prior (`gaussian.tempered`)."""
 
 
 def anneal(progress: float, kind: Anneal, *, over: float = 0.2, cycles: int = 4) -> float:
@@ -44,8 +44,8 @@ def anneal(progress: float, kind: Anneal, *, over: float = 0.2, cycles: int = 4)
 def penalty(kl: Tensor, kind: Penalty, target: float) -> Tensor:
     """Return the KL term of a batch, nats a sentence, from the KL of each dimension; (B, Z) → scalar.
 
-    kl: the sum over dimensions, its mean over sentences. free_bits: the same, but a dimension whose mean is below
-    target / Z, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
+    kl: the sum over dimensions, its mean over sentences. free_bits: the same, but a dimension whose mean is
+    below target / Z, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
     hinge: the same bound on the sum. target: the sum's distance from the target (Burgess et al. 2018).
     """
     dimensions = kl.mean(dim=0)
@@ -91,7 +91,8 @@ def reconstruction(
 ) -> Tensor:
     """Return -log p(tokens | latents), summed over the batch's real tokens, in nats; differentiable.
 
-    tokens (B, T), latents (B, Z) → scalar. `mask_rate` is the fraction of words that the decoder reads as unknown.
+    tokens (B, T), latents (B, Z) → scalar. `mask_rate` is the fraction of words that the decoder reads as
+    unknown.
     """
     real = tokens != PAD
     hidden, _ = generator.hidden(
@@ -116,7 +117,7 @@ def decode(
     rng: torch.Generator | None = None,
     **options: object,
 ) -> Samples:
-    """Write a sentence from each latent vector (B, Z), of the likeliest words by default; options as of `sample`."""
+    """Decode latent vectors (B, Z), by the likeliest words by default; options as of `sample`."""
     with torch.no_grad():
         state = generator.initial(len(latents), latents.to(generator.head.weight))
     return sample(generator, len(latents), length, temperature=temperature, state=state, rng=rng, **options)  # type: ignore[arg-type]
@@ -166,8 +167,9 @@ def importance_weights(
 
     A posterior that was learned on other sentences is too sure of itself, and a bound from its draws alone
     falls far below the likelihood. So the draws are shared out between it, the prior and what lies half way
-    (`POSTERIOR_WEIGHTS`), and weighed by the density of the mixture, the balance heuristic of Veach & Guibas 1995
-    ("Optimally combining sampling techniques"): no weight exceeds S / draws from the prior times p(x | z).
+    (`POSTERIOR_WEIGHTS`), and weighed by the density of the mixture, the balance heuristic of Veach & Guibas
+    1995 ("Optimally combining sampling techniques"): no weight exceeds S / draws from the prior times p(x |
+    z).
 
     A sentence is encoded once, its latents are decoded together with those of others, a bounded number of
     positions at a time. Sentences of like length side by side waste the least on padding.

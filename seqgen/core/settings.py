@@ -73,7 +73,11 @@ def override(config: C, values: Mapping[str, Any]) -> C:
     unknown key, naming the nearest one; for an ambiguous end of a key, naming all candidates; and for a value
     of the wrong type, naming what is allowed.
     """
-    flat = flatten(values)
+    names = [key for key, *_ in describe(type(config), config)]
+    flat = {
+        (_resolve(key, names) if key.endswith("kind") else key): value
+        for key, value in flatten(values).items()
+    }
     config = _of_kinds(config, flat)
     known = {key: (kind, default) for key, kind, default, _ in describe(type(config), config)}
     nested: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Evaluations made of metrics: rows, their intervals, tables, temperature sweeps.
+"""Evaluations of runs and of sentences: rows of metrics with intervals, tables, temperature sweeps.
 
 Imports `inference` and what stands above it. Start with `text.evaluate`.
 """

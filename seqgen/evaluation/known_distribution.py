@@ -1,4 +1,4 @@
-"""Sentences judged by the grammar that made their corpus, whose probabilities are known exactly."""
+"""Scores of sentences under the grammar that generated their corpus, whose distribution is known."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class GrammarOracle(Protocol):
-    """What a built-in corpus knows of its own language."""
+    """The exact distribution of a built-in corpus."""
 
     name: str
 
@@ -18,7 +18,7 @@ class GrammarOracle(Protocol):
     def valid(self, sentence: str) -> bool: ...
 
 
-class Figures(Protocol):
+class LikelihoodMetrics(Protocol):
     """A model's likelihood of some text (`seqgen.generation.likelihood.Likelihood`)."""
 
     @property
@@ -34,16 +34,19 @@ class Figures(Protocol):
 
 
 def grammar_scores(
-    lines: Sequence[str], test: Sequence[str], grammar: GrammarOracle, nll_test: Figures | None
+    lines: Sequence[str], test: Sequence[str], grammar: GrammarOracle, nll_test: LikelihoodMetrics | None
 ) -> dict[str, Any]:
-    """Judge samples, and the model's likelihood of the test split, by the grammar that made the corpus.
+    """Score samples, and the model's likelihood of the test split, by the grammar of the corpus.
 
-    `valid`: share of samples that the grammar derives; `nll`: nats a sentence of those under the grammar;
-    `entropy` of the grammar, nats a sentence; `test_nll`: nats a test sentence under the grammar, the entropy
-    as this test split estimates it; `ratio`: nats a test sentence under the model over the entropy.
+    - `valid`: fraction of samples that the grammar derives
+    - `nll`: negative log-likelihood of the valid samples under the grammar, nats per sentence
+    - `entropy`: entropy of the grammar, nats per sentence
+    - `test_nll`: negative log-likelihood of the test split under the grammar, nats per sentence, which is an
+      estimate of the entropy
+    - `ratio`: negative log-likelihood of the test split under the model, over the entropy
     """
     valid = [line for line in lines if grammar.valid(line)]
-    log_probs = [found for found in map(grammar.log_prob, valid) if np.isfinite(found)]
+    log_probs = [log_prob for log_prob in map(grammar.log_prob, valid) if np.isfinite(log_prob)]
     test_nll = -float(np.mean([grammar.log_prob(line) for line in test]))
     entropy = grammar.entropy()
     return {
@@ -56,6 +59,6 @@ def grammar_scores(
     }
 
 
-def valid_share(lines: Sequence[str], grammar: GrammarOracle) -> float:
-    """Share of sentences that the grammar derives."""
+def valid_fraction(lines: Sequence[str], grammar: GrammarOracle) -> float:
+    """Fraction of sentences that the grammar derives."""
     return sum(map(grammar.valid, lines)) / len(lines)

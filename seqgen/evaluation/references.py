@@ -1,4 +1,4 @@
-"""What every row of an evaluation is held against: references, training text, the models of real text."""
+"""What all rows of an evaluation are scored against: references, training text, language model, encoder."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,38 +8,39 @@ from pathlib import Path
 import numpy as np
 
 from seqgen.core.errors import UserError
-from seqgen.metrics.corpus_bleu import our_name, tokenizer_for
+from seqgen.metrics.corpus_bleu import tokenisation_of, tokenizer_for
 from seqgen.metrics.embeddings import LSA, Encode, choose_encoder
-from seqgen.metrics.protocols import Protocol, check, named
+from seqgen.metrics.protocols import Protocol, check, get_protocol
 from seqgen.metrics.tokenization import AUTO, Tokenise, is_unspaced, tokeniser
 from seqgen.ngrams import kneser_ney
 from seqgen.ngrams.kneser_ney import KneserNey
-from seqgen.ngrams.ngrams import Coded, Floats, Ints, code_sentences
+from seqgen.ngrams.ngrams import EncodedText, Floats, Ints, encode_sentences
 
-REMEMBERED = 65_536
-TRAIN = 100_000
-"""Training sentences in which shared runs are looked for; exact copies are looked for in all."""
+CACHED_LINES = 65_536
+MAX_TRAIN_SENTENCES = 100_000
+"""Training sentences searched for common substrings; exact copies are searched in all of them."""
 
 
 @dataclass
-class Coder:
-    """Turns lines into token codes of one vocabulary, so that texts coded by it can be compared."""
+class Vocabulary:
+    """Tokenises lines and maps tokens to ids, adding new tokens; texts encoded by it can be compared."""
 
     tokenisation: str
-    vocabulary: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def tokenise(self) -> Tokenise:
-        """The tokeniser, which is slow, with a memory: lines come again, as training and as real text."""
-        return lru_cache(maxsize=REMEMBERED)(tokeniser(self.tokenisation))
+        """The tokeniser with a cache: it is slow, and lines are tokenised repeatedly, in several roles."""
+        return lru_cache(maxsize=CACHED_LINES)(tokeniser(self.tokenisation))
 
-    def __call__(self, lines: Iterable[str]) -> Coded:
-        return code_sentences(map(self.tokenise, lines), self.vocabulary)
+    def encode(self, lines: Iterable[str]) -> EncodedText:
+        """Tokenise lines and map their tokens to ids."""
+        return encode_sentences(map(self.tokenise, lines), self.ids)
 
 
 @dataclass
-class Yardstick:
-    """References and training sentences; everything derived from them is computed once, when first used."""
+class References:
+    """References and training sentences; everything derived from them is computed once, at its first use."""
 
     protocol: Protocol
     tokenisation: str
@@ -47,59 +48,60 @@ class Yardstick:
     train: Sequence[str] | None
     seed: int
     encoder: str
-    encode: Encode | None
-    """How sentences become vectors; None: `LSA` of the references."""
+    """description of the sentence encoder"""
+    embed_sentences: Encode | None
+    """sentences to vectors; None: `LSA` of the references"""
 
     @cached_property
-    def coder(self) -> Coder:
-        return Coder(self.tokenisation)
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.tokenisation)
 
     @cached_property
-    def coded(self) -> Coded:
+    def encoded(self) -> EncodedText:
         """The references under the protocol's tokenisation."""
-        return self.coder(self.refs)
+        return self.vocabulary.encode(self.refs)
 
     @property
     def sacrebleu_tokenizer(self) -> str:
         return tokenizer_for(self.tokenisation)
 
     @cached_property
-    def sacrebleu_coder(self) -> Coder:
-        theirs = our_name(self.sacrebleu_tokenizer)
-        return self.coder if theirs == self.tokenisation else Coder(theirs)
+    def sacrebleu_vocabulary(self) -> Vocabulary:
+        tokenisation = tokenisation_of(self.sacrebleu_tokenizer)
+        return self.vocabulary if tokenisation == self.tokenisation else Vocabulary(tokenisation)
 
     @cached_property
-    def sacrebleu_coded(self) -> Coded:
-        same = self.sacrebleu_coder is self.coder
-        return self.coded if same else self.sacrebleu_coder(self.refs)
+    def sacrebleu_encoded(self) -> EncodedText:
+        same = self.sacrebleu_vocabulary is self.vocabulary
+        return self.encoded if same else self.sacrebleu_vocabulary.encode(self.refs)
 
     @cached_property
-    def train_coded(self) -> Coded:
+    def encoded_train(self) -> EncodedText:
         """At most 100,000 training sentences, drawn by the seed."""
-        return self.coder(real_sample(self.train or [], TRAIN, self.seed))
+        return self.vocabulary.encode(random_subset(self.train or [], MAX_TRAIN_SENTENCES, self.seed))
 
     @cached_property
-    def known(self) -> Ints:
-        """The vocabulary of every scoring model: the words of the references."""
-        return np.unique(self.coded.codes)
+    def word_ids(self) -> Ints:
+        """The vocabulary of every language model: the token ids of the references, sorted."""
+        return np.unique(self.encoded.ids)
 
     @cached_property
-    def real_model(self) -> KneserNey:
-        """The language model of real text: of the references, which no row has seen."""
-        return kneser_ney.fit(self.coded, self.known)
+    def language_model(self) -> KneserNey:
+        """The language model of real text, fitted to the references, which no generator was trained on."""
+        return kneser_ney.fit(self.encoded, self.word_ids)
 
     @cached_property
-    def _encoded_refs(self) -> Floats:
-        return self.encode(self.refs) if self.encode else np.zeros((0, 0))
+    def _embedded_refs(self) -> Floats:
+        return self.embed_sentences(self.refs) if self.embed_sentences else np.zeros((0, 0))
 
-    def embed(self, lines: Sequence[str], coded: Coded) -> tuple[Floats, Floats]:
+    def embed(self, lines: Sequence[str], encoded: EncodedText) -> tuple[Floats, Floats]:
         """Embed sentences and the references; (N, D), (R, D)."""
-        if self.encode is None:
-            return LSA(self.coded, seed=self.seed)(coded)
-        return self.encode(lines), self._encoded_refs
+        if self.embed_sentences is None:
+            return LSA(self.encoded, seed=self.seed)(encoded)
+        return self.embed_sentences(lines), self._embedded_refs
 
 
-def yardstick(
+def build_references(
     refs: Sequence[str],
     train: Sequence[str] | None = None,
     *,
@@ -108,10 +110,10 @@ def yardstick(
     seed: int = 0,
     embeddings: Path | None = None,
     encoder: str | None = None,
-) -> Yardstick:
-    """Choose the tokenisation and the encoder, and leave blank references out.
+) -> References:
+    """Choose the tokenisation and the sentence encoder, and leave blank references out.
 
-    UserError at a wrong name, a file that holds no word vectors, or without any reference.
+    UserError for an unknown name, a file that holds no word vectors, or if no reference is left.
     """
     check(protocol, tokenisation)
     kept = [line for line in refs if line.strip()]
@@ -119,16 +121,16 @@ def yardstick(
         raise UserError(
             "no reference to score against: every line is blank or there is none; give at least one"
         )
-    found = named(protocol)
+    chosen = get_protocol(protocol)
     if tokenisation == AUTO:
-        tokenisation = found.unspaced if is_unspaced(kept) else found.spaced
-    name, encode = choose_encoder(embeddings, encoder, tokeniser(tokenisation))
-    return Yardstick(found, tokenisation, kept, train or None, seed, name, encode)
+        tokenisation = chosen.unspaced if is_unspaced(kept) else chosen.spaced
+    description, encode = choose_encoder(embeddings, encoder, tokeniser(tokenisation))
+    return References(chosen, tokenisation, kept, train or None, seed, description, encode)
 
 
-def real_sample(train: Sequence[str], n: int, seed: int) -> list[str]:
-    """Draw n training sentences without replacement, in their order; all of them where there are no more."""
-    if n >= len(train):
-        return list(train)
-    chosen = np.random.default_rng(seed).choice(len(train), size=n, replace=False)
-    return [train[int(i)] for i in np.sort(chosen)]
+def random_subset(lines: Sequence[str], n: int, seed: int) -> list[str]:
+    """Draw n lines without replacement, in their original order; all lines if there are no more than n."""
+    if n >= len(lines):
+        return list(lines)
+    chosen = np.random.default_rng(seed).choice(len(lines), size=n, replace=False)
+    return [lines[int(i)] for i in np.sort(chosen)]

@@ -1,4 +1,4 @@
-"""The evaluation of trained runs: their samples, the likelihood of the test split, and temperature sweeps."""
+"""The evaluation of trained runs: their samples, the likelihood of the test split, temperature sweeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +8,14 @@ from typing import Any
 from seqgen.core.errors import UserError
 from seqgen.corpora import load as load_grammar
 from seqgen.data.token_ids import encode_lines
-from seqgen.evaluation.latent import latent_figures
+from seqgen.evaluation.latent import latent_metrics
 from seqgen.evaluation.quality_diversity import Point, measure
-from seqgen.evaluation.references import Yardstick, real_sample, yardstick
-from seqgen.evaluation.scores import Report
-from seqgen.evaluation.text import Subject, compare
+from seqgen.evaluation.references import References, build_references, random_subset
+from seqgen.evaluation.scores import Results
+from seqgen.evaluation.text import SentenceSet, compare
 from seqgen.generation.likelihood import Likelihood, bounded_batches, generator_likelihood, of_sentences
 from seqgen.inference.generate import generate
-from seqgen.inference.latent_space import has_codes
+from seqgen.inference.latent_space import has_latents
 from seqgen.inference.scoring import score
 from seqgen.metrics.tokenization import AUTO
 from seqgen.training.load import Trained, ids_of
@@ -23,15 +23,15 @@ from seqgen.training.load import Trained, ids_of
 
 @dataclass(frozen=True)
 class Estimate:
-    """How the likelihood of a model with codes is estimated; that of a whole split takes too long."""
+    """How the likelihood of a latent-variable model is estimated; that of a whole split takes too long."""
 
     sentences: int = 1000
     """of the test split, drawn by the seed"""
     samples: int = 500
-    """codes of each; fewer make a lower bound on the likelihood less tight (Burda et al. 2016)"""
+    """importance samples of each; more give a tighter lower bound on the likelihood (Burda et al. 2016)"""
 
 
-def evaluate_run(trained: Trained, **options: Any) -> Report:
+def evaluate_run(trained: Trained, **options: Any) -> Results:
     """Score n samples of a run against its corpus' test split; the options are those of `evaluate_runs`."""
     return evaluate_runs([trained], **options)
 
@@ -48,17 +48,18 @@ def evaluate_runs(
     embeddings: Path | None = None,
     encoder: str | None = None,
     estimate: Estimate | None = None,
-) -> Report:
-    """Score n samples of each run against the test split of their corpus, beside its training sentences.
+) -> Results:
+    """Score n samples of each run against the test split of their common corpus.
 
-    The whole test split, uncut, gives `nll_test`; the samples' log-probabilities at temperature 1 give
-    `nll_gen`. A model with codes has an `nll_test` that is estimated (`estimate`), no `nll_gen`, which would
-    take as long for little, and `latent`. With `temperatures` the report holds `sweep`, the points of the
-    quality–diversity curve of each run. UserError where a corpus has changed, is not the others', or holds no
-    test sentence.
+    `nll_test` is measured on the whole test split, without truncation; `nll_gen` on the samples, at
+    temperature 1. A latent-variable model has an estimated `nll_test` (`estimate`) and the metrics `latent`,
+    but no `nll_gen`, which would take as long to estimate. With `temperatures` the results hold `sweep`, the
+    points of the quality–diversity curve of each run.
+
+    UserError if a corpus has changed, the runs have different corpora, or there is no test sentence.
     """
     corpus = _same_corpus(runs)
-    against = yardstick(
+    references = build_references(
         corpus.test,
         corpus.train,
         protocol=protocol,
@@ -67,15 +68,15 @@ def evaluate_runs(
         embeddings=embeddings,
         encoder=encoder,
     )
-    subjects = [
-        _subject(trained, n, temperature, seed, estimate or Estimate(), against.tokenisation)
+    sets = [
+        _sample_set(trained, n, temperature, seed, estimate or Estimate(), references.tokenisation)
         for trained in runs
     ]
-    names = [subject.name for subject in subjects]
-    report = compare(
-        subjects,
-        against,
-        stated={
+    names = [each.name for each in sets]
+    results = compare(
+        sets,
+        references,
+        provenance={
             "hypotheses_from": names[0] if len(names) == 1 else names,
             "references_from": f"test split of {corpus.name}",
             "train_from": corpus.name,
@@ -85,9 +86,9 @@ def evaluate_runs(
         grammar=load_grammar(corpus.grammar) if corpus.grammar else None,
     )
     if temperatures:
-        swept = [sweep(trained, temperatures, against, n=n, seed=seed) for trained in runs]
-        report["sweep"] = [point for points in swept for point in points]
-    return report
+        swept = [sweep(trained, temperatures, references, n=n, seed=seed) for trained in runs]
+        results["sweep"] = [point for points in swept for point in points]
+    return results
 
 
 def _same_corpus(runs: Sequence[Trained]) -> Any:
@@ -106,27 +107,29 @@ def _same_corpus(runs: Sequence[Trained]) -> Any:
     return first.corpus
 
 
-def _subject(
+def _sample_set(
     trained: Trained, n: int, temperature: float, seed: int, estimate: Estimate, tokenisation: str
-) -> Subject:
+) -> SentenceSet:
     exact = trained.algorithm.likelihood == "exact"
     sentences = list(generate(trained, n, seed=seed, temperature=temperature, with_log_prob=exact))
-    nats = [-each.log_prob for each in sentences if each.log_prob is not None]
-    return Subject(
+    nll = [-each.log_prob for each in sentences if each.log_prob is not None]
+    return SentenceSet(
         str(trained.run.path),
         [sentence.text for sentence in sentences],
         nll_test=likelihood_of_test(trained, seed=seed, estimate=estimate),
-        nll_gen=of_sentences(nats, [each.tokens for each in sentences], seed=seed) if exact else None,
-        latent=latent_figures(trained, tokenisation=tokenisation, seed=seed) if has_codes(trained) else None,
+        nll_gen=of_sentences(nll, [each.tokens for each in sentences], seed=seed) if exact else None,
+        latent=latent_metrics(trained, tokenisation=tokenisation, seed=seed)
+        if has_latents(trained)
+        else None,
     )
 
 
 def likelihood_of_test(
     trained: Trained, *, seed: int | None = None, estimate: Estimate | None = None
 ) -> Likelihood | None:
-    """Measure the likelihood of a run's test split, sentences of any length; None where it has none.
+    """Measure the likelihood of a run's test split, without truncation; None if the model has no likelihood.
 
-    An exact one is that of the whole split, one that has to be estimated that of some of it (`Estimate`).
+    An exact likelihood is that of the whole split, an estimated one that of a random subset (`Estimate`).
     """
     algorithm, lines = trained.algorithm, trained.corpus.test
     if algorithm.likelihood == "exact":
@@ -137,21 +140,20 @@ def likelihood_of_test(
     if algorithm.likelihood is None:
         return None
     how = estimate or Estimate()
-    some = real_sample(lines, how.sentences, seed or 0)
-    scores = list(score(trained, some, samples=how.samples, seed=seed or 0))
-    nats = [-(each.log_prob or 0.0) for each in scores]
-    found = of_sentences(
-        nats, [each.tokens for each in scores], unknown=ids_of(trained, some).unknown, seed=seed
-    )
-    return replace(found, samples=how.samples)
+    subset = random_subset(lines, how.sentences, seed or 0)
+    scores = list(score(trained, subset, samples=how.samples, seed=seed or 0))
+    nll = [-(each.log_prob or 0.0) for each in scores]
+    tokens = [each.tokens for each in scores]
+    likelihood = of_sentences(nll, tokens, unknown=ids_of(trained, subset).unknown, seed=seed)
+    return replace(likelihood, samples=how.samples)
 
 
 def sweep(
-    trained: Trained, temperatures: Sequence[float], against: Yardstick, *, n: int = 10_000, seed: int = 0
+    trained: Trained, temperatures: Sequence[float], references: References, *, n: int = 10_000, seed: int = 0
 ) -> list[Point]:
-    """Draw n sentences of a run at each temperature and measure quality and diversity."""
+    """Sample n sentences of a run at each temperature and measure quality and diversity."""
     points = []
     for temperature in temperatures:
         lines = [sentence.text for sentence in generate(trained, n, seed=seed, temperature=temperature)]
-        points.append(measure(lines, against, name=str(trained.run.path), temperature=temperature))
+        points.append(measure(lines, references, name=str(trained.run.path), temperature=temperature))
     return points

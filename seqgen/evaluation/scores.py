@@ -1,162 +1,185 @@
-"""One row of an evaluation: every score of sentences that needs no trained run, with its interval."""
+"""One row of an evaluation: all scores of a set of sentences that need no trained run, with intervals."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from seqgen.evaluation.references import Yardstick
+from seqgen.evaluation.references import References
 from seqgen.metrics import copying, diversity, set_metrics
-from seqgen.metrics.bleu import bleu_of
-from seqgen.metrics.classifier import CHANCE, tell_apart
-from seqgen.metrics.confidence import Bootstrap, Interval, groups, jackknife, percentiles
+from seqgen.metrics.bleu import bleu_of_encoded
+from seqgen.metrics.classifier import CHANCE, classifier_two_sample_test
+from seqgen.metrics.confidence import (
+    Bootstrap,
+    Interval,
+    jackknife_groups,
+    jackknife_interval,
+    percentile_interval,
+)
 from seqgen.metrics.corpus_bleu import corpus_counts, corpus_score, signature
 from seqgen.ngrams import kneser_ney
-from seqgen.ngrams.ngrams import Coded, Floats
+from seqgen.ngrams.ngrams import EncodedText, Floats
 
-Report = dict[str, Any]
-SINGLE = ("zipf", "coverage", "vocabulary")
-"""Figures of words alone."""
+Results = dict[str, Any]
+UNIGRAM_METRICS = ("zipf", "coverage", "vocabulary")
+"""Metrics that only unigrams have: their keys have no order."""
 
 
-class Sheet:
-    """Collects figures under keys with dots, and their intervals beside them under the same keys."""
+class MetricsRow:
+    """Collects metrics under dotted keys, and their intervals under the same keys."""
 
     def __init__(self) -> None:
-        self.figures: Report = {}
-        self.intervals: Report = {}
+        self.metrics: Results = {}
+        self.intervals: Results = {}
 
-    def put(self, key: str, value: Any, interval: Interval | None = None) -> None:
-        _nest(self.figures, key, value)
+    def add(self, key: str, value: Any, interval: Interval | None = None) -> None:
+        _set_nested(self.metrics, key, value)
         if interval is not None:
-            _nest(self.intervals, key, list(interval))
+            _set_nested(self.intervals, key, list(interval))
 
-    def put_set(self, key: str, values: Floats) -> None:
-        """A figure of a set, as `sets` returns it: (1 + J,)."""
-        self.put(key, float(values[0]), jackknife(values) if len(values) > 1 else None)
+    def add_set_metric(self, key: str, values: Floats) -> None:
+        """Add a metric of a whole set, as `set_metrics` returns it: (1 + J,)."""
+        self.add(key, float(values[0]), jackknife_interval(values) if len(values) > 1 else None)
 
-    def report(self) -> Report:
-        return self.figures | {"intervals": self.intervals}
+    def as_dict(self) -> Results:
+        return self.metrics | {"intervals": self.intervals}
 
 
-def _nest(tree: Report, key: str, value: Any) -> None:
-    *path, last = key.split(".")
+def _set_nested(tree: Results, dotted_key: str, value: Any) -> None:
+    *path, last = dotted_key.split(".")
     for part in path:
         tree = tree.setdefault(part, {})
     tree[last] = value
 
 
-def score_row(lines: Sequence[str], against: Yardstick, *, is_real: bool = False) -> Report:
+def score_row(lines: Sequence[str], references: References, *, is_real: bool = False) -> Results:
     """Score sentences: the keys of `seqgen.evaluation.text`, and `intervals` under the same keys.
 
-    `is_real` marks training sentences: what they share with the training text is that of the references.
+    `is_real` says that the sentences are training sentences: the copying metrics are then those of the
+    references, because a training sentence is always a copy of itself.
     """
-    sheet = Sheet()
-    coded = against.coder(lines)
-    draws = Bootstrap(len(lines), against.seed)
-    likeness(sheet, lines, coded, against, draws)
-    variety(sheet, lines, coded, against)
-    _copies(sheet, lines, coded, against, draws, is_real)
-    distances(sheet, lines, coded, against)
-    language_models(sheet, coded, against, draws)
-    verdict(sheet, coded, against)
-    return sheet.report()
+    row = MetricsRow()
+    encoded = references.vocabulary.encode(lines)
+    bootstrap = Bootstrap(len(lines), references.seed)
+    add_reference_similarity(row, lines, encoded, references, bootstrap)
+    add_diversity(row, lines, encoded, references)
+    _add_copying(row, lines, encoded, references, bootstrap, is_real)
+    add_distances(row, lines, encoded, references)
+    add_language_models(row, encoded, references, bootstrap)
+    add_classifier(row, encoded, references)
+    return row.as_dict()
 
 
-def likeness(sheet: Sheet, lines: Sequence[str], coded: Coded, against: Yardstick, draws: Bootstrap) -> None:
-    """`bleu` and `sacrebleu`, the bootstrap over sentences with the references as they are."""
-    found = bleu_of(coded, against.coded, combine=against.protocol.combine)
-    intervals = draws.means({str(n): values for n, values in found.items()})
-    for n, values in found.items():
-        sheet.put(f"bleu.{n}", float(values.mean()), intervals[str(n)])
-    theirs = coded if against.sacrebleu_coder is against.coder else against.sacrebleu_coder(lines)
-    counts = corpus_counts(theirs, against.sacrebleu_coded)
-    resampled = np.rint(draws.sums(counts.T))
-    scores = np.array([corpus_score(row).score for row in resampled])
-    sheet.put("sacrebleu.score", corpus_score(counts.sum(axis=1)).score, percentiles(scores))
-    sheet.put("sacrebleu.signature", signature(len(against.refs), against.sacrebleu_tokenizer))
-
-
-def variety(sheet: Sheet, lines: Sequence[str], coded: Coded, against: Yardstick) -> None:
-    """`self_bleu`, `unique`, `repeated`, `lengths`, and by `gram_distances` what n-gram counts give."""
-    parts = groups(len(coded), against.seed)
-    for n, values in set_metrics.self_bleu(coded, parts, against.protocol.combine).items():
-        sheet.put_set(f"self_bleu.{n}", values)
-    gram_distances(sheet, coded, against)
-    numbers: dict[str, int] = {}
-    sentence = np.array([numbers.setdefault(" ".join(line.split()), len(numbers)) for line in lines])
-    sheet.put_set("unique", set_metrics.unique_share(sentence, parts))
-    repeated = diversity.most_repeated(lines)
-    sheet.put("repeated", [{"sentence": line, "count": count} for line, count in repeated])
-    sheet.put("lengths", diversity.length_statistics(coded))
-
-
-def gram_distances(sheet: Sheet, coded: Coded, against: Yardstick) -> None:
-    """`distinct`, `entropy`, `zipf`, `coverage`, `vocabulary`, `jsd`, `ms_jaccard`."""
-    parts = groups(len(coded), against.seed)
-    for name, orders in set_metrics.gram_figures(coded, against.coded, parts).items():
-        for n, values in orders.items():
-            sheet.put_set(name if name in SINGLE else f"{name}.{n}", values)
-    sheet.put("vocabulary", int(sheet.figures["vocabulary"]))
-
-
-def _copies(
-    sheet: Sheet, lines: Sequence[str], coded: Coded, against: Yardstick, draws: Bootstrap, is_real: bool
+def add_reference_similarity(
+    row: MetricsRow, lines: Sequence[str], encoded: EncodedText, references: References, bootstrap: Bootstrap
 ) -> None:
-    """`novel`, `copies` and `copying`, null without training sentences."""
-    if against.train is None:
+    """Add `bleu` and `sacrebleu`; the bootstrap resamples the sentences and keeps the references."""
+    bleus = bleu_of_encoded(encoded, references.encoded, combine=references.protocol.combine)
+    intervals = bootstrap.means({str(n): values for n, values in bleus.items()})
+    for n, values in bleus.items():
+        row.add(f"bleu.{n}", float(values.mean()), intervals[str(n)])
+    same = references.sacrebleu_vocabulary is references.vocabulary
+    sacrebleu_encoded = encoded if same else references.sacrebleu_vocabulary.encode(lines)
+    counts = corpus_counts(sacrebleu_encoded, references.sacrebleu_encoded)
+    resampled = np.rint(bootstrap.sums(counts.T))
+    scores = np.array([corpus_score(sums).score for sums in resampled])
+    row.add("sacrebleu.score", corpus_score(counts.sum(axis=1)).score, percentile_interval(scores))
+    row.add("sacrebleu.signature", signature(len(references.refs), references.sacrebleu_tokenizer))
+
+
+def add_diversity(
+    row: MetricsRow, lines: Sequence[str], encoded: EncodedText, references: References
+) -> None:
+    """Add `self_bleu`, `unique`, `repeated`, `lengths`, and the metrics of `add_ngram_metrics`."""
+    groups = jackknife_groups(len(encoded), references.seed)
+    for n, values in set_metrics.self_bleu(encoded, groups, references.protocol.combine).items():
+        row.add_set_metric(f"self_bleu.{n}", values)
+    add_ngram_metrics(row, encoded, references)
+    numbers: dict[str, int] = {}
+    sentence_ids = np.array([numbers.setdefault(" ".join(line.split()), len(numbers)) for line in lines])
+    row.add_set_metric("unique", set_metrics.unique_fraction(sentence_ids, groups))
+    repeated = diversity.most_repeated(lines)
+    row.add("repeated", [{"sentence": line, "count": count} for line, count in repeated])
+    row.add("lengths", diversity.length_statistics(encoded))
+
+
+def add_ngram_metrics(row: MetricsRow, encoded: EncodedText, references: References) -> None:
+    """Add `distinct`, `entropy`, `zipf`, `coverage`, `vocabulary`, `jsd`, `ms_jaccard`."""
+    groups = jackknife_groups(len(encoded), references.seed)
+    for name, orders in set_metrics.ngram_metrics(encoded, references.encoded, groups).items():
+        for n, values in orders.items():
+            row.add_set_metric(name if name in UNIGRAM_METRICS else f"{name}.{n}", values)
+    row.add("vocabulary", int(row.metrics["vocabulary"]))
+
+
+def _add_copying(
+    row: MetricsRow,
+    lines: Sequence[str],
+    encoded: EncodedText,
+    references: References,
+    bootstrap: Bootstrap,
+    is_real: bool,
+) -> None:
+    """Add `novel`, `copies` and `copying`, null without training sentences."""
+    if references.train is None:
         for key in ("novel", "copies", "copying"):
-            sheet.put(key, None)
+            row.add(key, None)
         return
     if is_real:
-        rows = np.sort(np.random.default_rng(against.seed).permutation(len(against.refs))[: len(lines)])
-        lines, coded = [against.refs[i] for i in rows], against.coded.take(rows)
-        draws = Bootstrap(len(lines), against.seed)
-    copied = np.array(diversity.copied(lines, against.train), float)
-    longest = copying.longest_shared(coded, against.train_coded)
-    overlap = copying.overlaps(longest, coded.lengths)
+        order = np.random.default_rng(references.seed).permutation(len(references.refs))
+        chosen = np.sort(order[: len(lines)])
+        lines, encoded = [references.refs[i] for i in chosen], references.encoded.take(chosen)
+        bootstrap = Bootstrap(len(lines), references.seed)
+    copied = np.array(diversity.copied(lines, references.train), float)
+    longest = copying.longest_common_substring(encoded, references.encoded_train)
+    overlap = copying.overlaps(longest, encoded.lengths)
     scores = {
         "novel": 1 - copied,
         "copying.longest_mean": longest.astype(float),
         "copying.overlap": overlap * 1.0,
     }
-    for key, interval in draws.means(scores).items():
-        sheet.put(key, float(scores[key].mean()), interval)
-    sheet.put("copying.longest_max", int(longest.max()))
-    sheet.put("copies", int(copied.sum()))
+    for key, interval in bootstrap.means(scores).items():
+        row.add(key, float(scores[key].mean()), interval)
+    row.add("copying.longest_max", int(longest.max()))
+    row.add("copies", int(copied.sum()))
 
 
-def distances(sheet: Sheet, lines: Sequence[str], coded: Coded, against: Yardstick) -> None:
-    """`length_distance` and `frechet`."""
-    parts = groups(len(coded), against.seed)
-    sheet.put_set("length_distance", set_metrics.length_distance(coded.lengths, against.coded.lengths, parts))
-    ours, theirs = against.embed(lines, coded)
-    sheet.put_set("frechet", set_metrics.frechet_distance(ours, theirs, parts))
+def add_distances(
+    row: MetricsRow, lines: Sequence[str], encoded: EncodedText, references: References
+) -> None:
+    """Add `length_distance` and `frechet`."""
+    groups = jackknife_groups(len(encoded), references.seed)
+    lengths = set_metrics.length_distance(encoded.lengths, references.encoded.lengths, groups)
+    row.add_set_metric("length_distance", lengths)
+    vectors, ref_vectors = references.embed(lines, encoded)
+    row.add_set_metric("frechet", set_metrics.frechet_distance(vectors, ref_vectors, groups))
 
 
-def language_models(sheet: Sheet, coded: Coded, against: Yardstick, draws: Bootstrap) -> None:
-    """`lm`: the sentences under the references' model, and the references under the sentences'."""
-    back = Bootstrap(len(against.refs), against.seed)
-    reverse = kneser_ney.fit(coded, against.known)
-    for key, model, text, drawn in (
-        ("score", against.real_model, coded, draws),
-        ("reverse", reverse, against.coded, back),
+def add_language_models(
+    row: MetricsRow, encoded: EncodedText, references: References, bootstrap: Bootstrap
+) -> None:
+    """Add `lm`: the sentences under the references' model, and the references under the sentences' model."""
+    ref_bootstrap = Bootstrap(len(references.refs), references.seed)
+    reverse_model = kneser_ney.fit(encoded, references.word_ids)
+    for key, model, text, resamples in (
+        ("score", references.language_model, encoded, bootstrap),
+        ("reverse", reverse_model, references.encoded, ref_bootstrap),
     ):
-        nats, tokens = model.nats(text), text.lengths + 1
-        score = float(nats.sum() / tokens.sum())
-        interval = drawn.ratio(nats, tokens.astype(float))
-        sheet.put(f"lm.{key}", score, interval)
+        nll, tokens = model.nll(text), text.lengths + 1
+        score = float(nll.sum() / tokens.sum())
+        interval = resamples.ratio(nll, tokens.astype(float))
+        row.add(f"lm.{key}", score, interval)
         perplexity = "perplexity" if key == "score" else "reverse_perplexity"
-        sheet.put(f"lm.{perplexity}", float(np.exp(score)), tuple(np.exp(interval).tolist()))
-    sheet.put("lm.unknown", against.real_model.unknown(coded))
+        row.add(f"lm.{perplexity}", float(np.exp(score)), tuple(np.exp(interval).tolist()))
+    row.add("lm.unknown", references.language_model.count_unknown(encoded))
 
 
-def verdict(sheet: Sheet, coded: Coded, against: Yardstick) -> None:
-    """`classifier`, null for fewer than 20 sentences on either side."""
-    found = tell_apart(coded, against.coded, seed=against.seed)
-    if found is None:
-        sheet.put("classifier", None)
+def add_classifier(row: MetricsRow, encoded: EncodedText, references: References) -> None:
+    """Add `classifier`, null for fewer than 20 sentences of either text."""
+    result = classifier_two_sample_test(encoded, references.encoded, seed=references.seed)
+    if result is None:
+        row.add("classifier", None)
         return
-    sheet.put("classifier.accuracy", found.accuracy, found.interval)
-    sheet.put("classifier.chance", CHANCE)
-    sheet.put("classifier.tested", found.tested)
+    row.add("classifier.accuracy", result.accuracy, result.interval)
+    row.add("classifier.chance", CHANCE)
+    row.add("classifier.tested", result.tested)

@@ -1,4 +1,4 @@
-"""Reading the files that are to be scored: a sentence a line, and a blank line is a sentence too."""
+"""Read the files to be scored: one sentence per line; a blank line is an empty sentence."""
 
 import gzip
 import io
@@ -15,8 +15,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 def read_sentences(path: Path, option: str) -> list[str]:
     """Read one sentence a line from UTF-8 text, plain or gzipped, or standard input (`-`).
 
-    Blank lines stay; a byte-order mark and CRLF are dropped, white space is collapsed, characters are brought
-    to NFC. `option` is what the user typed, for the UserError where the file is missing, no text, or blank.
+    Blank lines are kept; a byte-order mark and CRLF are removed, white space is collapsed, characters are
+    normalised to NFC. `option` is the name of the option, for the UserError if the file is missing, not text,
+    or blank.
     """
     raw = _read(path, option)
     try:

@@ -1,4 +1,4 @@
-"""An evaluation as aligned plain text: real text, the n-gram baseline, the sentences, then the protocol."""
+"""An evaluation as a plain-text table: real text, the n-gram baseline, the samples, then the protocol."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,32 +8,32 @@ from typing import Any
 from seqgen.evaluation.quality_diversity import BASELINE, REAL
 
 WIDTH = 100
-SPREAD = "  95 % ±"
+HALF_INTERVAL = "  95 % ±"
 HALVES = "halves of the references"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the report: its heading, the keys that lead to it, how it is written."""
+    """A column of the table: its heading, the path of keys to its value, and the format of the value."""
 
     heading: str
     keys: tuple[str, ...]
-    form: str = ".4f"
+    format: str = ".4f"
 
 
-def _orders(name: str, key: str, orders: range, form: str = ".4f") -> list[Column]:
-    return [Column(f"{name}-{n}", (key, str(n)), form) for n in orders]
+def _orders(name: str, key: str, orders: range, format: str = ".4f") -> list[Column]:
+    return [Column(f"{name}-{n}", (key, str(n)), format) for n in orders]
 
 
 BLOCKS: dict[str, list[Column]] = {
-    "likeness to the references, higher is nearer": [
+    "similarity to the references, higher is more similar": [
         *_orders("BLEU", "bleu", range(2, 6)),
         Column("sacreBLEU", ("sacrebleu", "score"), ".2f"),
     ],
-    "likeness of the sentences to each other, lower is more varied": _orders(
+    "similarity of the sentences to each other, lower is more diverse": _orders(
         "self-BLEU", "self_bleu", range(2, 6)
     ),
-    "variety: n-grams different from each other, sentences, and the entropy of n-grams in nats": [
+    "diversity: distinct n-grams, unique sentences, and the entropy of n-gram frequencies in nats": [
         *_orders("distinct", "distinct", range(1, 5)),
         Column("unique", ("unique",)),
         *_orders("H", "entropy", range(1, 5), ".3f"),
@@ -45,11 +45,11 @@ BLOCKS: dict[str, list[Column]] = {
         *(Column(name, ("lengths", name), ".2f") for name in ("mean", "sd")),
         *(Column(name, ("lengths", name), "g") for name in ("min", "5%", "50%", "95%", "max")),
     ],
-    "copies of training sentences, longest run shared with one, in tokens (real text: the references)": [
+    "copies of training sentences, longest common substring in tokens (real text: the references)": [
         Column("novel", ("novel",)),
         Column("copies", ("copies",), ",d"),
-        Column("mean run", ("copying", "longest_mean"), ".3f"),
-        Column("longest", ("copying", "longest_max"), "d"),
+        Column("mean length", ("copying", "longest_mean"), ".3f"),
+        Column("max length", ("copying", "longest_max"), "d"),
         Column("overlapping", ("copying", "overlap")),
     ],
     "distance from the references: Jensen-Shannon of n-grams in nats, Fréchet of embeddings × 100": [
@@ -57,10 +57,10 @@ BLOCKS: dict[str, list[Column]] = {
         Column("lengths", ("length_distance",), ".3f"),
         Column("Fréchet", ("frechet",), ".3%"),
     ],
-    "likeness of the n-gram counts to the references', 1 is the same": _orders(
+    "similarity of the n-gram counts to those of the references, 1 is equal": _orders(
         "MS-Jaccard", "ms_jaccard", range(2, 6)
     ),
-    "n-gram language models, nats a token; accuracy of a classifier against references, chance 0.5": [
+    "n-gram language models, nats per token; accuracy of a classifier against references, chance 0.5": [
         Column("LM score", ("lm", "score")),
         Column("perplexity", ("lm", "perplexity"), ".2f"),
         Column("reverse LM", ("lm", "reverse")),
@@ -74,17 +74,17 @@ BLOCKS: dict[str, list[Column]] = {
         Column("unknown tokens", ("likelihood", "test", "unknown"), ",d"),
         Column("samples nats/token", ("nll_gen",)),
     ],
-    "codes of test sentences: bound and information in nats; greedy reconstructions from them": [
+    "latents of test sentences: bound and mutual information (MI) in nats; greedy reconstructions": [
         Column("-log p(x|z)", ("latent", "reconstruction"), ".3f"),
         Column("KL", ("latent", "kl"), ".3f"),
         Column("ELBO", ("latent", "elbo"), ".3f"),
-        Column("information", ("latent", "mutual_information"), ".3f"),
+        Column("MI", ("latent", "mutual_information"), ".3f"),
         Column("active", ("latent", "active_units"), "d"),
-        Column("units", ("latent", "units"), "d"),
+        Column("dims", ("latent", "latent_dim"), "d"),
         Column("sacreBLEU", ("latent", "bleu"), ".2f"),
         Column("exact", ("latent", "exact")),
     ],
-    "under the grammar of the corpus, nats a sentence": [
+    "under the grammar of the corpus, nats per sentence": [
         Column("valid", ("grammar", "valid")),
         Column("samples", ("grammar", "nll"), ".3f"),
         Column("test split", ("grammar", "test_nll"), ".3f"),
@@ -100,36 +100,36 @@ BLOCKS: dict[str, list[Column]] = {
 }
 
 
-def render(report: Mapping[str, Any], name: str) -> str:
-    """Lay out a report of `evaluate` as text, 100 columns at most; `name` heads the row of a single set."""
-    subjects = report.get("rows") or [{**report, "name": name}]
-    rows = {REAL: report["real"], BASELINE: report["baseline"], HALVES: report["floor"]}
-    rows |= {subject["name"]: subject for subject in subjects}
-    for point in report.get("sweep", []):
+def render(results: Mapping[str, Any], name: str) -> str:
+    """Format the results of `evaluate` as text, at most 100 columns; `name` labels a single set."""
+    sets = results.get("rows") or [{**results, "name": name}]
+    rows = {REAL: results["real"], BASELINE: results["baseline"], HALVES: results["reference_halves"]}
+    rows |= {each["name"]: each for each in sets}
+    for point in results.get("sweep", []):
         label = f"{point['name']} at {point['temperature']:g}"
         rows[label] = {**point, "lm_score": point["lm"], "lm": None}
     kept = {label: row for label, row in rows.items() if row}
     blocks = [_block(title, columns, kept) for title, columns in BLOCKS.items()]
-    return "\n\n".join([*filter(None, [*blocks, _repeated(subjects)]), "\n".join(_protocol(report))])
+    return "\n\n".join([*filter(None, [*blocks, _repeated(sets)]), "\n".join(_protocol(results))])
 
 
 def _block(title: str, columns: Sequence[Column], rows: Mapping[str, Any]) -> str:
     cells: dict[str, list[str]] = {}
-    spreads: dict[str, list[str]] = {}
+    half_intervals: dict[str, list[str]] = {}
     for label, row in rows.items():
-        found = [_cell(row, column) for column in columns]
-        if any(found):
-            cells[label] = found
-            spreads[label] = [_spread(row, column) for column in columns]
+        row_cells = [_cell(row, column) for column in columns]
+        if any(row_cells):
+            cells[label] = row_cells
+            half_intervals[label] = [_half_interval(row, column) for column in columns]
     if not cells:
         return ""
     widths = [max(len(column.heading), 6) for column in columns]
-    label_width = min(max(map(len, [*cells, SPREAD])), WIDTH - sum(widths) - 2 * len(widths))
+    label_width = min(max(map(len, [*cells, HALF_INTERVAL])), WIDTH - sum(widths) - 2 * len(widths))
     lines = [title, _line("", [column.heading for column in columns], label_width, widths)]
     for label, row in cells.items():
         lines.append(_line(_shorten(label, label_width), [cell or "-" for cell in row], label_width, widths))
-        if any(spreads[label]):
-            lines.append(_line(SPREAD, spreads[label], label_width, widths))
+        if any(half_intervals[label]):
+            lines.append(_line(HALF_INTERVAL, half_intervals[label], label_width, widths))
     return "\n".join(lines)
 
 
@@ -151,80 +151,80 @@ def _value(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
 
 def _cell(row: Mapping[str, Any], column: Column) -> str:
     value = _value(row, column.keys)
-    return "" if value is None else _written(value, column.form)
+    return "" if value is None else _format(value, column.format)
 
 
-def _written(value: float, form: str) -> str:
-    return format(value, form).removesuffix("%")
+def _format(value: float, spec: str) -> str:
+    return format(value, spec).removesuffix("%")
 
 
-def _spread(row: Mapping[str, Any], column: Column) -> str:
+def _half_interval(row: Mapping[str, Any], column: Column) -> str:
     interval = _value(row, ("intervals", *column.keys))
-    form = ".0f" if column.form.endswith("d") else column.form
-    return "" if interval is None else _written((interval[1] - interval[0]) / 2, form)
+    spec = ".0f" if column.format.endswith("d") else column.format
+    return "" if interval is None else _format((interval[1] - interval[0]) / 2, spec)
 
 
-def _repeated(subjects: Sequence[Mapping[str, Any]]) -> str:
+def _repeated(sets: Sequence[Mapping[str, Any]]) -> str:
     blocks = []
-    for subject in subjects:
-        if subject["repeated"]:
-            of = f" of {subject['name']}" if len(subjects) > 1 else ""
+    for each in sets:
+        if each["repeated"]:
+            of = f" of {each['name']}" if len(sets) > 1 else ""
             blocks.append(f"most repeated sentences{of}")
-        for entry in subject["repeated"]:
+        for entry in each["repeated"]:
             text = f"{entry['count']:>6,} × {entry['sentence'] or '(blank)'}"
             blocks.append(text if len(text) <= WIDTH else text[: WIDTH - 1] + "…")
     return "\n".join(blocks)
 
 
-def _protocol(report: Mapping[str, Any]) -> list[str]:
-    said = report["protocol"]
-    blank = f" ({said['blank']:,} blank, which score 0)" if said["blank"] else ""
-    temperature = "not stated" if said["temperature"] is None else f"{said['temperature']:g}"
+def _protocol(results: Mapping[str, Any]) -> list[str]:
+    protocol = results["protocol"]
+    blank = f" ({protocol['blank']:,} blank, which score 0)" if protocol["blank"] else ""
+    temperature = "not stated" if protocol["temperature"] is None else f"{protocol['temperature']:g}"
     facts = [
-        f"protocol {said['name']}: N {said['n']:,}{blank}",
-        f"{said['references']:,} references{_named(said, 'references_from')}",
-        f"{said['tokenisation']} tokens, case {said['case']}",
+        f"protocol {protocol['name']}: N {protocol['n']:,}{blank}",
+        f"{protocol['references']:,} references{_source(protocol, 'references_from')}",
+        f"{protocol['tokenisation']} tokens, case {protocol['case']}",
         f"temperature {temperature}",
-        f"seed {said['seed']}",
-        f"BLEU: {said['bleu']}",
-        f"self-BLEU: {said['self_bleu']}",
-        f"embeddings: {said['encoder']}",
-        f"LM: {said['language_model']} of the references, the rest unknown",
+        f"seed {protocol['seed']}",
+        f"BLEU: {protocol['bleu']}",
+        f"self-BLEU: {protocol['self_bleu']}",
+        f"embeddings: {protocol['encoder']}",
+        f"LM: {protocol['language_model']} of the references, other words unknown",
     ]
-    if said["real_n"]:
-        source = _named(said, "train_from")
-        real = f"real text: {said['real_n']:,} of {said['train']:,} training sentences{source}"
-        real += f"; n-gram baseline: {said['baseline']}, of the same"
+    if protocol["real_n"]:
+        source = _source(protocol, "train_from")
+        real = f"real text: {protocol['real_n']:,} of {protocol['train']:,} training sentences{source}"
+        real += f"; n-gram baseline: {protocol['baseline']}, of the same sentences"
     else:
         real = "real text: not scored; name the training sentences with --train"
     paragraphs = [
         "; ".join(facts),
         real,
-        *_models(report),
-        f"95 % ±: half the interval; {said['intervals']}",
-        f"sacrebleu: {report['sacrebleu']['signature']}",
+        *_model_notes(results),
+        f"95 % ±: half the interval; {protocol['intervals']}",
+        f"sacrebleu: {results['sacrebleu']['signature']}",
     ]
     return [line for text in paragraphs for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
 
 
-def _models(report: Mapping[str, Any]) -> list[str]:
-    """Say of each model how its likelihood was estimated where it is not exact, and whether it collapsed."""
-    said = []
-    for subject in report.get("rows") or [report]:
-        whose = f" of {subject['name']}" if "name" in subject else ""
-        found, latent = subject["likelihood"]["test"], subject["latent"]
-        if found and found["samples"]:
-            said.append(
-                f"likelihood{whose}: importance-weighted, {found['samples']:,} codes each of "
-                f"{found['sentences']:,} test sentences, drawn by the seed"
+def _model_notes(results: Mapping[str, Any]) -> list[str]:
+    """Note how a likelihood that is not exact was estimated, and which posteriors collapsed."""
+    notes = []
+    for row in results.get("rows") or [results]:
+        of_name = f" of {row['name']}" if "name" in row else ""
+        likelihood, latent = row["likelihood"]["test"], row["latent"]
+        if likelihood and likelihood["samples"]:
+            notes.append(
+                f"likelihood{of_name}: importance-weighted, {likelihood['samples']:,} latents for each of "
+                f"{likelihood['sentences']:,} test sentences, drawn by the seed"
             )
         if latent and latent["collapsed"]:
-            said.append(
-                f"COLLAPSED: the code{whose} tells nothing (KL {latent['kl']:.3f} nats a sentence); "
-                "the decoder is a language model"
+            notes.append(
+                f"COLLAPSED: the latent{of_name} carries no information (KL {latent['kl']:.3f} nats per "
+                "sentence); the decoder is a language model"
             )
-    return said
+    return notes
 
 
-def _named(said: Mapping[str, Any], key: str) -> str:
-    return f" ({said[key]})" if said.get(key) else ""
+def _source(protocol: Mapping[str, Any], key: str) -> str:
+    return f" ({protocol[key]})" if protocol.get(key) else ""

@@ -34,10 +34,10 @@ def head_loss(
     """Weighted negative log-likelihood of targets under softmax(hidden · weightᵀ + bias), summed.
 
     hidden (N, H), weight (V, H), bias (V,), targets (N,) ids, weights (N,) of any sign (a mask, 1/N, or an
-    advantage's share), entropy_weights (N,) or None (a bonus, or below 0 a penalty). Never holds (N, V):
-    logits are made a chunk of rows at a time, and the gradients of hidden, weight and bias are taken in the
-    forward pass while the chunk's softmax is there. Rows of padding are best left out beforehand: a weight of
-    0 costs as much as any other. Not twice differentiable; weights get no gradient.
+    advantage), entropy_weights (N,) or None (a bonus, or below 0 a penalty). Never holds (N, V): logits are
+    computed a chunk of rows at a time, and the gradients of hidden, weight and bias are computed in the
+    forward pass, from the chunk's softmax. Leave rows of padding out beforehand: a weight of 0 costs as much
+    as any other. Not twice differentiable; weights get no gradient.
     """
     wanted = torch.is_grad_enabled() and any(part.requires_grad for part in (hidden, weight, bias))
     with no_autocast(hidden.device):
@@ -46,6 +46,8 @@ def head_loss(
 
 
 class _HeadLoss(torch.autograd.Function):
+    """The loss and its gradients, chunk by chunk of rows."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -57,26 +59,26 @@ class _HeadLoss(torch.autograd.Function):
         entropy_weights: Tensor | None,
         wanted: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        step = chunk_rows(len(weight), hidden.device)
+        chunk = chunk_rows(len(weight), hidden.device)
         exact = torch.promote_types(hidden.dtype, torch.float32)
-        shares = weights.to(exact)[:, None]
-        bonus = scratch = None
+        row_weights = weights.to(exact)[:, None]
+        row_entropy_weights = scratch = None
         if entropy_weights is not None:  # three numbers of every logit are held at a time
-            step = max(1, step // 2)
-            bonus = entropy_weights.to(exact)[:, None]
-            scratch = hidden.new_empty(2, min(step, len(hidden)), len(weight), dtype=exact)
-        rows = _Rows(hidden, targets[:, None], shares, bonus)
+            chunk = max(1, chunk // 2)
+            row_entropy_weights = entropy_weights.to(exact)[:, None]
+            scratch = hidden.new_empty(2, min(chunk, len(hidden)), len(weight), dtype=exact)
+        rows = _Rows(hidden, targets[:, None], row_weights, row_entropy_weights)
         nll, entropy = hidden.new_zeros(2, len(hidden), dtype=exact)
-        grads = _Gradients(hidden, weight) if wanted else None
+        gradients = _Gradients(hidden, weight) if wanted else None
         project = projection(weight, bias, hidden.dtype)
-        for start in range(0, len(hidden), step):
-            part = slice(start, start + step)
-            nll[part], entropy[part] = _chunk(project, rows.take(part), part, grads, scratch)
-        loss = (nll * shares[:, 0]).sum()
-        if bonus is not None:
-            loss = loss - (entropy * bonus[:, 0]).sum()
-        if grads is not None:
-            ctx.save_for_backward(*grads.finish(targets, shares))
+        for start in range(0, len(hidden), chunk):
+            part = slice(start, start + chunk)
+            nll[part], entropy[part] = _chunk(project, rows.take(part), part, gradients, scratch)
+        loss = (nll * row_weights[:, 0]).sum()
+        if row_entropy_weights is not None:
+            loss = loss - (entropy * row_entropy_weights[:, 0]).sum()
+        if gradients is not None:
+            ctx.save_for_backward(*gradients.finish(targets, row_weights))
             ctx.dtypes = hidden.dtype, weight.dtype, bias.dtype
         ctx.mark_non_differentiable(nll, entropy)
         return loss, nll, entropy
@@ -84,71 +86,82 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        grads = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return (*((grad * outer).to(dtype) for grad, dtype in grads), None, None, None, None)
-
-
-class _Gradients:
-    """Gradients of Σ slopes · logits, gathered from chunks of rows; the targets' part comes at the end."""
-
-    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
-        exact = torch.promote_types(hidden.dtype, torch.float32)
-        self.all = hidden
-        self.used = weight.to(hidden.dtype)
-        self.used_t = self.used.t().contiguous()
-        self.hidden = torch.empty_like(hidden, dtype=exact)
-        # One row more than H: the gradient of the bias, as if a state were always 1.
-        self.head_t = weight.new_zeros(weight.shape[1] + 1, weight.shape[0], dtype=exact)
-
-    def add(self, part: slice, states: Tensor, slopes: Tensor, scale: Tensor) -> None:
-        """Add rows whose slope is slopes (R, V) · scale (R, 1)."""
-        low = slopes.to(states.dtype)
-        self.hidden[part] = matmul(low, self.used_t) * scale
-        scaled = torch.cat((states * scale, scale.to(states.dtype)), dim=1).to(states.dtype)
-        self.head_t += matmul(scaled.t(), low.t())
-
-    def finish(self, targets: Tensor, shares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Subtract the slope of the targets' own logits; → gradients of hidden, weight and bias."""
-        self.hidden -= self.used[targets] * shares
-        weight = self.head_t[:-1].t().contiguous().index_add_(0, targets, self.all * -shares)
-        return self.hidden, weight, self.head_t[-1].index_add(0, targets, -shares[:, 0])
+        gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        return (*((gradient * outer).to(dtype) for gradient, dtype in gradients), None, None, None, None)
 
 
 class _Rows(NamedTuple):
+    """Rows of hidden states and what each counts for."""
+
     hidden: Tensor  # (R, H)
-    aims: Tensor  # (R, 1)
-    shares: Tensor  # (R, 1)
-    bonus: Tensor | None  # (R, 1)
+    targets: Tensor  # (R, 1)
+    weights: Tensor  # (R, 1)
+    entropy_weights: Tensor | None  # (R, 1)
 
     def take(self, part: slice) -> "_Rows":
         return _Rows(*(None if rows is None else rows[part] for rows in self))  # type: ignore[arg-type]
 
 
-def _chunk(
-    project: Project, rows: _Rows, part: slice, grads: _Gradients | None, scratch: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """-log p(targets) and entropies (0 where not asked for) of a chunk of rows, (R,) each.
+class _Gradients:
+    """The gradients of hidden states, weight and bias, from those of the logits, a chunk of rows at a time.
 
-    A function of its own so that a chunk's logits are freed before the next chunk's are made: memory that
+    The gradient of a row's logits is weight · (softmax - one-hot of the target), and an entropy's part.
+    Chunks add all but the one-hots; `finish` subtracts those, which touch one logit a row, for all rows at
+    once.
+    """
+
+    def __init__(self, hidden: Tensor, weight: Tensor) -> None:
+        exact = torch.promote_types(hidden.dtype, torch.float32)
+        self.states = hidden
+        self.weight = weight.to(hidden.dtype)
+        self.weight_t = self.weight.t().contiguous()
+        self.of_hidden = torch.empty_like(hidden, dtype=exact)
+        # One row more than H: the gradient of the bias, as if a state were always 1.
+        self.of_head_t = weight.new_zeros(weight.shape[1] + 1, weight.shape[0], dtype=exact)
+
+    def add(self, part: slice, states: Tensor, of_logits: Tensor, scale: Tensor) -> None:
+        """Add rows of which the gradient of the logits is of_logits (R, V) · scale (R, 1)."""
+        low = of_logits.to(states.dtype)
+        self.of_hidden[part] = matmul(low, self.weight_t) * scale
+        scaled = torch.cat((states * scale, scale.to(states.dtype)), dim=1).to(states.dtype)
+        self.of_head_t += matmul(scaled.t(), low.t())
+
+    def finish(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Subtract the part of the targets' one-hots; → gradients of hidden, weight and bias."""
+        self.of_hidden -= self.weight[targets] * weights
+        of_weight = self.of_head_t[:-1].t().contiguous().index_add_(0, targets, self.states * -weights)
+        return self.of_hidden, of_weight, self.of_head_t[-1].index_add(0, targets, -weights[:, 0])
+
+
+def _chunk(
+    project: Project, rows: _Rows, part: slice, gradients: _Gradients | None, scratch: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return -log p(targets) and entropies (0 where not asked for) of a chunk of rows, (R,) each.
+
+    A function of its own so that a chunk's logits are freed before the next chunk's are computed: memory that
     is given back to the system and asked for again costs more than what is computed in it.
     """
-    for shifted in (False, True):
-        bits = project(rows.hidden, shifted)
-        aimed = bits.gather(1, rows.aims)
-        powers = bits.exp2_() if scratch is None else torch.exp2(bits, out=scratch[0, : len(bits)])
-        sums = powers.sum(dim=-1, keepdim=True)
+    for subtract_max in (False, True):
+        log2_logits = project(rows.hidden, subtract_max)
+        at_target = log2_logits.gather(1, rows.targets)
+        if scratch is None:
+            exps = log2_logits.exp2_()
+        else:
+            exps = torch.exp2(log2_logits, out=scratch[0, : len(log2_logits)])
+        sums = exps.sum(dim=-1, keepdim=True)
         if in_range(sums):
             break
-    logs = sums.log2()
-    nll = (logs - aimed) * LN2
-    entropy, slope, scale = torch.zeros_like(nll), powers, rows.shares / sums
-    if rows.bonus is not None and scratch is not None:
-        mean = torch.mul(powers, bits, out=scratch[1, : len(bits)]).sum(dim=-1, keepdim=True) / sums
-        entropy = (logs - mean) * LN2
-        if grads is not None:
-            # The slope of -e · H(softmax(x)) is e · p · (log p + H).
-            level = rows.shares + rows.bonus * (entropy - logs * LN2)
-            slope, scale = bits.mul_(rows.bonus * LN2).add_(level).mul_(powers), 1 / sums
-    if grads is not None:
-        grads.add(part, rows.hidden, slope, scale)
+    log2_sums = sums.log2()
+    nll = (log2_sums - at_target) * LN2
+    if rows.entropy_weights is None or scratch is None:
+        if gradients is not None:
+            gradients.add(part, rows.hidden, exps, rows.weights / sums)
+        return nll[:, 0], torch.zeros_like(nll[:, 0])
+    mean = torch.mul(exps, log2_logits, out=scratch[1, : len(log2_logits)]).sum(dim=-1, keepdim=True) / sums
+    entropy = (log2_sums - mean) * LN2
+    if gradients is not None:
+        # The gradient of -e · H(softmax(x)) is e · p · (log p + H).
+        constant = rows.weights + rows.entropy_weights * (entropy - log2_sums * LN2)
+        of_logits = log2_logits.mul_(rows.entropy_weights * LN2).add_(constant).mul_(exps)
+        gradients.add(part, rows.hidden, of_logits, 1 / sums)
     return nll[:, 0], entropy[:, 0]

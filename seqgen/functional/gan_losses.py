@@ -1,7 +1,8 @@
 """GAN losses, for sentences, latents and images alike: one table of (real, fake) losses, and penalties.
 
 A discriminator, or critic, gives each sample of a batch one number, its score; higher is more real. Nothing
-here updates anything; which loss reaches which network is decided by the caller, in `seqgen.core.optim.update`.
+here updates anything; which loss reaches which network is decided by the caller, in
+`seqgen.core.optim.update`.
 """
 
 from collections.abc import Callable
@@ -97,13 +98,15 @@ GAN_LOSSES = {
 """Every loss by name.
 
 - cross_entropy: half of logistic, the mean over real and fake samples; log 2 by chance
-- logistic: -E[log D(x)] - E[log(1 - D(x̂))] with D = σ(score) (Goodfellow et al. 2014, eq. 1), nats, 2 log 2 by
+- logistic: -E[log D(x)] - E[log(1 - D(x̂))] with D = σ(score) (Goodfellow et al. 2014, eq. 1), nats, 2 log 2
+  by
   chance; the generator's does not saturate: -E[log D(x̂)] (section 3)
 - least_squares: ½ E[(s(x) - 1)²] + ½ E[s(x̂)²], ¼ by chance; ½ E[(s(x̂) - 1)²] (Mao et al. 2017, eq. 2)
 - hinge: E[max(0, 1 - s(x))] + E[max(0, 1 + s(x̂))]; -E[s(x̂)] (Lim & Ye 2017; Miyato et al. 2018, eq. 16)
 - wasserstein: E[s(x̂)] - E[s(x)]; -E[s(x̂)] (Arjovsky et al. 2017); only with a penalty on the gradient
 - energy: of e = softplus(-s), margin 1 (Zhao et al. 2017); another margin by `energy`
-- relativistic: -E[log σ(s(x) - s(x̂))]; -E[log σ(s(x̂) - s(x))] (Jolicoeur-Martineau 2019, RSGAN, eq. 3 and 4)
+- relativistic: -E[log σ(s(x) - s(x̂))]; -E[log σ(s(x̂) - s(x))] (Jolicoeur-Martineau 2019, RSGAN, eq. 3 and
+  4)
 """
 
 

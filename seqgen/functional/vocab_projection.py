@@ -1,9 +1,9 @@
-"""Rows of exp(logits) over a large vocabulary: what the chunked loss and the fast sampler have in common.
+"""Rows of exp(logits) over a large vocabulary: what the chunked loss and the sampler have in common.
 
 Two facts about CPUs shape it. oneDNN's float32 product is twice as fast as the BLAS behind `addmm` on
-processors that are not Intel's, and no slower on those that are. And exp2 is vectorised where exp and
-softmax are several times slower; so logits are made in base 2, exponentiated in place and without looking
-for the largest first, which is only needed (and then done) where a row leaves the range of the type.
+processors that are not Intel's, and no slower on those that are. And exp2 is vectorised where exp and softmax
+are several times slower; so logits are computed in base 2 and exponentiated in place. Their maximum is not
+subtracted first: that is only needed, and then done, where a row leaves the range of the type.
 """
 
 import math
@@ -20,13 +20,13 @@ CHUNK_ELEMENTS = 256 * 5000
 CHUNK_ELEMENTS_CUDA = 1 << 28
 """Logits held at a time on an accelerator: 1 GB of float32."""
 SAFE = 2.0**-60, 2.0**60
-"""Row sums of exponentials between these lose nothing: what matters of a row neither over- nor underflows."""
+"""Row sums of exponentials between these are exact: no term overflows, none that matters underflows."""
 
 Project = Callable[[Tensor, bool], Tensor]
 
 
 def chunk_rows(vocab_size: int, device: torch.device) -> int:
-    """How many rows of logits to hold at a time."""
+    """Return how many rows of logits to hold at a time."""
     elements = CHUNK_ELEMENTS if device.type == "cpu" else CHUNK_ELEMENTS_CUDA
     return max(16, elements // vocab_size)
 
@@ -39,28 +39,30 @@ def matmul(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def projection(weight: Tensor, bias: Tensor, dtype: torch.dtype, *, scale: float = 1.0) -> Project:
-    """Return (states (R, H), shifted) → scale · (states · weightᵀ + bias) in base 2, (R, V).
+    """Return a function of states (R, H) → logits in base 2, scale · log2(e) · (states · weightᵀ + bias).
 
-    The result is float32 or wider; the product is taken in `dtype`, that of the states. With `shifted`
-    each row's largest is moved to 0.
+    The result is float32 or wider; the product is taken in `dtype`, that of the states. The function's second
+    argument says whether to subtract each row's maximum.
     """
     exact = torch.promote_types(dtype, torch.float32)
     factor = scale * LOG2E
     weight, bias = weight.to(dtype), bias.to(dtype)
     scaled_bias = bias * factor
 
-    def project(states: Tensor, shifted: bool) -> Tensor:
+    def project(states: Tensor, subtract_max: bool) -> Tensor:
         if dtype == exact:
-            bits = matmul(states * factor, weight, scaled_bias)
+            log2_logits = matmul(states * factor, weight, scaled_bias)
         else:  # scaling a bfloat16 would round it once more
-            bits = F.linear(states, weight, bias).to(exact).mul_(factor)
-        return bits.sub_(bits.amax(dim=-1, keepdim=True)) if shifted else bits
+            log2_logits = F.linear(states, weight, bias).to(exact).mul_(factor)
+        if subtract_max:
+            log2_logits.sub_(log2_logits.amax(dim=-1, keepdim=True))
+        return log2_logits
 
     return project
 
 
 def in_range(sums: Tensor) -> bool:
-    """Whether every row's sum of exponentials is where float32 is at ease; False if one is NaN."""
+    """Return whether every row's sum of exponentials is well within float32's range; False if one is NaN."""
     low, high = torch.aminmax(sums)
     return SAFE[0] < low.item() and high.item() < SAFE[1]
 

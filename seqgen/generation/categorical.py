@@ -11,7 +11,7 @@ from seqgen.core.errors import UserError
 from seqgen.functional.vocab_projection import Project, chunk_rows, in_range, no_autocast, projection
 
 BELOW_ONE = 1 - 2.0**-23
-"""A factor that takes every float32 below what it was."""
+"""A factor that makes every float32 smaller than it was."""
 
 
 Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
@@ -65,7 +65,7 @@ def drawer(
     with torch.no_grad():
         project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
 
-    def some(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    def draw_chunk(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         if temperature == 0:
             best = project(states, False).argmax(dim=-1, keepdim=True)
             return best.expand(uniform.shape), torch.zeros_like(uniform)
@@ -73,18 +73,18 @@ def drawer(
             return _draw_likeliest(project(states, True), uniform, top_k, top_p)
         return _draw_two_level(project, states, uniform)
 
-    def all_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def draw_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
             uniform = torch.rand(len(hidden), count, device=hidden.device, generator=rng)
             if not len(hidden):
                 return uniform.long(), uniform
             if len(hidden) <= step:
-                return some(hidden, uniform)
-            parts = map(some, hidden.split(step), uniform.split(step))
+                return draw_chunk(hidden, uniform)
+            parts = map(draw_chunk, hidden.split(step), uniform.split(step))
             tokens, log_probs = zip(*parts, strict=True)
             return torch.cat(tokens), torch.cat(log_probs)
 
-    return all_rows
+    return draw_rows
 
 
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
@@ -97,80 +97,95 @@ def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
 
 
 def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Invert the CDF at uniform: first find the block of tokens, then the token within it.
+    """Invert the CDF at uniform numbers: first find the block of tokens, then the token within it.
 
     states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
     """
-    for shifted in (False, True):
-        powers = project(states, shifted).exp2_()
-        sums = _block_sums(powers)
-        ends = sums.cumsum(dim=1)
-        if in_range(ends[:, -1]):
-            break
-    else:
-        raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
-    vocab_size, width = powers.shape[1], _block_width(powers.shape[1])
-    total = ends[:, -1:]
-    aim = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
-    block = _invert(sums, ends, aim)
-    aim = aim.sub_((ends - sums).gather(1, block)).clamp_(min=0)[..., None]
+    exps, block_sums, block_cdf = _exponentials(project, states)
+    total = block_cdf[:, -1:]
+    target = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
+    block = _invert(block_sums, block_cdf, target)
+    target = target.sub_((block_cdf - block_sums).gather(1, block)).clamp_(min=0)[..., None]
+    start, inside = _block_contents(exps, block)
+    cdf = inside.cumsum(dim=-1)
+    position = _invert(inside, cdf, target.minimum(cdf[..., -1:] * BELOW_ONE))
+    return start + position[..., 0], inside.gather(2, position)[..., 0].div_(total).log_()
+
+
+def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return exp(logits) (R, V), up to a factor of each row, sums of its blocks (R, K) and running sums."""
+    for subtract_max in (False, True):
+        exps = project(states, subtract_max).exp2_()
+        block_sums = _block_sums(exps)
+        block_cdf = block_sums.cumsum(dim=1)
+        if in_range(block_cdf[:, -1]):
+            return exps, block_sums, block_cdf
+    raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
+
+
+def _block_contents(exps: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
+    """Take one block of each row for each draw; (R, V), (R, N) → first tokens (R, N), blocks (R, N, width).
+
+    The last block may be narrower: then `width` tokens up to the end are taken, and those before the block
+    are 0.
+    """
+    vocab_size, width = exps.shape[1], _block_width(exps.shape[1])
     start = block * width
-    if vocab_size % width:  # the last block is narrower: look at width tokens, leave out those before it
-        start, before = start.clamp(max=vocab_size - width), start
-    # Every run of width numbers of the buffer as a row, without a copy: taking rows is faster than a gather.
-    runs = powers.as_strided((powers.numel() - width + 1, width), (1, 1))
-    rows = torch.arange(0, powers.numel(), vocab_size, device=states.device)[:, None]
+    if vocab_size % width:
+        start, first = start.clamp(max=vocab_size - width), start
+    # Every run of `width` numbers of the buffer as a row, without a copy: faster than a gather.
+    runs = exps.as_strided((exps.numel() - width + 1, width), (1, 1))
+    rows = torch.arange(0, exps.numel(), vocab_size, device=exps.device)[:, None]
     inside = runs.index_select(0, (rows + start).flatten()).view(*block.shape, width)
     if vocab_size % width:
-        inside.masked_fill_(torch.arange(width, device=states.device) < (before - start)[..., None], 0)
-    ends = inside.cumsum(dim=-1)
-    within = _invert(inside, ends, aim.minimum(ends[..., -1:] * BELOW_ONE))
-    return start + within[..., 0], inside.gather(2, within)[..., 0].div_(total).log_()
+        is_before = torch.arange(width, device=exps.device) < (first - start)[..., None]
+        inside.masked_fill_(is_before, 0)
+    return start, inside
 
 
-def _invert(parts: Tensor, ends: Tensor, aim: Tensor) -> Tensor:
-    """Find which part the aim falls in; never one that is 0, however the sums were rounded.
+def _invert(weights: Tensor, cdf: Tensor, target: Tensor) -> Tensor:
+    """Return the index at which a running sum passes the target; never one of weight 0 by rounding.
 
-    parts (…, K) ≥ 0, their running sums ends (…, K), aim (…, N) ≥ 0 and below the last; → (…, N).
+    weights (…, K) ≥ 0, their running sums cdf (…, K), target (…, N) ≥ 0 and below the last; → (…, N).
     """
-    index = torch.searchsorted(ends, aim, right=True)
-    if parts.device.type == "cpu":
+    index = torch.searchsorted(cdf, target, right=True)
+    if weights.device.type == "cpu":
         return index
-    # Running sums made in parallel may rise where a part is 0.
-    index = index.clamp(max=parts.shape[-1] - 1)
-    return index.where(parts.gather(-1, index) > 0, parts.argmax(dim=-1, keepdim=True))
+    # Running sums that are computed in parallel may rise where a weight is 0.
+    index = index.clamp(max=weights.shape[-1] - 1)
+    return index.where(weights.gather(-1, index) > 0, weights.argmax(dim=-1, keepdim=True))
 
 
 @functools.cache
 def _block_width(vocab_size: int) -> int:
-    """About 1.5 √V, for sums of longer blocks are cheaper; a divisor of V where one is near."""
+    """Return about 1.5 √V, for sums of longer blocks are cheaper; a divisor of V where one is near."""
     root = math.isqrt(vocab_size)
-    whole = [width for width in range(root, 2 * root + 1) if vocab_size % width == 0]
-    if not whole:
+    divisors = [width for width in range(root, 2 * root + 1) if vocab_size % width == 0]
+    if not divisors:
         return min(-(-3 * root // 32) * 16, vocab_size)
-    return min(whole, key=lambda width: abs(2 * width - 3 * root))
+    return min(divisors, key=lambda width: abs(2 * width - 3 * root))
 
 
-def _block_sums(powers: Tensor) -> Tensor:
+def _block_sums(exps: Tensor) -> Tensor:
     """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
-    width = _block_width(powers.shape[1])
-    whole = powers.shape[1] // width * width
-    sums = powers[:, :whole].unflatten(1, (-1, width)).sum(dim=-1)
-    if whole == powers.shape[1]:
+    width = _block_width(exps.shape[1])
+    even = exps.shape[1] // width * width
+    sums = exps[:, :even].unflatten(1, (-1, width)).sum(dim=-1)
+    if even == exps.shape[1]:
         return sums
-    return torch.cat((sums, powers[:, whole:].sum(dim=-1, keepdim=True)), dim=1)
+    return torch.cat((sums, exps[:, even:].sum(dim=-1, keepdim=True)), dim=1)
 
 
 def _draw_likeliest(
-    bits: Tensor, uniform: Tensor, top_k: int | None, top_p: float | None
+    log2_logits: Tensor, uniform: Tensor, top_k: int | None, top_p: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Draw from the top-k, top-p part of 2^bits / Σ 2^bits: (R, V), uniform (R, N) → (R, N), (R, N)."""
-    kept, ids = bits.topk(min(top_k or bits.shape[1], bits.shape[1]), dim=-1)
+    """Draw from the top-k, top-p part of 2^logits / Σ 2^logits: (R, V), uniform (R, N) → (R, N), (R, N)."""
+    kept, ids = log2_logits.topk(min(top_k or log2_logits.shape[1], log2_logits.shape[1]), dim=-1)
     probs = torch.softmax(kept * math.log(2), dim=-1)
     if top_p is not None:
         before = probs.cumsum(dim=-1) - probs
         probs = probs.masked_fill(before >= top_p, 0)
         probs /= probs.sum(dim=-1, keepdim=True)
-    ends = probs.cumsum(dim=-1)
-    place = _invert(probs, ends, uniform * ends[:, -1:])
+    cdf = probs.cumsum(dim=-1)
+    place = _invert(probs, cdf, uniform * cdf[:, -1:])
     return ids.gather(1, place), probs.gather(1, place).log()

@@ -1,4 +1,4 @@
-"""Contrastive search: decoding that weighs how likely a token is against how much it repeats the sentence so far.
+"""Contrastive search: decoding that weighs a token's probability against its repetition of the sentence.
 
 Su et al. 2022 (SimCTG), eq. 5: of the k likeliest tokens v the one with the largest
 (1 - α) p(v) - α max cos(h(v), h) over the representations h of all that was read before it, BOS included.
@@ -49,7 +49,7 @@ class ContrastiveSearch:
         state: State | None = None,
         **how: Any,
     ) -> Samples:
-        """Generate `batch` sentences; arguments as of `sample`, of which `how` is for the tokens that are drawn.
+        """Generate `batch` sentences; arguments as of `sample`, `how` those of the tokens that are drawn.
 
         The log-probability of a token that was not drawn is 0.
         """

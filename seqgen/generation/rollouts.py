@@ -41,9 +41,9 @@ def rollout_rewards(
 
     reward: a discriminator, whose logits `of_logits` turns into rewards, or a callable on whole sentences,
         (R, L) ids with L ≤ T → (R,). A discriminator that is a `PrefixReader` reads along with the policy.
-    forbid: ids that no completion draws.
-    state: the policy's initial state, B rows, where it is not zeros.
-    max_state_bytes: bounds the states of policy and discriminator that are held at once, by taking parts of the
+    forbid: ids that no completion draws. state: the policy's initial state, B rows, where it is not zeros.
+    max_state_bytes: bounds the states of policy and discriminator that are held at once, by taking parts of
+    the
         batch, then of the n, one after the other; at least one completion of every prefix of one sentence.
 
     Dropout and gradients are off while it runs.
@@ -89,9 +89,9 @@ def _parts(tokens: Tensor, n: int, max_rows: int | None) -> Iterator[tuple[slice
 class _LockStep:
     """A batch of sentences and n completions of each of their prefixes, advanced together.
 
-    The rows alive are the sentences that have not ended, in order, then the completions, oldest first. A row's
-    `slot` is the place of its reward, so rows need no order: slots of completions come first, (B, T, n) of
-    them, then one for each sentence.
+    The rows alive are the sentences that have not ended, in order, then the completions, oldest first. A
+    row's `slot` is the place of its reward, so rows need no order: slots of completions come first, (B, T, n)
+    of them, then one for each sentence.
     """
 
     def __init__(

@@ -46,8 +46,8 @@ def sample(
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
     initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
-    `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. Dropout and gradients are off while it runs. A
-    sentence that has ended is not advanced any further.
+    `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. Dropout and gradients
+    are off while it runs. A sentence that has ended is not advanced any further.
     """
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
     if search is not None:

@@ -1,4 +1,4 @@
-"""What one does with a trained run: latent vectors, scores, maps.
+"""Inference with a trained run: sampling, latents, scores, 2-D maps.
 
 Imports `training` and what stands above it. Start with `latent_space`.
 """

@@ -1,4 +1,4 @@
-"""Sentences drawn from a trained run, one by one in constant memory."""
+"""Sample sentences from a trained run, one by one in constant memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Sentence:
 
     text: str
     tokens: int
-    """How many tokens were drawn or given, EOS included."""
+    """Number of tokens, those of the prompt and EOS included."""
     log_prob: float | None
-    """Nats under the model at temperature 1, where asked for and the model has a likelihood."""
+    """Nats under the model at temperature 1; None if not requested or the model has no likelihood."""
 
 
 def generate(
@@ -35,14 +35,15 @@ def generate(
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Iterator[Sentence]:
-    """Yield n sentences one by one in constant memory, as `seqgen.generation.sample.sample` draws them.
+    """Yield n sentences one by one in constant memory, by `seqgen.generation.sample.sample`.
 
     Args:
         prompt: text that every sentence begins with.
-        unique: leave repeats out; ends early, with a note, where the generator seems to have no more.
-        with_log_prob: also score each sentence under the model at temperature 1 (EOS included); of a model
-            with codes by importance sampling, 50 codes a sentence, and not at all without a likelihood.
-        unknown: allow the unknown-word token, which is otherwise never drawn.
+        unique: leave duplicates out; ends early, with a notice, if the generator seems to have no more.
+        with_log_prob: also score each sentence under the model at temperature 1 (EOS included): a
+            latent-variable model by importance sampling with 50 latents per sentence, a model without a
+            likelihood not at all.
+        unknown: allow the unknown-word token, which is otherwise never sampled.
         options: temperature, top_k, top_p, min_length, length, search.
     """
     ids = trained.tokenizer.encode(prompt) if prompt else []
@@ -55,24 +56,26 @@ def generate(
         )
     given = torch.tensor(ids, device=trained.device) if ids else None
     rng = torch.Generator(trained.device).manual_seed(seed)
-    scoring = torch.Generator(trained.device).manual_seed(seed)  # its own: scores do not change what is drawn
+    scoring = torch.Generator(trained.device).manual_seed(
+        seed
+    )  # separate, so that scoring does not change the samples
     seen: set[int] = set()
-    made, fruitless = 0, 0
-    while made < n:
+    generated, batches_without_new = 0, 0
+    while generated < n:
         batch = trained.algorithm.sample(
-            min(SAMPLE_BATCH, n - made) if not unique else SAMPLE_BATCH,
+            min(SAMPLE_BATCH, n - generated) if not unique else SAMPLE_BATCH,
             length=length,
             prompt=given,
             forbid=() if unknown else (UNK,),
             rng=rng,
             **options,
         ).tokens
-        rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - made]
+        rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - generated]
         yield from _sentences(trained, batch[rows], with_log_prob, scoring)
-        made += len(rows)
-        fruitless = 0 if rows else fruitless + 1
-        if fruitless == 20:
-            notify(f"only {made} unique sentences: {20 * SAMPLE_BATCH} further draws brought no new one")
+        generated += len(rows)
+        batches_without_new = 0 if rows else batches_without_new + 1
+        if batches_without_new == 20:
+            notify(f"only {generated} unique sentences: {20 * SAMPLE_BATCH} more samples had no new one")
             return
 
 

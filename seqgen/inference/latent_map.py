@@ -1,4 +1,4 @@
-"""Maps of codes: sentences as points of the plane, coloured by length or label."""
+"""Maps of the latent space: sentences as points of the plane, coloured by length or label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,51 +13,53 @@ from seqgen.data.corpus import normalise
 from seqgen.data.tables import choose_column
 from seqgen.data.tokenizer import PAD
 from seqgen.inference.latent_space import encode
-from seqgen.inference.projection_2d import Map, Method, project
+from seqgen.inference.projection_2d import Method, Projection, project
 from seqgen.training.load import Trained, over_sentences
 
 METHODS = {"pca": "PCA", "tsne": "t-SNE after PCA", "umap": "UMAP after PCA"}
-"""How each method is called in a picture."""
-KINDS = 20
-"""Different labels that can be told apart by colour."""
+"""The name of each method in a picture."""
+MAX_LABELS = 20
+"""Distinct labels that can be distinguished by colour."""
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What the points of a map are coloured by: a number each, or a name each."""
+    """The values that colour the points of a map: a number or a label for each."""
 
-    said: str
+    title: str
     values: np.ndarray
     """(N,) of float, or of str"""
 
 
-def latent_map(found: Trained, sentences: Sequence[str], *, method: Method = "tsne", seed: int = 0) -> Map:
-    """Lay the codes of sentences out in the plane; errors are those of `seqgen.inference.projection_2d.project` and `encode`."""
-    return project(encode(found, sentences), method, seed=seed)
+def latent_map(
+    trained: Trained, sentences: Sequence[str], *, method: Method = "tsne", seed: int = 0
+) -> Projection:
+    """Project the latents of sentences to 2-D; raises the errors of `project` and `encode`."""
+    return project(encode(trained, sentences), method, seed=seed)
 
 
-def by_length(found: Trained, sentences: Sequence[str]) -> Colours:
+def by_length(trained: Trained, sentences: Sequence[str]) -> Colours:
     """Colour sentences by their lengths, EOS included."""
-    lengths = over_sentences(found, sentences, lambda tokens: (tokens != PAD).sum(dim=1))
+    lengths = over_sentences(trained, sentences, lambda tokens: (tokens != PAD).sum(dim=1))
     return Colours("tokens", lengths.double().numpy())
 
 
-def by_label(labels: Sequence[str], said: str) -> Colours:
-    """Colour sentences by labels: numbers where all are and there are many, else names, at most 20."""
-    different = sorted(set(labels))
-    if len(different) > KINDS:
+def by_label(labels: Sequence[str], title: str) -> Colours:
+    """Colour by labels: names if there are at most 20 distinct ones, else all labels must be numbers."""
+    distinct = sorted(set(labels))
+    if len(distinct) > MAX_LABELS:
         try:
-            return Colours(said, np.array([float(label) for label in labels]))
+            return Colours(title, np.array([float(label) for label in labels]))
         except ValueError as error:
             raise UserError(
-                f"{said} holds {len(different)} different labels; {KINDS} can be told apart by colour, "
-                "or any number of numbers"
+                f"{title} has {len(distinct)} distinct labels; give at most {MAX_LABELS}, "
+                "or labels that are numbers"
             ) from error
-    return Colours(said, np.array(labels))
+    return Colours(title, np.array(labels))
 
 
 def read_labelled(path: Path, label: str, column: str | None = None) -> tuple[list[str], list[str]]:
-    """Read the sentences of a table and the label of each; rows without a sentence are left out.
+    """Read the sentences of a table and their labels; rows without a sentence are left out.
 
     Tables are .csv, .tsv, .jsonl (all three also as .gz) and .parquet; `column` names the sentences where
     several columns hold text. UserError where there is no such table or column.
@@ -92,8 +94,8 @@ def _table(path: Path) -> Any:
     raise UserError(f"'{path}' is no table with columns; give a .csv, .tsv, .jsonl or .parquet")
 
 
-def draw(found: Map, colours: Colours, *, title: str = "") -> bytes:
-    """Draw a map as a PNG picture: a colour bar for numbers, a legend for names."""
+def draw(projection: Projection, colours: Colours, *, title: str = "") -> bytes:
+    """Plot a map as a PNG picture: a colour bar for numbers, a legend for names."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure
@@ -102,22 +104,22 @@ def draw(found: Map, colours: Colours, *, title: str = "") -> bytes:
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     style: dict[str, Any] = {"s": 9, "alpha": 0.7, "linewidths": 0}
-    across, up = found.points.T
+    xs, ys = projection.points.T
     if np.issubdtype(colours.values.dtype, np.number):
-        points = panel.scatter(across, up, c=colours.values, cmap="viridis", **style)
-        figure.colorbar(points, label=colours.said)
+        points = panel.scatter(xs, ys, c=colours.values, cmap="viridis", **style)
+        figure.colorbar(points, label=colours.title)
     else:
         names = np.unique(colours.values)
         palette = colormaps["tab10" if len(names) <= 10 else "tab20"]
         for i, name in enumerate(names):
             rows = colours.values == name
-            panel.scatter(across[rows], up[rows], color=palette(i), label=name, **style)
-        panel.legend(title=colours.said, fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
-    if found.axes is None:
+            panel.scatter(xs[rows], ys[rows], color=palette(i), label=name, **style)
+        panel.legend(title=colours.title, fontsize=8, markerscale=2, loc="upper left", bbox_to_anchor=(1, 1))
+    if projection.axes is None:
         panel.set_xticks([])
         panel.set_yticks([])
     else:
-        panel.set_xlabel(found.axes[0])
-        panel.set_ylabel(found.axes[1])
+        panel.set_xlabel(projection.axes[0])
+        panel.set_ylabel(projection.axes[1])
     panel.set_title(title, fontsize=10)
     return render(figure)

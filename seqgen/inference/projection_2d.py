@@ -1,6 +1,6 @@
-"""Codes as points of the plane: principal components, t-SNE, UMAP; of images and of sentences alike.
+"""2-D projections of latents, of images or of sentences: principal components, t-SNE, UMAP.
 
-N codes, Z units of a code.
+N latents of Z dimensions.
 """
 
 from collections.abc import Callable
@@ -13,52 +13,52 @@ from torch import Tensor
 from seqgen.core.errors import UserError
 
 Method = Literal["pca", "tsne", "umap"]
-PRINCIPAL = 50
-"""Principal components that t-SNE and UMAP see at most: the rest is mostly noise, and costs time."""
+MAX_COMPONENTS = 50
+"""Principal components that t-SNE and UMAP use: the rest is mostly noise, and costs time."""
 
 
 @dataclass(frozen=True)
-class Map:
-    """Codes as points of the plane."""
+class Projection:
+    """Latents as points of the plane."""
 
     points: np.ndarray
     """(N, 2)"""
     axes: tuple[str, str] | None
-    """what the axes are; None where only distances between near points mean anything"""
+    """labels of the axes; None if only the distances between close points have a meaning"""
 
 
-def project(codes: Tensor, method: Method, *, seed: int = 0) -> Map:
-    """Lay codes (N, Z) out in the plane; `pca` takes codes of two units as they are.
+def project(latents: Tensor, method: Method, *, seed: int = 0) -> Projection:
+    """Project latents (N, Z) to 2-D; `pca` leaves two-dimensional latents as they are.
 
-    UserError for fewer than three codes or codes that are all the same, where t-SNE and UMAP have no
-    neighbours to keep together, and where UMAP is not installed.
+    UserError for fewer than three latents, if all are equal, so that no neighbours can be preserved, or if
+    UMAP is not installed.
     """
-    values = codes.double().cpu().numpy()
+    values = latents.double().cpu().numpy()
     if len(values) < 3:
-        raise UserError(f"{len(values)} codes make no map; give at least 3")
+        raise UserError(f"{len(values)} latents are too few for a map; give at least 3")
     if not np.ptp(values, axis=0).any():
-        raise UserError(f"all {len(values)} codes are the same and make no map; train for longer")
+        raise UserError(f"all {len(values)} latents are equal, which makes no map; train for longer")
     if method == "pca" and values.shape[1] == 2:
-        return Map(values, ("first unit of the code", "second unit of the code"))
-    components, shares = principal(values)
+        return Projection(values, ("first latent dimension", "second latent dimension"))
+    components, ratios = principal_components(values)
     if method == "pca":
         names = ("first", "second")
-        words = [f"{name} principal component ({shares[i]:.0%} of variance)" for i, name in enumerate(names)]
-        return Map(components[:, :2], (words[0], words[1]))
-    learn = {"tsne": _tsne, "umap": _umap}[method]
-    return Map(learn(components[:, :PRINCIPAL], seed), None)
+        labels = [f"{name} principal component ({ratios[i]:.0%} of variance)" for i, name in enumerate(names)]
+        return Projection(components[:, :2], (labels[0], labels[1]))
+    embed = {"tsne": _tsne, "umap": _umap}[method]
+    return Projection(embed(components[:, :MAX_COMPONENTS], seed), None)
 
 
-def principal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the principal components of rows (N, Z), strongest first, and their shares of the variance.
+def principal_components(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the principal components of rows (N, Z), largest first, and their explained variance ratios.
 
-    Each component's sign is such that its largest value is positive: the same rows give the same picture.
+    The sign of each component makes its largest value positive, so that the same rows give the same picture.
     """
     centred = values - values.mean(axis=0)
-    left, strengths, _ = np.linalg.svd(centred, full_matrices=False)
-    components = left * strengths
+    left, singular_values, _ = np.linalg.svd(centred, full_matrices=False)
+    components = left * singular_values
     largest = components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])]
-    variances = strengths**2
+    variances = singular_values**2
     return components * np.where(largest < 0, -1, 1), variances / max(variances.sum(), np.finfo(float).tiny)
 
 

@@ -1,18 +1,18 @@
-"""Scores of sentences under a run, and how well they tell sentences from corrupted copies of them.
+"""Anomaly scores of sentences under a run, and how well they detect corrupted copies of sentences.
 
-A score is the log-probability of a sentence where the model has one, exact or importance-weighted, and its
-energy where it has codes: the algorithm's own, else what reconstructing the sentence from its code costs. A
-corruption changes a sentence, or puts another in its place:
+The scores are the log-probability of a sentence, exact or importance-weighted, if the model has a likelihood,
+and its energy, if it has latents: the algorithm's own energy, else the reconstruction loss. A corruption
+changes a sentence or replaces it:
 
-| name       | the copy                                                            |
+| name       | the corrupted copy                                                  |
 |------------|---------------------------------------------------------------------|
 | `shuffled` | the same words in a random order                                    |
 | `swapped`  | its second half before its first                                    |
-| `replaced` | one word is another, drawn as often as it stands in the lines       |
+| `replaced` | one word replaced by another, drawn by its frequency in the lines   |
 | `other`    | a sentence of another corpus                                        |
 
-Punctuation and spaces stay where they are, so that no copy is told by a full stop in its middle. Of scripts
-without spaces a character is a word.
+Punctuation and spaces keep their places, so that a full stop in the middle does not reveal a copy. In scripts
+without spaces, a character is a word.
 """
 
 import random
@@ -27,21 +27,20 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD
-from seqgen.inference.latent_space import reconstruction_cost
+from seqgen.inference.latent_space import reconstruction_nll
+from seqgen.metrics.auroc import Auroc, auroc
 from seqgen.metrics.tokenization import is_unspaced
 from seqgen.ngrams.ngrams import Floats
 from seqgen.training.load import SCORE_SAMPLES, Trained, log_likelihood, over_sentences
 
 CHUNK = 10_000
-"""Sentences scored together: enough to sort them by length, little enough to stream."""
+"""Sentences scored together: enough to batch them by length, few enough to stream."""
 WORD, CHARACTER = re.compile(r"\w+(?:['’-]\w+)*"), re.compile(r"\w")
-NORMAL95 = 1.959964
-"""The 97.5 % point of the standard normal."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a run says of a sentence."""
+    """The scores of a sentence under a run."""
 
     text: str
     tokens: int
@@ -49,65 +48,65 @@ class Score:
     log_prob: float | None
     """Nats, or None without a likelihood."""
     energy: float | None
-    """Higher is stranger, or None without codes; of autoencoders nats."""
+    """Higher is more anomalous; None without latents. A reconstruction loss is in nats."""
 
 
 def score(
-    found: Trained, sentences: Sequence[str], *, samples: int = SCORE_SAMPLES, seed: int = 0
+    trained: Trained, sentences: Sequence[str], *, samples: int = SCORE_SAMPLES, seed: int = 0
 ) -> Iterator[Score]:
     """Yield the scores of sentences in their order.
 
-    `samples` codes of each sentence, drawn by the seed, estimate the log-probability of a model that has no
-    exact one: more take longer and give a higher, tighter bound.
+    `samples` latents of each sentence, drawn by the seed, estimate a log-probability that is not exact: more
+    of them take longer and give a higher, tighter bound.
     """
-    functions = _functions(found, samples, seed)
+    functions = _score_functions(trained, samples, seed)
     for start in range(0, len(sentences), CHUNK):
         part = sentences[start : start + CHUNK]
-        columns = {name: over_sentences(found, part, each).tolist() for name, each in functions.items()}
+        columns = {name: over_sentences(trained, part, each).tolist() for name, each in functions.items()}
         for i, text in enumerate(part):
-            of = {name: values[i] for name, values in columns.items()}
-            yield Score(text, of["tokens"], of.get("log_prob"), of.get("energy"))
+            row = {name: values[i] for name, values in columns.items()}
+            yield Score(text, row["tokens"], row.get("log_prob"), row.get("energy"))
 
 
-def _functions(found: Trained, samples: int, seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What can be said of sentences (B, T) → (B,), by name."""
+def _score_functions(trained: Trained, samples: int, seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Functions from sentences (B, T) to scores (B,), by name."""
     functions: dict[str, Callable[[Tensor], Tensor]] = {"tokens": lambda tokens: (tokens != PAD).sum(dim=1)}
-    if found.algorithm.likelihood:
-        rng = torch.Generator(found.device).manual_seed(seed)
-        functions["log_prob"] = lambda tokens: log_likelihood(found, tokens, samples=samples, rng=rng)
-    energy = energy_of(found.algorithm)
+    if trained.algorithm.likelihood:
+        rng = torch.Generator(trained.device).manual_seed(seed)
+        functions["log_prob"] = lambda tokens: log_likelihood(trained, tokens, samples=samples, rng=rng)
+    energy = energy_of(trained.algorithm)
     if energy is not None:
         functions["energy"] = energy
     return functions
 
 
 def energy_of(algorithm: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return the energy of an algorithm, (B, T) → (B,); None where it has no codes."""
+    """Return the energy of an algorithm, (B, T) → (B,); None if it has no latents."""
     if hasattr(algorithm, "energy"):
         return algorithm.energy
     if getattr(algorithm, "latent", False):
-        return lambda tokens: reconstruction_cost(algorithm, tokens)
+        return lambda tokens: reconstruction_nll(algorithm, tokens)
     return None
 
 
 def corrupted(
     lines: Sequence[str], *, seed: int = 0, others: Sequence[str] = ()
 ) -> dict[str, list[str | None]]:
-    """Return a corrupted copy of each line by the name of the corruption; None where there is none.
+    """Return a corrupted copy of each line for every corruption; None for a line that cannot be corrupted.
 
-    A line of one word cannot be shuffled. `others` are drawn without replacement as long as there are any,
-    and without them there is no `other`. The same lines and seed give the same copies.
+    A line of one word, for example, cannot be shuffled. `others` are drawn without replacement until none is
+    left; without them there is no corruption `other`. The same lines and seed give the same copies.
     """
     word = CHARACTER if is_unspaced(lines) else WORD
-    cut = [word.findall(line) for line in lines]
-    pool = [each for words in cut for each in words]
+    split = [word.findall(line) for line in lines]
+    pool = [each for words in split for each in words]
     copies: dict[str, list[str | None]] = {}
     for name, change in CORRUPTIONS.items():
         rng = random.Random(f"{seed} {name}")
-        changed = [change(words, pool, rng) for words in cut]
+        changed = [change(words, pool, rng) for words in split]
         copies[name] = [
-            None if new is None or new == old else _written(line, word, new)
-            for line, old, new in zip(lines, cut, changed, strict=True)
+            None if new is None or new == old else _substitute_words(line, word, new)
+            for line, old, new in zip(lines, split, changed, strict=True)
         ]
     if others:
         drawn = random.Random(f"{seed} other").sample(others, k=min(len(others), len(lines)))
@@ -132,7 +131,7 @@ def _replaced(words: list[str], pool: Sequence[str], rng: random.Random) -> list
     if not words:
         return None
     at = rng.randrange(len(words))
-    others = (rng.choice(pool) for _ in range(100))  # a word that is nearly all of the text has no other
+    others = (rng.choice(pool) for _ in range(100))  # bounded: nearly all words of the text may be equal
     new = next((other for other in others if other != words[at]), None)
     return None if new is None else [*words[:at], new, *words[at + 1 :]]
 
@@ -140,80 +139,46 @@ def _replaced(words: list[str], pool: Sequence[str], rng: random.Random) -> list
 CORRUPTIONS = {"shuffled": _shuffled, "swapped": _swapped, "replaced": _replaced}
 
 
-def _written(line: str, word: re.Pattern[str], words: Sequence[str]) -> str:
-    """Put words in the places of a line's own."""
-    rest = iter(words)
-    return word.sub(lambda match: next(rest), line)
+def _substitute_words(line: str, word: re.Pattern[str], words: Sequence[str]) -> str:
+    """Replace the words of a line one by one."""
+    replacements = iter(words)
+    return word.sub(lambda match: next(replacements), line)
 
 
-@dataclass(frozen=True)
-class Auroc:
-    """The probability that a corrupted sentence is stranger than a real one, a tie counting one half."""
-
-    value: float
-    interval: tuple[float, float]
-    """95 %"""
-    copies: int
-
-
-def auroc(usual: Floats, strange: Floats) -> Auroc:
-    """Measure how well scores, higher is stranger, tell corrupted copies from their lines; (N,), (N,).
-
-    `strange` is NaN where a line has no copy. The interval is the normal one of DeLong et al. 1988, with a
-    line and its copy as one cluster (Obuchowski 1997): the two are scored alike, and count once.
-    """
-    has = ~np.isnan(strange)
-    above, below = _placements(strange[has], usual), 1 - _placements(usual, strange[has])
-    value = float(above.mean())
-    parts = (below - value) / len(usual)
-    parts[has] += (above - value) / has.sum()
-    half = NORMAL95 * float(np.sqrt((parts**2).sum() * len(parts) / max(len(parts) - 1, 1)))
-    return Auroc(value, (max(value - half, 0.0), min(value + half, 1.0)), int(has.sum()))
-
-
-def _placements(values: Floats, among: Floats) -> Floats:
-    """Share of `among` below each value, ties counting one half; (P,), (N,) → (P,)."""
-    ordered = np.sort(among)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (
-        2 * len(ordered)
-    )
-
-
-def discriminate(
-    found: Trained,
+def measure_auroc(
+    trained: Trained,
     lines: Sequence[str],
     copies: dict[str, list[str | None]],
     *,
     samples: int = SCORE_SAMPLES,
     seed: int = 0,
 ) -> dict[str, dict[str, Auroc]]:
-    """Measure by each score of a run how well it tells lines from corrupted copies of them (`corrupted`).
+    """Measure the AUROC of each score of a run, of detecting corrupted copies of lines (`corrupted`).
 
-    Scores, as far as the run has them: `nats a sentence` and `nats a token`, minus the log-probability, so
-    that more is stranger, `energy` and `energy a token`. UserError where a corruption changes no line.
+    Returns {score: {corruption: AUROC}}. Scores, if the run has them: `nats per sentence` and `nats per
+    token`, the negative log-probability, and `energy` and `energy per token`. UserError if a corruption
+    changes no line.
     """
-    usual = _strangeness(found, lines, samples, seed)
-    table: dict[str, dict[str, Auroc]] = {name: {} for name in usual}
+    normal = _anomaly_scores(trained, lines, samples, seed)
+    table: dict[str, dict[str, Auroc]] = {name: {} for name in normal}
     for corruption, changed in copies.items():
         rows = [i for i, copy in enumerate(changed) if copy is not None]
         if not rows:
-            raise UserError(f"no line can be {corruption}: give lines of several different words")
-        scores = _strangeness(found, [changed[i] or "" for i in rows], samples, seed)
-        for name, values in scores.items():
-            strange = np.full(len(lines), np.nan)
-            strange[rows] = values
-            table[name][corruption] = auroc(usual[name], strange)
+            raise UserError(f"no line can be {corruption}: give lines of several distinct words")
+        anomalous = _anomaly_scores(trained, [changed[i] or "" for i in rows], samples, seed)
+        for name, values in anomalous.items():
+            table[name][corruption] = auroc(normal[name], values, pairs=np.array(rows))
     return table
 
 
-def _strangeness(found: Trained, lines: Sequence[str], samples: int, seed: int) -> dict[str, Floats]:
-    scores = list(score(found, lines, samples=samples, seed=seed))
+def _anomaly_scores(trained: Trained, lines: Sequence[str], samples: int, seed: int) -> dict[str, Floats]:
+    scores = list(score(trained, lines, samples=samples, seed=seed))
     named: dict[str, list[float]] = {}
     for each in scores:
         if each.log_prob is not None:
-            named.setdefault("nats a sentence", []).append(-each.log_prob)
-            named.setdefault("nats a token", []).append(-each.log_prob / each.tokens)
+            named.setdefault("nats per sentence", []).append(-each.log_prob)
+            named.setdefault("nats per token", []).append(-each.log_prob / each.tokens)
         if each.energy is not None:
             named.setdefault("energy", []).append(each.energy)
-            named.setdefault("energy a token", []).append(each.energy / each.tokens)
+            named.setdefault("energy per token", []).append(each.energy / each.tokens)
     return {name: np.array(values) for name, values in named.items()}

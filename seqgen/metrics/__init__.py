@@ -1,4 +1,4 @@
-"""Scores of sets of sentences and of feature vectors, as pure functions.
+"""Metrics of sets of sentences and of feature vectors, as pure functions.
 
 Imports `core`, `ngrams` and `data`. Start with `bleu`.
 """

@@ -1,12 +1,12 @@
-"""95 % intervals: the bootstrap for means over sentences, the jackknife for what only a whole set has.
+"""95 % intervals: the bootstrap for means over sentences, the jackknife for metrics of a whole set.
 
-Drawing sentences with replacement repeats some, which self-BLEU, distinct-n and the share of different
-sentences take for a lack of variety. So those, and every other figure of a set, are computed once more
-without each of 20 random groups of sentences (delete-a-group jackknife, Kott 2001):
+A bootstrap resample contains duplicates, which lower the diversity that self-BLEU, distinct-n and the
+fraction of unique sentences measure. The metrics of a set are therefore recomputed without each of 20 random
+groups of sentences (delete-a-group jackknife, Kott 2001):
 
     variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
 
-That interval is symmetric, so near the end of a scale it may reach beyond it.
+The interval is symmetric and may exceed the range of the metric.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,15 +23,15 @@ RESAMPLES = 1000
 GROUPS = 20
 T95 = 2.093024
 """The 97.5 % point of Student's t with 19 degrees of freedom."""
-CHUNK, HELD = 2_000_000, 20_000_000
-"""Draws made at a time, and how many are kept for the next score."""
+CHUNK, CACHED = 2_000_000, 20_000_000
+"""Draws at a time, and the most draws that are cached for the next score."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """R resamples of n sentences with replacement: the same draws for all scores."""
+    """R resamples of n sentences with replacement, the same ones for all scores."""
 
     n: int
     seed: int
@@ -40,26 +40,28 @@ class Bootstrap:
     def means(self, scores: Mapping[str, Floats]) -> dict[str, Interval]:
         """The interval of the mean of each score, (N,)."""
         sums = self.sums(np.stack(list(scores.values()), axis=1)) / self.n
-        return {name: percentiles(column) for name, column in zip(scores, sums.T, strict=True)}
+        return {name: percentile_interval(column) for name, column in zip(scores, sums.T, strict=True)}
 
     def ratio(self, numerators: Floats, denominators: Floats) -> Interval:
-        """The interval of a ratio of two sums, as nats over tokens; (N,), (N,)."""
+        """The interval of a ratio of two sums, such as nats over tokens; (N,), (N,)."""
         sums = self.sums(np.stack([numerators, denominators], axis=1))
-        return percentiles(sums[:, 0] / sums[:, 1])
+        return percentile_interval(sums[:, 0] / sums[:, 1])
 
     def sums(self, columns: Floats) -> Floats:
         """Sum K columns over every resample; (N, K) → (R, K)."""
         values = torch.from_numpy(columns).float()
-        few = self.n * self.resamples <= HELD
-        parts = [weights @ values for weights in (self._held if few else self._draw())]
+        is_cached = self.n * self.resamples <= CACHED
+        parts = [
+            weights @ values for weights in (self._cached_weights if is_cached else self._resample_counts())
+        ]
         return torch.cat(parts).double().numpy()
 
     @cached_property
-    def _held(self) -> list[Tensor]:
-        return list(self._draw())
+    def _cached_weights(self) -> list[Tensor]:
+        return list(self._resample_counts())
 
-    def _draw(self) -> Iterator[Tensor]:
-        """How often each sentence stands in each of some resamples at a time; (r, N)."""
+    def _resample_counts(self) -> Iterator[Tensor]:
+        """Yield counts of each sentence in each resample, some resamples at a time; (r, N)."""
         rng = np.random.default_rng(self.seed)
         step = max(1, CHUNK // max(1, self.n))
         for start in range(0, self.resamples, step):
@@ -69,21 +71,21 @@ class Bootstrap:
             yield torch.from_numpy(counts.reshape(rows, self.n)).float()
 
 
-def percentiles(values: Floats) -> Interval:
+def percentile_interval(values: Floats) -> Interval:
     """The 2.5 and 97.5 % points."""
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 
 
-def groups(n: int, seed: int) -> Ints | None:
-    """Assign n sentences to 20 random groups of nearly one size; None where a group would hold only one."""
+def jackknife_groups(n: int, seed: int) -> Ints | None:
+    """Assign n sentences to 20 random groups of nearly equal size; None where a group would have only one."""
     if n < 2 * GROUPS:
         return None
     return np.random.default_rng(seed).permutation(n) % GROUPS
 
 
-def jackknife(values: Floats) -> Interval:
-    """The interval of a statistic from its value, then those without each group; (1 + J,)."""
+def jackknife_interval(values: Floats) -> Interval:
+    """The interval of a metric from its value and its values without each group; (1 + J,)."""
     value, without = values[0], values[1:]
     variance = (len(without) - 1) / len(without) * ((without - without.mean()) ** 2).sum()
     half = T95 * float(np.sqrt(variance))

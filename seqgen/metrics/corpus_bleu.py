@@ -1,9 +1,9 @@
-"""sacrebleu's corpus BLEU (Post 2018) where no reference belongs to any one hypothesis.
+"""sacrebleu's corpus BLEU (Post 2018) without an alignment of hypotheses and references.
 
-Text generated from nothing has no aligned translation, so the protocol is sacrebleu's own with many
-references: every reference is a reference of every hypothesis, as in
+Unconditional generation has no aligned references, so this is sacrebleu's multi-reference protocol: every
+reference is a reference of every hypothesis, as in
 `BLEU().corpus_score(hyps, [[ref] * len(hyps) for ref in refs])`. The statistics come from our n-gram counts,
-in a fraction of a second for 10,000 against 10,000; sacrebleu itself turns them into the score.
+in a fraction of a second for 10,000 against 10,000; sacrebleu computes the score from them.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,33 @@ import numpy as np
 from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import BLEUScore
 
-from seqgen.metrics.bleu import Scores, brevity_penalty, closest_lengths, matches
+from seqgen.metrics.bleu import ScoresByOrder, brevity_penalty, clipped_matches, closest_lengths
 from seqgen.metrics.tokenization import tokeniser
-from seqgen.ngrams.ngrams import Coded, Floats, Ints, code_sentences
+from seqgen.ngrams.ngrams import EncodedText, Floats, Ints, encode_sentences
 
 ORDERS = 4
 
 
 @dataclass(frozen=True)
 class CorpusBLEU:
-    """sacrebleu's score, 0 to 100, and the signature that says how it was computed."""
+    """sacrebleu's score, 0 to 100, and its signature, which states the options."""
 
     score: float
     signature: str
 
 
-def corpus_bleu_of(hyps: Coded, refs: Coded, tokenizer: str = "13a") -> CorpusBLEU:
-    """Score texts coded by one vocabulary after sacrebleu's tokenizer named (`13a`, `char`, `none`)."""
+def corpus_bleu_of_encoded(hyps: EncodedText, refs: EncodedText, tokenizer: str = "13a") -> CorpusBLEU:
+    """Score texts encoded with one vocabulary; `tokenizer` (`13a`, `char`, `none`) is for the signature."""
     score = corpus_score(corpus_counts(hyps, refs).sum(axis=1))
     return CorpusBLEU(score.score, signature(len(refs), tokenizer))
 
 
-def corpus_counts(hyps: Coded, refs: Coded) -> Floats:
-    """What corpus BLEU sums over sentences: matches and n-grams of orders 1 … 4, both lengths; (10, N)."""
+def corpus_counts(hyps: EncodedText, refs: EncodedText) -> Floats:
+    """Sufficient statistics of each sentence: matches and n-grams of orders 1 … 4, both lengths; (10, N)."""
     orders = np.arange(1, ORDERS + 1)[:, None]
     return np.concatenate(
         [
-            matches(hyps, refs, ORDERS),
+            clipped_matches(hyps, refs, ORDERS),
             np.maximum(0, hyps.lengths - orders + 1),
             hyps.lengths[None],
             closest_lengths(hyps.lengths, refs.lengths)[None],
@@ -48,23 +48,24 @@ def corpus_counts(hyps: Coded, refs: Coded) -> Floats:
 
 
 def corpus_score(sums: Floats) -> BLEUScore:
-    """Have sacrebleu turn the sums of `corpus_counts`, (10,), into its score."""
-    whole = [round(float(each)) for each in sums]
+    """Compute sacrebleu's score from the sums of `corpus_counts`, (10,)."""
+    totals = [round(float(each)) for each in sums]
     return BLEU.compute_bleu(
-        correct=whole[:ORDERS],
-        total=whole[ORDERS : 2 * ORDERS],
-        sys_len=whole[-2],
-        ref_len=whole[-1],
+        correct=totals[:ORDERS],
+        total=totals[ORDERS : 2 * ORDERS],
+        sys_len=totals[-2],
+        ref_len=totals[-1],
         smooth_method="exp",
         max_ngram_order=ORDERS,
     )
 
 
-def sacrebleu_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> Scores:
-    """Score each sentence as sacrebleu's `sentence_score` does, / 100, from what `matches` counts; {n: (N,)}.
+def sacrebleu_scores(lengths: Ints, ref_lengths: Ints, matched: Floats) -> ScoresByOrder:
+    """Score each sentence as sacrebleu's `sentence_score` does, / 100, from `clipped_matches`; {n: (N,)}.
 
     `BLEU(max_ngram_order=n, effective_order=True, smooth_method="exp")`: the k-th order without a match
-    counts 2**-k matches, the mean is over the orders that the sentence has, no match at all scores 0.
+    counts 2**-k matches, the mean is over the orders that the sentence is long enough for, and a sentence
+    without any match scores 0.
     """
     orders = np.arange(1, len(matched) + 1)[:, None]
     possible = np.maximum(0, lengths - orders + 1)
@@ -85,18 +86,18 @@ def signature(references: int, tokenizer: str = "13a") -> str:
 
 
 def tokenizer_for(tokenisation: str) -> str:
-    """Name sacrebleu's tokenizer that goes with ours: `char` for characters, else its default."""
+    """Return the sacrebleu tokenizer for a tokenisation: `char` for characters, else its default `13a`."""
     return "char" if tokenisation == "character" else "13a"
 
 
-def our_name(tokenizer: str) -> str:
-    """Name the tokenisation of ours that equals sacrebleu's."""
+def tokenisation_of(tokenizer: str) -> str:
+    """Return the tokenisation that equals a sacrebleu tokenizer."""
     return {"char": "character", "none": "whitespace"}.get(tokenizer, tokenizer)
 
 
 def corpus_bleu(hyps: Sequence[str], refs: Sequence[str], tokenizer: str = "13a") -> CorpusBLEU:
     """Score lines of text: each of `hyps` against all of `refs`; UserError without references."""
-    tokenise = tokeniser(our_name(tokenizer))
+    tokenise = tokeniser(tokenisation_of(tokenizer))
     vocabulary: dict[str, int] = {}
-    coded = [code_sentences(map(tokenise, lines), vocabulary) for lines in (hyps, refs)]
-    return corpus_bleu_of(coded[0], coded[1], tokenizer)
+    encoded = [encode_sentences(map(tokenise, lines), vocabulary) for lines in (hyps, refs)]
+    return corpus_bleu_of_encoded(encoded[0], encoded[1], tokenizer)

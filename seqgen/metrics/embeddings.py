@@ -1,8 +1,8 @@
-"""Sentences as vectors: an encoder of our own, word vectors from a file, or a sentence-transformers model.
+"""Sentence embeddings: latent semantic analysis, word vectors from a file, or a sentence-transformers model.
 
-Our own is latent semantic analysis (Deerwester et al. 1990): tf-idf of the words and word pairs that at least
-two references hold, 1 + log tf, every sentence of length 1, projected on the 64 directions that explain most
-of the references. It is fitted to the references in about a second and the same for every text compared.
+The default is latent semantic analysis (Deerwester et al. 1990): tf-idf, with 1 + log tf, of the words and
+bigrams that occur in at least two references, normalised to length 1 and projected on the 64 leading singular
+vectors of the references. It is fitted to the references in about a second, and is the same for every text.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,58 +15,60 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.metrics.tokenization import Tokenise
-from seqgen.ngrams.ngrams import Coded, Floats, join
-from seqgen.ngrams.sparse_ngrams import Sparse, holdings
+from seqgen.ngrams.ngrams import EncodedText, Floats, join
+from seqgen.ngrams.sparse_ngrams import SparseMatrix, ngram_matrix
 
 Encode = Callable[[Sequence[str]], Floats]
 """N sentences → their vectors, (N, D)."""
 
-DIMENSIONS, EXTRA, ROUNDS = 64, 10, 3
+DIMENSIONS, OVERSAMPLING, POWER_ITERATIONS = 64, 10, 3
 ORDER = 2
 TRANSFORMERS = "sentence-transformers:"
 
 
 @dataclass(frozen=True)
 class LSA:
-    """The references' space; text to be embedded must be coded by their vocabulary."""
+    """The space of the references; texts to embed must be encoded with their vocabulary."""
 
-    refs: Coded
+    refs: EncodedText
     dimensions: int = DIMENSIONS
     seed: int = 0
 
-    def __call__(self, text: Coded) -> tuple[Floats, Floats]:
+    def __call__(self, text: EncodedText) -> tuple[Floats, Floats]:
         """Embed a text and the references; (N, D) and (R, D), D at most `dimensions`."""
-        both = holdings(join([self.refs, text]), ORDER)
+        both = ngram_matrix(join([self.refs, text]), ORDER)
         is_ref = np.arange(both.shape[0]) < len(self.refs)
         frequency = np.bincount(both.columns[is_ref[both.rows]], minlength=both.shape[1])
-        known = frequency > 1
-        kept = known[both.columns]
+        is_feature = frequency > 1
+        kept = is_feature[both.columns]
         idf = np.log(len(self.refs) / np.maximum(1, frequency)) + 1
         columns = both.columns[kept]
         values = (1 + np.log(both.values[kept])) * idf[columns]
-        numbers = (np.cumsum(known) - 1)[columns]
-        weighted = Sparse(both.rows[kept], numbers, values, (both.shape[0], int(known.sum()))).unit_rows()
+        numbers = (np.cumsum(is_feature) - 1)[columns]
+        weighted = SparseMatrix(
+            both.rows[kept], numbers, values, (both.shape[0], int(is_feature.sum()))
+        ).unit_rows()
         if not weighted.shape[1]:
             return np.zeros((len(text), 1)), np.zeros((len(self.refs), 1))
-        directions = principal(weighted.take(is_ref), self.dimensions, self.seed)
+        directions = singular_directions(weighted.take(is_ref), self.dimensions, self.seed)
         return (weighted.take(~is_ref) @ directions).numpy(), (weighted.take(is_ref) @ directions).numpy()
 
 
-def principal(matrix: Sparse, dimensions: int, seed: int) -> Tensor:
+def singular_directions(matrix: SparseMatrix, dimensions: int, seed: int) -> Tensor:
     """The leading right singular vectors by randomised subspace iteration (Halko et al. 2011); (C, D)."""
-    width = min(dimensions + EXTRA, *matrix.shape)
-    across = matrix.transposed()
+    width = min(dimensions + OVERSAMPLING, *matrix.shape)
+    transposed = matrix.transposed()
     basis = torch.from_numpy(np.random.default_rng(seed).standard_normal((matrix.shape[1], width)))
-    for _ in range(ROUNDS):
-        basis, _ = torch.linalg.qr(across @ (matrix @ basis))
+    for _ in range(POWER_ITERATIONS):
+        basis, _ = torch.linalg.qr(transposed @ (matrix @ basis))
     _, _, right = torch.linalg.svd(matrix @ basis, full_matrices=False)
     return (basis @ right.T)[:, :dimensions].contiguous()
 
 
 def word_vectors(path: Path, tokenise: Tokenise) -> Encode:
-    """Encode a sentence as the mean vector of its words in a file of GloVe's or word2vec's text format.
+    """Embed a sentence as the mean of its word vectors, from a file in the text format of GloVe or word2vec.
 
-    A line is a word and its numbers; a first line of two integers is passed over. A word that the file lacks
+    A line is a word and its vector; a first line of two integers is skipped. A word that is not in the file
     is looked up in lower case, then left out; a sentence without any known word is the zero vector.
     """
     words, vectors = read_vectors(path)
@@ -84,7 +86,7 @@ def word_vectors(path: Path, tokenise: Tokenise) -> Encode:
 
 
 def read_vectors(path: Path) -> tuple[dict[str, int], Floats]:
-    """Read word vectors: the row of each word, and the rows, (W, D); UserError where they are none."""
+    """Read word vectors: the row of each word, and the rows, (W, D); UserError if the file holds none."""
     words: dict[str, int] = {}
     rows: list[Floats] = []
     try:
@@ -113,7 +115,7 @@ def read_vectors(path: Path) -> tuple[dict[str, int], Floats]:
 
 
 def sentence_transformer(name: str) -> Encode:
-    """Encode by a sentence-transformers model; UserError where the package or the model is missing."""
+    """Embed with a sentence-transformers model; UserError if the package or the model is missing."""
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
@@ -131,7 +133,7 @@ def sentence_transformer(name: str) -> Encode:
 def choose_encoder(
     embeddings: Path | None, name: str | None, tokenise: Tokenise
 ) -> tuple[str, Encode | None]:
-    """Return the encoder asked for and how it is described; None stands for our own, `LSA`."""
+    """Return a description of the chosen encoder and the encoder itself; None stands for `LSA`."""
     if embeddings is not None and name is not None:
         raise UserError("--embeddings and --encoder are both given; one of them embeds the sentences")
     if embeddings is not None:

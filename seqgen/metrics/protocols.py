@@ -1,4 +1,4 @@
-"""Protocols by name: the choices that make figures comparable, fixed together and printed with them.
+"""Evaluation protocols: the choices that must be equal for scores to compare, printed with every result.
 
 | name        | tokens                                    | BLEU-n of a sentence                           |
 |-------------|-------------------------------------------|------------------------------------------------|
@@ -6,8 +6,8 @@
 | `texygen`   | treebank                                  | the same: the tables of Texygen (Zhu 2018)     |
 | `sacrebleu` | 13a; characters for unspaced scripts      | sacrebleu's `sentence_score` / 100, with `exp` |
 
-All of them use every reference, keep the case, and leave the sentence itself out of its self-BLEU. Texygen's
-tables take every line of a file; its code as shipped takes 500 references, which halves BLEU-5.
+All protocols use every reference, keep the case, and exclude the sentence itself from its self-BLEU.
+Texygen's published tables use every line of a file; its code uses 500 references, which halves BLEU-5.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from seqgen.metrics.tokenization import AUTO, TOKENISATIONS, tokeniser
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a named protocol fixes."""
+    """The choices of one protocol."""
 
     name: str
     spaced: str
@@ -28,10 +28,10 @@ class Protocol:
     unspaced: str
     """the tokenisation of scripts written without"""
     allowed: tuple[str, ...]
-    """the tokenisations that may be asked for"""
+    """the tokenisations that may be chosen"""
     smoothing: str
     bleu: str
-    """how a sentence's BLEU is described beside the figures"""
+    """description of the sentence BLEU, printed with the scores"""
     combine: Combine
 
 
@@ -56,16 +56,16 @@ PROTOCOLS = {
 }
 
 
-def named(name: str) -> Protocol:
-    """Return the protocol of a name; UserError with the nearest name where there is none."""
+def get_protocol(name: str) -> Protocol:
+    """Return a protocol by name; UserError with the closest name if there is none."""
     if name not in PROTOCOLS:
         raise UserError(f"no protocol '{name}'{did_you_mean(name, PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
 def check(protocol: str, tokenisation: str) -> None:
-    """Refuse, before anything is read, an unknown name and a tokenisation that the protocol does not have."""
-    chosen = named(protocol)
+    """Raise UserError for an unknown protocol, or a tokenisation that the protocol does not allow."""
+    chosen = get_protocol(protocol)
     if tokenisation == AUTO:
         return
     tokeniser(tokenisation)

@@ -1,9 +1,9 @@
-"""Tokenisations by name: what a metric counts as a word, stated with every figure.
+"""Tokenisations by name: what a metric counts as a token, stated with every score.
 
 | name         | tokens                                                                          |
 |--------------|---------------------------------------------------------------------------------|
-| `whitespace` | what stands between white space                                                 |
-| `treebank`   | NLTK's `TreebankWordTokenizer`: punctuation apart, as in the published tables   |
+| `whitespace` | split at white space                                                            |
+| `treebank`   | NLTK's `TreebankWordTokenizer`, which splits punctuation; the published tables  |
 | `character`  | every character but white space, for scripts written without spaces             |
 | `13a`        | sacrebleu's default, the tokenizer of WMT's mteval-v13a                         |
 
@@ -19,26 +19,26 @@ from seqgen.core.errors import UserError, did_you_mean
 
 Tokenise = Callable[[str], list[str]]
 
-# Lines that need none of the many patterns of treebank and 13a, which take most of an evaluation's time.
+# Lines that match need none of the slow patterns of treebank and 13a, which dominate the evaluation time.
 PLAIN = re.compile(r"(?:[A-Za-z ]|,(?!,))*\.?")
 SIMPLE = re.compile(r"[A-Za-z ,.]*")
 CONTRACTED = re.compile(r"\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b", re.IGNORECASE)
 
 AUTO = "auto"
-"""What asks the protocol to choose by the script (`is_unspaced`)."""
+"""The protocol chooses by the script (`is_unspaced`)."""
 
 
 def tokeniser(name: str) -> Tokenise:
-    """Return the function from a line to its tokens; UserError at a name that is none of `TOKENISATIONS`."""
+    """Return the function from a line to its tokens; UserError if `TOKENISATIONS` has no such name."""
     if name not in TOKENISATIONS:
         raise UserError(f"no tokenisation '{name}'{did_you_mean(name, [*TOKENISATIONS, AUTO])}")
     return TOKENISATIONS[name]()
 
 
 def is_unspaced(lines: Sequence[str], *, sample: int = 1000) -> bool:
-    """Whether the first lines are of a script written without spaces.
+    """Whether the first lines are in a script written without spaces.
 
-    It follows the automatic choice of a tokenizer for training (`seqgen.data.tokenizer.choose_kind`).
+    The same rule chooses the tokenizer for training (`seqgen.data.tokenizer.choose_kind`).
     """
     from seqgen.data.tokenizer import choose_kind
 

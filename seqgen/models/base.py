@@ -1,9 +1,9 @@
 """The generator's interface: what losses, sampling and rollouts ask of an autoregressive model.
 
 A kind of generator is a subclass of `Generator` with its own `GeneratorConfig`, a line in `KINDS`, and two
-methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step, dropout
-and the vocabulary head stand here, once. Nothing outside this folder names a concrete class: a generator is
-built by `GeneratorConfig.build`.
+methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step,
+dropout and the vocabulary head stand here, once. Nothing outside this folder names a concrete class: a
+generator is built by `GeneratorConfig.build`.
 """
 
 from abc import abstractmethod
@@ -209,8 +209,8 @@ def evaluating(module: object) -> Iterator[None]:
 def state_bytes(model: Any, length: int) -> int:
     """Return the bytes of one row of a model's state after `length` tokens.
 
-    model: a `Generator`, or whatever has `initial` and `read` on token ids. A state grows by equally much with
-    each token, or not at all.
+    model: a `Generator`, or whatever has `initial` and `read` on token ids. A state grows by equally much
+    with each token, or not at all.
     """
     with evaluating(model):
         if isinstance(model, Generator):

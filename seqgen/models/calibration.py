@@ -16,9 +16,9 @@ def calibrate(head: VocabHead, loss: Callable[[], float], *, fraction: float) ->
     """Divide a head's logits by a temperature between 1 and that of the least held-out loss; return it.
 
     A network that has seen its training sentences often is overconfident, one under heavy dropout is
-    underconfident; a temperature corrects both. The optimum is the vertex of the parabola through the loss at the
-    temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 … e^0.2. The temperature set is the optimum to the power of
-    `fraction`: 0 leaves the head as it is, 1 goes all the way.
+    underconfident; a temperature corrects both. The optimum is the vertex of the parabola through the loss at
+    the temperatures e^-0.1, 1 and e^0.1, kept within e^-0.2 … e^0.2. The temperature set is the optimum to
+    the power of `fraction`: 0 leaves the head as it is, 1 goes all the way.
     """
     scale = head.scale
     scale.fill_(1.0)

@@ -60,12 +60,12 @@ class SentenceCritic(nn.Module):
         return self.score(self.embed(tokens))
 
     def gradient_penalty(self, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """Return E[(‖∇D‖ - 1)²] between real and fake sentences (Gulrajani et al. 2017); (R, T), (F, T') → scalar.
+        """Return E[(‖∇D‖ - 1)²] between real (R, T) and fake (F, T') (Gulrajani et al. 2017); scalar.
 
-        Ids, or soft one-hots (…, V); pairs are made as far as there are both. The gradient is that with respect
-        to the one-hots (T, V), but none are held. A score depends on a one-hot x only through its embedding
-        x E. With E = Q Lᵀ, L the Cholesky factor of Eᵀ E and the columns of Q orthonormal, the embedding has the
-        coordinates c = x Q and is c Lᵀ; the gradient in c is as long as that in x.
+        Ids, or soft one-hots (…, V); pairs are made as far as there are both. The gradient is that with
+        respect to the one-hots (T, V), but none are held. A score depends on a one-hot x only through its
+        embedding x E. With E = Q Lᵀ, L the Cholesky factor of Eᵀ E and the columns of Q orthonormal, the
+        embedding has the coordinates c = x Q and is c Lᵀ; the gradient in c is as long as that in x.
         """
         pairs, longest = min(len(real), len(fake)), max(real.shape[1], fake.shape[1])
         basis = self._embedding_basis()
@@ -81,7 +81,7 @@ class SentenceCritic(nn.Module):
         )
 
     def _embedding_basis(self) -> Tensor:
-        """Return Lᵀ (E, E), L the Cholesky factor of the Gram matrix of the embedding, in double precision."""
+        """Return Lᵀ (E, E), L the Cholesky factor of the embedding's Gram matrix, in double precision."""
         weight = self.embedding.weight.double()
         gram = weight.t() @ weight
         # Of fewer tokens than dimensions it is singular without a jitter.

@@ -62,9 +62,9 @@ class PrefixReader(Protocol):
 def output_layer(features: int, projection_dim: int) -> nn.Module:
     """Return a fresh map from features to a logit, or to the embedding that a contrastive loss compares.
 
-    The embedding's is a projection head of two layers (Chen et al. 2020, SimCLR). Batch normalisation ends it,
-    as there: without it all embeddings lie in one narrow cone, where cosines are near 1 whatever is learned,
-    and their gradients near 0.
+    The embedding's is a projection head of two layers (Chen et al. 2020, SimCLR). Batch normalisation ends
+    it, as there: without it all embeddings lie in one narrow cone, where cosines are near 1 whatever is
+    learned, and their gradients near 0.
     """
     if not projection_dim:
         return nn.Linear(features, 1)
@@ -133,7 +133,7 @@ class RNNDiscriminator(nn.Module):
         return tuple(self.embedding.weight.new_zeros(shape) for _ in range(parts))
 
     def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features after each (B, T, H), State."""
+        """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features (B, T, H), State."""
         given = tuple(part.transpose(0, 1).contiguous() for part in state)
         embedded = self.dropout(embed(self.embedding, tokens))
         if isinstance(self.rnn, nn.LSTM):
@@ -202,7 +202,7 @@ class TrunkDiscriminator(nn.Module):
 def shaped_as(
     generator: GeneratorConfig, vocab_size: int, *, dropout: float, projection_dim: int = 0
 ) -> RNNDiscriminator | TrunkDiscriminator:
-    """Return a fresh discriminator with the layers of a generator; a recurrent one's attention is left out."""
+    """Return a fresh discriminator with a generator's layers; a recurrent one's attention is left out."""
     if isinstance(generator, RNNConfig):
         return RNNDiscriminator(
             vocab_size,
@@ -270,7 +270,7 @@ class CNNDiscriminator(nn.Module):
         return self.output(self.dropout(features)).squeeze(-1)
 
     def penalty(self) -> Tensor:
-        """Return 0.2 times half the sum of squares of the output layer, a scalar: the L2 term of the paper's code."""
+        """Return 0.1 times the sum of squares of the output layer, the paper's L2 term; scalar."""
         return L2 * ((self.output.weight.square().sum() + self.output.bias.square().sum()) / 2)
 
     @staticmethod
@@ -285,11 +285,11 @@ class CNNDiscriminator(nn.Module):
 
 
 class MultiEmbeddingDiscriminator(nn.Module):
-    """RelGAN's discriminator (Nie et al. 2019): one CNN over R embeddings of a sentence, each with its own logit.
+    """RelGAN's discriminator (Nie et al. 2019): one CNN over R embeddings of a sentence, a logit for each.
 
-    Filters of four widths, the maximum of each over the sentence, a highway layer, dropout and two linear maps. A
-    score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side by side. So
-    the relativistic loss compares an embedding with the same embedding of its partner.
+    Filters of four widths, the maximum of each over the sentence, a highway layer, dropout and two linear
+    maps. A score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side
+    by side. So the relativistic loss compares an embedding with the same embedding of its partner.
     """
 
     WIDTHS = (2, 3, 4, 5)

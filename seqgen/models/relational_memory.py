@@ -1,8 +1,8 @@
 """The relational memory core as a generator (Santoro et al. 2018; Nie et al. 2019, RelGAN).
 
-A few memory slots attend, at every step, over themselves and the new input; gates decide what each slot keeps.
-What differs from the papers: nothing in the core; the slots, read in a row, are what the head reads, as in
-RelGAN's code.
+A few memory slots attend, at every step, over themselves and the new input; gates decide what each slot
+keeps. What differs from the papers: nothing in the core; the slots, read in a row, are what the head reads,
+as in RelGAN's code.
 """
 
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ class RelationalMemoryConfig(GeneratorConfig):
 class RelationalMemoryGenerator(Generator):
     """Memory slots (B, M, S) that attend over themselves and the input between embedding and head.
 
-    The state is the memory alone. A latent vector is added to the first memory, by a linear map, and joins the
-    input of every step. M slots, S = heads × head_size.
+    The state is the memory alone. A latent vector is added to the first memory, by a linear map, and joins
+    the input of every step. M slots, S = heads × head_size.
     """
 
     def __init__(

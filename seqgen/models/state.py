@@ -1,4 +1,4 @@
-"""Recurrent states as plain tuples of batch-first tensors, and what one does with their rows."""
+"""States of autoregressive models as tuples of batch-first tensors, and operations on their rows."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 State = tuple[Tensor, ...]
-"""What a generator remembers of the tokens it has read; `state[i].shape[0] == B` for every tensor."""
+"""What a model keeps of the tokens it has read; `state[i].shape[0] == B` for every tensor."""
 
 
 def select(state: State, rows: Tensor | slice) -> State:
@@ -15,15 +15,10 @@ def select(state: State, rows: Tensor | slice) -> State:
 
 
 def repeat(state: State, n: int) -> State:
-    """Repeat every row n times in place, (B, …) → (B·n, …): row b becomes rows b·n … b·n + n - 1."""
+    """Repeat every row n times, (B, …) → (B·n, …): row b becomes rows b·n … b·n + n - 1."""
     return tuple(part.repeat_interleave(n, dim=0) for part in state)
 
 
 def concatenate(states: Sequence[State]) -> State:
     """Stack batches of states that have read equally many tokens, (B₁, …), (B₂, …) → (B₁ + B₂, …)."""
     return tuple(torch.cat(parts) for parts in zip(*states, strict=True))
-
-
-def detach(state: State) -> State:
-    """Cut the state from the graph that made it."""
-    return tuple(part.detach() for part in state)

@@ -40,9 +40,10 @@ class TransformerConfig(GeneratorConfig):
         super().__post_init__()
         settings.bounds(self, hidden=(2, None), layers=(1, None), heads=(1, None), expansion=(1, None))
         if self.hidden % (2 * self.heads):
+            fitting = 2 * self.heads * max(1, round(self.hidden / (2 * self.heads)))
             raise UserError(
-                f"setting generator.hidden={self.hidden} does not fit generator.heads={self.heads}: it must be an "
-                f"even multiple, such as {2 * self.heads * max(1, round(self.hidden / (2 * self.heads)))}"
+                f"setting generator.hidden={self.hidden} does not fit generator.heads={self.heads}: it must "
+                f"be an even multiple of that, such as {fitting}"
             )
 
 

@@ -13,11 +13,11 @@ NEVER = -1e4
 class VocabHead(nn.Module):
     """Linear map to the vocabulary, (…, H) → logits (…, V); PAD and BOS have probability exactly 0.
 
-    `weight` (V, H) and `bias` (V,) are what the chunked loss and the sampler read. The learned bias, `offset`,
-    is kept apart from the constant that rules tokens out, so weight decay cannot reduce that constant.
-    `scale` is the reciprocal of the calibrated temperature, 1 unless calibrated. Logits are multiplied by it in
-    two parts: the bias here, the hidden states by the generator. So a weight that is shared with the embedding
-    stays as it is.
+    `weight` (V, H) and `bias` (V,) are what the chunked loss and the sampler read. The learned bias,
+    `offset`, is kept apart from the constant that rules tokens out, so weight decay cannot reduce that
+    constant. `scale` is the reciprocal of the calibrated temperature, 1 unless calibrated. Logits are
+    multiplied by it in two parts: the bias here, the hidden states by the generator. So a weight that is
+    shared with the embedding stays as it is.
     """
 
     weight: Tensor

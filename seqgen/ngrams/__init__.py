@@ -1,4 +1,4 @@
-"""N-gram counts, and the Kneser–Ney language model made of them.
+"""N-gram counts, and the Kneser–Ney language model estimated from them.
 
 Imports `core`. Start with `ngrams`.
 """

@@ -1,4 +1,4 @@
-"""Which sentence holds which n-gram, as a sparse matrix that can be multiplied by a dense one."""
+"""The sentence by n-gram count matrix, sparse, and its product with a dense matrix."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.ngrams.ngrams import Bools, Coded, Floats, Ints, count_grams
+from seqgen.ngrams.ngrams import Bools, EncodedText, Floats, Ints, count_ngrams
 
 
 @dataclass(frozen=True)
-class Sparse:
+class SparseMatrix:
     """An (R, C) matrix: entry k is `values[k]` at `rows[k]`, `columns[k]`; sorted by row."""
 
     rows: Ints
@@ -22,7 +22,7 @@ class Sparse:
 
     @cached_property
     def starts(self) -> Ints:
-        """Where the entries of each row begin; (R,)."""
+        """Index of the first entry of each row; (R,)."""
         return np.searchsorted(self.rows, np.arange(self.shape[0]))
 
     def __matmul__(self, dense: Tensor) -> Tensor:
@@ -37,28 +37,28 @@ class Sparse:
             per_sample_weights=torch.from_numpy(self.values),
         )
 
-    def transposed(self) -> "Sparse":
+    def transposed(self) -> "SparseMatrix":
         """Swap rows and columns."""
         order = np.argsort(self.columns, kind="stable")
-        return Sparse(self.columns[order], self.rows[order], self.values[order], self.shape[::-1])
+        return SparseMatrix(self.columns[order], self.rows[order], self.values[order], self.shape[::-1])
 
-    def take(self, rows: Bools) -> "Sparse":
-        """Keep the rows marked, (R,)."""
+    def take(self, rows: Bools) -> "SparseMatrix":
+        """Keep the rows that the mask (R,) selects."""
         kept = rows[self.rows]
         number = np.cumsum(rows) - 1
         size = (int(rows.sum()), self.shape[1])
-        return Sparse(number[self.rows[kept]], self.columns[kept], self.values[kept], size)
+        return SparseMatrix(number[self.rows[kept]], self.columns[kept], self.values[kept], size)
 
-    def unit_rows(self) -> "Sparse":
-        """Divide every row that holds anything by its length."""
+    def unit_rows(self) -> "SparseMatrix":
+        """Divide every row that is not zero by its L2 norm."""
         norms = np.sqrt(np.bincount(self.rows, weights=self.values**2, minlength=self.shape[0]))
-        return Sparse(self.rows, self.columns, self.values / norms[self.rows], self.shape)
+        return SparseMatrix(self.rows, self.columns, self.values / norms[self.rows], self.shape)
 
 
-def holdings(text: Coded, max_n: int) -> Sparse:
-    """How often each sentence holds each n-gram of orders 1 … max_n that at least two hold; (N, C)."""
+def ngram_matrix(text: EncodedText, max_n: int) -> SparseMatrix:
+    """Counts of the n-grams of orders 1 … max_n in each sentence, if at least two contain them; (N, C)."""
     parts, width = [], 0
-    for grams in count_grams(text, max_n):
+    for grams in count_ngrams(text, max_n):
         shared = grams.sentences() > 1
         kept = shared[grams.gram]
         columns = width + (np.cumsum(shared) - 1)[grams.gram[kept]]
@@ -66,4 +66,4 @@ def holdings(text: Coded, max_n: int) -> Sparse:
         width += int(shared.sum())
     rows, columns, counts = (np.concatenate(each) for each in zip(*parts, strict=True))
     order = np.argsort(rows, kind="stable")
-    return Sparse(rows[order], columns[order], counts[order].astype(np.float64), (len(text), width))
+    return SparseMatrix(rows[order], columns[order], counts[order].astype(np.float64), (len(text), width))

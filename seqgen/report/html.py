@@ -1,4 +1,4 @@
-"""HTML by hand: elements that escape every text put in them, and the one page that holds its own style."""
+"""HTML elements that escape their text, and a page with an inline style sheet."""
 
 import html
 from collections.abc import Sequence
@@ -7,31 +7,31 @@ VOID = frozenset({"meta", "br"})
 
 
 class Html(str):
-    """Markup that is safe as it stands; any other string is text, and escaped when put in an element."""
+    """Markup, which is not escaped; any other string is text, and is escaped in an element."""
 
     __slots__ = ()
 
 
 def element(name: str, /, *children: str, **attributes: str | int) -> Html:
     """Build an element; `class_` is the attribute class, and `_` in a name is `-`."""
-    said = "".join(
+    attribute_text = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
     )
     if name in VOID:
-        return Html(f"<{name}{said}>")
-    return Html(f"<{name}{said}>{join(*children)}</{name}>")
+        return Html(f"<{name}{attribute_text}>")
+    return Html(f"<{name}{attribute_text}>{join(*children)}</{name}>")
 
 
 def join(*children: str) -> Html:
-    """Put markup and text behind each other; text is escaped."""
+    """Concatenate markup and text; text is escaped."""
     return Html("".join(child if isinstance(child, Html) else html.escape(child) for child in children))
 
 
 def table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", class_: str = "figures"
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", class_: str = "metrics"
 ) -> Html:
-    """Build a table whose first column heads its rows; it scrolls sideways where the page is narrow."""
+    """Build a table whose first column holds the row headings; it scrolls sideways on a narrow page."""
     parts = []
     if heads:
         cells = [element("th", head, scope="col") for head in heads]
@@ -40,23 +40,23 @@ def table(
         element("tr", element("th", row[0], scope="row"), *(element("td", cell) for cell in row[1:]))
         for row in rows
     ]
-    # The title stays outside of what scrolls, so that it can be read whole.
+    # The title is outside of the scrolling element, so that it is always fully visible.
     heading = element("h3", title) if title else Html()
     return join(heading, scroll(element("table", *parts, element("tbody", *body), class_=class_)))
 
 
 def scroll(content: Html) -> Html:
-    """Let wide content scroll sideways by itself, by keyboard too."""
+    """Let wide content scroll sideways, by keyboard too."""
     return element("div", content, class_="wide", tabindex=0)
 
 
 def section(anchor: str, title: str, *content: str) -> Html:
-    """Build a part of the page under its heading."""
+    """Build a section of the page with its heading."""
     return element("section", element("h2", title), *content, id=anchor)
 
 
 def document(title: str, body: Html) -> str:
-    """Put a whole page around its body."""
+    """Build the whole page around its body."""
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -95,7 +95,7 @@ th, td { padding: .25rem .6rem; text-align: left; vertical-align: top; border-bo
   overflow-wrap: normal; }
 thead th { white-space: nowrap; color: var(--faint); font-weight: 600; }
 tbody th { font-weight: 600; min-width: 7rem; }
-.figures td, .figures thead th:not(:first-child) { text-align: right; white-space: nowrap; }
+.metrics td, .metrics thead th:not(:first-child) { text-align: right; white-space: nowrap; }
 .groups { display: flex; flex-wrap: wrap; gap: 0 2.5rem; } .groups > div { max-width: 100%; }
 .settings th { font-weight: 400; }
 .settings td { min-width: 7rem; max-width: 19rem; overflow-wrap: anywhere; }

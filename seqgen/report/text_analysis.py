@@ -1,4 +1,4 @@
-"""What a report shows of sentences: copies and runs shared with training text, n-grams, lengths."""
+"""Analysis of sentences for the report: overlap with training text, n-grams, lengths."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,112 +6,119 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seqgen.evaluation.references import TRAIN, Coder, real_sample
-from seqgen.metrics.copying import longest_shared
+from seqgen.evaluation.references import MAX_TRAIN_SENTENCES, Vocabulary, random_subset
+from seqgen.metrics.copying import longest_common_substring
 from seqgen.metrics.diversity import copied
 from seqgen.metrics.tokenization import Tokenise
-from seqgen.ngrams.ngrams import Coded, Ints, code_sentences
+from seqgen.ngrams.ngrams import EncodedText, Ints, encode_sentences
 from seqgen.report.html import Html, element, join
 
 TREEBANK_QUOTES = ("``", "''")
-"""What the treebank tokenisation writes for a double quotation mark."""
+"""The tokens of a double quotation mark under the treebank tokenisation."""
 
 
 @dataclass(frozen=True)
-class Marked:
-    """A sentence, whether it stands in the training set, and the longest run it shares with a line of it."""
+class MarkedSentence:
+    """A sentence, whether it is in the training set, and its longest common substring with a training one."""
 
     text: str
     copy: bool
     longest: int
-    """tokens of that run"""
+    """length of the substring, in tokens"""
     span: tuple[int, int]
-    """where in `text` the run is, as characters; (0, 0) where it cannot be told"""
+    """characters of `text` that the substring covers; (0, 0) if they cannot be located"""
 
 
-def mark(lines: Sequence[str], train: Sequence[str], coder: Coder, *, seed: int = 0) -> list[Marked]:
-    """Find what sentences have of the training set.
+def mark_copies(
+    lines: Sequence[str], train: Sequence[str], vocabulary: Vocabulary, *, seed: int = 0
+) -> list[MarkedSentence]:
+    """Find the overlap of sentences with the training set.
 
-    Exact copies (`seqgen.metrics.diversity.copied`) are looked for in all of it, runs in at most 100,000 of
-    its sentences, drawn by the seed.
+    Exact copies (`seqgen.metrics.diversity.copied`) are searched in the whole training set, common substrings
+    in at most 100,000 of its sentences, drawn by the seed.
     """
-    learned, coded = coder(real_sample(train, TRAIN, seed)), coder(lines)
-    longest = longest_shared(coded, learned)
-    starts = _starts([coder.tokenise(line) for line in lines], longest, learned, coder)
+    encoded_train = vocabulary.encode(random_subset(train, MAX_TRAIN_SENTENCES, seed))
+    longest = longest_common_substring(vocabulary.encode(lines), encoded_train)
+    tokenised = [vocabulary.tokenise(line) for line in lines]
+    starts = _starts(tokenised, longest, encoded_train, vocabulary)
     return [
-        Marked(line, copy, int(length), _span(line, coder.tokenise(line), start, start + int(length)))
+        MarkedSentence(
+            line, copy, int(length), _span(line, vocabulary.tokenise(line), start, start + int(length))
+        )
         for line, copy, length, start in zip(lines, copied(lines, train), longest, starts, strict=True)
     ]
 
 
-def _starts(sentences: Sequence[list[str]], longest: Ints, learned: Coded, coder: Coder) -> list[int]:
-    """Say at which token the longest shared run of each sentence first begins."""
-    windows, owner, at = [], [], []
+def _starts(
+    sentences: Sequence[list[str]], longest: Ints, train: EncodedText, vocabulary: Vocabulary
+) -> list[int]:
+    """Return the index of the token at which the longest common substring of each sentence first begins."""
+    windows, sentence_of, start_of = [], [], []
     for i, (tokens, length) in enumerate(zip(sentences, longest.tolist(), strict=True)):
         for start in range(len(tokens) - length + 1 if length else 0):
             windows.append(tokens[start : start + length])
-            owner.append(i)
-            at.append(start)
-    coded = code_sentences(windows, coder.vocabulary)
-    whole = longest_shared(coded, learned) == coded.lengths
+            sentence_of.append(i)
+            start_of.append(start)
+    encoded = encode_sentences(windows, vocabulary.ids)
+    in_train = longest_common_substring(encoded, train) == encoded.lengths
     starts = [0] * len(sentences)
-    for window in np.flatnonzero(whole).tolist()[::-1]:  # backwards, so that the first is the one that stays
-        starts[owner[window]] = at[window]
+    for window in np.flatnonzero(in_train).tolist()[::-1]:  # backwards, so that the first one is kept
+        starts[sentence_of[window]] = start_of[window]
     return starts
 
 
 def _span(line: str, tokens: Sequence[str], start: int, stop: int) -> tuple[int, int]:
-    places: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     end = 0
     for token in tokens[:stop]:
-        written = '"' if token in TREEBANK_QUOTES and token not in line[end:] else token
-        begin = line.find(written, end)
+        text = '"' if token in TREEBANK_QUOTES and token not in line[end:] else token
+        begin = line.find(text, end)
         if begin < 0:
             return (0, 0)
-        end = begin + len(written)
-        places.append((begin, end))
-    return (places[start][0], end) if stop > start else (0, 0)
+        end = begin + len(text)
+        spans.append((begin, end))
+    return (spans[start][0], end) if stop > start else (0, 0)
 
 
-def written(sentence: Marked) -> Html:
-    """Write a sentence: a copy marked as one, of any other the shared run underlined."""
+def marked_html(sentence: MarkedSentence) -> Html:
+    """Return a sentence as HTML: a copy is marked, of any other the common substring is underlined."""
     text = sentence.text or "(blank)"
     if sentence.copy:
         return join(element("mark", text), element("span", "copy", class_="badge"))
     start, stop = sentence.span
-    hint = f"{sentence.longest} tokens in a row stand in a training sentence"
+    hint = f"{sentence.longest} consecutive tokens are in a training sentence"
     shared = element("span", text[start:stop], class_="shared", title=hint) if stop else ""
     return join(text[:start], shared, text[stop:])
 
 
-def top_grams(
-    lines: Sequence[str], tokenise: Tokenise, n: int, *, top: int = 15, between: str = " "
+def top_ngrams(
+    lines: Sequence[str], tokenise: Tokenise, n: int, *, top: int = 15, separator: str = " "
 ) -> list[tuple[str, float]]:
-    """The most frequent n-grams and their shares of all n-grams, equal ones in the order of their text."""
+    """The most frequent n-grams and their relative frequencies, ties in alphabetical order."""
     counts: Counter[tuple[str, ...]] = Counter()
     for line in lines:
         tokens = tokenise(line)
         counts.update(zip(*(tokens[i:] for i in range(n)), strict=False))
     total = counts.total()
     ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:top]
-    return [(between.join(gram), count / total) for gram, count in ranked]
+    return [(separator.join(gram), count / total) for gram, count in ranked]
 
 
 def histogram(lengths: Sequence[int], longest: int, *, bins: int = 40) -> list[tuple[float, float]]:
-    """The outline of a histogram of lengths up to `longest`: corners (tokens, per cent of the sentences).
+    """The outline of a histogram of lengths up to `longest`: corners (tokens, percentage of the sentences).
 
-    A bin is as many whole tokens wide as makes at most `bins` of them.
+    The width of the bins is the smallest number of tokens that gives at most `bins` bins.
     """
-    wide = max(1, -(-(longest + 1) // bins))
-    counts = np.bincount(np.asarray(lengths) // wide, minlength=longest // wide + 1)
-    shares = (100 * counts / len(lengths)).tolist()
-    return list(_corners(shares, wide))
+    width = max(1, -(-(longest + 1) // bins))
+    counts = np.bincount(np.asarray(lengths) // width, minlength=longest // width + 1)
+    percentages = (100 * counts / len(lengths)).tolist()
+    return list(_corners(percentages, width))
 
 
-def _corners(shares: Sequence[float], wide: int) -> Iterator[tuple[float, float]]:
+def _corners(heights: Sequence[float], width: int) -> Iterator[tuple[float, float]]:
     yield -0.5, 0.0
-    before = 0.0
-    for i, share in enumerate([*shares, 0.0]):
-        if share != before:
-            yield i * wide - 0.5, share
-        before = share
+    previous = 0.0
+    for i, height in enumerate([*heights, 0.0]):
+        if height != previous:
+            yield i * width - 0.5, height
+        previous = height

@@ -1,117 +1,119 @@
-"""The part of a report's page that shows training: a chart for each figure, all runs in it."""
+"""The section of the report about training: a chart for each metric, with all runs."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seqgen.algorithms.sentence_vae import COLLAPSED
-from seqgen.report.charts import Series, chart, key
+from seqgen.report.charts import Series, chart, legend
 from seqgen.report.html import Html, element, section
-from seqgen.report.scores import PARTS, Facts
+from seqgen.report.scores import SECTIONS, ReportData
 
 SPEED = "tokens_per_second"
-"""A rate, which has no meaning before the first step."""
-FIGURES = {
-    "nll": ("Negative log-likelihood", "nats a token"),
+"""Undefined before the first step."""
+METRICS = {
+    "nll": ("Negative log-likelihood", "nats per token"),
     "valid_ppl": ("Perplexity of the validation split", "perplexity"),
-    "recon": ("Reconstruction: -log p(x | z)", "nats a sentence"),
-    "kl": ("KL of posterior and prior", "nats a sentence"),
-    "elbo": ("Evidence lower bound", "nats a sentence"),
-    "mutual_information": ("Mutual information of sentence and code", "nats"),
-    "active_units": ("Active units of the code", "units"),
+    "recon": ("Reconstruction: -log p(x | z)", "nats per sentence"),
+    "kl": ("KL of posterior and prior", "nats per sentence"),
+    "elbo": ("Evidence lower bound", "nats per sentence"),
+    "mutual_information": ("Mutual information of sentence and latent", "nats"),
+    "active_units": ("Active latent units", "units"),
     "beta": ("Weight of the KL", "weight"),
-    "code_norm": ("Half the squared norm of codes", "half squared norm"),
-    "code_mean": ("Codes: mean square of the means", "mean square"),
-    "code_var": ("Codes: mean variance of a unit", "variance"),
-    "entropy": ("Entropy of samples", "nats a token"),
-    "policy_entropy": ("Entropy of the policy", "nats a token"),
-    "unique": ("Different sentences among samples", "share"),
-    "distinct_tokens": ("Different tokens in samples", "tokens"),
+    "latent_norm": ("Half the squared norm of latents", "half squared norm"),
+    "latent_mean": ("Latents: mean square of the posterior means", "mean square"),
+    "latent_var": ("Latents: mean variance of a dimension", "variance"),
+    "sample_nll": ("Negative log-likelihood of samples, an estimate of the entropy", "nats per token"),
+    "policy_entropy": ("Entropy of the policy", "nats per token"),
+    "unique": ("Unique sentences among samples", "fraction"),
+    "distinct_tokens": ("Distinct tokens in samples", "tokens"),
     "reward": ("Mean reward", "reward"),
-    "d_loss": ("Discriminator's loss", "loss"),
-    "d_accuracy": ("Discriminator's accuracy, chance 0.5", "share"),
-    "d_gap": ("Discriminator's gap: cosine of real views less real with generated", "cosine"),
-    "contrastive": ("Contrastive loss: of tokens, or of codes and their sentences", "loss"),
-    "anisotropy": ("Likeness of a sentence's token representations", "mean cosine"),
-    "critic_loss": ("Loss of the critic of sentences", "loss"),
-    "code_critic_loss": ("Loss of the critic of codes", "loss"),
-    "cross_entropy": ("Cross entropy of sentences given their codes", "nats a token"),
-    "adversarial": ("What the generator loses to the critic of sentences", "loss"),
-    "adversarial_codes": ("What the encoder loses to the critic of codes", "loss"),
+    "d_loss": ("Discriminator loss", "loss"),
+    "d_accuracy": ("Discriminator accuracy, chance 0.5", "fraction"),
+    "d_gap": ("Discriminator gap: cosine of real pairs minus real with generated", "cosine"),
+    "contrastive": ("Contrastive loss: of tokens, or of latents and their sentences", "loss"),
+    "anisotropy": ("Anisotropy: similarity of the token representations of a sentence", "mean cosine"),
+    "critic_loss": ("Loss of the sentence critic", "loss"),
+    "latent_critic_loss": ("Loss of the latent critic", "loss"),
+    "cross_entropy": ("Cross entropy of sentences given their latents", "nats per token"),
+    "adversarial": ("Adversarial loss of the generator, from the sentence critic", "loss"),
+    "adversarial_latents": ("Adversarial loss of the encoder, from the latent critic", "loss"),
     "derivatives": ("Dirichlet energy of the generator", "energy"),
-    "align": ("Contrastive loss of codes of both corpora", "loss"),
-    "replay_nll": ("Negative log-likelihood of the first corpus", "nats a token"),
+    "align": ("Contrastive loss of the latents of both corpora", "loss"),
+    "replay_nll": ("Negative log-likelihood of the first corpus", "nats per token"),
     "energy": ("Energy of the validation split", "energy"),
-    "energy_gap": ("Energy of samples above the validation split's", "energy"),
-    "bonus": ("Entropy bonus", "coefficient"),
+    "energy_gap": ("Energy of samples minus that of the validation split", "energy"),
+    "entropy_coefficient": ("Entropy coefficient", "coefficient"),
     "grad_norm": ("Gradient norm before clipping", "norm"),
     "lr": ("Learning rate", "rate"),
-    "temperature": ("Calibration of the logits, or relaxation of draws", "temperature"),
-    SPEED: ("Speed", "training tokens a second"),
+    "temperature": ("Temperature of calibration, or of the Gumbel softmax", "temperature"),
+    SPEED: ("Speed", "training tokens per second"),
 }
-"""What a figure of metrics.jsonl is called, and its unit; any other stands under its own name."""
-TOGETHER = {"valid_nll": "nll", "valid_recon": "recon", "valid_kl": "kl", "valid_elbo": "elbo"}
-"""Figures of the validation split drawn in the chart of the training batches' figure."""
-SHARE = (0.0, 1.0)
-"""What the axis of a share spans, so that a thousandth does not look like a fall."""
+"""Title and unit of the metrics of metrics.jsonl; any other metric has its key as its title."""
+VALIDATION_OF = {"valid_nll": "nll", "valid_recon": "recon", "valid_kl": "kl", "valid_elbo": "elbo"}
+"""Metrics of the validation split, drawn in the chart of the same metric of the training batches."""
+FRACTION_BOUNDS = (0.0, 1.0)
+"""Range of the axis of a fraction, so that small changes do not look large."""
 LIMITS = {"kl": (COLLAPSED, "collapse")}
-"""A value that the chart of a figure marks by a line, and what it is."""
+"""A value that the chart of a metric marks by a line, and the label of the line."""
 NOT_DRAWN = frozenset({"step", "epoch", "seconds", "collapsed"})
-"""Figures that are positions, or that a line in another chart shows."""
-STRETCH = 2.0
-"""How much higher an axis may grow for the report before training before that is told in words instead."""
+"""Metrics that are positions, or that are marked in another chart."""
+MAX_STRETCH = 2.0
+"""If the value before training enlarges the range of an axis more than this, a note states it instead."""
 
 
-def training(facts: Facts) -> Html:
-    """Draw a chart for each figure of metrics.jsonl, all runs in it."""
-    figures = dict.fromkeys(
-        TOGETHER.get(name, name)
-        for rows in facts.metrics
+def training(data: ReportData) -> Html:
+    """Draw a chart for each metric of metrics.jsonl, with all runs."""
+    names = dict.fromkeys(
+        VALIDATION_OF.get(name, name)
+        for rows in data.metrics
         for row in rows
         for name in row
         if name not in NOT_DRAWN
     )
-    ordered = sorted(figures, key=lambda name: list(FIGURES).index(name) if name in FIGURES else len(FIGURES))
-    charts = [made for made in (_curve(facts, name) for name in ordered) if made]
+    ordered = sorted(names, key=lambda name: list(METRICS).index(name) if name in METRICS else len(METRICS))
+    charts = [drawn for name in ordered if (drawn := _chart(data, name))]
     if not charts:
-        return section("training", PARTS["training"], element("p", "No report was written yet."))
-    return section("training", PARTS["training"], key(facts.key()), element("div", *charts, class_="charts"))
-
-
-def _curve(facts: Facts, figure: str) -> Html | None:
-    """Draw one figure, with that of the validation split where there is one."""
-    other = next((name for name, of in TOGETHER.items() if of == figure), None)
-    found = [
-        Series(label, points, hue, dashed=other is not None and name == figure)
-        for label, hue, rows in zip(facts.labels, facts.hues, facts.metrics, strict=True)
-        for name in (figure, other)
-        if name and (points := _points(rows, name))
-    ]
-    if not found:
-        return None
-    shown, notes = _without_start(found)
-    limit = _limit(figure, shown)
-    if other and any(each.dashed for each in found):
-        notes.insert(0, "validation split solid, training batches dashed")
-    fallen = [each.label for each in shown if limit and each.points[-1][1] < LIMITS[figure][0]]
-    if fallen:
-        notes.append(f"collapsed: {', '.join(dict.fromkeys(fallen))}")
-    title, unit = FIGURES.get(figure, (figure, figure))
-    return chart(
-        [*shown, *limit],
-        title=title,
-        across="training step",
-        up=unit,
-        note="; ".join(notes),
-        bounds=SHARE if unit == "share" else None,
+        return section("training", SECTIONS["training"], element("p", "No metrics were logged yet."))
+    return section(
+        "training", SECTIONS["training"], legend(data.legend()), element("div", *charts, class_="charts")
     )
 
 
-def _limit(figure: str, shown: Sequence[Series]) -> list[Series]:
-    """Return the line that a figure should not cross, as long as what is drawn."""
-    if figure not in LIMITS:
+def _chart(data: ReportData, metric: str) -> Html | None:
+    """Draw one metric, together with that of the validation split if there is one."""
+    validation = next((name for name, of in VALIDATION_OF.items() if of == metric), None)
+    all_series = [
+        Series(label, points, hue, dashed=validation is not None and name == metric)
+        for label, hue, rows in zip(data.labels, data.hues, data.metrics, strict=True)
+        for name in (metric, validation)
+        if name and (points := _points(rows, name))
+    ]
+    if not all_series:
+        return None
+    shown, notes = _without_start(all_series)
+    limit = _limit(metric, shown)
+    if validation and any(each.dashed for each in all_series):
+        notes.insert(0, "validation split solid, training batches dashed")
+    collapsed = [each.label for each in shown if limit and each.points[-1][1] < LIMITS[metric][0]]
+    if collapsed:
+        notes.append(f"collapsed: {', '.join(dict.fromkeys(collapsed))}")
+    title, unit = METRICS.get(metric, (metric, metric))
+    return chart(
+        [*shown, *limit],
+        title=title,
+        x_label="training step",
+        y_label=unit,
+        note="; ".join(notes),
+        bounds=FRACTION_BOUNDS if unit == "fraction" else None,
+    )
+
+
+def _limit(metric: str, shown: Sequence[Series]) -> list[Series]:
+    """Return the line that a metric should not fall below, over all steps drawn."""
+    if metric not in LIMITS:
         return []
-    value, name = LIMITS[figure]
+    value, name = LIMITS[metric]
     steps = [x for each in shown for x, _ in each.points]
     return [Series(name, [(min(steps), value), (max(steps), value)], "baseline", dashed=True, names=[name])]
 
@@ -126,14 +128,16 @@ def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, f
     ]
 
 
-def _without_start(found: Sequence[Series]) -> tuple[list[Series], list[str]]:
-    """Leave the point at step 0 out where it would flatten all that follows, and say what it was."""
-    later = [y for each in found for x, y in each.points if x > 0]
-    first = [y for each in found for x, y in each.points if x == 0]
+def _without_start(all_series: Sequence[Series]) -> tuple[list[Series], list[str]]:
+    """Leave out the point at step 0 if it would flatten the rest of the chart, and note its value."""
+    later = [y for each in all_series for x, y in each.points if x > 0]
+    first = [y for each in all_series for x, y in each.points if x == 0]
     if not later or not first or max(later) == min(later):
-        return list(found), []
-    if max(later + first) - min(later + first) <= STRETCH * (max(later) - min(later)):
-        return list(found), []
-    kept = [Series(each.label, [p for p in each.points if p[0] > 0], each.hue, each.dashed) for each in found]
-    said = ", ".join(dict.fromkeys(f"{y:.5g}" for y in first))
-    return kept, [f"before training, off the chart: {said}"]
+        return list(all_series), []
+    if max(later + first) - min(later + first) <= MAX_STRETCH * (max(later) - min(later)):
+        return list(all_series), []
+    kept = [
+        Series(each.label, [p for p in each.points if p[0] > 0], each.hue, each.dashed) for each in all_series
+    ]
+    values = ", ".join(dict.fromkeys(f"{y:.5g}" for y in first))
+    return kept, [f"before training, not drawn: {values}"]

@@ -68,7 +68,7 @@ def stored(data: DataConfig, folder: Path) -> DataConfig:
 
 
 def check_no_tokenizer(data: DataConfig) -> None:
-    """Raise UserError where data whose vocabulary is that of another run ask for a vocabulary of their own."""
+    """Raise UserError where options ask for a vocabulary although it is that of another run."""
     default = DataConfig()
     for name in ("tokenizer", "lowercase", "max_vocab", "min_count"):
         if getattr(data, name) != getattr(default, name):

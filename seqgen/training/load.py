@@ -49,8 +49,8 @@ def load(
 ) -> Trained:
     """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
 
-    trust: whether the run may name code outside this package. given: the name of an algorithm that the user gave
-    himself, which the run may name, too.
+    trust: whether the run may name code outside this package. given: the name of an algorithm that the user
+    gave himself, which the run may name, too.
     """
     found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if found.config["verb"] == "image":
@@ -86,8 +86,8 @@ def check(found: Run) -> None:
 def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> Entry:
     """Return the algorithm that a run's configuration names; UserError where that is code not to be trusted.
 
-    Code outside this package must be named by the user as well, or trusted; and it must be what it was when the
-    run was trained, by its file's hash, unless it is trusted.
+    Code outside this package must be named by the user as well, or trusted; and it must be what it was when
+    the run was trained, by its file's hash, unless it is trusted.
     """
     config, where = found.config, found.path / run_folder.CONFIG
     name, known = str(config["algorithm"]), algorithms.PRETRAIN | algorithms.ADVERSARIAL
@@ -98,8 +98,8 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
     entry = algorithms.get(name)
     if name not in known and not trust and plugins.source_hash(entry.cls) != config.get("code_hash"):
         raise UserError(
-            f"the code of '{name}' is not what it was when '{found.path}' was trained; give --trust to load the "
-            "run all the same"
+            f"the code of '{name}' is not what it was when '{found.path}' was trained; give --trust to load "
+            "the run all the same"
         )
     return entry
 

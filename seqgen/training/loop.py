@@ -76,7 +76,8 @@ class Progress:
     """Why training ended; empty while it has not."""
     sums: dict[str, float] = field(default_factory=dict)
     """Sums of the metrics of steps since the last report."""
-    steps_summed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many steps had each of these metrics."""
     counted: int = 0
     """Units of the medium learned from since the last report."""
     seconds_at_report: float = 0.0
@@ -167,8 +168,9 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
-            f"'{run.path / run_folder.STATE}' is no checkpoint of this run ({' '.join(str(error).split())[:80]}); "
-            "restore it, or delete it to start this run from the beginning"
+            f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
+            f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
+            "beginning"
         ) from error
     run_folder.forget_after(run, progress.step)
     return progress
@@ -192,7 +194,7 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
 def _add(progress: Progress, metrics: StepMetrics, *, counted: int) -> None:
     for name, value in metrics.items():
         progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
-    progress.steps_summed += 1
+        progress.counts[name] = progress.counts.get(name, 0) + 1
     progress.counted += counted
 
 
@@ -215,11 +217,11 @@ def _report(
     row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
     spent = progress.seconds - progress.seconds_at_report
     row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)
-    row |= {name: float(total) / progress.steps_summed for name, total in progress.sums.items()}
+    row |= {name: float(total) / progress.counts[name] for name, total in progress.sums.items()}
     with own_randomness(plan.seed + progress.step):
         row |= algorithm.evaluate(validation)
         samples = algorithm.samples(medium.shown)
-    progress.sums, progress.steps_summed, progress.counted = {}, 0, 0
+    progress.sums, progress.counts, progress.counted = {}, {}, 0
     progress.seconds_at_report = progress.seconds
     reason = algorithm.should_stop(row, progress.first or row)
     if reason:

@@ -4,7 +4,7 @@ config.json        format, command, algorithm, settings, data and their hash, se
 tokenizer.json     loads with tokenizers.Tokenizer.from_file
 model.safetensors  the best weights by the algorithm's monitor
 state.pt           optimisers, step, batch order, random state, last weights
-metrics.jsonl      one object a report; the same figures as TensorBoard events
+metrics.jsonl      one object a report; the same as TensorBoard events
 samples/           what the generator wrote at each report
 """
 
@@ -84,8 +84,8 @@ def open_run(path: Path) -> Run:
             raise ValueError("it names no algorithm or no verb")
         if config.get("format") != FORMAT:
             raise UserError(
-                f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads format "
-                f"{FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
+                f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads "
+                f"format {FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
             )
     except FileNotFoundError as error:
         raise UserError(
@@ -120,7 +120,7 @@ def latest(root: Path) -> Path | None:
 
 
 def newest_first(root: Path) -> list[Run]:
-    """Open every run under a folder that has weights, the last written first; what is none is left out."""
+    """Open every run under a folder that has weights, the last written first; other folders are left out."""
     written = sorted(root.glob(f"*/{WEIGHTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
     folders = dict.fromkeys(path.parent.resolve() for path in written)
     found = []
@@ -143,8 +143,8 @@ def mark_latest(path: Path) -> None:
 
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:
     """Write a state dict as model.safetensors; tensors that share memory are written once each."""
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_bytes(run.path / WEIGHTS, safetensors.torch.save(whole, metadata={"format": "pt"}))
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    write_bytes(run.path / WEIGHTS, safetensors.torch.save(copies, metadata={"format": "pt"}))
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tensor]:

@@ -54,7 +54,7 @@ def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> 
 
 
 def adversarial(init: Run | Path | str | None = None, algorithm: str = "seqgan", **options: Any) -> Run:
-    """Train a generator against a discriminator and return its run; the options are those of `adversarial_job`.
+    """Train a generator against a discriminator and return its run; options as of `adversarial_job`.
 
     For an algorithm that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
     """
@@ -148,9 +148,9 @@ def adversarial_job(
 ) -> Job:
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
-    Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training, one of
-    this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` are updates of
-    the generator; the other arguments are those of `pretrain_job`.
+    Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training,
+    one of this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` are
+    updates of the generator; the other arguments are those of `pretrain_job`.
     """
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     given = dict(values or {}) | ({} if steps is None else {"steps": steps})
@@ -224,17 +224,18 @@ def _initial_run(
     for each in candidates:
         if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
             return each
-    usual = "sentence-vae" if cls.latent else "mle"
+    default = "sentence-vae" if cls.latent else "mle"
     raise UserError(
-        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {usual}' first, or name "
-        "one with --init"
+        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
+        "or name one with --init"
     )
 
 
 def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     """Say why an algorithm that needs a start cannot start from a run, or None where it can.
 
-    It needs a generator without a latent vector, or, where it has latent vectors itself, an encoder and a decoder.
+    It needs a generator without a latent vector, or, where it has latent vectors itself, an encoder and a
+    decoder.
     """
     if found.config["verb"] == "image":
         return "it is a run on images, not on text"
@@ -244,7 +245,7 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     if cls.latent and not start.latent:
         return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"
     if start.latent and not cls.latent:
-        return f"the generator of a run of {found.config['algorithm']} reads latent vectors; start from one of mle"
+        return f"the generator of {found.config['algorithm']} reads latent vectors; start from a run of mle"
     return None
 
 

@@ -1,4 +1,4 @@
-"""`seqgen evaluate` on files: what it prints, and the message of every mistake."""
+"""`seqgen evaluate` on files: its output, and the message of every user error."""
 
 import gzip
 import json
@@ -36,8 +36,8 @@ def run(folder: Path, *arguments: str, stdin: bytes | None = None) -> str:
 
 
 def test_json_is_one_object_with_its_keys(files: Path) -> None:
-    report = json.loads(run(files, "--hyp", "hyp.txt", "--ref", "ref.txt", "--train", "train.txt", "--json"))
-    assert set(report) >= {
+    results = json.loads(run(files, "--hyp", "hyp.txt", "--ref", "ref.txt", "--train", "train.txt", "--json"))
+    assert set(results) >= {
         "bleu",
         "self_bleu",
         "sacrebleu",
@@ -49,11 +49,11 @@ def test_json_is_one_object_with_its_keys(files: Path) -> None:
         "real",
         "protocol",
     }
-    assert list(report["bleu"]) == ["2", "3", "4", "5"]
-    assert report["copies"] == 2
-    assert report["protocol"]["references_from"] == str(files / "ref.txt")
-    assert (report["protocol"]["n"], report["protocol"]["blank"]) == (4, 1)
-    assert (report["real"]["lengths"]["max"], report["protocol"]["real_n"]) == (4, 3)
+    assert list(results["bleu"]) == ["2", "3", "4", "5"]
+    assert results["copies"] == 2
+    assert results["protocol"]["references_from"] == str(files / "ref.txt")
+    assert (results["protocol"]["n"], results["protocol"]["blank"]) == (4, 1)
+    assert (results["real"]["lengths"]["max"], results["protocol"]["real_n"]) == (4, 3)
 
 
 def test_the_table_names_the_file_and_the_protocol(files: Path) -> None:
@@ -69,18 +69,18 @@ def test_several_files_stand_in_rows_and_in_one_picture(files: Path) -> None:
     (files / "other.txt").write_text("the cat sat .\nit rains .\nit rains .\n", encoding="utf-8")
     picture = str(files / "curve.png")
     both = ["--hyp", "hyp.txt", "--hyp", "other.txt", "--ref", "ref.txt", "--train", "train.txt"]
-    report = json.loads(run(files, *both, "--plot", picture, "--json"))
+    results = json.loads(run(files, *both, "--plot", picture, "--json"))
     names = [str(files / name) for name in ("hyp.txt", "other.txt")]
-    assert [row["name"] for row in report["rows"]] == names
-    assert report["protocol"]["hypotheses_from"] == names
-    assert report["protocol"]["n"] == 3  # the shorter file has no more
-    assert report["rows"][1]["copies"] == 3
+    assert [row["name"] for row in results["rows"]] == names
+    assert results["protocol"]["hypotheses_from"] == names
+    assert results["protocol"]["n"] == 3  # the shorter file has no more
+    assert results["rows"][1]["copies"] == 3
     assert (files / "curve.png").read_bytes().startswith(b"\x89PNG")
     table = run(files, *both)
     assert table.count("n-gram baseline ") > 5
 
 
-def test_a_protocol_by_name_is_printed_with_the_figures(files: Path) -> None:
+def test_a_protocol_by_name_is_printed_with_the_scores(files: Path) -> None:
     both = ["--hyp", "hyp.txt", "--ref", "ref.txt"]
     flat = " ".join(run(files, *both, "--protocol", "sacrebleu").split())
     for fact in (
@@ -140,7 +140,7 @@ def test_composed_and_decomposed_letters_are_the_same_word(files: Path) -> None:
     assert evaluate_files(files / "decomposed.txt", files / "composed.txt")["bleu"]["2"] == pytest.approx(1.0)
 
 
-def test_how_much_a_likelihood_is_estimated_by_can_be_chosen(small_runs: dict[str, Path]) -> None:
+def test_the_samples_of_an_estimated_likelihood_can_be_chosen(small_runs: dict[str, Path]) -> None:
     options = ["--n", "13", "--nll-sentences", "5", "--nll-samples", "3", "--json", "--quiet"]
     found = json.loads(run(small_runs["sentence-vae"], "--run", str(small_runs["sentence-vae"]), *options))
     test = found["likelihood"]["test"]
@@ -184,9 +184,9 @@ def test_how_much_a_likelihood_is_estimated_by_can_be_chosen(small_runs: dict[st
             ["--hyp", "hyp.txt", "--ref", "ref.txt", "--temperatures", "1"],
             r"which only a run can; give --run",
         ),
-        (["--temperatures", "0.5;1"], r"--temperatures '0.5;1': numbers from 0 on with commas between"),
-        (["--temperatures", "-1,1"], r"--temperatures '-1,1': numbers from 0 on"),
-        (["--temperatures", "nan"], r"--temperatures 'nan': numbers from 0 on"),
+        (["--temperatures", "0.5;1"], r"--temperatures '0.5;1': give comma-separated numbers of at least 0"),
+        (["--temperatures", "-1,1"], r"--temperatures '-1,1': give comma-separated numbers"),
+        (["--temperatures", "nan"], r"--temperatures 'nan': give comma-separated numbers"),
         (["--hyp", "hyp.txt", "--ref", "ref.txt", "--plot", "x.pdf"], r"--plot 'x.pdf' does not end in .png"),
         (
             ["--hyp", "hyp.txt", "--ref", "ref.txt", "--embeddings", "ref.txt"],
@@ -195,7 +195,7 @@ def test_how_much_a_likelihood_is_estimated_by_can_be_chosen(small_runs: dict[st
         (["--hyp", "hyp.txt", "--ref", "ref.txt", "--encoder", "bert"], r"no encoder 'bert'; allowed"),
         (
             ["--hyp", "hyp.txt", "--ref", "ref.txt", "--nll-samples", "3"],
-            r"--nll-sentences and --nll-samples are of a run's likelihood; a file has none",
+            r"--nll-sentences and --nll-samples estimate the likelihood of a run; a file has no model",
         ),
     ],
 )

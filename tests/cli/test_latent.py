@@ -1,4 +1,4 @@
-"""`seqgen reconstruct`, `interpolate`, `neighbours`, `encode`, `map`: what they print, and every mistake."""
+"""`seqgen reconstruct`, `interpolate`, `neighbours`, `encode`, `map`: their output and user errors."""
 
 import json
 from collections.abc import Callable
@@ -10,22 +10,25 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from seqgen.cli import latent
+from seqgen.cli.encode import encode
+from seqgen.cli.interpolate import interpolate
 from seqgen.cli.map import draw_map
+from seqgen.cli.neighbours import neighbours
+from seqgen.cli.reconstruct import reconstruct
 from seqgen.core.errors import UserError
 from seqgen.inference import latent_space
 from seqgen.training import load
 
 SENTENCE, OTHER = "a cat sat on the mat.", "some birds waited in the rain."
 app = typer.Typer(pretty_exceptions_enable=False)
-for command in (latent.reconstruct, latent.interpolate, latent.neighbours, latent.encode):
+for command in (reconstruct, interpolate, neighbours, encode):
     app.command(command.__name__)(command)
 app.command("map")(draw_map)
 
 
 @pytest.fixture
 def call(small_runs: dict[str, Path]) -> Callable[..., Result]:
-    """Run a command on the autoencoder that knows its corpus."""
+    """Run a command on the autoencoder that has memorised its corpus."""
 
     def invoke(command: str, *arguments: object, stdin: str = "") -> Result:
         listed = [command, *map(str, arguments)]
@@ -49,7 +52,7 @@ def test_reconstructions_of_arguments_a_file_a_pipe_and_the_test_split(
     (row,) = rows(call("reconstruct", f" {SENTENCE}  ", "--format", "jsonl"))
     assert row["text"] == row["reconstruction"] == SENTENCE
     assert row["tokens"] == 8
-    assert 0 < row["cost"] < 3
+    assert 0 < row["nll"] < 3
     (tmp_path / "lines.txt").write_text(f"{SENTENCE}\n\n{OTHER}\n")
     read = rows(call("reconstruct", "--file", tmp_path / "lines.txt", "--format", "jsonl"))
     piped = rows(call("reconstruct", "--file", "-", "--format", "jsonl", stdin=f"{SENTENCE}\n\n{OTHER}\n"))
@@ -59,9 +62,9 @@ def test_reconstructions_of_arguments_a_file_a_pipe_and_the_test_split(
     assert "has 1 words or characters that the model has never seen" in call("reconstruct", "a zebra").stderr
 
 
-def test_the_run_is_said_unless_quiet(call: Callable[..., Result], small_runs: dict[str, Path]) -> None:
-    said = call("reconstruct", SENTENCE).stderr
-    assert said.startswith(f"run: {small_runs['autoencoder']} (autoencoder on ")
+def test_the_run_is_printed_unless_quiet(call: Callable[..., Result], small_runs: dict[str, Path]) -> None:
+    printed = call("reconstruct", SENTENCE).stderr
+    assert printed.startswith(f"run: {small_runs['autoencoder']} (autoencoder on ")
     assert call("reconstruct", SENTENCE, "--quiet").stderr == ""
 
 
@@ -72,7 +75,7 @@ def test_interpolations(call: Callable[..., Result], small_runs: dict[str, Path]
     found = load.load(small_runs["autoencoder"], "cpu")
     assert lines == latent_space.interpolate(found, SENTENCE, OTHER, 5)
     turned = rows(call("interpolate", SENTENCE, OTHER, "--steps", 5, "--spherical", "--format", "jsonl"))
-    assert [row["share"] for row in turned] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert [row["weight"] for row in turned] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert [row["text"] for row in turned] == latent_space.interpolate(
         found, SENTENCE, OTHER, 5, spherical=True
     )
@@ -97,17 +100,17 @@ def test_neighbours_of_training_sentences_and_of_a_file(call: Callable[..., Resu
         assert row["neighbours"][0]["distance"] <= row["neighbours"][1]["distance"]
 
 
-def test_codes_are_written_in_the_order_of_the_lines(
+def test_latents_are_written_in_the_order_of_the_lines(
     call: Callable[..., Result], small_runs: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "lines.txt").write_text(f"{OTHER}\n\n{SENTENCE}\n")
-    out = tmp_path / "codes.npy"
+    out = tmp_path / "latents.npy"
     assert call("encode", tmp_path / "lines.txt", "--out", out).stdout == ""
     found = np.load(out)
     assert (found.shape, found.dtype) == ((3, 7), np.float32)
     run = load.load(small_runs["autoencoder"], "cpu")
     assert np.array_equal(found, latent_space.encode(run, [OTHER, "", SENTENCE]).numpy())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["codes.npy", "lines.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latents.npy", "lines.txt"]
 
 
 def test_maps(call: Callable[..., Result], small_runs: dict[str, Path], tmp_path: Path) -> None:
@@ -141,11 +144,11 @@ def test_maps(call: Callable[..., Result], small_runs: dict[str, Path], tmp_path
         (["reconstruct", "a", " "], "one of the sentences is blank"),
         (["reconstruct", "--file", "absent.txt"], "--file 'absent.txt' does not exist"),
         (["reconstruct", "a", "--format", "json"], "no format 'json'; did you mean 'jsonl'"),
-        (["interpolate", "a"], "'a' leads nowhere: give two sentences"),
+        (["interpolate", "a"], "'a' is only one sentence; give two sentences"),
         (["neighbours", "a", "--metric", "cosin"], "no metric 'cosin'; did you mean 'cosine'"),
         (["neighbours", "a", "--among", "absent.txt"], "--among 'absent.txt' does not exist"),
-        (["encode", "absent.txt", "--out", "codes.npy"], "FILE 'absent.txt' does not exist"),
-        (["encode", "absent.txt", "--out", "codes.npz"], "--out 'codes.npz' does not end in .npy"),
+        (["encode", "absent.txt", "--out", "latents.npy"], "FILE 'absent.txt' does not exist"),
+        (["encode", "absent.txt", "--out", "latents.npz"], "--out 'latents.npz' does not end in .npy"),
         (["map", "--method", "tsn"], "no method 'tsn'; did you mean 'tsne'"),
         (["map", "--labels", "labels.txt"], "--labels needs the file of the sentences"),
         (
@@ -175,11 +178,11 @@ def test_labels_must_be_as_many_as_lines(call: Callable[..., Result], tmp_path: 
     "arguments",
     [["reconstruct", "a"], ["interpolate"], ["neighbours"], ["encode", "-", "--out", "c.npy"], ["map"]],
 )
-def test_a_run_without_codes_is_named_with_what_to_do(
+def test_a_run_without_latents_is_named_with_what_to_do(
     call: Callable[..., Result], small_runs: dict[str, Path], arguments: list[str]
 ) -> None:
     with pytest.raises(
-        UserError, match="is a run of mle, which has no codes; name one of sentence-vae"
+        UserError, match="is a run of mle, which has no latents; name one of sentence-vae"
     ) as caught:
         call(*arguments, "--run", small_runs["mle"])
     assert "seqgen pretrain sentence-vae" in str(caught.value)

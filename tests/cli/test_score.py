@@ -1,4 +1,4 @@
-"""`seqgen score`: its columns, its table of corruptions, and every mistake."""
+"""`seqgen score`: its columns, its table of corruptions, and user errors."""
 
 import json
 from collections.abc import Callable
@@ -49,9 +49,9 @@ def test_a_line_for_each_line(call: Callable[..., Result], lines: Path, small_ru
     assert len(call().stdout.splitlines()) == 12  # the test split
 
 
-def test_what_a_run_has_is_what_is_printed(call: Callable[..., Result], lines: Path) -> None:
+def test_only_the_scores_that_a_run_has_are_printed(call: Callable[..., Result], lines: Path) -> None:
     result = call(lines, "--samples", 3, runs=("sentence-vae",))
-    assert "log-probabilities are estimated with 3 codes a sentence" in result.stderr
+    assert "log-probabilities are estimated with 3 latents per sentence" in result.stderr
     assert all(all(row.split("\t")[:3]) for row in result.stdout.splitlines())
     assert all(row.startswith("\t") for row in call(lines, runs=("autoencoder",)).stdout.splitlines())
 
@@ -61,26 +61,28 @@ def test_runs_stand_side_by_side_in_the_table(
 ) -> None:
     train = small_runs["mle"].with_name("train.txt")
     other = small_runs["mle"].with_name("test.txt")
-    asked = (train, "--auroc", "--other", other, "--samples", 3, "--n", 53)
+    arguments = (train, "--auroc", "--other", other, "--samples", 3, "--n", 53)
     runs = ("mle", "sentence-vae", "autoencoder")
-    table = call(*asked, runs=runs).stdout.splitlines()
-    assert table[0] == "AUROC ± half of the 95 % interval, 53 lines against copies of them"
+    table = call(*arguments, runs=runs).stdout.splitlines()
+    assert table[0] == "AUROC ± half of the 95 % interval, 53 lines against corrupted copies"
     assert table[1].split() == ["shuffled", "swapped", "replaced", "other"]
-    names = ["nats a sentence", "nats a token"]
-    energies = ["energy", "energy a token"]
+    names = ["nats per sentence", "nats per token"]
+    energies = ["energy", "energy per token"]
     expected = [("mle", names), ("sentence-vae", names + energies), ("autoencoder", energies)]
     labels = [f"{small_runs[run]}, {name}" for run, scores in expected for name in scores]
     assert [line.split("  ")[0] for line in table[2:]] == labels
-    found = [json.loads(line) for line in call(*asked, "--format", "jsonl", runs=runs).stdout.splitlines()]
+    found = [
+        json.loads(line) for line in call(*arguments, "--format", "jsonl", runs=runs).stdout.splitlines()
+    ]
     assert [(row["run"], row["score"]) for row in found] == [tuple(label.split(", ")) for label in labels]
-    knowing = found[-1]["shuffled"]  # by its energy a token
-    assert knowing["auroc"] > 0.95
+    memorised = found[-1]["shuffled"]  # by its energy per token
+    assert memorised["auroc"] > 0.95
     assert table[-1].split("  ")[-4].strip() == (
-        f"{knowing['auroc']:.3f} ± {(knowing['interval'][1] - knowing['interval'][0]) / 2:.3f}"
+        f"{memorised['auroc']:.3f} ± {(memorised['interval'][1] - memorised['interval'][0]) / 2:.3f}"
     )
     assert (found[0]["lines"], found[0]["other"]["copies"]) == (53, 12)
-    assert call(*asked, runs=runs).stdout.splitlines() == table
-    assert call(*asked, "--seed", 1, runs=runs).stdout.splitlines() != table
+    assert call(*arguments, runs=runs).stdout.splitlines() == table
+    assert call(*arguments, "--seed", 1, runs=runs).stdout.splitlines() != table
 
 
 @pytest.mark.parametrize(
@@ -88,10 +90,10 @@ def test_runs_stand_side_by_side_in_the_table(
     [
         (["absent.txt"], ("mle",), "FILE 'absent.txt' does not exist"),
         (["--format", "text"], ("mle",), "no format 'text'; allowed: tsv, jsonl"),
-        ([], ("mle", "autoencoder"), "--run is given several times, which goes with --auroc"),
+        ([], ("mle", "autoencoder"), "--run is given several times, which needs --auroc"),
         (["--out", "."], ("mle",), "--out '.' is a folder; name a file"),
-        (["--other", "b.txt"], ("mle",), "--other goes with --auroc"),
-        (["--n", "5"], ("mle",), "--n goes with --auroc"),
+        (["--other", "b.txt"], ("mle",), "--other needs --auroc"),
+        (["--n", "5"], ("mle",), "--n needs --auroc"),
         (["--auroc", "--other", "absent.txt"], ("mle",), "--other 'absent.txt' does not exist"),
         ([], ("absent",), "no run at 'absent'"),
     ],

@@ -7,20 +7,20 @@ import pytest
 from matplotlib.figure import Figure
 
 from seqgen.evaluation import quality_diversity
-from seqgen.evaluation.references import yardstick
-from seqgen.evaluation.text import Subject, compare
+from seqgen.evaluation.references import build_references
+from seqgen.evaluation.text import SentenceSet, compare
 
 REFS = ["a dog runs fast .", "the cat sat on a mat .", "two men ride a horse ."]
 TRAIN = ["a dog runs .", "the cat sat .", "two men ride .", "a man rides a horse .", "it rains ."]
 FIRST, SECOND = ["a dog runs .", "the men sat ."], ["a cat .", "a cat .", "a cat ."]
 
 
-def test_points_are_the_figures_of_the_report() -> None:
-    against = yardstick(REFS, TRAIN)
-    subjects = [Subject("one", FIRST), Subject("two", SECOND)]
-    report = compare(subjects, against, stated={"temperature": 0.7})
-    report["sweep"] = [quality_diversity.measure(FIRST, against, name="one", temperature=1.0)]
-    found = quality_diversity.points(report, "unused")
+def test_points_are_the_scores_of_the_evaluation() -> None:
+    references = build_references(REFS, TRAIN)
+    sets = [SentenceSet("one", FIRST), SentenceSet("two", SECOND)]
+    results = compare(sets, references, provenance={"temperature": 0.7})
+    results["sweep"] = [quality_diversity.measure(FIRST, references, name="one", temperature=1.0)]
+    found = quality_diversity.points(results, "unused")
     assert [(p["name"], p["temperature"]) for p in found] == [
         ("real text", None),
         ("n-gram baseline", None),
@@ -30,10 +30,10 @@ def test_points_are_the_figures_of_the_report() -> None:
     ]
     for key in ("bleu_5", "self_bleu_5", "lm", "reverse_lm"):
         assert found[4][key] == pytest.approx(found[2][key], rel=1e-12)  # they are the same sentences
-    assert found[3]["self_bleu_5"] == report["rows"][1]["self_bleu"]["5"]
-    assert found[3]["reverse_lm"] == report["rows"][1]["lm"]["reverse"]
-    assert found[0]["lm"] == report["real"]["lm"]["score"]
-    alone = compare(subjects[:1], yardstick(REFS))
+    assert found[3]["self_bleu_5"] == results["rows"][1]["self_bleu"]["5"]
+    assert found[3]["reverse_lm"] == results["rows"][1]["lm"]["reverse"]
+    assert found[0]["lm"] == results["real"]["lm"]["score"]
+    alone = compare(sets[:1], build_references(REFS))
     assert [p["name"] for p in quality_diversity.points(alone, "alone")] == ["alone"]
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of a run: what its model says of the test split and of its own samples."""
+"""The evaluation of runs: likelihood of the test split and of their own samples, rows, sweeps."""
 
 import copy
 from dataclasses import replace
@@ -13,7 +13,7 @@ from seqgen.core.errors import UserError
 from seqgen.data import corpus as text
 from seqgen.data.tokenizer import EOS, train_tokenizer
 from seqgen.evaluation.quality_diversity import points
-from seqgen.evaluation.references import real_sample
+from seqgen.evaluation.references import random_subset
 from seqgen.evaluation.runs import Estimate, evaluate_run, evaluate_runs
 from seqgen.evaluation.table import render
 from seqgen.generation.sample import log_prob
@@ -46,27 +46,32 @@ def trained(tmp_path: Path) -> Trained:
 
 
 def test_a_run_is_scored_on_its_samples_and_its_whole_test_split(trained: Trained) -> None:
-    report = evaluate_run(trained, n=31, temperature=0.7, seed=5)
+    results = evaluate_run(trained, n=31, temperature=0.7, seed=5)
     # the test split by hand: each sentence uncut (the second is longer than the run's 6 tokens), with its EOS
     nats, tokens = 0.0, 0
     for line in trained.corpus.test:
         ids = torch.tensor([[*trained.tokenizer.encode(line), EOS]])
         nats -= float(log_prob(trained.algorithm.generator, ids).sum())
         tokens += ids.numel()
-    assert report["likelihood"]["test"]["tokens"] == tokens == 3 + 1 + 9 + 1
-    assert report["nll_test"] == pytest.approx(nats / tokens, rel=1e-5)
-    assert report["likelihood"]["test"]["unknown"] == 3  # very, long, green
+    assert results["likelihood"]["test"]["tokens"] == tokens == 3 + 1 + 9 + 1
+    assert results["nll_test"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert results["likelihood"]["test"]["unknown"] == 3  # very, long, green
     # the samples are those that `generate` draws with this seed, scored at temperature 1
     drawn = list(generate(trained, 31, seed=5, temperature=0.7, with_log_prob=True))
     nats = -sum(sentence.log_prob or 0.0 for sentence in drawn)
-    assert report["nll_gen"] == pytest.approx(nats / sum(s.tokens for s in drawn), rel=1e-9)
+    assert results["nll_gen"] == pytest.approx(nats / sum(s.tokens for s in drawn), rel=1e-9)
     for key in ("nll_test", "nll_gen"):
-        low, high = report["intervals"][key]
-        assert low < report[key] < high
-    said = report["protocol"]
-    assert (said["n"], said["references"], said["temperature"], said["seed"]) == (31, 2, 0.7, 5)
-    assert said["corpus_hash"] == trained.corpus.hash
-    assert report["real"]["bleu"]["2"] > report["bleu"]["2"]
+        low, high = results["intervals"][key]
+        assert low < results[key] < high
+    protocol = results["protocol"]
+    assert (protocol["n"], protocol["references"], protocol["temperature"], protocol["seed"]) == (
+        31,
+        2,
+        0.7,
+        5,
+    )
+    assert protocol["corpus_hash"] == trained.corpus.hash
+    assert results["real"]["bleu"]["2"] > results["bleu"]["2"]
 
 
 def test_the_same_seed_gives_the_same_report(trained: Trained) -> None:
@@ -81,23 +86,23 @@ def test_several_runs_stand_in_rows_at_the_same_n(trained: Trained, tmp_path: Pa
     other.corpus = trained.corpus
     with torch.no_grad():
         other.algorithm.generator.head.weight.normal_()
-    report = evaluate_runs([trained, other], n=17, temperatures=[0.5, 1.0], seed=2)
+    results = evaluate_runs([trained, other], n=17, temperatures=[0.5, 1.0], seed=2)
     names = [str(each.run.path) for each in (trained, other)]
-    assert [row["name"] for row in report["rows"]] == names
-    assert report["protocol"]["hypotheses_from"] == names
+    assert [row["name"] for row in results["rows"]] == names
+    assert results["protocol"]["hypotheses_from"] == names
     alone = evaluate_run(other, n=17, seed=2)
     for key in ("bleu", "self_bleu", "nll_test", "nll_gen", "lm", "frechet"):
-        assert report["rows"][1][key] == alone[key]
-        assert report[key] == report["rows"][0][key]
-    assert report["real"] == alone["real"]
-    assert report["baseline"] == alone["baseline"]
+        assert results["rows"][1][key] == alone[key]
+        assert results[key] == results["rows"][0][key]
+    assert results["real"] == alone["real"]
+    assert results["baseline"] == alone["baseline"]
     assert "rows" not in alone
     # the sweep draws anew at each temperature; at 1 these are the samples of the rows
-    swept = report["sweep"]
+    swept = results["sweep"]
     assert [(p["name"], p["temperature"]) for p in swept] == [(n, t) for n in names for t in (0.5, 1.0)]
-    assert swept[3]["bleu_5"] == pytest.approx(report["rows"][1]["bleu"]["5"])
+    assert swept[3]["bleu_5"] == pytest.approx(results["rows"][1]["bleu"]["5"])
     assert swept[2]["reverse_lm"] != pytest.approx(swept[3]["reverse_lm"])
-    assert len(points(report, "")) == 2 + 4  # the rows are those of the sweep at 1
+    assert len(points(results, "")) == 2 + 4  # the rows are those of the sweep at 1
 
 
 def test_runs_of_different_corpora_are_not_compared(trained: Trained) -> None:
@@ -116,39 +121,39 @@ def test_a_corpus_without_test_sentences_is_refused(trained: Trained, tmp_path: 
         evaluate_run(trained, n=5)
 
 
-def test_what_has_to_be_estimated_is_estimated_on_some_of_the_test_split(small_runs: dict[str, Path]) -> None:
+def test_an_estimated_likelihood_is_that_of_a_subset_of_the_test_split(small_runs: dict[str, Path]) -> None:
     found = load(small_runs["sentence-vae"], "cpu")
-    some = Estimate(sentences=5, samples=7)
-    report = evaluate_run(found, n=13, seed=3, estimate=some)
-    chosen = real_sample(found.corpus.test, 5, 3)
+    subset = Estimate(sentences=5, samples=7)
+    results = evaluate_run(found, n=13, seed=3, estimate=subset)
+    chosen = random_subset(found.corpus.test, 5, 3)
     scores = list(score(found, chosen, samples=7, seed=3))
     tokens = sum(each.tokens for each in scores)
-    assert report["nll_test"] == pytest.approx(-sum(each.log_prob or 0.0 for each in scores) / tokens)
-    test = report["likelihood"]["test"]
+    assert results["nll_test"] == pytest.approx(-sum(each.log_prob or 0.0 for each in scores) / tokens)
+    test = results["likelihood"]["test"]
     assert (test["tokens"], test["sentences"], test["samples"]) == (tokens, 5, 7)
-    low, high = report["intervals"]["nll_test"]
-    assert low < report["nll_test"] < high
-    assert report["nll_gen"] is None
-    assert report["latent"]["units"] == 7
-    assert evaluate_run(found, n=13, seed=3, estimate=some) == report
-    flat = " ".join(render(report, "vae").split())
-    assert "likelihood: importance-weighted, 7 codes each of 5 test sentences" in flat
+    low, high = results["intervals"]["nll_test"]
+    assert low < results["nll_test"] < high
+    assert results["nll_gen"] is None
+    assert results["latent"]["latent_dim"] == 7
+    assert evaluate_run(found, n=13, seed=3, estimate=subset) == results
+    flat = " ".join(render(results, "vae").split())
+    assert "likelihood: importance-weighted, 7 latents for each of 5 test sentences" in flat
 
 
 def test_models_of_every_kind_of_likelihood_stand_in_one_table(small_runs: dict[str, Path]) -> None:
     runs = [load(path, "cpu") for path in small_runs.values()]
-    report = evaluate_runs(runs, n=13, estimate=Estimate(sentences=3, samples=2))
-    exact, estimated, none = report["rows"]
+    results = evaluate_runs(runs, n=13, estimate=Estimate(sentences=3, samples=2))
+    exact, estimated, none = results["rows"]
     assert (exact["latent"], exact["likelihood"]["test"]["samples"]) == (None, None)
     assert exact["likelihood"]["test"]["sentences"] == 12  # the whole split
     assert estimated["nll_test"] is not None
     assert (none["nll_test"], none["nll_gen"], none["likelihood"]["test"]) == (None, None, None)
     assert none["latent"]["kl"] is None
     assert none["latent"]["reconstruction"] > 0
-    text = render(report, "")
+    text = render(results, "")
     name = str(small_runs["sentence-vae"])
-    assert f"likelihood of {name}: importance-weighted, 2 codes" in " ".join(text.split())
-    block = text[text.index("codes of test sentences") :].split("\n\n")[0]
+    assert f"likelihood of {name}: importance-weighted, 2 latents" in " ".join(text.split())
+    block = text[text.index("latents of test sentences") :].split("\n\n")[0]
     assert str(small_runs["mle"]) not in block
     assert "-" in block.splitlines()[-1].split()
 

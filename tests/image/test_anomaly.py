@@ -1,4 +1,4 @@
-"""Anomaly scores: areas by hand and against sklearn, distances too, folders, and a label left out."""
+"""Anomaly scores: areas and distances against sklearn, folders, and a label left out."""
 
 import numpy as np
 import pytest
@@ -21,38 +21,6 @@ def without_three(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "r"
     made = setup.train("vae", path=folder, steps=5, values=SMALL, without=3, device_name="cpu")
     return load.load(made, "cpu")
-
-
-def test_areas_by_hand():
-    # Strange 3 and 1, others 2, 1, 0. 3 beats all three, 1 beats one and ties with one: (3 + 1.5) / 6 = 0.75.
-    # Of the strange, shares beaten 1 and ½: variance 1/8. Of the others, shares above ½, ¾ and 1: 1/16.
-    # DeLong's error: √(1/8 / 2 + 1/16 / 3) = √(1/12) = 0.288675; 0.75 ± 1.959964 · 0.288675, cut off at 1.
-    scores = np.array([2.0, 3.0, 1.0, 1.0, 0.0])
-    strange = np.array([False, True, True, False, False])
-    found = anomaly.auroc(scores, strange)
-    assert found.value == pytest.approx(0.75)
-    assert found.low == pytest.approx(0.75 - 1.959964 * (1 / 12) ** 0.5, abs=1e-6)
-    assert found.high == 1.0
-    assert anomaly.auroc(-scores, strange).value == pytest.approx(0.25)
-
-
-def test_areas_are_those_of_sklearn_and_their_intervals_cover():
-    rng = np.random.default_rng(0)
-    truth = 0.760250  # of N(1, 1) against N(0, 1): Φ(1 / √2)
-    covered = 0
-    for _ in range(200):
-        strange = rng.random(101) < 0.3
-        scores = rng.normal(size=101) + strange
-        found = anomaly.auroc(scores, strange)
-        assert found.value == pytest.approx(roc_auc_score(strange, scores), abs=1e-9)
-        covered += found.low <= truth <= found.high
-    assert 180 <= covered <= 199  # 95 % of 200 is 190
-
-
-@pytest.mark.parametrize("strange", [np.ones(5, bool), np.zeros(5, bool)])
-def test_one_kind_alone_has_no_area(strange):
-    with pytest.raises(UserError, match="needs strange images and others"):
-        anomaly.auroc(np.arange(5.0), strange)
 
 
 def test_what_principal_components_leave_over():

@@ -1,4 +1,4 @@
-"""Maps of codes: their colours, tables of labelled sentences, and the picture."""
+"""Maps of the latent space: their colours, tables of labelled sentences, and the picture."""
 
 import gzip
 import json
@@ -21,11 +21,11 @@ READ = (["a cat sat.", "two dogs", '"hi", she said'], ["3", "1", "2"])
 def test_lengths_and_labels_as_colours(small_runs: dict[str, Path]) -> None:
     found = load.load(small_runs["sentence-vae"], "cpu")
     lengths = by_length(found, ["a cat sat.", "a cat sat on the mat."])
-    assert (lengths.said, lengths.values.tolist()) == ("tokens", [5.0, 8.0])  # a full stop, EOS
+    assert (lengths.title, lengths.values.tolist()) == ("tokens", [5.0, 8.0])  # a full stop, EOS
     assert by_label(["2", "1", "2"], "class").values.tolist() == ["2", "1", "2"]  # few numbers are names
     many = by_label([str(i / 2) for i in range(23)], "class")
     assert many.values.tolist() == [i / 2 for i in range(23)]
-    with pytest.raises(UserError, match="class holds 23 different labels; 20 can be told apart by colour"):
+    with pytest.raises(UserError, match="class has 23 distinct labels; give at most 20"):
         by_label([f"name {i}" for i in range(23)], "class")
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
         read_labelled(tmp_path / "torn.parquet", "kind")
 
 
-def test_a_map_is_a_picture_of_the_codes(small_runs: dict[str, Path]) -> None:
+def test_a_map_is_a_picture_of_the_latents(small_runs: dict[str, Path]) -> None:
     found = load.load(small_runs["sentence-vae"], "cpu")
     lines = list(found.corpus.train)[:31]
     mapped = latent_map.latent_map(found, lines, method="pca")
@@ -77,11 +77,11 @@ def test_a_map_is_a_picture_of_the_codes(small_runs: dict[str, Path]) -> None:
     strengths = np.linalg.svd(centred, compute_uv=False)
     assert (mapped.points**2).sum() == pytest.approx((strengths[:2] ** 2).sum(), rel=1e-6)
     for colours in (by_length(found, lines), by_label(["a", "b"] * 15 + ["a"], "kind")):
-        picture = draw(mapped, colours, title="codes")
+        picture = draw(mapped, colours, title="latents")
         assert picture.startswith(b"\x89PNG")
-        assert picture == draw(mapped, colours, title="codes") != draw(mapped, colours, title="other")
+        assert picture == draw(mapped, colours, title="latents") != draw(mapped, colours, title="other")
     near = latent_map.latent_map(found, lines, seed=3)
     assert near.axes is None
     assert np.array_equal(near.points, latent_map.latent_map(found, lines, seed=3).points)
-    with pytest.raises(UserError, match="2 codes make no map"):
+    with pytest.raises(UserError, match="2 latents are too few for a map"):
         latent_map.latent_map(found, lines[:2])

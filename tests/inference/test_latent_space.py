@@ -1,4 +1,4 @@
-"""Codes of sentences: paths and distances by hand, order and padding, what an autoencoder knows by heart."""
+"""Latents of sentences: interpolation and distances by hand, order, padding, a memorised corpus."""
 
 import math
 from pathlib import Path
@@ -23,26 +23,30 @@ def vae(small_runs: dict[str, Path]) -> Trained:
 
 
 @pytest.fixture
-def heart(small_runs: dict[str, Path]) -> Trained:
+def memorised(small_runs: dict[str, Path]) -> Trained:
     return load.load(small_runs["autoencoder"], "cpu")
 
 
-def test_paths_by_hand() -> None:
+def test_interpolations_by_hand() -> None:
     start, end = torch.tensor([2.0, 0.0]), torch.tensor([0.0, 4.0])
-    assert torch.equal(latent_space.path(start, end, 3), torch.tensor([[2.0, 0.0], [1.0, 2.0], [0.0, 4.0]]))
-    # half way round a right angle the direction is (1, 1) / √2, and the length half way from 2 to 4
-    turned = latent_space.path(start, end, 3, spherical=True)
+    assert torch.equal(
+        latent_space.interpolate_latents(start, end, 3), torch.tensor([[2.0, 0.0], [1.0, 2.0], [0.0, 4.0]])
+    )
+    # half of a right angle: the direction is (1, 1) / √2, and the norm is half way from 2 to 4
+    turned = latent_space.interpolate_latents(start, end, 3, spherical=True)
     half = 3 / math.sqrt(2)
     assert torch.allclose(turned, torch.tensor([[2.0, 0.0], [half, half], [0.0, 4.0]]), atol=1e-6)
 
 
 @pytest.mark.parametrize("end", [[-3.0, -6.0], [2.0, 4.0], [0.0, 0.0]])
-def test_where_there_is_no_plane_to_turn_in_the_path_is_straight(end: list[float]) -> None:
+def test_without_a_plane_to_rotate_in_the_interpolation_is_linear(end: list[float]) -> None:
     start, last = torch.tensor([1.0, 2.0]), torch.tensor(end)
-    straight = latent_space.path(start, last, 5)
-    assert torch.allclose(latent_space.path(start, last, 5, spherical=True), straight, atol=1e-6)
-    with pytest.raises(UserError, match="1 step is no way from one sentence to another; give at least 2"):
-        latent_space.path(start, last, 1)
+    straight = latent_space.interpolate_latents(start, last, 5)
+    assert torch.allclose(
+        latent_space.interpolate_latents(start, last, 5, spherical=True), straight, atol=1e-6
+    )
+    with pytest.raises(UserError, match="an interpolation has at least 2 steps, not 1"):
+        latent_space.interpolate_latents(start, last, 1)
 
 
 def test_nearest_by_hand() -> None:
@@ -60,73 +64,75 @@ def test_nearest_by_hand() -> None:
     assert distances.tolist() == pytest.approx([0.0, 0.0, 1 - math.sqrt(0.5), 1.0], abs=1e-6)
 
 
-def test_codes_come_in_the_order_of_the_sentences(vae: Trained) -> None:
+def test_latents_are_in_the_order_of_the_sentences(vae: Trained) -> None:
     found = latent_space.encode(vae, LINES)
     assert found.shape == (4, 7)
     assert found.dtype == torch.float32
-    for line, code in zip(LINES, found, strict=True):  # neither neighbours nor padding matter
-        assert torch.allclose(latent_space.encode(vae, [line])[0], code, atol=1e-6)
+    for line, z in zip(LINES, found, strict=True):  # neither the batch nor padding matters
+        assert torch.allclose(latent_space.encode(vae, [line])[0], z, atol=1e-6)
     ids = torch.tensor([[*vae.tokenizer.encode(LINES[1]), EOS]])
     assert torch.allclose(vae.algorithm.encode(ids)[0], found[1], atol=1e-6)
     assert latent_space.encode(vae, []).shape == (0, 7)
 
 
-def test_what_reconstruction_costs(vae: Trained) -> None:
+def test_the_reconstruction_loss(vae: Trained) -> None:
     pairs = latent_space.reconstruct(vae, LINES)
     assert [pair.text for pair in pairs] == LINES
     assert [pair.tokens for pair in pairs] == [10, 5, 1, 9]  # words, comma, full stop, EOS
     generator = vae.algorithm.generator
-    for pair, code in zip(pairs, latent_space.encode(vae, LINES), strict=True):
+    for pair, z in zip(pairs, latent_space.encode(vae, LINES), strict=True):
         ids = torch.tensor([[*vae.tokenizer.encode(pair.text), EOS]])
         with torch.no_grad():
-            nats = -float(log_prob(generator, ids, generator.state(code[None])).sum())
-        assert pair.cost == pytest.approx(nats, rel=1e-5)
+            nats = -float(log_prob(generator, ids, generator.state(z[None])).sum())
+        assert pair.nll == pytest.approx(nats, rel=1e-5)
     assert [pair.reconstruction for pair in pairs] == latent_space.decode(
         vae, latent_space.encode(vae, LINES)
     )
 
 
-def test_an_autoencoder_that_knows_its_corpus_writes_it_again(heart: Trained) -> None:
-    lines = list(heart.corpus.train)
-    pairs = latent_space.reconstruct(heart, lines)
+def test_an_autoencoder_that_memorised_its_corpus_reconstructs_it(memorised: Trained) -> None:
+    lines = list(memorised.corpus.train)
+    pairs = latent_space.reconstruct(memorised, lines)
     assert sum(pair.reconstruction == pair.text for pair in pairs) > 0.9 * len(lines)
-    assert sum(pair.cost for pair in pairs) / len(lines) < 1.0
-    written = latent_space.interpolate(heart, lines[0], lines[-1], 5)
-    assert len(written) == 5
-    assert [written[0], written[-1]] == [pairs[0].reconstruction, pairs[-1].reconstruction]
-    assert len(set(written)) > 1
+    assert sum(pair.nll for pair in pairs) / len(lines) < 1.0
+    decoded = latent_space.interpolate(memorised, lines[0], lines[-1], 5)
+    assert len(decoded) == 5
+    assert [decoded[0], decoded[-1]] == [pairs[0].reconstruction, pairs[-1].reconstruction]
+    assert len(set(decoded)) > 1
 
 
-def test_decoding_is_greedy_or_drawn_by_the_seed(vae: Trained) -> None:
+def test_decoding_is_greedy_or_sampled_by_the_seed(vae: Trained) -> None:
     some = torch.randn(17, 7, generator=torch.Generator().manual_seed(3))
     assert latent_space.decode(vae, some) == latent_space.decode(vae, some.numpy(), seed=9)
     drawn = latent_space.decode(vae, some, temperature=1.0, seed=9)
     assert drawn == latent_space.decode(vae, some, temperature=1.0, seed=9) != latent_space.decode(vae, some)
     assert all(len(line.split()) <= 3 for line in latent_space.decode(vae, some, temperature=1.0, length=3))
-    with pytest.raises(UserError, match=r"have 7 numbers; give an array \(N, 7\), not \(17, 4\)"):
+    with pytest.raises(UserError, match=r"have 7 dimensions; give an array \(N, 7\), not \(17, 4\)"):
         latent_space.decode(vae, some[:, :4])
 
 
-def test_neighbours_are_different_sentences_and_kept(heart: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    among = [*heart.corpus.train, *heart.corpus.train]
+def test_neighbours_are_distinct_sentences_and_cached(
+    memorised: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    among = [*memorised.corpus.train, *memorised.corpus.train]
     query = among[7]
-    (near,) = latent_space.neighbours(heart, [query], among, 4)
+    (near,) = latent_space.neighbours(memorised, [query], among, 4)
     assert (near[0].text, near[0].distance) == (query, pytest.approx(0.0, abs=1e-5))
     assert len({each.text for each in near}) == 4
     assert sorted(each.distance for each in near) == [each.distance for each in near]
     # the second search encodes nothing but the query
-    asked = []
+    encoded = []
     encode = latent_space.encode
     monkeypatch.setattr(
-        latent_space, "encode", lambda found, lines: asked.append(list(lines)) or encode(found, lines)
+        latent_space, "encode", lambda found, lines: encoded.append(list(lines)) or encode(found, lines)
     )
-    assert list(latent_space.neighbours(heart, [query], among, 4)) == [near]
-    assert asked == [[query]]
+    assert list(latent_space.neighbours(memorised, [query], among, 4)) == [near]
+    assert encoded == [[query]]
 
 
-def test_a_run_without_codes_says_who_has_them(small_runs: dict[str, Path]) -> None:
+def test_a_run_without_latents_names_the_algorithms_with(small_runs: dict[str, Path]) -> None:
     found = load.load(small_runs["mle"], "cpu")
-    message = "is a run of mle, which has no codes; name one of sentence-vae, autoencoder"
+    message = "is a run of mle, which has no latents; name one of sentence-vae, autoencoder"
     for ask in (
         lambda: latent_space.encode(found, LINES),
         lambda: latent_space.reconstruct(found, LINES),
@@ -142,7 +148,7 @@ def test_unknown_words_are_counted(vae: Trained) -> None:
 
 
 @pytest.mark.cuda
-def test_codes_and_reconstructions_on_cuda(small_runs: dict[str, Path]) -> None:
+def test_latents_and_reconstructions_on_cuda(small_runs: dict[str, Path]) -> None:
     here, there = (load.load(small_runs["autoencoder"], device) for device in ("cpu", "cuda"))
     assert torch.allclose(latent_space.encode(here, LINES), latent_space.encode(there, LINES), atol=1e-4)
     lines = list(here.corpus.train)[:13]
@@ -150,5 +156,5 @@ def test_codes_and_reconstructions_on_cuda(small_runs: dict[str, Path]) -> None:
         latent_space.reconstruct(here, lines), latent_space.reconstruct(there, lines), strict=True
     ):
         assert mine.reconstruction == theirs.reconstruction
-        assert mine.cost == pytest.approx(theirs.cost, abs=1e-2)
+        assert mine.nll == pytest.approx(theirs.nll, abs=1e-2)
     assert len(latent_space.decode(there, latent_space.encode(there, LINES), temperature=1.0, seed=3)) == 4

@@ -1,4 +1,4 @@
-"""Scores of sentences, corruptions of them, and how well the one tells the other."""
+"""Scores of sentences, corruptions, and how well the scores detect them."""
 
 import re
 from collections import Counter
@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
 
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import EOS
 from seqgen.generation.sample import sentence_log_prob
 from seqgen.inference import latent_space, scoring
-from seqgen.inference.scoring import auroc, corrupted, discriminate, score
+from seqgen.inference.scoring import corrupted, measure_auroc, score
+from seqgen.metrics.auroc import auroc
 from seqgen.training import load as trained
 from seqgen.training.load import Trained
 
@@ -46,7 +46,7 @@ def test_corruptions_change_words_and_leave_the_rest() -> None:
             changed = [b for a, b in zip(words(old), words(new), strict=True) if a != b]
             assert len(changed) == 1
             assert set(changed) <= known
-    for copy in filter(None, [*shuffled, *replaced]):  # what stands between words stays
+    for copy in filter(None, [*shuffled, *replaced]):  # what is between words stays
         assert re.sub(r"[\w']+", "w", copy) in {re.sub(r"[\w']+", "w", line) for line in LINES}
 
 
@@ -62,36 +62,6 @@ def test_corruptions_depend_on_the_seed_and_not_on_each_other() -> None:
 def test_without_spaces_characters_are_words() -> None:
     (line,) = corrupted(["床前明月，光。"], seed=0)["swapped"]
     assert line == "明月光床，前。"  # five characters: two go behind the other three
-
-
-def test_auroc_by_hand() -> None:
-    # real 1, 2, 4 against copies 3, -, 5: 3 is above two of three, 5 above all: (2/3 + 1) / 2
-    found = auroc(np.array([1.0, 2.0, 4.0]), np.array([3.0, np.nan, 5.0]))
-    assert found.value == pytest.approx(5 / 6)
-    # 1 and 2 are below both copies, 4 below one: deviations of the lines from 5/6, of the copies as well,
-    # (1/6)/3 + (-1/6)/2 = -1/36, (1/6)/3 = 2/36, (-1/3)/3 + (1/6)/2 = -1/36: squares 6/1296, times 3/2
-    half = 1.959964 * (6 / 1296 * 1.5) ** 0.5
-    assert found.interval == (pytest.approx(5 / 6 - half), pytest.approx(5 / 6 + half))
-    assert found.copies == 2
-    ties = auroc(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
-    assert ties.value == pytest.approx((1 + 1 + 0.5 + 1) / 4)
-    assert auroc(np.array([1.0, 2.0]), np.array([3.0, 4.0])).interval == (1.0, 1.0)
-
-
-def test_auroc_is_scikit_learns_and_its_interval_covers() -> None:
-    rng = np.random.default_rng(0)
-    values, halves = [], []
-    for _ in range(300):
-        # a line and its copy are alike: the correlation of their scores is 0.8
-        shared = rng.normal(size=101)
-        usual = shared * 0.8**0.5 + rng.normal(size=101) * 0.2**0.5
-        strange = shared * 0.8**0.5 + rng.normal(size=101) * 0.2**0.5 + 0.5
-        found = auroc(usual, strange)
-        values.append(found.value)
-        halves.append((found.interval[1] - found.interval[0]) / 2)
-    labels, scores = np.repeat([0, 1], 101), np.concatenate([usual, strange])
-    assert found.value == pytest.approx(roc_auc_score(labels, scores), rel=1e-9)
-    assert np.std(values) == pytest.approx(np.mean(halves) / 1.96, rel=0.15)
 
 
 def load(small_runs: dict[str, Path], name: str) -> Trained:
@@ -121,8 +91,8 @@ def test_an_estimated_score_is_seeded_and_rises_with_its_samples(small_runs: dic
     # one draw is the evidence lower bound in the mean, and no more than that of many
     one, many = ([each.log_prob or 0.0 for each in score(found, lines, samples=n)] for n in (1, 101))
     assert sum(one) < sum(many)
-    costs = [pair.cost for pair in latent_space.reconstruct(found, lines)]
-    assert [each.energy for each in scores] == pytest.approx(costs, rel=1e-5)
+    losses = [pair.nll for pair in latent_space.reconstruct(found, lines)]
+    assert [each.energy for each in scores] == pytest.approx(losses, rel=1e-5)
 
 
 def test_an_autoencoder_has_an_energy_alone_and_an_algorithm_may_have_its_own(
@@ -133,7 +103,7 @@ def test_an_autoencoder_has_an_energy_alone_and_an_algorithm_may_have_its_own(
     scores = list(score(found, lines))
     assert {each.log_prob for each in scores} == {None}
     assert [each.energy for each in scores] == pytest.approx(
-        [p.cost for p in latent_space.reconstruct(found, lines)]
+        [p.nll for p in latent_space.reconstruct(found, lines)]
     )
     found.algorithm.energy = lambda tokens: tokens.float().sum(dim=1)
     sums = [sum(found.tokenizer.encode(line)) + EOS for line in lines]
@@ -148,36 +118,37 @@ def test_long_files_are_scored_in_parts(small_runs: dict[str, Path], monkeypatch
     assert [each.log_prob for each in score(found, lines)] == pytest.approx(whole, rel=1e-5)
 
 
-def test_an_autoencoder_that_knows_its_corpus_tells_what_is_none_of_it(small_runs: dict[str, Path]) -> None:
+def test_an_autoencoder_that_memorised_its_corpus_detects_other_sentences(
+    small_runs: dict[str, Path],
+) -> None:
     found = load(small_runs, "autoencoder")
     lines = list(found.corpus.train)
-    table = discriminate(found, lines, corrupted(lines, others=["mat mat tree dogs"] * 31))
-    assert list(table) == ["energy", "energy a token"]
+    table = measure_auroc(found, lines, corrupted(lines, others=["mat mat tree dogs"] * 31))
+    assert list(table) == ["energy", "energy per token"]
     energies = np.array([each.energy / each.tokens for each in score(found, lines)])
     copies = corrupted(lines)["shuffled"]
-    strange = np.array([each.energy / each.tokens for each in score(found, copies)])
-    assert table["energy a token"]["shuffled"] == auroc(energies, strange)
+    anomalous = np.array([each.energy / each.tokens for each in score(found, copies)])
+    assert table["energy per token"]["shuffled"] == auroc(energies, anomalous, np.arange(len(lines)))
     cells = table["energy"]
     assert list(cells) == ["shuffled", "swapped", "replaced", "other"]
     assert cells["shuffled"].value > 0.95
-    assert cells["other"].copies == 31
     assert cells["swapped"].interval[0] <= cells["swapped"].value <= cells["swapped"].interval[1]
 
 
-def test_the_less_likely_is_the_stranger(small_runs: dict[str, Path]) -> None:
+def test_the_less_likely_is_the_more_anomalous(small_runs: dict[str, Path]) -> None:
     found = load(small_runs, "mle")
     lines = list(found.corpus.train)
     copies = corrupted(lines)
-    table = discriminate(found, lines, copies)
-    assert list(table) == ["nats a sentence", "nats a token"]
-    usual, strange = (list(score(found, texts)) for texts in (lines, copies["replaced"]))
-    for name, unit in (("nats a sentence", lambda each: 1), ("nats a token", lambda each: each.tokens)):
-        nats = [np.array([-each.log_prob / unit(each) for each in scores]) for scores in (usual, strange)]
-        assert table[name]["replaced"] == auroc(*nats)
+    table = measure_auroc(found, lines, copies)
+    assert list(table) == ["nats per sentence", "nats per token"]
+    normal, anomalous = (list(score(found, texts)) for texts in (lines, copies["replaced"]))
+    for name, unit in (("nats per sentence", lambda each: 1), ("nats per token", lambda each: each.tokens)):
+        nats = [np.array([-each.log_prob / unit(each) for each in scores]) for scores in (normal, anomalous)]
+        assert table[name]["replaced"] == auroc(*nats, np.arange(len(lines)))
 
 
 def test_lines_that_cannot_be_corrupted_are_refused(small_runs: dict[str, Path]) -> None:
     found = load(small_runs, "mle")
     lines = ["no", "no no"]
-    with pytest.raises(UserError, match="no line can be shuffled: give lines of several different words"):
-        discriminate(found, lines, corrupted(lines))
+    with pytest.raises(UserError, match="no line can be shuffled: give lines of several distinct words"):
+        measure_auroc(found, lines, corrupted(lines))

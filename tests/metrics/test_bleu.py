@@ -9,9 +9,16 @@ import pytest
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
 from seqgen.core.errors import UserError
-from seqgen.metrics.bleu import bleu, bleu_of, chunks, closest_lengths, closest_other_lengths, self_bleu
+from seqgen.metrics.bleu import (
+    bleu,
+    bleu_of_encoded,
+    chunks,
+    closest_lengths,
+    closest_other_lengths,
+    self_bleu,
+)
 from seqgen.metrics.tokenization import tokeniser
-from seqgen.ngrams.ngrams import code_sentences, join
+from seqgen.ngrams.ngrams import encode_sentences, join
 
 METHOD1 = SmoothingFunction().method1
 ORDERS = range(2, 6)
@@ -154,19 +161,19 @@ def test_the_order_of_sentences_does_not_matter() -> None:
 def test_chunks_of_hypotheses_change_nothing() -> None:
     rng = random.Random(4)
     vocabulary: dict[str, int] = {}
-    hyps, refs = (code_sentences(random_text(rng, size, 5, 9), vocabulary) for size in (101, 2))
-    whole, chunked = bleu_of(hyps, refs), bleu_of(hyps, refs, chunk_tokens=7)
+    hyps, refs = (encode_sentences(random_text(rng, size, 5, 9), vocabulary) for size in (101, 2))
+    whole, chunked = bleu_of_encoded(hyps, refs), bleu_of_encoded(hyps, refs, chunk_tokens=7)
     for n in ORDERS:
         assert chunked[n].tolist() == whole[n].tolist()
 
 
 def test_chunks_are_bounded_and_lose_nothing() -> None:
-    text = code_sentences(random_text(random.Random(5), 101, 5, 9), {})
+    text = encode_sentences(random_text(random.Random(5), 101, 5, 9), {})
     parts = list(chunks(text, 20))
-    assert join(parts).codes.tolist() == text.codes.tolist()
+    assert join(parts).ids.tolist() == text.ids.tolist()
     assert join(parts).lengths.tolist() == text.lengths.tolist()
-    assert max(len(part.codes) for part in parts) < 20 + 9
-    assert len(parts) == -(-len(text.codes) // 20)
+    assert max(len(part.ids) for part in parts) < 20 + 9
+    assert len(parts) == -(-len(text.ids) // 20)
 
 
 def test_different_sentences_are_not_their_own_references() -> None:
@@ -177,7 +184,7 @@ def test_different_sentences_are_not_their_own_references() -> None:
     ]
     for values in self_bleu(sentences).values():
         assert (values < 1).all()
-    for values in self_bleu(sentences * 2).values():  # each now stands twice
+    for values in self_bleu(sentences * 2).values():  # each now occurs twice
         assert values.tolist() == pytest.approx([1.0] * 6, rel=1e-12)
 
 
@@ -191,7 +198,7 @@ def test_closest_lengths() -> None:
         8,
         8,
     ]  # 6: the shorter of 4, 8
-    # 3 stands once: 2 and 4 are equally near, the shorter counts. 9 stands once: 4. 4 stands twice: itself.
+    # 3 occurs once: 2 and 4 are equally close, the shorter counts. 9 occurs once: 4. 4 occurs twice: itself.
     assert closest_other_lengths(np.array([3, 2, 4, 4, 9])).tolist() == [2, 3, 4, 4, 4]
 
 

@@ -6,20 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from seqgen.metrics.classifier import _conjugate_gradients, _Features, _log_odds, _newton, tell_apart, wilson
+from seqgen.metrics.classifier import (
+    _conjugate_gradients,
+    _Features,
+    _log_odds,
+    _newton,
+    classifier_two_sample_test,
+    wilson_interval,
+)
 from seqgen.ngrams import kneser_ney
-from seqgen.ngrams.ngrams import Coded, code_sentences
-from seqgen.ngrams.sparse_ngrams import Sparse, holdings
+from seqgen.ngrams.ngrams import EncodedText, encode_sentences
+from seqgen.ngrams.sparse_ngrams import SparseMatrix, ngram_matrix
 
 
-def sides(first: list[str], second: list[str]) -> tuple[Coded, Coded]:
+def encode_pair(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText]:
     vocabulary: dict[str, int] = {}
-    coded = [code_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
-    return coded[0], coded[1]
+    encoded = [encode_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
+    return encoded[0], encoded[1]
 
 
 def chain(rng: random.Random, count: int, *, keep: float) -> list[str]:
-    """Sentences of fair letters; `keep`: how likely a letter comes again, which no single letter shows."""
+    """Sentences of equally likely letters; `keep`: probability of a repetition, unseen by unigrams."""
     lines = []
     for _ in range(count):
         words = [rng.choice("ab")]
@@ -29,57 +36,57 @@ def chain(rng: random.Random, count: int, *, keep: float) -> list[str]:
     return lines
 
 
-def test_equal_text_is_told_apart_by_chance() -> None:
+def test_accuracy_on_equal_text_is_chance() -> None:
     rng = random.Random(0)
-    found = tell_apart(*sides(chain(rng, 1500, keep=0.3), chain(rng, 1500, keep=0.3)))
+    found = classifier_two_sample_test(*encode_pair(chain(rng, 1500, keep=0.3), chain(rng, 1500, keep=0.3)))
     assert found is not None
     assert found.tested == 2 * 450
     assert found.interval[0] < 0.5 < found.interval[1]
 
 
-def test_order_of_words_is_told_apart() -> None:
+def test_a_different_order_of_words_is_detected() -> None:
     rng = random.Random(1)
-    found = tell_apart(*sides(chain(rng, 1000, keep=0.0), chain(rng, 1000, keep=0.8)))
+    found = classifier_two_sample_test(*encode_pair(chain(rng, 1000, keep=0.0), chain(rng, 1000, keep=0.8)))
     assert found is not None
     assert found.accuracy > 0.9
 
 
-def test_length_alone_is_told_apart() -> None:
+def test_a_different_length_is_detected() -> None:
     rng = random.Random(2)
     short, long = (
         [" ".join(rng.choice("abcdefgh") for _ in range(size)) for _ in range(300)] for size in (5, 7)
     )
-    found = tell_apart(*sides(short, long))
+    found = classifier_two_sample_test(*encode_pair(short, long))
     assert found is not None
     assert found.accuracy > 0.95
 
 
-def test_a_word_that_only_one_side_uses_is_certainty() -> None:
-    found = tell_apart(*sides(["x a b"] * 100, ["a b y"] * 130))
+def test_a_word_of_only_one_text_gives_certainty() -> None:
+    found = classifier_two_sample_test(*encode_pair(["x a b"] * 100, ["a b y"] * 130))
     assert found is not None
     assert (found.accuracy, found.tested) == (1.0, 60)
 
 
-def test_the_same_seed_gives_the_same_verdict_and_few_sentences_none() -> None:
+def test_the_same_seed_gives_the_same_result_and_few_sentences_none() -> None:
     rng = random.Random(3)
-    text = sides(chain(rng, 60, keep=0.2), chain(rng, 50, keep=0.5))
-    assert tell_apart(*text, seed=1) == tell_apart(*text, seed=1)
-    assert tell_apart(*sides(["a b"] * 19, ["a b"] * 100)) is None
-    assert tell_apart(*sides([""] * 30, [""] * 30)) is not None
+    text = encode_pair(chain(rng, 60, keep=0.2), chain(rng, 50, keep=0.5))
+    assert classifier_two_sample_test(*text, seed=1) == classifier_two_sample_test(*text, seed=1)
+    assert classifier_two_sample_test(*encode_pair(["a b"] * 19, ["a b"] * 100)) is None
+    assert classifier_two_sample_test(*encode_pair([""] * 30, [""] * 30)) is not None
 
 
 def test_wilsons_interval() -> None:
     # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20
-    assert wilson(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
-    assert wilson(15, 148) == (pytest.approx(0.0624, abs=1e-4), pytest.approx(0.1605, abs=1e-4))
-    assert wilson(0, 20) == (0.0, pytest.approx(0.1611, abs=1e-4))
+    assert wilson_interval(81, 263) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert wilson_interval(15, 148) == (pytest.approx(0.0624, abs=1e-4), pytest.approx(0.1605, abs=1e-4))
+    assert wilson_interval(0, 20) == (0.0, pytest.approx(0.1611, abs=1e-4))
 
 
 def test_the_fit_is_the_minimum_of_the_penalised_loss() -> None:
     rng = np.random.default_rng(0)
     dense = rng.standard_normal((53, 3))
     rows, columns = np.nonzero(rng.random((53, 7)) < 0.3)
-    sparse = Sparse(rows, columns, rng.random(len(rows)), (53, 7))
+    sparse = SparseMatrix(rows, columns, rng.random(len(rows)), (53, 7))
     labels = torch.from_numpy((dense[:, 0] + rng.standard_normal(53) > 0).astype(float))
     weights = _newton(_Features(sparse, dense), labels).requires_grad_()
     matrix = torch.zeros(53, 7, dtype=torch.float64)
@@ -91,16 +98,16 @@ def test_the_fit_is_the_minimum_of_the_penalised_loss() -> None:
     assert weights.grad.abs().max() < 1e-4
 
 
-def test_log_odds_are_of_models_that_have_not_seen_the_sentence() -> None:
+def test_log_odds_come_from_models_not_fitted_to_the_sentence() -> None:
     rng = random.Random(4)
     lines = [*chain(rng, 30, keep=0.1), *chain(rng, 30, keep=0.7)]
-    text = code_sentences([line.split() for line in lines], {})
+    text = encode_sentences([line.split() for line in lines], {})
     is_real, part = np.arange(60) >= 30, np.arange(60) % 3
     found = _log_odds(text, is_real, part)
 
     def odds(fold: int) -> np.ndarray:
         real, other = (
-            kneser_ney.fit(text.take(np.flatnonzero((part == fold) & side)), np.arange(2), 4).nats(text)
+            kneser_ney.fit(text.take(np.flatnonzero((part == fold) & side)), np.arange(2), 4).nll(text)
             for side in (is_real, ~is_real)
         )
         return other - real
@@ -118,18 +125,18 @@ def test_conjugate_gradients_solve() -> None:
     assert found.tolist() == pytest.approx([1 / 11, 7 / 11], rel=0.05)
 
 
-def test_sparse_products_are_dense_ones() -> None:
-    text = code_sentences([["a", "b", "a"], [], ["b", "a"], ["c"]], {})
-    held = holdings(text, 2)  # shared: a, b, "b a"
-    assert held.shape == (4, 3)
-    dense = np.zeros(held.shape)
-    dense[held.rows, held.columns] = held.values
+def test_products_of_sparse_matrices_equal_dense_ones() -> None:
+    text = encode_sentences([["a", "b", "a"], [], ["b", "a"], ["c"]], {})
+    counts = ngram_matrix(text, 2)  # shared: a, b, "b a"
+    assert counts.shape == (4, 3)
+    dense = np.zeros(counts.shape)
+    dense[counts.rows, counts.columns] = counts.values
     assert dense.tolist() == [[2, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
     other = torch.arange(6, dtype=torch.float64).reshape(3, 2)
-    assert (held @ other).tolist() == (dense @ other.numpy()).tolist()
+    assert (counts @ other).tolist() == (dense @ other.numpy()).tolist()
     four = torch.arange(8, dtype=torch.float64).reshape(4, 2)
-    assert (held.transposed() @ four).tolist() == (dense.T @ four.numpy()).tolist()
-    kept = held.take(np.array([False, True, True, True]))
+    assert (counts.transposed() @ four).tolist() == (dense.T @ four.numpy()).tolist()
+    kept = counts.take(np.array([False, True, True, True]))
     assert (kept @ other).tolist() == (dense[1:] @ other.numpy()).tolist()
-    lengths = (held.unit_rows() @ torch.eye(3, dtype=torch.float64)).square().sum(dim=1)
+    lengths = (counts.unit_rows() @ torch.eye(3, dtype=torch.float64)).square().sum(dim=1)
     assert lengths.tolist() == pytest.approx([1, 0, 1, 0])

@@ -5,11 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from seqgen.metrics.confidence import GROUPS, T95, Bootstrap, groups, jackknife, percentiles
+from seqgen.metrics.confidence import (
+    GROUPS,
+    T95,
+    Bootstrap,
+    jackknife_groups,
+    jackknife_interval,
+    percentile_interval,
+)
 
 
 def sums(n: int, seed: int, resamples: int) -> np.ndarray:
-    """How often each sentence stands in each resample."""
+    """Counts of each sentence in each resample."""
     return Bootstrap(n, seed, resamples).sums(np.eye(n))
 
 
@@ -25,7 +32,7 @@ def test_chunks_of_draws_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     whole = sums(13, seed=0, resamples=11)
     monkeypatch.setattr("seqgen.metrics.confidence.CHUNK", 26)
     assert (sums(13, seed=0, resamples=11) == whole).all()
-    monkeypatch.setattr("seqgen.metrics.confidence.HELD", 100)  # drawn again for every score
+    monkeypatch.setattr("seqgen.metrics.confidence.CACHED", 100)  # drawn again for every score
     draws = Bootstrap(13, seed=0, resamples=11)
     assert (draws.sums(np.eye(13)) == whole).all()
     assert (draws.sums(2 * np.eye(13)) == 2 * whole).all()
@@ -48,22 +55,22 @@ def test_a_ratio_is_of_sums_not_a_mean_of_ratios() -> None:
 
 
 def test_percentiles() -> None:
-    assert percentiles(np.arange(1001.0)) == (pytest.approx(25.0), pytest.approx(975.0))
+    assert percentile_interval(np.arange(1001.0)) == (pytest.approx(25.0), pytest.approx(975.0))
 
 
 def test_groups_are_of_nearly_one_size_and_seeded() -> None:
-    found = groups(67, seed=1)
+    found = jackknife_groups(67, seed=1)
     assert found is not None
     assert set(np.bincount(found)) == {67 // GROUPS, 67 // GROUPS + 1}
     assert len(np.bincount(found)) == GROUPS
-    assert found.tolist() == groups(67, seed=1).tolist() != groups(67, seed=2).tolist()
-    assert groups(2 * GROUPS - 1, seed=0) is None
+    assert found.tolist() == jackknife_groups(67, seed=1).tolist() != jackknife_groups(67, seed=2).tolist()
+    assert jackknife_groups(2 * GROUPS - 1, seed=0) is None
 
 
 def test_the_jackknife_of_a_mean_is_the_standard_error() -> None:
     # of one value a group the delete-a-group jackknife is s / √n exactly
     x = np.random.default_rng(2).standard_normal(GROUPS)
     values = np.array([x.mean(), *((x.sum() - x) / (GROUPS - 1))])
-    low, high = jackknife(values)
+    low, high = jackknife_interval(values)
     assert (high - low) / 2 == pytest.approx(T95 * x.std(ddof=1) / math.sqrt(GROUPS))
     assert (high + low) / 2 == pytest.approx(x.mean())

@@ -9,31 +9,31 @@ import pytest
 import torch
 
 from seqgen.core.errors import UserError
-from seqgen.metrics.embeddings import LSA, choose_encoder, principal, read_vectors
-from seqgen.ngrams.ngrams import Coded, code_sentences
-from seqgen.ngrams.sparse_ngrams import Sparse
+from seqgen.metrics.embeddings import LSA, choose_encoder, read_vectors, singular_directions
+from seqgen.ngrams.ngrams import EncodedText, encode_sentences
+from seqgen.ngrams.sparse_ngrams import SparseMatrix
 
 VECTORS = "the 1 0 2\ncat 0 3 0\ndog 0 0 -4.5e0\n"
 
 
-def two(first: list[str], second: list[str]) -> tuple[Coded, Coded]:
+def two(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText]:
     vocabulary: dict[str, int] = {}
-    coded = [code_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
-    return coded[0], coded[1]
+    encoded = [encode_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
+    return encoded[0], encoded[1]
 
 
-def test_principal_directions_are_the_right_singular_vectors() -> None:
+def test_directions_are_the_right_singular_vectors() -> None:
     rng = np.random.default_rng(0)
     dense = rng.standard_normal((41, 5)) @ np.diag([9, 5, 3, 0.1, 0.01]) @ rng.standard_normal((5, 23))
     rows, columns = np.indices(dense.shape).reshape(2, -1)
-    found = principal(Sparse(rows, columns, dense.ravel(), dense.shape), 3, seed=0).numpy()
+    found = singular_directions(SparseMatrix(rows, columns, dense.ravel(), dense.shape), 3, seed=0).numpy()
     _, _, exact = np.linalg.svd(dense)
     assert found.shape == (23, 3)
     np.testing.assert_allclose(np.abs(found.T @ exact[:3].T), np.eye(3), atol=1e-5)
 
 
 def test_lsa_by_hand() -> None:
-    # Every word stands in two references or more: a in 4 of 4, b in 2; pairs "a b" in 2.
+    # Every word is in two references or more: a in 4 of 4, b in 2; pairs "a b" in 2.
     # idf: a log 1 + 1 = 1, b and "a b" log 2 + 1; sentences "a" → (1, 0, 0), "a b" → (1, i, i) / √(1 + 2 i²).
     refs, text = two(["a b", "a b", "a", "a"], ["b", "a a a b", "z"])
     vectors, others = LSA(refs)(text)
@@ -46,7 +46,7 @@ def test_lsa_by_hand() -> None:
     thrice = np.array([1 + np.log(3), i, i])  # 1 + log 3 times a; "a a" is no pair of the references
     assert vectors[1] @ others[2] == pytest.approx(thrice[0] / np.sqrt((thrice**2).sum()))
     assert vectors[0] @ others[0] == pytest.approx(both[1])
-    assert vectors[2].tolist() == [0, 0, 0]  # no reference holds it
+    assert vectors[2].tolist() == [0, 0, 0]  # in no reference
 
 
 def test_lsa_does_not_depend_on_the_text_embedded_with_it() -> None:
@@ -59,7 +59,7 @@ def test_lsa_does_not_depend_on_the_text_embedded_with_it() -> None:
     assert whole.shape == (20, 5)
 
 
-def test_references_that_share_nothing_have_no_space() -> None:
+def test_references_without_a_common_word_have_no_space() -> None:
     refs, text = two(["a", "b"], ["a", "c"])
     vectors, others = LSA(refs)(text)
     assert (vectors.tolist(), others.tolist()) == ([[0], [0]], [[0], [0]])

@@ -1,4 +1,4 @@
-"""Overlap of two sets by hand on a line, against a slow reference, and the nearest of others."""
+"""Precision, recall, density, coverage: by hand on a line, against a slow reference; nearest others."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ def line(*points: float) -> Tensor:
 
 
 def test_overlap_by_hand() -> None:
-    # k = 1. Real 0, 1, 3: radii 1, 1, 2. Made 0.5, 6, 7: radii 5.5, 1, 1.
+    # k = 1. Real 0, 1, 3: radii 1, 1, 2. Generated 0.5, 6, 7: radii 5.5, 1, 1.
     # 0.5 is in the balls of 0 and 1 but not of 3 (2.5 > 2); 6 and 7 are 3 and 4 away from 3: in none.
-    # precision 1/3, density 2/3; real 0 and 1 hold a made vector, 3 none: coverage 2/3.
+    # precision 1/3, density 2/3; real 0 and 1 contain a generated vector, 3 none: coverage 2/3.
     # The ball of 0.5 reaches -5 … 6, so over all the real: recall 1.
     found = overlap(line(0, 1, 3), line(0.5, 6, 7), k=1)
     assert found == pytest.approx({"precision": 1 / 3, "recall": 1.0, "density": 2 / 3, "coverage": 2 / 3})
@@ -35,10 +35,10 @@ def test_a_set_overlaps_itself_and_nothing_far_away() -> None:
     assert set(apart.values()) == {0.0}
 
 
-def test_samples_that_are_all_alike_are_precise_and_not_varied() -> None:
+def test_samples_that_are_all_alike_have_high_precision_and_low_recall() -> None:
     real = torch.randn(101, 3, generator=torch.Generator().manual_seed(0))
-    made = 0.01 * torch.randn(97, 3, generator=torch.Generator().manual_seed(1))
-    found = overlap(real, made)
+    generated = 0.01 * torch.randn(97, 3, generator=torch.Generator().manual_seed(1))
+    found = overlap(real, generated)
     assert found["precision"] == 1.0
     assert found["recall"] < 0.02
 
@@ -48,22 +48,22 @@ def test_equal_to_a_slow_reference(rows: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(precision_recall, "ROWS", rows)  # parts that do not divide the sets
     rng = torch.Generator().manual_seed(3)
     real = torch.randn(53, 5, generator=rng, dtype=torch.float64)
-    made = 0.8 * torch.randn(47, 5, generator=rng, dtype=torch.float64) + 0.5
+    generated = 0.8 * torch.randn(47, 5, generator=rng, dtype=torch.float64) + 0.5
     k = 3
-    distance = torch.cdist(real, made)
+    distance = torch.cdist(real, generated)
     real_ball = torch.cdist(real, real).sort(dim=1).values[:, k]
-    made_ball = torch.cdist(made, made).sort(dim=1).values[:, k]
+    generated_ball = torch.cdist(generated, generated).sort(dim=1).values[:, k]
     in_real = distance <= real_ball[:, None]
-    assert overlap(real, made, k=k) == pytest.approx(
+    assert overlap(real, generated, k=k) == pytest.approx(
         {
             "precision": float(in_real.any(dim=0).double().mean()),
-            "recall": float((distance <= made_ball).any(dim=1).double().mean()),
+            "recall": float((distance <= generated_ball).any(dim=1).double().mean()),
             "density": float(in_real.sum() / (k * 47)),
             "coverage": float(in_real.any(dim=1).double().mean()),
         }
     )
     torch.testing.assert_close(radii(real, k), real_ball.square())
-    least, where = nearest(real, made)
+    least, where = nearest(real, generated)
     torch.testing.assert_close(least, distance.min(dim=1).values)
     assert torch.equal(where, distance.argmin(dim=1))
 

@@ -10,11 +10,11 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from sacrebleu.metrics import BLEU
 
 from seqgen.core.errors import UserError
-from seqgen.evaluation.references import yardstick
-from seqgen.evaluation.scores import Sheet, likeness, variety
+from seqgen.evaluation.references import build_references
+from seqgen.evaluation.scores import MetricsRow, add_diversity, add_reference_similarity
 from seqgen.metrics.bleu import bleu, self_bleu
 from seqgen.metrics.confidence import Bootstrap
-from seqgen.metrics.protocols import PROTOCOLS, check, named
+from seqgen.metrics.protocols import PROTOCOLS, check, get_protocol
 
 WORDS = ["the", "dog,", "a", "1,000", "can't", "(so)", "x-y", "end."]
 
@@ -27,19 +27,19 @@ def random_lines(
     return [*lines, *rng.sample(lines, count // 4), "", rng.choice(words)]
 
 
-def figures(lines: list[str], refs: list[str], protocol: str, tokenisation: str = "auto") -> dict:
-    against = yardstick(refs, protocol=protocol, tokenisation=tokenisation)
-    sheet, coded = Sheet(), against.coder(lines)
-    likeness(sheet, lines, coded, against, Bootstrap(len(lines), 0, resamples=2))
-    variety(sheet, lines, coded, against)
-    return sheet.figures
+def row_of(lines: list[str], refs: list[str], protocol: str, tokenisation: str = "auto") -> dict:
+    references = build_references(refs, protocol=protocol, tokenisation=tokenisation)
+    row, encoded = MetricsRow(), references.vocabulary.encode(lines)
+    add_reference_similarity(row, lines, encoded, references, Bootstrap(len(lines), 0, resamples=2))
+    add_diversity(row, lines, encoded, references)
+    return row.metrics
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_sacrebleu_scores_sentences_as_sacrebleu_does(seed: int) -> None:
     rng = random.Random(seed)
     lines, refs = random_lines(rng, 9), [line for line in random_lines(rng, 7) if line]
-    found = figures(lines, refs, "sacrebleu")
+    found = row_of(lines, refs, "sacrebleu")
     for n in range(2, 6):
         metric = BLEU(max_ngram_order=n, effective_order=True)
         expected = np.mean([metric.sentence_score(line, refs).score for line in lines]) / 100
@@ -59,8 +59,8 @@ def test_seqgen_and_texygen_score_sentences_as_nltk_does(seed: int) -> None:
     words = ["a", "b", "c"]
     lines, refs = (random_lines(rng, size, words=words) for size in (9, 7))
     refs = [ref for ref in refs if ref]
-    found = figures(lines, refs, "seqgen")
-    assert figures(lines, refs, "texygen")["bleu"] == found["bleu"]
+    found = row_of(lines, refs, "seqgen")
+    assert row_of(lines, refs, "texygen")["bleu"] == found["bleu"]
     for n in range(2, 6):
         split, method1 = [ref.split() for ref in refs], SmoothingFunction().method1
         scores = [sentence_bleu(split, line.split(), (1 / n,) * n, method1) for line in lines]
@@ -86,7 +86,7 @@ def test_fast_bleu_agrees_where_it_is_installed(seed: int) -> None:
 def test_the_tokens_of_each_protocol() -> None:
     spaced, unspaced = ["it isn't so."], ["秦川雄帝宅，函谷壮皇居。"]
     chosen = {
-        name: [yardstick(refs, protocol=name).tokenisation for refs in (spaced, unspaced)]
+        name: [build_references(refs, protocol=name).tokenisation for refs in (spaced, unspaced)]
         for name in PROTOCOLS
     }
     assert chosen == {
@@ -94,7 +94,7 @@ def test_the_tokens_of_each_protocol() -> None:
         "texygen": ["treebank", "treebank"],
         "sacrebleu": ["13a", "character"],
     }
-    assert yardstick(spaced, protocol="seqgen", tokenisation="whitespace").tokenisation == "whitespace"
+    assert build_references(spaced, protocol="seqgen", tokenisation="whitespace").tokenisation == "whitespace"
 
 
 @pytest.mark.parametrize(
@@ -115,14 +115,14 @@ def test_contradictions_are_refused(protocol: str, tokenisation: str, message: s
     with pytest.raises(UserError, match=message):
         check(protocol, tokenisation)
     with pytest.raises(UserError, match=message):
-        yardstick(["a"], protocol=protocol, tokenisation=tokenisation)
+        build_references(["a"], protocol=protocol, tokenisation=tokenisation)
 
 
 def test_allowed_combinations_pass() -> None:
     for protocol in PROTOCOLS.values():
         for tokenisation in ("auto", *protocol.allowed):
             check(protocol.name, tokenisation)
-    assert named("texygen").smoothing == "method1"
+    assert get_protocol("texygen").smoothing == "method1"
 
 
 def test_texygen_reproduces_a_published_row(data_dir: Path) -> None:
@@ -131,6 +131,6 @@ def test_texygen_reproduces_a_published_row(data_dir: Path) -> None:
         (data_dir / name).read_text(encoding="utf-8").splitlines()
         for name in ("texygen/seq.txt", "text/coco_test.txt")
     )
-    found = figures(lines, refs, "texygen")
+    found = row_of(lines, refs, "texygen")
     measured = [*found["bleu"].values(), *found["self_bleu"].values()]
     assert measured == pytest.approx([0.745, 0.498, 0.294, 0.180, 0.950, 0.840, 0.670, 0.489], abs=1e-3)

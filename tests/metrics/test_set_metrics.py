@@ -1,4 +1,4 @@
-"""Figures of whole sets: by hand, against slow counts, and each without every group of a jackknife."""
+"""Metrics of whole sets: by hand, against slow counts, and the values without each group of a jackknife."""
 
 import math
 import random
@@ -11,36 +11,36 @@ from seqgen.metrics.bleu import self_bleu as scores_of
 from seqgen.metrics.diversity import distinct
 from seqgen.metrics.set_metrics import (
     frechet_distance,
-    gram_figures,
     jensen_shannon,
     length_distance,
+    ngram_metrics,
     self_bleu,
-    unique_share,
+    unique_fraction,
     zipf,
 )
-from seqgen.ngrams.ngrams import Coded, code_sentences
+from seqgen.ngrams.ngrams import EncodedText, encode_sentences
 
 
-def two(first: list[str], second: list[str]) -> tuple[Coded, Coded]:
+def two(first: list[str], second: list[str]) -> tuple[EncodedText, EncodedText]:
     vocabulary: dict[str, int] = {}
-    sides = [code_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
-    return sides[0], sides[1]
+    encoded = [encode_sentences([line.split() for line in lines], vocabulary) for lines in (first, second)]
+    return encoded[0], encoded[1]
 
 
 def random_lines(rng: random.Random, count: int, words: str = "aabbbcdefg") -> list[str]:
     return [" ".join(rng.choice(words) for _ in range(rng.randint(0, 7))) for _ in range(count)]
 
 
-def value(figures: dict, name: str, n: int) -> float:
-    return float(figures[name][n][0])
+def value(metrics: dict, name: str, n: int) -> float:
+    return float(metrics[name][n][0])
 
 
-def test_figures_of_words_by_hand() -> None:
+def test_metrics_of_words_by_hand() -> None:
     # sentences: a ×3, b ×1; references: a ×1, b ×2, c ×1.
     # entropy of (3/4, 1/4); 2 of the 3 words of the references; 2 words.
     # Zipf: log 3 at log 1, log 1 at log 2: the slope is -log 3 / log 2.
     text, refs = two(["a a", "a b"], ["a b", "b c"])
-    found = gram_figures(text, refs)
+    found = ngram_metrics(text, refs)
     assert value(found, "entropy", 1) == pytest.approx(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
     assert value(found, "coverage", 1) == pytest.approx(2 / 3)
     assert value(found, "vocabulary", 1) == 2
@@ -51,7 +51,7 @@ def test_jensen_shannon_by_hand() -> None:
     # p = (1/2, 1/2, 0), q = (0, 1/2, 1/2): half of each is in common, so half of log 2
     assert jensen_shannon(np.array([2.0, 2, 0]), np.array([0, 3.0, 3])) == pytest.approx(math.log(2) / 2)
     # bigrams of "a b a": ab, ba; of "a b": ab. p = (1/2, 1/2), q = (1, 0), m = (3/4, 1/4)
-    found = gram_figures(*two(["a b a"], ["a b"]))
+    found = ngram_metrics(*two(["a b a"], ["a b"]))
     expected = (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25) + math.log(1 / 0.75)) / 2
     assert value(found, "jsd", 2) == pytest.approx(expected)
     assert value(found, "jsd", 3) == pytest.approx(math.log(2))  # only one side has any
@@ -61,7 +61,7 @@ def test_jensen_shannon_by_hand() -> None:
 def test_ms_jaccard_by_hand() -> None:
     # counts a sentence: "a b" and "a a" against "a b": a 3/2 and 1, b 1/2 and 1: (1 + 1/2) / (3/2 + 1) = 3/5
     # bigrams: ab 1/2 and 1, aa 1/2 and 0: (1/2) / (1 + 1/2) = 1/3; MS-Jaccard-2 = √(3/5 · 1/3)
-    found = gram_figures(*two(["a b", "a a"], ["a b"]))
+    found = ngram_metrics(*two(["a b", "a a"], ["a b"]))
     assert value(found, "ms_jaccard", 2) == pytest.approx(math.sqrt(3 / 5 * 1 / 3))
     assert value(found, "ms_jaccard", 3) == 0.0
 
@@ -71,7 +71,7 @@ def test_equal_to_slow_counts(seed: int) -> None:
     rng = random.Random(seed)
     lines, others = random_lines(rng, 31), random_lines(rng, 23)
     text, refs = two(lines, others)
-    found = gram_figures(text, refs)
+    found = ngram_metrics(text, refs)
     product = 1.0
     for n in range(1, 6):
         p, q = (
@@ -83,8 +83,8 @@ def test_equal_to_slow_counts(seed: int) -> None:
         low = sum(min(p[g] / 31, q[g] / 23) for g in p | q)
         product *= low / sum(max(p[g] / 31, q[g] / 23) for g in p | q)
         if n < 5:
-            shares = [count / p.total() for count in p.values()]
-            assert value(found, "entropy", n) == pytest.approx(-sum(s * math.log(s) for s in shares))
+            frequencies = [count / p.total() for count in p.values()]
+            assert value(found, "entropy", n) == pytest.approx(-sum(s * math.log(s) for s in frequencies))
             assert value(found, "distinct", n) == distinct(text)[n]
         if n > 1:
             assert value(found, "ms_jaccard", n) == pytest.approx(product ** (1 / n))
@@ -96,9 +96,9 @@ def test_equal_to_slow_counts(seed: int) -> None:
             assert value(found, "jsd", n) == pytest.approx(divergence)
 
 
-def test_text_is_nearest_to_itself() -> None:
+def test_text_is_closest_to_itself() -> None:
     text, same = two(["a b c d e", "b c"], ["a b c d e", "b c"])
-    found = gram_figures(text, same)
+    found = ngram_metrics(text, same)
     for n in range(2, 6):
         assert value(found, "jsd", n) == pytest.approx(0.0, abs=1e-12)
         assert value(found, "ms_jaccard", n) == pytest.approx(1.0)
@@ -107,35 +107,35 @@ def test_text_is_nearest_to_itself() -> None:
 
 def test_zipf_recovers_the_exponent_of_a_power_law() -> None:
     assert zipf(1e6 * np.arange(1.0, 400.0) ** -1.3) == pytest.approx(1.3)
-    # words beyond the 5,000 commonest do not count
+    # words beyond the 5,000 most frequent do not count
     assert zipf(np.append(1e9 * np.arange(1.0, 5001.0) ** -0.8, np.ones(999))) == pytest.approx(0.8)
     assert zipf(np.array([3.0])) == 0.0
 
 
-def test_every_figure_without_each_group_is_that_of_the_rest() -> None:
+def test_every_metric_without_a_group_is_that_of_the_rest() -> None:
     rng = random.Random(7)
     lines, others = random_lines(rng, 29), random_lines(rng, 13)
     text, refs = two(lines, others)
     groups = np.array([rng.randrange(3) for _ in lines])
-    figures = gram_figures(text, refs, groups)
-    variety = self_bleu(text, groups)
+    metrics = ngram_metrics(text, refs, groups)
+    self_bleus = self_bleu(text, groups)
     lengths = length_distance(text.lengths, refs.lengths, groups)
     numbers = np.array([[*dict.fromkeys(lines)].index(line) for line in lines])
-    different = unique_share(numbers, groups)
+    unique = unique_fraction(numbers, groups)
     vectors, other_vectors = (np.random.default_rng(s).standard_normal((n, 5)) for s, n in ((0, 29), (1, 13)))
     frechet = frechet_distance(vectors, other_vectors, groups)
     for j in range(3):
         kept = groups != j
         rest = text.take(np.flatnonzero(kept))
-        alone = gram_figures(rest, refs)
-        for name, orders in figures.items():
+        alone = ngram_metrics(rest, refs)
+        for name, orders in metrics.items():
             for n, values in orders.items():
                 assert values[1 + j] == pytest.approx(value(alone, name, n), rel=1e-9), (name, n)
-        for n, values in variety.items():
+        for n, values in self_bleus.items():
             words = [line.split() for line, keep in zip(lines, kept, strict=True) if keep]
             assert values[1 + j] == pytest.approx(scores_of(words)[n].mean())
         assert lengths[1 + j] == pytest.approx(length_distance(rest.lengths, refs.lengths)[0])
-        assert different[1 + j] == pytest.approx(len(set(numbers[kept])) / kept.sum())
+        assert unique[1 + j] == pytest.approx(len(set(numbers[kept])) / kept.sum())
         assert frechet[1 + j] == pytest.approx(frechet_distance(vectors[kept], other_vectors)[0], rel=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""The page of `seqgen report`: what it holds, what it escapes and marks, and what a browser makes of it."""
+"""The page of `seqgen report`: its contents, escaping, marks, and its rendering in a browser."""
 
 import html
 import json
@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import seqgen
 from seqgen.cli.report import report as command
 from seqgen.core.errors import UserError
-from seqgen.evaluation.references import Coder
+from seqgen.evaluation.references import Vocabulary
 from seqgen.inference.generate import generate
 from seqgen.metrics.tokenization import tokeniser
 from seqgen.report import charts, latent, scores, text_analysis, training
@@ -31,8 +31,11 @@ from seqgen.training.load import load
 SMALL = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
 EVIL = "<script>alert(1)</script>"
 WHO, VERBS = ("cat", "dog", "man"), ("runs", "sits", "eats", "waits", "rests")
-HELD = {"valid.txt": ['the cat runs "now".', "the dog rests there ."], "test.txt": ["the man sits there ."]}
-HELD["test.txt"] += ['the dog eats "now".', f"{EVIL} & the hen .", "床前明月光 hen 疑是地上霜"]
+HELD_OUT = {
+    "valid.txt": ['the cat runs "now".', "the dog rests there ."],
+    "test.txt": ["the man sits there ."],
+}
+HELD_OUT["test.txt"] += ['the dog eats "now".', f"{EVIL} & the hen .", "床前明月光 hen 疑是地上霜"]
 TEXT = [
     *(f'the {who} {verb} "now".' for who in WHO for verb in VERBS),
     *(f"the {who} {verb} there ." for who in WHO for verb in VERBS),
@@ -40,24 +43,24 @@ TEXT = [
     *(f"床前明月光 {who} 疑是地上霜" for who in (*WHO, "hen")),
 ]
 N = 23
-PARTS = [part for part in scores.PARTS if part != "codes"]
-"""Of a page about runs without codes."""
+SECTIONS = [anchor for anchor in scores.SECTIONS if anchor != "latents"]
+"""Of a page about runs without latents."""
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one corpus: one that has learned its sentences by heart, one that has learned nothing."""
+    """Two runs of one corpus: one that has memorised its sentences, one that has learned nothing."""
     folder = tmp_path_factory.mktemp("report")
     corpus = folder / "corpus.txt"
     corpus.write_text("".join(f"{line}\n" for line in TEXT), encoding="utf-8")
-    for name, lines in HELD.items():
+    for name, lines in HELD_OUT.items():
         (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     options: dict[str, Any] = {"min_count": 1, "tokenizer": "word"}
     options |= {"valid": str(folder / "valid.txt"), "test": str(folder / "test.txt")}
     learned = SMALL | {"generator.hidden": 31, "lr": 0.03, "generator.dropout": 0.0, "report_every": 20}
     learned |= {"patience": 100}
-    seqgen.pretrain(str(corpus), path=folder / "heart", steps=200, values=learned, **options)
+    seqgen.pretrain(str(corpus), path=folder / "memorised", steps=200, values=learned, **options)
     seqgen.pretrain(str(corpus), path=folder / "empty", steps=3, values=SMALL, **options)
     return folder
 
@@ -68,7 +71,7 @@ def page(folder: Path) -> str:
 
 
 def _runs(folder: Path) -> list:
-    return [load(folder / name, "cpu") for name in ("heart", "empty")]
+    return [load(folder / name, "cpu") for name in ("memorised", "empty")]
 
 
 class Outline(HTMLParser):
@@ -112,19 +115,19 @@ def _read(page: str) -> Outline:
 def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
     outline = _read(page)
     assert page.startswith("<!DOCTYPE html>")
-    assert re.findall(r'<section id="(\w+)"', page) == PARTS
+    assert re.findall(r'<section id="(\w+)"', page) == SECTIONS
     assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
     assert "http" not in page.replace("https", "http")
     assert not re.search(r"url\(|@import|<(link|script|img|iframe)", page)
-    assert outline.count["section"] == len(PARTS) == outline.count["h2"]
+    assert outline.count["section"] == len(SECTIONS) == outline.count["h2"]
 
 
-def test_every_part_says_what_it_is_for(folder: Path, page: str) -> None:
-    heart = load(folder / "heart", "cpu").run
+def test_every_section_has_its_contents(folder: Path, page: str) -> None:
+    run = load(folder / "memorised", "cpu").run
     text = " ".join(_read(page).text)
-    for said in (heart.config["corpus_hash"], heart.config["seqgen"], heart.config["torch"], str(heart.path)):
-        assert f"<td>{said}</td>" in page
-    for row in ("real text", "n-gram baseline", "heart", "empty", "heart at 0.5"):
+    for value in (run.config["corpus_hash"], run.config["seqgen"], run.config["torch"], str(run.path)):
+        assert f"<td>{value}</td>" in page
+    for row in ("real text", "n-gram baseline", "memorised", "empty", "memorised at 0.5"):
         assert f'<th scope="row">{row}</th>' in page
     for heading in ("BLEU-5", "self-BLEU-2", "JSD-3", "test nats/token", "reverse LM"):
         assert f'<th scope="col">{heading}</th>' in page
@@ -133,15 +136,15 @@ def test_every_part_says_what_it_is_for(folder: Path, page: str) -> None:
         "Learning rate",
         "BLEU",
         "Language models",
-        "Length of sentences",
+        "Sentence length",
     ):
         assert f"<figcaption>{title}" in page
-    for part in ("temperature 0.5", "temperature 1", "test split", "Four in a row", "protocol seqgen: N 23"):
+    for part in ("temperature 0.5", "temperature 1", "test split", "4-grams", "protocol seqgen: N 23"):
         assert part in text
 
 
 def test_scores_stand_with_their_intervals(folder: Path, page: str) -> None:
-    scores = seqgen.evaluate(load(folder / "heart", "cpu").run, n=N, seed=3)
+    scores = seqgen.evaluate(load(folder / "memorised", "cpu").run, n=N, seed=3)
     low, high = scores["intervals"]["bleu"]["5"]
     assert f"<td>{scores['bleu']['5']:.4f}<small>{low:.4f} – {high:.4f}</small></td>" in page
 
@@ -153,7 +156,7 @@ def test_the_sentences_shown_are_those_scored(folder: Path, page: str) -> None:
     assert drawn[-1].text not in text  # it is scored, but not among the first
 
 
-def test_what_only_a_run_says_often_stands_out(page: str) -> None:
+def test_ngrams_frequent_only_in_a_run_are_bold(page: str) -> None:
     columns = re.findall(r"<tr><th scope=\"row\">\d+</th>((?:<td>.*?</td>)+)</tr>", page)
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in columns]
     assert {len(row) for row in cells} == {3}  # real text and two runs
@@ -175,9 +178,9 @@ def test_copies_are_marked_and_nothing_else(page: str) -> None:
     keys = {"".join(line.split()) for line in TEXT}
     assert len(marked) > 5
     assert all("".join(text.split()) in keys for text in marked)
-    shares = re.findall(rf"{N} drawn: ([\d.]+)% copies", " ".join(outline.text))
-    assert len(shares) == 4  # two runs at two temperatures
-    assert float(shares[0]) > 50 > float(shares[-1])
+    percentages = re.findall(rf"{N} sampled: ([\d.]+)% copies", " ".join(outline.text))
+    assert len(percentages) == 4  # two runs at two temperatures
+    assert float(percentages[0]) > 50 > float(percentages[-1])
 
 
 def test_the_same_seed_gives_the_same_page(folder: Path, page: str) -> None:
@@ -187,12 +190,12 @@ def test_the_same_seed_gives_the_same_page(folder: Path, page: str) -> None:
 
 def test_what_cannot_be_reported_is_refused(folder: Path, tmp_path: Path) -> None:
     # the same file with its held-out sets exchanged is another corpus
-    held: dict[str, Any] = {
+    held_out: dict[str, Any] = {
         "valid": str(folder / "test.txt"),
         "test": str(folder / "valid.txt"),
         "min_count": 1,
     }
-    seqgen.pretrain(str(folder / "corpus.txt"), path=tmp_path / "other", steps=1, values=SMALL, **held)
+    seqgen.pretrain(str(folder / "corpus.txt"), path=tmp_path / "other", steps=1, values=SMALL, **held_out)
     foreign = load(tmp_path / "other", "cpu")
     with pytest.raises(UserError, match="are of different corpora"):
         report.page([*_runs(folder)[:1], foreign], n=N)
@@ -202,34 +205,36 @@ def test_what_cannot_be_reported_is_refused(folder: Path, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def latent_page(small_runs: dict[str, Path]) -> str:
-    """A page about a run of each kind of likelihood, of which two have codes."""
+    """A page about a run of each kind of likelihood, of which two have latents."""
     return report.page([load(path, "cpu") for path in small_runs.values()], n=7, temperatures=(1.0,), seed=3)
 
 
-def test_codes_are_shown_of_the_runs_that_have_them(latent_page: str, small_runs: dict[str, Path]) -> None:
+def test_latents_are_shown_of_the_runs_that_have_them(latent_page: str, small_runs: dict[str, Path]) -> None:
     outline = _read(latent_page)
-    assert list(scores.PARTS) == re.findall(r'<section id="(\w+)"', latent_page)
+    assert list(scores.SECTIONS) == re.findall(r'<section id="(\w+)"', latent_page)
     assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
-    part = latent_page[latent_page.index('<section id="codes"') : latent_page.index('<section id="lengths"')]
+    part = latent_page[
+        latent_page.index('<section id="latents"') : latent_page.index('<section id="lengths"')
+    ]
     assert re.findall("<h3>(.*?)</h3>", part) == ["sentence-vae", "autoencoder"]
     found = load(small_runs["autoencoder"], "cpu")
-    shown = latent.showing("autoencoder", found, seed=3)
+    shown = latent.latent_examples("autoencoder", found, seed=3)
     assert len(shown.reconstructions) == 12
     for pair in shown.reconstructions:
-        cells = "".join(f"<td>{each}</td>" for each in (pair.reconstruction, f"{pair.cost:.1f}"))
+        cells = "".join(f"<td>{each}</td>" for each in (pair.reconstruction, f"{pair.nll:.1f}"))
         assert f'<th scope="row">{pair.text}</th>{cells}' in part
-    first, way, last = shown.ways[0]
+    first, decoded, last = shown.interpolations[0]
     assert [first, last] == [pair.text for pair in shown.reconstructions[:2]]
-    assert way == seqgen.interpolate(found, first, last)
-    assert len(way) == 7
-    assert f"<h4>from: {first}</h4><ol>" + "".join(f"<li>{line}</li>" for line in way) in part
+    assert decoded == seqgen.interpolate(found, first, last)
+    assert len(decoded) == 7
+    assert f"<h4>from: {first}</h4><ol>" + "".join(f"<li>{line}</li>" for line in decoded) in part
     assert f"to: {last}" in part
 
 
-def test_every_figure_of_training_has_a_name_and_the_kl_a_line_of_collapse(latent_page: str) -> None:
+def test_every_training_metric_has_a_title_and_the_kl_a_collapse_line(latent_page: str) -> None:
     charts = re.findall(r"<figure>.*?</figure>", latent_page)
     titles = [re.findall("<figcaption>(.*?)<small>", each)[0] for each in charts]
-    for title in ("Reconstruction: -log p(x | z)", "Evidence lower bound", "Active units of the code"):
+    for title in ("Reconstruction: -log p(x | z)", "Evidence lower bound", "Active latent units"):
         assert title in titles
     assert not [title for title in titles if re.fullmatch("[a-z_]+", title)]
     (kl,) = [each for each in charts if "KL of posterior and prior<" in each]
@@ -242,10 +247,10 @@ def test_every_figure_of_training_has_a_name_and_the_kl_a_line_of_collapse(laten
 def test_a_run_whose_posterior_collapsed_is_named() -> None:
     rows = [{"step": 0, "kl": 3.0, "valid_kl": 2.0}, {"step": 9, "kl": 0.2, "valid_kl": 0.04}]
     well = [{"step": 0, "valid_kl": 2.0}, {"step": 9, "valid_kl": 5.0}]
-    facts = scores.Facts(
+    data = scores.ReportData(
         ["a", "b"], ["bad", "good"], ["run0", "run1"], configs=[{}, {}], metrics=[rows, well], scores={}
     )
-    drawn = training.training(facts)
+    drawn = training.training(data)
     assert "collapsed: bad<" in drawn
     assert "good" not in re.findall("<small>(.*?)</small>", drawn)[0]
 
@@ -253,34 +258,34 @@ def test_a_run_whose_posterior_collapsed_is_named() -> None:
 def test_marks_by_hand() -> None:
     train = ["a dog runs fast .", "The cat  sat on a mat .", 'he said "no way" .']
     lines = ["the cat sat on a mat .", "my dog runs fast today", 'so "no way" <b>', "", "zzz"]
-    found = text_analysis.mark(lines, train, Coder("treebank"))
+    found = text_analysis.mark_copies(lines, train, Vocabulary("treebank"))
     assert [each.copy for each in found] == [True, False, False, False, False]
     assert [each.longest for each in found] == [6, 3, 4, 0, 0]
     assert [each.text[slice(*each.span)] for each in found] == [
-        "cat sat on a mat .",  # the case counts for runs, not for copies
+        "cat sat on a mat .",  # case matters for substrings, not for copies
         "dog runs fast",
         '"no way"',
         "",
         "",
     ]
-    assert text_analysis.written(found[0]).startswith("<mark>the cat")
-    assert text_analysis.written(found[1]).startswith('my <span class="shared"')
-    assert text_analysis.written(found[2]).endswith("&quot;no way&quot;</span> &lt;b&gt;")
-    assert text_analysis.written(found[3]) == "(blank)"
+    assert text_analysis.marked_html(found[0]).startswith("<mark>the cat")
+    assert text_analysis.marked_html(found[1]).startswith('my <span class="shared"')
+    assert text_analysis.marked_html(found[2]).endswith("&quot;no way&quot;</span> &lt;b&gt;")
+    assert text_analysis.marked_html(found[3]) == "(blank)"
 
 
-def test_the_first_of_several_shared_runs_is_shown() -> None:
-    found = text_analysis.mark(["x a b y b c"], ["a b", "b c"], Coder("whitespace"))
+def test_the_first_of_several_common_substrings_is_shown() -> None:
+    found = text_analysis.mark_copies(["x a b y b c"], ["a b", "b c"], Vocabulary("whitespace"))
     assert found[0].span == (2, 5)
 
 
 def test_ngrams_are_ranked_by_count_then_text() -> None:
     # b a a / a b: unigrams a 3, b 2 of 5; bigrams aa, ab, ba one each of 3
     lines, split = ["b a a", "a b"], tokeniser("whitespace")
-    assert text_analysis.top_grams(lines, split, 1) == [("a", 0.6), ("b", 0.4)]
-    assert [gram for gram, _ in text_analysis.top_grams(lines, split, 2, top=2)] == ["a a", "a b"]
-    assert text_analysis.top_grams(["床前"], tokeniser("character"), 2, between="") == [("床前", 1.0)]
-    assert text_analysis.top_grams(["a"], split, 2) == []
+    assert text_analysis.top_ngrams(lines, split, 1) == [("a", 0.6), ("b", 0.4)]
+    assert [gram for gram, _ in text_analysis.top_ngrams(lines, split, 2, top=2)] == ["a a", "a b"]
+    assert text_analysis.top_ngrams(["床前"], tokeniser("character"), 2, separator="") == [("床前", 1.0)]
+    assert text_analysis.top_ngrams(["a"], split, 2) == []
 
 
 def test_histogram_is_the_outline_of_its_bins() -> None:
@@ -309,19 +314,24 @@ def test_ticks_are_round(low: float, high: float, expected: list[str]) -> None:
 
 
 def test_points_lie_where_their_values_are() -> None:
-    drawn = chart([Series("a", [(0, 0.0), (10, 0.5)], "run0")], title="t", across="x", up="y", bounds=(0, 2))
+    drawn = chart(
+        [Series("a", [(0, 0.0), (10, 0.5)], "run0")], title="t", x_label="x", y_label="y", bounds=(0, 2)
+    )
     x, y = map(float, re.findall(r"translate\(([\d.]+) ([\d.]+)\)", drawn)[1])
     top, bottom = charts.TOP, charts.HEIGHT - charts.BOTTOM
     assert y == pytest.approx(bottom - (bottom - top) / 4, abs=0.1)  # 0.5 is a quarter of 0 … 2
     assert x < charts.WIDTH - charts.RIGHT
-    assert chart([Series("a", [(1, 5.0)], "run1")], title="t", across="x", up="y").count('class="mark"') == 1
+    assert (
+        chart([Series("a", [(1, 5.0)], "run1")], title="t", x_label="x", y_label="y").count('class="mark"')
+        == 1
+    )
 
 
-def test_the_start_is_told_where_it_would_flatten_the_rest() -> None:
+def test_the_start_is_a_note_if_it_would_flatten_the_rest() -> None:
     steep = Series("a", [(0, 7.5), (1, 3.0), (2, 2.5)], "run0")
     kept, notes = training._without_start([steep])
     assert kept[0].points == [(1, 3.0), (2, 2.5)]
-    assert notes == ["before training, off the chart: 7.5"]
+    assert notes == ["before training, not drawn: 7.5"]
     flat = Series("a", [(0, 3.2), (1, 3.0), (2, 2.5)], "run0")
     assert training._without_start([flat]) == ([flat], [])
 
@@ -341,13 +351,13 @@ def _invoke(*arguments: object) -> str:
 
 
 def test_the_command_writes_the_page_and_prints_its_path(folder: Path, tmp_path: Path) -> None:
-    run = folder / "heart"
+    run = folder / "memorised"
     assert _invoke("--run", run, "--n", N, "--temperatures", "1", "--quiet").splitlines() == [
         str(run / "report.html")
     ]
     out = tmp_path / "new" / "page.html"
-    said = _invoke("--run", run, "--n", N, "--temperatures", "1", "--out", out, "--quiet", "--seed", 0)
-    assert said.strip() == str(out)
+    printed = _invoke("--run", run, "--n", N, "--temperatures", "1", "--out", out, "--quiet", "--seed", 0)
+    assert printed.strip() == str(out)
     assert out.read_text(encoding="utf-8") == (run / "report.html").read_text(encoding="utf-8")
 
 
@@ -356,12 +366,12 @@ def test_the_command_writes_the_page_and_prints_its_path(folder: Path, tmp_path:
     [
         (["--run", "absent"], "no run at 'absent'"),
         (["--run", "{folder}"], "is not a run folder"),
-        (["--run", "{folder}/heart", "--run", "{folder}/heart"], "given twice"),
-        (["--run", "{folder}/heart", "--temperatures", "1,x"], "numbers from 0 on"),
-        (["--run", "{folder}/heart", "--temperatures", "-1"], "numbers from 0 on"),
-        (["--run", "{folder}/heart", "--out", "{folder}"], "is a folder"),
-        (["--run", "{folder}/heart", "--out", "page.pdf"], "does not end in .html"),
-        (["--run", "{folder}/heart", "--out", "{folder}/corpus.txt/a.html"], "cannot be written"),
+        (["--run", "{folder}/memorised", "--run", "{folder}/memorised"], "given twice"),
+        (["--run", "{folder}/memorised", "--temperatures", "1,x"], "comma-separated numbers"),
+        (["--run", "{folder}/memorised", "--temperatures", "-1"], "comma-separated numbers"),
+        (["--run", "{folder}/memorised", "--out", "{folder}"], "is a folder"),
+        (["--run", "{folder}/memorised", "--out", "page.pdf"], "does not end in .html"),
+        (["--run", "{folder}/memorised", "--out", "{folder}/corpus.txt/a.html"], "cannot be written"),
     ],
 )
 def test_mistakes_are_one_line(folder: Path, arguments: list[str], message: str) -> None:
@@ -418,7 +428,7 @@ const facts = {
 };
 parent.postMessage(JSON.stringify(facts), "*");
 </script>"""
-"""Asks the browser what it made of a page; the page itself has no script."""
+"""Reports how the browser rendered the page; the page itself has no script."""
 FRAME = """<!DOCTYPE html><meta name="color-scheme" content="light dark">
 <iframe src="page.html" width="{width}" height="900" style="border: 0"></iframe><pre></pre>
 <script>onmessage = e => document.querySelector("pre").textContent = e.data;</script>"""
@@ -447,12 +457,12 @@ def test_a_browser_lays_the_page_out(page: str, tmp_path: Path, width: int, opti
         path, tmp_path, "--window-size=1300,900", "--dump-dom", "--virtual-time-budget=5000", *options
     )
     assert "CONSOLE" not in seen.stderr
-    told = seen.stdout.partition("<pre>")[2].partition("</pre>")[0]
-    facts = json.loads(html.unescape(told))
+    report_json = seen.stdout.partition("<pre>")[2].partition("</pre>")[0]
+    facts = json.loads(html.unescape(report_json))
     assert facts["width"] == width
     assert facts["content"] <= width  # the page itself does not scroll sideways
     assert facts["right"] <= width
-    assert list(facts["heights"]) == PARTS
+    assert list(facts["heights"]) == SECTIONS
     assert min(facts["heights"].values()) > 80
     assert facts["fetched"] == []
     assert facts["curves"] > 15

@@ -5,7 +5,6 @@ for every label in turn, beside two scores that need no training: what the princ
 training images leave over, and the distance to the nearest training image.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,53 +20,19 @@ from seqgen.image.data.dataset import Images, in_order, open_images
 from seqgen.image.runs import setup
 from seqgen.image.runs.load import TrainedImages, load
 from seqgen.metrics import precision_recall
+from seqgen.metrics.auroc import Auroc, auroc
 from seqgen.training.data_config import slug
 from seqgen.training.job import ROOT
 
-Z95 = 1.959964
 ROWS = 500
 """Images scored at a time."""
 COMPONENTS = 32
 """Principal components that stand beside a model whose code has no width."""
 
 
-@dataclass(frozen=True)
-class Auroc:
-    """The area under the curve of hits over false alarms: 0.5 is chance, 1 perfect, below ½ upside down."""
-
-    value: float
-    low: float
-    high: float
-    """95 % interval (DeLong, DeLong and Clarke-Pearson 1988), over images"""
-
-
-def auroc(scores: np.ndarray, strange: np.ndarray) -> Auroc:
-    """Return how often a strange image scores above another; a tie counts half.
-
-    Args:
-        scores: (N,), higher is stranger.
-        strange: (N,) bool, the truth.
-
-    Raises:
-        UserError: one of the two kinds is missing, so that there is nothing to tell apart.
-    """
-    hits, others = scores[strange], scores[~strange]
-    if not len(hits) or not len(others):
-        raise UserError(
-            f"an AUROC needs strange images and others; of {len(scores)} images {len(hits)} are strange"
-        )
-    # Of each image, the share of the other kind that it is ranked rightly against.
-    won, beaten = 1 - _rank_among(hits, others), _rank_among(others, hits)
-    value = float(won.mean())
-    error = math.sqrt(sum(float(part.var(ddof=1)) / len(part) for part in (won, beaten) if len(part) > 1))
-    return Auroc(value, max(0.0, value - Z95 * error), min(1.0, value + Z95 * error))
-
-
-def _rank_among(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return, for each value, the share of `others` above it, ties half."""
-    ordered = np.sort(others)
-    below, upto = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
-    return 1 - (below + upto) / (2 * len(others))
+def _split(scores: np.ndarray, strange: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split scores (N,) by a mask of the anomalous images; → normal, anomalous."""
+    return scores[~strange], scores[strange]
 
 
 @dataclass(frozen=True)
@@ -102,7 +67,7 @@ def score(trained: TrainedImages, folder: Path | None = None, strange: str | Non
     if strange is not None and strange not in labels:
         raise UserError(f"no image has the label '{strange}'" + did_you_mean(strange, sorted(set(labels))))
     values = scores(trained, images)
-    area = auroc(values, np.array(labels) == known) if known in labels else None
+    area = auroc(*_split(values, np.array(labels) == known)) if known in labels else None
     return Scored(names, labels, values, known, area)
 
 
@@ -208,9 +173,9 @@ def compare(trained: TrainedImages) -> LeftOut:
     width = min(getattr(trained.model.config, "code", COMPONENTS), known.shape[1] - 1)
     return LeftOut(
         trained.names[label],
-        auroc(scores(trained, test), strange),
-        auroc(principal_error(known, seen, width).numpy(), strange),
-        auroc(precision_recall.nearest(seen, known)[0].numpy(), strange),
+        auroc(*_split(scores(trained, test), strange)),
+        auroc(*_split(principal_error(known, seen, width).numpy(), strange)),
+        auroc(*_split(precision_recall.nearest(seen, known)[0].numpy(), strange)),
     )
 
 
@@ -218,7 +183,7 @@ def table(rows: Sequence[LeftOut]) -> list[str]:
     """Lay the areas out as lines, a label each with the model's 95 % interval, and their mean."""
     cells: list[tuple[str, ...]] = [("label", "model", "95 %", "principal", "nearest")]
     for row in rows:
-        interval = f"{row.model.low:.3f} to {row.model.high:.3f}"
+        interval = f"{row.model.interval[0]:.3f} to {row.model.interval[1]:.3f}"
         areas = [f"{area.value:.3f}" for area in (row.model, row.principal, row.nearest)]
         cells.append((str(row.label), areas[0], interval, *areas[1:]))
     means = [f"{value:.3f}" for value in mean(rows).values()]

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from seqgen.core import device, settings
 from seqgen import image
-from seqgen.training import run_folder
+from seqgen.core import device, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import ImageData, open_images
+from seqgen.training import run_folder
 from seqgen.training.run_folder import Run
 
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 
-from seqgen.core import device, settings
 from seqgen import image
+from seqgen.core import device, settings
 from seqgen.core.errors import UserError
-from seqgen.image.runs import plots, load
-from seqgen.image.data.dataset import (Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images)
+from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
 from seqgen.image.networks.networks import NetConfig
-from seqgen.training.job import (ROOT, Job, existing, versions, whole)
+from seqgen.image.runs import load, plots
+from seqgen.training.data_config import slug
+from seqgen.training.job import ROOT, Job, existing, versions, whole
 from seqgen.training.loop import Medium, Plan
 from seqgen.training.run_folder import Run
-from seqgen.training.data_config import slug
 
 VALID_BATCH = 500
 """Validation images measured at a time."""

@@ -1,0 +1,45 @@
+"""`seqgen interpolate`: decode the latents between those of two sentences."""
+
+from typing import Annotated
+
+import typer
+
+from seqgen.cli import common, latent_common
+from seqgen.core.errors import UserError
+
+
+def interpolate(
+    first: Annotated[
+        str | None, typer.Argument(help="A sentence; one of the test split if not given.")
+    ] = None,
+    last: Annotated[str | None, typer.Argument(help="Another sentence.")] = None,
+    steps: Annotated[int, typer.Option(min=2, help="Sentences, both ends included.")] = 7,
+    spherical: Annotated[
+        bool, typer.Option("--spherical", help="Spherical interpolation instead of linear.")
+    ] = False,
+    run: latent_common.Run = None,
+    temperature: latent_common.Temperature = 0.0,
+    seed: latent_common.Seed = 0,
+    format: latent_common.Format = "text",
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    trust: common.Trust = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Interpolate between the latents of two sentences; with jsonl also the weight of the last sentence."""
+    latent_common.check_format(format)
+    if first is not None and last is None:
+        raise UserError(f"'{first}' is only one sentence; give two sentences to interpolate, or none")
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
+    from seqgen.inference import latent_space
+
+    given = None if last is None else [first or "", last]
+    ends = latent_common.read_texts(trained, notify, given, None, n=2, seed=seed)
+    if len(ends) < 2:
+        raise UserError("the corpus does not have two sentences to interpolate; give two")
+    notify(f"from: {ends[0]}\nto:   {ends[1]}")
+    decoded = latent_space.interpolate(
+        trained, ends[0], ends[1], steps, spherical=spherical, temperature=temperature, seed=seed
+    )
+    rows = [{"weight": i / (steps - 1), "text": line} for i, line in enumerate(decoded)]
+    latent_common.print_lines(decoded if format == "text" else [latent_common.to_json(row) for row in rows])

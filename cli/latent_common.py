@@ -1,0 +1,95 @@
+"""Options and helpers of the commands that use latents: reconstruct, interpolate, neighbours, encode, map."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seqgen.cli import common
+from seqgen.core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from seqgen.training.load import Trained
+
+Run = Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")]
+Texts = Annotated[
+    list[str] | None, typer.Argument(metavar="TEXT…", help="Sentences; some of the test split if not given.")
+]
+File = Annotated[Path | None, typer.Option(help="A file of sentences instead, one per line; - is stdin.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 decodes greedily.")]
+Seed = Annotated[int, common.seed_option("Random seed.")]
+Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
+
+
+def load_with_latents(
+    run: Path | None, device: str, threads: int | None, trust: bool, quiet: bool
+) -> tuple["Trained", Callable[[str], None]]:
+    """Load a run that has latents and print which it is; returns the run and a function that prints notes."""
+    from seqgen.core import device as devices
+    from seqgen.inference import latent_space
+
+    devices.prepare(threads)
+    trained = common.load_run(run, device, trust=trust)
+    latent_space.require_latents(trained)
+    notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+    config = trained.run.config
+    notify(f"run: {trained.run.path} ({config['algorithm']} on {config['data']['corpus']})")
+    return trained, notify
+
+
+def check_format(format: str) -> None:
+    """Raise UserError for an unknown output format."""
+    if format not in ("text", "jsonl"):
+        raise UserError(f"no format '{format}'" + did_you_mean(format, ("text", "jsonl")))
+
+
+def read_texts(
+    trained: "Trained",
+    notify: Callable[[str], None],
+    given: list[str] | None,
+    file: Path | None,
+    *,
+    n: int,
+    seed: int,
+) -> list[str]:
+    """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed."""
+    from seqgen.data.corpus import normalise
+    from seqgen.evaluation.references import random_subset
+    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference import latent_space
+
+    if given and file is not None:
+        raise UserError("sentences are given as arguments and with --file; give one of them")
+    if file is not None:
+        return read_sentences(file, "--file")
+    if not given:
+        return random_subset(default_sentences(trained), n, seed)
+    sentences = normalise(given)
+    if len(sentences) < len(given):
+        raise UserError("one of the sentences is blank; give text")
+    for sentence in sentences:
+        unknown = latent_space.unknown_words(trained, sentence)
+        if unknown:
+            notify(f"'{sentence}' has {unknown} words or characters that the model has never seen")
+    return sentences
+
+
+def default_sentences(trained: "Trained") -> Sequence[str]:
+    """Return the test split, or the training split if the corpus has no test split."""
+    return trained.corpus.test if len(trained.corpus.test) else trained.corpus.train
+
+
+def to_json(row: dict[str, Any]) -> str:
+    """Return a row as one line of JSON."""
+    return json.dumps(row, ensure_ascii=False)
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Write lines to stdout."""
+
+    def write(file: IO[str]) -> None:
+        file.writelines(f"{line}\n" for line in lines)
+
+    common.write_to(None, write)
