@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from seqgen.corpora.download import Progress
     from seqgen.corpora.recipes import File, Recipe
 
-app = typer.Typer(help="List, show, measure and download corpora.", no_args_is_help=True)
+app = typer.Typer(help="List, show, measure and fetch corpora.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")
 def list_corpora(as_json: Json = False) -> None:
-    """List the built-in corpora and the public ones that `fetch` downloads, one a line."""
+    """List the built-in corpora and the public ones that can be fetched."""
     from seqgen import corpora
     from seqgen.corpora.recipes import RECIPES
 
@@ -39,14 +39,12 @@ def list_corpora(as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A name of 'seqgen corpora list'.")],
-    n: Annotated[
-        int, typer.Option("--n", min=0, help="Number of sentences to sample from a built-in corpus.")
-    ] = 5,
-    seed: Annotated[int, common.seed_option("Seed of the samples.")] = 0,
+    name: Annotated[str, typer.Argument(help="A name from 'seqgen corpora list'.")],
+    n: Annotated[int, typer.Option("--n", min=0, help="Sentences to sample from a built-in corpus.")] = 5,
+    seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show the card and some samples of a built-in corpus, or the recipe of a public one."""
+    """Show the card of a built-in corpus and some samples, or the recipe of a public one."""
     from seqgen import corpora
     from seqgen.core.errors import UserError, did_you_mean
     from seqgen.corpora.recipes import RECIPES
@@ -74,7 +72,7 @@ def stats(
     column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the numbers and lengths of the sentences, tokens and types of a corpus, all splits together."""
+    """Count the sentences, tokens and types of a corpus, over all of its splits."""
     from seqgen.corpora.stats import statistics
     from seqgen.data.corpus import open_corpus
 
@@ -90,17 +88,15 @@ def stats(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A public corpus of 'seqgen corpora list'.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The folder; by default data/NAME in the cache folder.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="A public corpus from 'seqgen corpora list'.")],
+    out: Annotated[Path | None, typer.Option(help="The folder; data/NAME in the cache if not given.")] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="A mirror: the address of the file, or of the folder if there are several."),
+        typer.Option(help="A mirror: the URL of the file, or of the folder if there are several files."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")] = False,
 ) -> None:
-    """Download a public corpus and print the paths; an interrupted download is resumed."""
+    """Download a public corpus and print the paths; an interrupted download resumes."""
     from seqgen.core import cache
     from seqgen.corpora import download
     from seqgen.corpora.recipes import get_recipe
@@ -128,11 +124,11 @@ def _show_recipe(recipe: "Recipe", *, as_json: bool) -> None:
     typer.echo(f"licence  {recipe.licence}\nformat   {recipe.format}")
     for file in recipe.files:
         typer.echo(f"\n{file.name}\n  from    {file.url}\n  bytes   {file.size:,}\n  sha256  {file.sha256}")
-    typer.echo(f"\ndownload it with 'seqgen corpora fetch {recipe.name}'", err=True)
+    typer.echo(f"\nfetch it with 'seqgen corpora fetch {recipe.name}'", err=True)
 
 
 def _table(sizes: dict[str, int], found: dict[str, Any]) -> list[str]:
-    """Return the statistics as lines of name and value."""
+    """Format the statistics as lines of name and value."""
     rows = [
         ("sentences", f"{found['sentences']:,}"),
         ("splits", "  ".join(f"{role} {size:,}" for role, size in sizes.items())),
@@ -152,7 +148,7 @@ def _table(sizes: dict[str, int], found: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def _bars(*, quiet: bool) -> Iterator["Progress"]:
-    """Yield a function that draws a progress bar for each file, on stderr if that is a terminal."""
+    """Show a progress bar for each file if stderr is a terminal."""
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()

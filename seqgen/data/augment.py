@@ -23,18 +23,18 @@ def words(tokens: Tensor) -> Tensor:
     return (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
 
 
-def augment(tokens: Tensor, kind: Kind, mask_rate: float) -> Tensor:
+def augment(tokens: Tensor, kind: Kind, rate: float) -> Tensor:
     """Return a random augmentation of each sentence; (B, T) → (B, T).
 
-    On average a fraction `mask_rate` of the words becomes UNK; lengths stay. Raise UserError for an unknown
+    On average a fraction `rate` of the words becomes UNK; lengths stay. Raise UserError for an unknown
     kind.
     """
     if kind == "dropout":
         return tokens
     if kind == "words":
-        return mask_words(tokens, mask_rate)
+        return mask_words(tokens, rate)
     if kind == "span":
-        return mask_span(tokens, mask_rate)
+        return mask_span(tokens, rate)
     raise UserError(f"no augmentation '{kind}'" + did_you_mean(kind, get_args(Kind)))
 
 

@@ -1,4 +1,4 @@
-"""From the settings of an image model to its run folder, and back: setting up, loading, plots of a run.
+"""From settings to an image run, and back from its folder.
 
-Imports the folders of `seqgen.image` above it, and `training`. Start with `setup.train`.
+Start with `setup`.
 """
