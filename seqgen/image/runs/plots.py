@@ -19,9 +19,9 @@ TILE = 64
 """Pixels at least to which the side of an image is enlarged."""
 FONT = 15
 """Pixels of the height of a caption's letters."""
-SHOWN, COLUMNS = 64, 8
+REPORT_SAMPLES, COLUMNS = 64, 8
 """Samples of a grid, and in each of its rows."""
-PANELS, ACROSS = 12, 4
+MAX_PANELS, PANELS_IN_ROW = 12, 4
 """Grids at most on the sheet over training, and in each of its rows."""
 WHITE, BLACK = 255, 0
 
@@ -93,7 +93,7 @@ def save(picture: Image.Image, path: Path) -> None:
     write_atomic(path, write)
 
 
-def report(path: Path, images: Tensor) -> None:
+def write_report_samples(path: Path, images: Tensor) -> None:
     """Write a report's samples (N, C, H, W) as `path`.png, and `sheet.png` of all such files beside it.
 
     The path ends in `step-` and the number of the step, as `seqgen.training.loop` names it.
@@ -107,18 +107,18 @@ def sheet(pictures: Sequence[Path], path: Path) -> None:
 
     At most 12 of them at half their size: the first, the last, and as evenly as can be what lies between.
     """
-    chosen = [pictures[i] for i in spread(len(pictures), PANELS)]
+    chosen = [pictures[i] for i in evenly_spaced(len(pictures), MAX_PANELS)]
     panels = [_halved(each) for each in chosen]
     width, height = max(p.width for p in panels), max(p.height for p in panels)
     line, gap = FONT * 2, FONT
-    rows, across = math.ceil(len(panels) / ACROSS), min(len(panels), ACROSS)
+    rows, across = math.ceil(len(panels) / PANELS_IN_ROW), min(len(panels), PANELS_IN_ROW)
     whole = Image.new(panels[0].mode, (across * (width + gap) - gap, rows * (height + line)), "white")
     pen, font = ImageDraw.Draw(whole), ImageFont.load_default(FONT)
     for i, (panel, source) in enumerate(zip(panels, chosen, strict=True)):
-        left, top = i % ACROSS * (width + gap), i // ACROSS * (height + line)
+        left, top = i % PANELS_IN_ROW * (width + gap), i // PANELS_IN_ROW * (height + line)
         whole.paste(panel, (left, top))
-        said = f"step {int(source.stem.removeprefix('step-')):,}"
-        pen.text((left + width / 2, top + height + line / 2), said, fill="black", font=font, anchor="mm")
+        caption = f"step {int(source.stem.removeprefix('step-')):,}"
+        pen.text((left + width / 2, top + height + line / 2), caption, fill="black", font=font, anchor="mm")
     save(whole, path)
 
 
@@ -127,7 +127,7 @@ def _halved(path: Path) -> Image.Image:
         return picture.reduce(2)
 
 
-def spread(n: int, most: int) -> list[int]:
+def evenly_spaced(n: int, most: int) -> list[int]:
     """Choose at most `most` of the numbers 0 to n - 1, evenly, the first and the last among them."""
     if n <= most:
         return list(range(n))
