@@ -1,7 +1,7 @@
 """Image models, one file each, on the contract, the loop and the run folder of the text algorithms.
 
-Start with `models.gan` or `models.vae`. The registry names every model: adding one is a file in `models` and a
-line below; one that differs from another by its settings alone is a line with those settings.
+Start with `models.gan` or `models.vae`. The registry names every model: adding one is a file in `models` and
+a line below; one that differs from another by its settings alone is a line with those settings.
 """
 
 from seqgen import algorithms

@@ -40,9 +40,9 @@ def runs(tmp_path_factory):
     small = {"batch_size": 32, "net.hidden": 11}
     game = {"batch_size": 32, "generator.channels": 3, "critic.channels": 3}
     kinds = {
-        "plane": ("vae", small | {"code": 2}, {}),
-        "labels": ("vae", small | {"code": 3, "conditional": True}, {"without": 3}),
-        "clean": ("denoising-autoencoder", small | {"code": 3}, {}),
+        "plane": ("vae", small | {"latent_dim": 2}, {}),
+        "labels": ("vae", small | {"latent_dim": 3, "conditional": True}, {"without": 3}),
+        "clean": ("denoising-autoencoder", small | {"latent_dim": 3}, {}),
         "game": ("gan", game, {}),
     }
     for name, (model, values, options) in kinds.items():
@@ -56,7 +56,7 @@ def picture(path):
 
 
 def test_the_whole_path(cli, tmp_path):
-    command = ("image", "train", *SMALL, 4, *TINY, "--set", "code=2")
+    command = ("image", "train", *SMALL, 4, *TINY, "--set", "latent_dim=2")
     assert cli(*command) == (0, "", "")
     run = tmp_path / "runs/image-vae-digits"
     assert {path.name for path in run.iterdir()} >= {
@@ -149,7 +149,7 @@ def test_scores_go_to_stdout_and_the_area_to_stderr(cli, runs):
     code, out, err = cli("image", "anomaly", "--run", runs / "plane", "--out", "s.csv")
     assert (code, out) == (0, "")
     assert "AUROC" not in err  # nothing says which label is strange
-    code, _, err = cli("image", "anomaly", "--run", runs / "game", "--strange", 8, "--out", "s.csv")
+    code, _, err = cli("image", "anomaly", "--run", runs / "game", "--anomalous", 8, "--out", "s.csv")
     assert code == 0
     assert "AUROC of '8'" in err
 
@@ -181,9 +181,9 @@ def test_few_labels(cli, runs):
     assert code == 0
     assert out.splitlines()[0].startswith("labels")
     assert len(out.splitlines()) == 7
-    assert "20 labels, codes, logistic: " in err
+    assert "20 labels, latents, logistic: " in err
     found = json.loads(cli(*args, "--json", "--quiet")[1])["accuracies"]
-    assert [row["input"] for row in found] == ["pixels"] * 3 + ["codes"] * 3
+    assert [row["input"] for row in found] == ["pixels"] * 3 + ["latents"] * 3
     assert found[0].keys() == {"labels", "input", "classifier", "accuracies", "mean", "spread"}
 
 
@@ -201,7 +201,7 @@ def test_augment(cli, monkeypatch):
 
 
 def test_left_out(cli, tmp_path):
-    args = ("image", "left-out", "--steps", 1, *TINY, "--set", "code=3", "--device", "cpu")
+    args = ("image", "left-out", "--steps", 1, *TINY, "--set", "latent_dim=3", "--device", "cpu")
     code, out, err = cli(*args)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["label", *"0123456789", "mean"]
@@ -273,7 +273,7 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
     [
         (["sample", "--run", "plane", "--label", "3"], "knows no labels; drop --label"),
         (["sample", "--run", "labels", "--label", "10"], "no label '10'; the labels are 0, 1, 2"),
-        (["reconstruct", "--run", "game"], "is a gan, which makes images of codes and no codes of images"),
+        (["reconstruct", "--run", "game"], "is a gan, which makes images of latents and no latents of images"),
         (["reconstruct", "--run", "plane", "--out", "x.jpg"], "--out 'x.jpg' does not end in .png"),
         (
             ["sample", "--run", "plane", "--out", "x.jpg"],
@@ -283,13 +283,13 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
         (["sample", "--run", "plane", "--seed", "-1"], "Invalid value for '--seed'"),
         (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is no strength"),
         (["latent", "--run", "plane", "--view", "pca", "--label", "3"], "--label goes with --view manifold"),
-        (["few-labels", "--run", "labels"], "is conditional: its codes are made with the labels"),
+        (["few-labels", "--run", "labels"], "is conditional: its latents are made with the labels"),
         (["evaluate", "--run", "game", "--annealed", "5", "--n", "31"], "has no likelihood to anneal to"),
         (["latent", "--run", "labels", "--view", "manifold"], "has a code of 3 units, and a plane has two"),
         (["latent", "--run", "game"], "is a gan, which makes"),
         (["few-labels", "--run", "game"], "is a gan, which makes"),
         (["few-labels", "--run", "plane", "--labels", "2000"], "2000 labels are 200 of each class"),
-        (["anomaly", "--run", "plane", "--strange", "x"], "no image has the label 'x'"),
+        (["anomaly", "--run", "plane", "--anomalous", "x"], "no image has the label 'x'"),
         (["anomaly", "--run", "plane", "--data", "absent"], "no pictures in 'absent'"),
     ],
 )

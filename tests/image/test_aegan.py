@@ -19,19 +19,19 @@ SMALL = {
 }
 CONV = {f"{net}.kind": "conv" for net in ("encoder", "generator", "critic")}
 DENSE = {f"{net}.kind": "dense" for net in ("encoder", "generator", "critic")}
-OFF = {"images": 0.0, "codes": 0.0, "image_cycle": 0.0, "code_cycle": 0.0, "dirichlet": 0.0}
+OFF = {"images": 0.0, "latents": 0.0, "image_cycle": 0.0, "latent_cycle": 0.0, "dirichlet": 0.0}
 VARIANTS = [
     CONV,
-    DENSE | {"game.loss": "energy", "game.penalty": 1.0},
-    CONV | {"game.loss": "wasserstein", "conditional": True},
-    DENSE | {"game.loss": "hinge", "game.r1": 1.0, "dirichlet": 0.0},
+    DENSE | {"gan.loss": "energy", "gan.gradient_penalty": 1.0},
+    CONV | {"gan.loss": "wasserstein", "conditional": True},
+    DENSE | {"gan.loss": "hinge", "gan.r1": 1.0, "dirichlet": 0.0},
 ]
-NETS = ("encoder", "generator", "critic", "code_critic")
+NETS = ("encoder", "generator", "critic", "latent_critic")
 
 
 def build(values=None, seed=0, shape=SHAPE):
     torch.manual_seed(seed)
-    given = SMALL | {"batch_size": 5, "code": 3, "code_critic.hidden": 13} | (values or {})
+    given = SMALL | {"batch_size": 5, "latent_dim": 3, "latent_critic.hidden": 13} | (values or {})
     model = ImageAEGAN(settings.override(ImageAEGAN.Config(), given), shape=shape, classes=CLASSES)
     model.configure()
     return model
@@ -68,8 +68,8 @@ def test_figures_are_finite_and_every_parameter_moves(values):
     assert ("dirichlet" in figures) == (values.get("dirichlet") != 0.0)
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     # What is added to every score alike cancels from these losses.
-    biases = {"critic.head.bias", "code_critic.head.bias"}
-    assert still == (biases if values.get("game.loss") in ("hinge", "wasserstein") else set())
+    biases = {"critic.head.bias", "latent_critic.head.bias"}
+    assert still == (biases if values.get("gan.loss") in ("hinge", "wasserstein") else set())
 
 
 @pytest.mark.parametrize("values", VARIANTS)
@@ -84,7 +84,7 @@ def test_same_seed_same_weights_and_state_round_trip(values):
 
 @pytest.mark.parametrize(
     ("mover", "wanted"),
-    [("makers", {"encoder", "generator"}), ("critic", {"critic"}), ("code_critic", {"code_critic"})],
+    [("makers", {"encoder", "generator"}), ("critic", {"critic"}), ("latent_critic", {"latent_critic"})],
 )
 def test_each_loss_moves_its_own_networks_alone(mover, wanted):
     model = build()
@@ -101,9 +101,9 @@ def test_each_loss_moves_its_own_networks_alone(mover, wanted):
     ("on", "wanted"),
     [
         ({"images": 1.0}, {"encoder", "generator", "critic"}),
-        ({"codes": 1.0}, {"encoder", "generator", "code_critic"}),
+        ({"latents": 1.0}, {"encoder", "generator", "latent_critic"}),
         ({"image_cycle": 1.0}, {"encoder", "generator"}),
-        ({"code_cycle": 1.0}, {"encoder", "generator"}),
+        ({"latent_cycle": 1.0}, {"encoder", "generator"}),
         ({"dirichlet": 1.0}, {"generator"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -122,11 +122,11 @@ def test_at_least_one_loss_is_on():
 
 def test_the_losses_by_hand():
     given = {
-        "game.r1": 0.0,
+        "gan.r1": 0.0,
         "images": 0.5,
-        "codes": 0.6,
+        "latents": 0.6,
         "image_cycle": 0.7,
-        "code_cycle": 0.8,
+        "latent_cycle": 0.8,
         "dirichlet": 0.0,
     }
     model, (x, labels) = build(given), batch()
@@ -135,41 +135,41 @@ def test_the_losses_by_hand():
     torch.manual_seed(3)
     z = torch.randn(5, 3)
 
-    def generator(codes):
-        return torch.sigmoid(model.generator(codes))
+    def generator(latents):
+        return torch.sigmoid(model.generator(latents))
 
-    def code_critic(codes):
-        return model.code_critic(codes.view(-1, 1, 1, 3))
+    def latent_critic(latents):
+        return model.latent_critic(latents.view(-1, 1, 1, 3))
 
     found = model.encoder(x)
     made, ends = generator(torch.cat([z, found])).chunk(2)  # normalised over both
     refound = model.encoder(made)
-    image_cycle, code_cycle = (x - ends).square().sum() / 5, (z - refound).square().sum() / 5
-    fakes, false_codes = model.critic(torch.cat([made, ends])), code_critic(torch.cat([found, refound]))
+    image_cycle, latent_cycle = (x - ends).square().sum() / 5, (z - refound).square().sum() / 5
+    fakes, false_codes = model.critic(torch.cat([made, ends])), latent_critic(torch.cat([found, refound]))
     wanted = {
-        "critic": gan_losses.critic_loss("logistic", model.critic(x), fakes),
-        "code_critic": gan_losses.critic_loss("logistic", code_critic(z), false_codes),
+        "critic": LOGISTIC.discriminator(model.critic(x), fakes),
+        "latent_critic": LOGISTIC.discriminator(latent_critic(z), false_codes),
         "makers": 0.5 * gan_losses.generator_loss("logistic", fakes)
         + 0.6 * gan_losses.generator_loss("logistic", false_codes)
         + 0.7 / 2 * image_cycle
-        + 0.8 / 2 * code_cycle,
+        + 0.8 / 2 * latent_cycle,
     }
     for name, loss in wanted.items():
         torch.testing.assert_close(losses[name], loss)
-    assert float(figures["image_cycle"]) == pytest.approx(image_cycle.item(), rel=1e-5)
-    assert float(figures["code_cycle"]) == pytest.approx(code_cycle.item(), rel=1e-5)
+    assert float(metrics["image_cycle"]) == pytest.approx(image_cycle.item(), rel=1e-5)
+    assert float(metrics["latent_cycle"]) == pytest.approx(latent_cycle.item(), rel=1e-5)
 
 
 def test_the_critics_learn_to_score_what_is_real_higher():
-    model = build({"lr": 0.0, "critic_lr": 1e-2, "game.r1": 0.0})
+    model = build({"lr": 0.0, "critic_lr": 1e-2, "gan.r1": 0.0})
     figures = [model.step(batch(seed=1), 0.0) for _ in range(40)]
-    for side in ("images", "codes"):
-        assert float(figures[-1][f"gap_{side}"]) > float(figures[0][f"gap_{side}"]) + 0.5
+    for side in ("images", "latents"):
+        assert float(metrics[-1][f"score_gap_{side}"]) > float(metrics[0][f"score_gap_{side}"]) + 0.5
 
 
 def test_the_dirichlet_energy_is_that_of_the_images():
-    # Pixels σ(w·z + b) have the Jacobian σ' w; many codes average the estimate's random signs out.
-    model = build(DENSE | {"generator.layers": 0, "code": 2}, shape=(1, 1, 5))
+    # Pixels σ(w·z + b) have the Jacobian σ' w; many latents average the estimate's random signs out.
+    model = build(DENSE | {"generator.layers": 0, "latent_dim": 2}, shape=(1, 1, 5))
     rows = 40_000
     images = Batch(torch.rand(rows, 1, 1, 5), torch.zeros(rows, dtype=torch.long))
     torch.manual_seed(3)
@@ -178,7 +178,7 @@ def test_the_dirichlet_energy_is_that_of_the_images():
     pixels = torch.sigmoid(model.generator(torch.randn(rows, 2))).flatten(1)
     jacobians = (pixels * (1 - pixels))[:, :, None] * model.generator.head.weight  # (B, 5, Z)
     exact = jacobians.square().sum(dim=(1, 2)).mean().item() / 2
-    assert float(figures["dirichlet"]) == pytest.approx(exact, rel=1e-2)
+    assert float(metrics["dirichlet"]) == pytest.approx(exact, rel=1e-2)
 
 
 @pytest.mark.parametrize("values", VARIANTS)
@@ -187,23 +187,23 @@ def test_evaluation_codes_and_samples(values):
     run(model, steps=1)
     first, second = batch(4), batch(3, seed=2)
     figures = model.evaluate([first, second])
-    assert figures.keys() == {"valid_error", "code_variance", "variety"}
+    assert figures.keys() == {"valid_squared_error", "latent_variance", "diversity"}
     images, labels = (torch.cat(parts) for parts in zip(first, second, strict=True))
-    codes = model.encode(images, labels)
-    assert codes.shape == (7, 3)
-    assert figures["code_variance"] == pytest.approx(codes.var(dim=0, unbiased=False).mean().item(), rel=1e-5)
-    rebuilt = model.decode(codes, labels)
-    torch.testing.assert_close(rebuilt, model.reconstruct(images, labels))
-    errors = (rebuilt - images).square().flatten(1).sum(dim=1)
+    latents = model.encode(images, labels)
+    assert latents.shape == (7, 3)
+    assert metrics["latent_variance"] == pytest.approx(latents.var(dim=0, unbiased=False).mean().item(), rel=1e-5)
+    reconstructed = model.decode(latents, labels)
+    torch.testing.assert_close(reconstructed, model.reconstruct(images, labels))
+    errors = (reconstructed - images).square().flatten(1).sum(dim=1)
     torch.testing.assert_close(model.score(images, labels), errors)
-    assert figures["valid_error"] == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert metrics["valid_squared_error"] == pytest.approx(errors.mean().item(), rel=1e-5)
     assert torch.equal(model.samples(5), model.samples(5))
     drawn = model.sample(5, rng=torch.Generator().manual_seed(2))
     assert drawn.shape == (5, *SHAPE)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
     assert model.should_stop(figures, figures) is None
-    assert "collapsed" in (model.should_stop({"variety": 0.09 * figures["variety"]}, figures) or "")
+    assert "collapsed" in (model.should_stop({"diversity": 0.09 * metrics["diversity"]}, figures) or "")
 
 
 def test_a_batch_of_one_image():
@@ -219,21 +219,21 @@ def test_labels_reach_all_four_networks():
     model = build({"conditional": True})
     run(model)
     images, labels = batch(4)
-    others, codes = (labels + 1) % CLASSES, torch.randn(4, 3)
-    assert not torch.equal(model.decode(codes, labels), model.decode(codes, others))
+    others, latents = (labels + 1) % CLASSES, torch.randn(4, 3)
+    assert not torch.equal(model.decode(latents, labels), model.decode(latents, others))
     assert not torch.equal(model.encode(images, labels), model.encode(images, others))
     assert not torch.equal(model.critic(images, labels), model.critic(images, others))
-    row = codes[:, None, None]
-    assert not torch.equal(model.code_critic(row, labels), model.code_critic(row, others))
+    row = latents[:, None, None]
+    assert not torch.equal(model.latent_critic(row, labels), model.latent_critic(row, others))
 
 
 def test_both_cycles_close():
-    """Two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03: rebuilt, made, and coded as the prior is."""
+    """Two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03: reconstructed, made, and coded as the prior is."""
     modes = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
     sizes = {f"{net}.hidden": 32 for net in NETS}
-    speed = {"lr": 1e-2, "critic_lr": 1e-2, "average": 0.98, "game.r1": 0.1, "image_cycle": 1.0}
+    speed = {"lr": 1e-2, "critic_lr": 1e-2, "ema_decay": 0.98, "gan.r1": 0.1, "image_cycle": 1.0}
     torch.manual_seed(0)
-    config = settings.override(ImageAEGAN.Config(), DENSE | sizes | speed | {"code": 1})
+    config = settings.override(ImageAEGAN.Config(), DENSE | sizes | speed | {"latent_dim": 1})
     model = ImageAEGAN(config, shape=(1, 1, 2), classes=0)
     model.configure()
     for i in range(300):

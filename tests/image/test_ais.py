@@ -21,12 +21,12 @@ class LinearGaussian:
         self.weight = torch.randn(X, Z, generator=rng, dtype=dtype)
         self.bias = torch.randn(X, generator=rng, dtype=dtype)
         self.noise = noise
-        codes = torch.randn(B, Z, generator=rng, dtype=dtype)
-        self.data = codes @ self.weight.T + self.bias
+        latents = torch.randn(B, Z, generator=rng, dtype=dtype)
+        self.data = latents @ self.weight.T + self.bias
         self.data += noise * torch.randn(B, X, generator=rng, dtype=dtype)
 
-    def log_p(self, codes: Tensor) -> Tensor:
-        means = codes @ self.weight.T + self.bias
+    def log_p(self, latents: Tensor) -> Tensor:
+        means = latents @ self.weight.T + self.bias
         return gaussian.log_density(self.data, means, torch.full_like(means, 2 * math.log(self.noise)))
 
     def exact(self) -> Tensor:

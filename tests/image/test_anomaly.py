@@ -12,7 +12,7 @@ from seqgen.core.errors import UserError
 from seqgen.image.applications import anomaly
 from seqgen.image.runs import load, plots, setup
 
-SMALL = {"net.hidden": 11, "code": 3, "batch_size": 32}
+SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def test_what_principal_components_leave_over():
     known = torch.randn(53, 7, generator=rng) * torch.tensor([5.0, 4, 3, 2, 1, 1, 1]) + 2
     images = torch.randn(31, 7, generator=rng) * 3
     reference = PCA(3).fit(known.numpy())
-    rebuilt = reference.inverse_transform(reference.transform(images.numpy()))
-    expected = ((images.numpy() - rebuilt) ** 2).sum(axis=1)
+    reconstructed = reference.inverse_transform(reference.transform(images.numpy()))
+    expected = ((images.numpy() - reconstructed) ** 2).sum(axis=1)
     np.testing.assert_allclose(anomaly.principal_error(known, images, 3).numpy(), expected, rtol=1e-3)
 
 

@@ -82,7 +82,7 @@ def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_told_apart(mo
     monkeypatch.setattr(augmentation, "fit", watched)
     data = ImageData("shaped", *(shaped(n, seed) for seed, n in enumerate((90, 9, 60))), classes=3, hash="")
     said = []
-    options = {"draws": 2, "steps": 5, "values": {"net.hidden": 7, "code": 2}, "notify": said.append}
+    options = {"draws": 2, "steps": 5, "values": {"net.hidden": 7, "latent_dim": 2}, "notify": said.append}
     rows = list(augmentation.augment(data, "vae", (12,), **options))
     assert [row.input for row in rows] == list(augmentation.VARIANTS)
     assert [len(images) for images in seen] == [12, 12]

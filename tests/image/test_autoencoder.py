@@ -1,4 +1,4 @@
-"""Autoencoders: the sparse penalty by hand, noise, the Gaussian of codes, labels, and that each learns."""
+"""Autoencoders: the sparse penalty by hand, noise, the Gaussian of latents, labels, and that each learns."""
 
 import math
 from dataclasses import replace
@@ -25,7 +25,7 @@ SMALL = NetConfig(hidden=13, layers=1)
 
 def make(cls=Autoencoder, shape=SHAPE, **options):
     torch.manual_seed(3)
-    options = {"net": SMALL, "code": Z, "epochs": 1} | options
+    options = {"net": SMALL, "latent_dim": Z, "epochs": 1} | options
     model = cls(cls.Config(**options), shape=shape, classes=CLASSES)
     model.configure()
     return model
@@ -47,18 +47,18 @@ def test_the_sparse_penalty_by_hand():
 
 def test_the_loss_is_the_summed_squared_error_of_an_image():
     model, data = make(), batch()
-    rebuilt = torch.sigmoid(model.decoder(model.encoder(data.images)))
-    expected = (rebuilt - data.images).square().sum() / B
+    reconstructed = torch.sigmoid(model.decoder(model.encoder(data.images)))
+    expected = (reconstructed - data.images).square().sum() / B
     torch.testing.assert_close(model.step(data, 0.0)["loss"], expected.detach())
 
 
 def test_a_sparse_code_is_penalised_for_its_rate():
     model, data = make(SparseAutoencoder, sparsity=2.0, rate=0.1), batch()
-    codes = torch.sigmoid(model.encoder(data.images))
-    torch.testing.assert_close(model.encode(data.images), codes)
+    latents = torch.sigmoid(model.encoder(data.images))
+    torch.testing.assert_close(model.encode(data.images), latents)
     figures = model.step(data, 0.0)
-    torch.testing.assert_close(figures["penalty"], sparsity_penalty(codes.mean(dim=0), 0.1).detach())
-    torch.testing.assert_close(figures["loss"], figures["reconstruction"] + 2.0 * figures["penalty"])
+    torch.testing.assert_close(metrics["penalty"], sparsity_penalty(latents.mean(dim=0), 0.1).detach())
+    torch.testing.assert_close(metrics["loss"], metrics["reconstruction"] + 2.0 * metrics["penalty"])
 
 
 def test_noise_has_its_deviation_and_is_clipped():
@@ -89,32 +89,32 @@ def test_images_are_read_as_they_are_when_asked_for():
 
 def test_the_mean_and_covariance_of_codes_are_followed():
     model = make()
-    codes = torch.randn(1000, Z) @ torch.tensor([[2.0, 0.0], [1.0, 0.5]]) + torch.tensor([3.0, -1.0])
-    for part in codes.split(100):
+    latents = torch.randn(1000, Z) @ torch.tensor([[2.0, 0.0], [1.0, 0.5]]) + torch.tensor([3.0, -1.0])
+    for part in latents.split(100):
         model._follow(part)
-    # the mean is that of all codes; deviations are from the mean as known before, so the first count too much
-    torch.testing.assert_close(model.code_mean, codes.mean(dim=0))
-    for part in codes.split(100) * 40:
+    # the mean is that of all latents; deviations are from the mean as known before, so the first count too much
+    torch.testing.assert_close(model.latent_mean, latents.mean(dim=0))
+    for part in latents.split(100) * 40:
         model._follow(part)
-    torch.testing.assert_close(model.code_covariance, codes.T.cov(), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(model.latent_covariance, latents.T.cov(), rtol=0.1, atol=0.1)
 
 
 def test_samples_have_the_mean_and_covariance_of_the_codes():
     model = make(shape=(1, 1, Z), net=NetConfig(layers=0))
     mean, covariance = torch.tensor([0.2, -0.4]), torch.tensor([[0.5, 0.3], [0.3, 0.25]])
     with torch.no_grad():
-        model.code_mean.copy_(mean)
-        model.code_covariance.copy_(covariance)
+        model.latent_mean.copy_(mean)
+        model.latent_covariance.copy_(covariance)
         model.decoder.head.weight.copy_(torch.eye(Z))
         model.decoder.head.bias.zero_()
-    codes = model.sample(20_000, rng=torch.Generator().manual_seed(5)).logit().view(-1, Z)
-    torch.testing.assert_close(codes.mean(dim=0), mean, rtol=0.0, atol=0.02)
-    torch.testing.assert_close(codes.T.cov(), covariance, rtol=0.0, atol=0.02)
+    latents = model.sample(20_000, rng=torch.Generator().manual_seed(5)).logit().view(-1, Z)
+    torch.testing.assert_close(latents.mean(dim=0), mean, rtol=0.0, atol=0.02)
+    torch.testing.assert_close(latents.T.cov(), covariance, rtol=0.0, atol=0.02)
 
 
 def test_a_unit_that_never_moves_does_not_break_sampling():
     model = make()
-    model.code_covariance.zero_()
+    model.latent_covariance.zero_()
     images = model.sample(B)
     assert torch.isfinite(images).all()
     assert torch.equal(images[0], images[1])
@@ -124,17 +124,17 @@ def test_a_unit_that_never_moves_does_not_break_sampling():
 def test_a_conditional_model_reads_the_label(kind):
     model = make(shape=(1, 8, 8), conditional=True, net=NetConfig(kind=kind, hidden=13, channels=2))
     images, labels, others = torch.rand(B, 1, 8, 8), torch.tensor([0, 1, 2]), torch.tensor([0, 1, 6])
-    codes = torch.randn(B, Z)
+    latents = torch.randn(B, Z)
     for first, second in (
         (model.encode(images, labels), model.encode(images, others)),
-        (model.decode(codes, labels), model.decode(codes, others)),
+        (model.decode(latents, labels), model.decode(latents, others)),
         (model.score(images, labels), model.score(images, others)),
     ):
         torch.testing.assert_close(first[:2], second[:2])
         assert not torch.allclose(first[2], second[2], atol=1e-6)
-    in_turn = model.sample(9, rng=torch.Generator().manual_seed(7))
+    cycle_labels = model.sample(9, rng=torch.Generator().manual_seed(7))
     asked = model.sample(9, torch.arange(9) % CLASSES, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(in_turn, asked)
+    torch.testing.assert_close(cycle_labels, asked)
 
 
 def test_a_score_is_the_reconstruction_loss():

@@ -16,7 +16,7 @@ from seqgen.image.runs import load, setup
 from seqgen.training.job import Job
 from seqgen.training.loop import Metrics, Progress
 
-SMALL = {"net.hidden": 13, "critic.hidden": 11, "critic.draws": 2, "code": 5, "noise": 2, "epochs": 1}
+SMALL = {"net.hidden": 13, "critic.hidden": 11, "critic.draws": 2, "latent_dim": 5, "noise_dim": 2, "epochs": 1}
 SHAPE = (1, 7, 11)
 
 
@@ -37,7 +37,7 @@ def linear_gaussian() -> tuple[AVB, Tensor, Tensor]:
 
     The posterior of two units has the covariance C = (I + Wᵀ W / σ²)⁻¹ = diag(own) + a aᵀ.
     """
-    config = AVBConfig(net=NetConfig(layers=0), code=2, noise=1, likelihood="gaussian", sigma=0.5)
+    config = AVBConfig(net=NetConfig(layers=0), latent_dim=2, noise=1, likelihood="gaussian", sigma=0.5)
     torch.manual_seed(0)
     avb = AVB(config, shape=(1, 1, 7), classes=0)
     weight, bias = 0.4 * torch.randn(7, 2), torch.rand(7)
@@ -115,7 +115,7 @@ def test_each_loss_moves_only_its_own(contrast: str) -> None:
 
 
 def test_the_critic_teaches_the_encoder_and_only_through_codes_the_decoder() -> None:
-    # the same step by a critic that says nothing and by one that does: the decoder sees the same codes
+    # the same step by a critic that says nothing and by one that does: the decoder sees the same latents
     after = []
     for spread in (0.0, 3.0):
         avb = model(**{"critic.lr": 0.0})
@@ -139,7 +139,7 @@ def test_every_parameter_moves_and_every_figure_is_finite(contrast: str, values:
     assert still == (set() if "likelihood" in values else {"log_sigma"})
     figures |= avb.evaluate([batch(), batch(2)])
     assert all(math.isfinite(float(value)) for value in figures.values())
-    assert figures["kl"] == pytest.approx(float(figures["loss"] - figures["reconstruction"]), abs=1e-3)
+    assert metrics["kl"] == pytest.approx(float(metrics["loss"] - metrics["reconstruction"]), abs=1e-3)
 
 
 def test_the_bound_reported_is_that_of_every_image() -> None:
@@ -161,13 +161,13 @@ def test_convolutions_and_colours() -> None:
 def test_codes_images_and_scores_have_their_shapes() -> None:
     avb = model(conditional=True)
     images, labels = batch(5)
-    codes = avb.encode(images, labels)
-    assert codes.shape == (5, 5)
-    assert avb.decode(codes, labels).shape == (5, *SHAPE)
+    latents = avb.encode(images, labels)
+    assert latents.shape == (5, 5)
+    assert avb.decode(latents, labels).shape == (5, *SHAPE)
     assert avb.score(images, labels).shape == (5,)
     assert avb.log_likelihood(images, labels, samples=3).shape == (5,)
     mean, log_var = avb.posterior(images, labels)
-    assert torch.equal(mean, codes)
+    assert torch.equal(mean, latents)
     assert log_var.shape == (5, 5)
     samples = avb.samples(7)
     assert samples.shape == (7, *SHAPE)

@@ -16,7 +16,7 @@ from seqgen.image.evaluation.features import Features
 from seqgen.image.runs import load, setup
 from seqgen.image.runs.load import TrainedImages
 
-VALUES = {"net.hidden": 32, "code": 5, "lr": 5e-3}
+VALUES = {"net.hidden": 32, "latent_dim": 5, "lr": 5e-3}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
     """A few epochs of each kind of model on digits."""
     folder = tmp_path_factory.mktemp("runs")
     made = {}
-    for name, values in {"vae": VALUES, "avb": VALUES | {"noise": 2, "critic.hidden": 16}}.items():
+    for name, values in {"vae": VALUES, "avb": VALUES | {"noise_dim": 2, "critic.hidden": 16}}.items():
         run = setup.train(
             name, "digits", path=folder / name, values=values, epochs=4, binarise="fixed", device_name="cpu"
         )
@@ -62,7 +62,7 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
         # both estimate one number: importance sampling and annealing agree on the same images
         assert abs(again["difference"]) < 5 * again["difference_error"] + 0.05
         assert again["effective"] > 12
-        assert report["codes"]["units"] == 5
+        assert report["latents"]["units"] == 5
         assert report["protocol"]["n"] == 97
         assert report["protocol"]["features"] == "pixels"
         assert report["samples"].keys() == report["floor"].keys()
@@ -104,7 +104,7 @@ def test_the_default_features_are_a_classifiers(
 
 
 class Square(nn.Module):
-    """A model without codes or likelihood, whose samples are the training images that it is given."""
+    """A model without latents or likelihood, whose samples are the training images that it is given."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def test_a_model_that_copies_is_caught(runs: dict[str, TrainedImages]) -> None:
     data = runs["vae"].data
     copier = TrainedImages(runs["vae"].run, Square(data.train.batch(slice(None)).images), torch.device("cpu"))
     report = evaluate.evaluate(copier, 59)
-    assert (report["likelihood"], report["annealed"], report["codes"]) == (None, None, None)
+    assert (report["likelihood"], report["annealed"], report["latents"]) == (None, None, None)
     assert report["nearest"]["samples"] == 0.0
     assert report["nearest"]["copies"] == 1.0
     assert report["nearest"]["test"] > 1.0
@@ -190,8 +190,8 @@ def test_annealing_a_decoder_is_exact_where_the_likelihood_is_known() -> None:
 
         config = SimpleNamespace(likelihood="gaussian")
 
-        def decoder(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-            return (codes * weight)[:, None, None, :]
+        def decoder(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+            return (latents * weight)[:, None, None, :]
 
         def posterior(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             return torch.zeros(len(images), 1), torch.zeros(len(images), 1)

@@ -1,4 +1,4 @@
-"""Few labels: balanced draws, inputs scaled alike, accuracies of data that are easy by their codes alone."""
+"""Few labels: balanced draws, inputs scaled alike, accuracies of data that are easy by their latents alone."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def noisy_images(n, seed):
 
 @pytest.fixture
 def run():
-    """A run whose codes are the pixel that says the label, and nothing else."""
+    """A run whose latents are the pixel that says the label, and nothing else."""
     config = SimpleNamespace(conditional=False)
     model = SimpleNamespace(encode=lambda images, _: images[:, :, 2, 3], config=config)
     parts = [noisy_images(n, seed) for seed, n in enumerate((121, 11, 61))]
@@ -68,13 +68,13 @@ def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
     assert [(row.labels, row.input, row.classifier) for row in rows] == [
         (count, source, kind)
         for count in (6, 30)
-        for source in ("pixels", "codes")
+        for source in ("pixels", "latents")
         for kind in ("neighbours", "logistic", "svm")
     ]
     assert len(said) == 12
     for row in rows:
         assert len(row.accuracies) == 2
-        if row.input == "codes":
+        if row.input == "latents":
             assert row.mean == 1.0
         else:
             assert row.mean < 0.8
@@ -85,9 +85,9 @@ def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
 
 def test_the_table_says_mean_and_standard_deviation():
     # mean 0.7; deviations ∓0.1 and 0 about it: √(0.02 / 2) = 0.1
-    row = few_labels.Accuracies(1000, "codes", "svm", [0.6, 0.7, 0.8])
+    row = few_labels.Accuracies(1000, "latents", "svm", [0.6, 0.7, 0.8])
     assert row.spread == pytest.approx(0.1)
-    assert few_labels.Accuracies(10, "codes", "svm", [0.6]).spread == 0.0
+    assert few_labels.Accuracies(10, "latents", "svm", [0.6]).spread == 0.0
     head, line = few_labels.table([row])
     assert head.split() == ["labels", "input", "classifier", "accuracy", "%", "sd", "draws"]
-    assert line.split() == ["1,000", "codes", "svm", "70.0", "10.0", "3"]
+    assert line.split() == ["1,000", "latents", "svm", "70.0", "10.0", "3"]

@@ -19,16 +19,16 @@ from seqgen.training.run_folder import Run
 
 
 class Halver:
-    """A model whose codes are the first two pixels, and whose images are those two over the whole image."""
+    """A model whose latents are the first two pixels, and whose images are those two over the whole image."""
 
     def __init__(self, *, conditional=False):
-        self.config = SimpleNamespace(code=2, conditional=conditional)
+        self.config = SimpleNamespace(latent_dim=2, conditional=conditional)
 
     def encode(self, images, labels):
         return images.flatten(1)[:, :2]
 
-    def decode(self, codes, labels=None):
-        return codes.repeat(1, 32)[:, :64].view(-1, 1, 8, 8) / 2
+    def decode(self, latents, labels=None):
+        return latents.repeat(1, 32)[:, :64].view(-1, 1, 8, 8) / 2
 
     def reconstruct(self, images, labels):
         return self.decode(self.encode(images, labels), labels)
@@ -70,15 +70,15 @@ def drawn(monkeypatch):
 
 def test_images_are_drawn_of_each_label_in_turn():
     images = run(Halver()).data.test
-    rows = figures.in_turn(images, 11, np.random.default_rng(0))
+    rows = figures.cycle_labels(images, 11, np.random.default_rng(0))
     assert len(set(rows)) == 11
     assert images.labels[rows].tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]
-    every = figures.in_turn(images, 13, np.random.default_rng(0))
+    every = figures.cycle_labels(images, 13, np.random.default_rng(0))
     assert sorted(every) == list(range(13))
     unlabelled = Images(images.pixels, torch.full((13,), -1))
-    assert len(set(figures.in_turn(unlabelled, 7, np.random.default_rng(0)))) == 7
+    assert len(set(figures.cycle_labels(unlabelled, 7, np.random.default_rng(0)))) == 7
     with pytest.raises(UserError, match="14 images are asked for, and the test split has 13"):
-        figures.in_turn(images, 14, np.random.default_rng(0))
+        figures.cycle_labels(images, 14, np.random.default_rng(0))
 
 
 def test_reconstructions_stand_below_their_originals(drawn):
@@ -97,17 +97,17 @@ def test_reconstructions_stand_below_their_originals(drawn):
 
 
 def test_noise_is_as_strong_as_asked_for(drawn):
-    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2, noise=0.1)
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), latent_dim=2, noise=0.1)
     found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
     found.data.test.pixels.fill_(128)
     for noise, expected in ((None, 0.1), (0.05, 0.05), (0.0, 0.0)):
         figures.denoised(found, 10, "p", noise=noise)
         images, _, options = drawn.pop()
         assert options["captions"] == ["noisy", "denoised", "clean"]
-        noisy, rebuilt, clean = images.split(10)
+        noisy, reconstructed, clean = images.split(10)
         assert (clean == 128 / 255).all()
         assert (noisy - clean).std().item() == pytest.approx(expected, rel=0.1)
-        assert torch.equal(rebuilt, found.model.reconstruct(noisy, None))
+        assert torch.equal(reconstructed, found.model.reconstruct(noisy, None))
     found = run(Halver())  # a model that learned without, and whose setting of that name is no strength
     found.data.test.pixels.fill_(128)
     found.model.config.noise = 16
@@ -139,7 +139,7 @@ def test_paths_of_a_conditional_model_keep_the_label(drawn):
     seen = []
     model = Halver(conditional=True)
     decode = model.decode
-    model.decode = lambda codes, labels: (seen.append(labels), decode(codes))[1]
+    model.decode = lambda latents, labels: (seen.append(labels), decode(latents))[1]
     found = run(model)
     starts, ends = figures.pairs(found, 7, 0)
     assert torch.equal(starts.labels, ends.labels)
@@ -163,7 +163,7 @@ def test_the_manifold_is_the_plane_of_codes(drawn):
     assert (images[0, 0, 0, 0] < 0).all()  # the first unit is least at the left, the second greatest above
     assert (images[0, 0, 0, 1] > 0).all()
     wide = run(Halver())
-    wide.model.config.code = 3
+    wide.model.config.latent_dim = 3
     with pytest.raises(UserError, match="has a code of 3 units, and a plane has two; draw its map"):
         figures.manifold(wide, "p")
 
@@ -195,7 +195,7 @@ def test_samples_are_files_of_their_own_size_and_the_same_for_a_seed(tmp_path):
 
 @pytest.mark.parametrize("draw", [figures.reconstructions, figures.denoised])
 def test_a_model_without_codes_of_images_says_so(draw):
-    with pytest.raises(UserError, match="run 'r' is a halver, which makes images of codes and no codes"):
+    with pytest.raises(UserError, match="run 'r' is a halver, which makes images of latents and no latents"):
         draw(run(Generator()), 3, "p")
 
 
@@ -208,13 +208,13 @@ def test_a_map_of_codes(tmp_path):
 
 
 def test_the_plane_of_an_autoencoder_is_that_of_its_codes(drawn):
-    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), code=2)
+    config = DenoisingAutoencoderConfig(net=NetConfig(hidden=5), latent_dim=2)
     found = run(DenoisingAutoencoder(config, shape=(1, 8, 8), classes=3))
-    found.model.code_mean.copy_(torch.tensor([3.0, -2.0]))
-    found.model.code_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
+    found.model.latent_mean.copy_(torch.tensor([3.0, -2.0]))
+    found.model.latent_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
     figures.manifold(found, "p", side=2)
     images, _, _ = drawn[0]
     quartile = 0.674490  # of the standard normal
     rows = [[-1, 1], [1, 1], [-1, -1], [1, -1]]  # the first unit grows to the right, the second upwards
-    codes = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
-    assert torch.allclose(images, found.model.decode(codes), atol=1e-6)
+    latents = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
+    assert torch.allclose(images, found.model.decode(latents), atol=1e-6)

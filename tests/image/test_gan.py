@@ -12,15 +12,15 @@ from seqgen.image.data.dataset import Batch
 from seqgen.image.models.gan import GAN
 
 SHAPE, CLASSES = (2, 9, 11), 3
-SMALL = {"generator.hidden": 7, "critic.hidden": 13, "generator.channels": 3, "critic.channels": 5, "code": 3}
+SMALL = {"generator.hidden": 7, "critic.hidden": 13, "generator.channels": 3, "critic.channels": 5, "latent_dim": 3}
 DENSE = {"generator.kind": "dense", "critic.kind": "dense"}
 CONV = {"generator.kind": "conv", "critic.kind": "conv"}
 VARIANTS = [
     CONV,
-    DENSE | {"game.loss": "least_squares", "generator.activation": "gelu", "l1": 0.05},
-    CONV | {"game.loss": "wasserstein", "critic_steps": 2},
-    CONV | {"game.loss": "hinge", "game.r1": 1.0, "conditional": True},
-    DENSE | {"game.loss": "energy", "generator.normalise": "batch", "critic.normalise": "layer"},
+    DENSE | {"gan.loss": "least_squares", "generator.activation": "gelu", "l1": 0.05},
+    CONV | {"gan.loss": "wasserstein", "critic_steps": 2},
+    CONV | {"gan.loss": "hinge", "gan.r1": 1.0, "conditional": True},
+    DENSE | {"gan.loss": "energy", "generator.normalise": "batch", "critic.normalise": "layer"},
 ]
 
 
@@ -60,11 +60,11 @@ def test_figures_are_finite_and_every_parameter_moves(values):
     before = {name: p.clone() for name, p in model.named_parameters()}
     for figures in run(model):
         assert all(math.isfinite(float(value)) for value in figures.values()), figures
-    assert ("penalty" in figures) == (values.get("game.loss") == "wasserstein")
-    assert ("r1" in figures) == (values.get("game.loss") != "wasserstein")
+    assert ("penalty" in figures) == (values.get("gan.loss") == "wasserstein")
+    assert ("r1" in figures) == (values.get("gan.loss") != "wasserstein")
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     # What is added to every score alike cancels from these losses.
-    assert still == ({"critic.head.bias"} if values.get("game.loss") in ("hinge", "wasserstein") else set())
+    assert still == ({"critic.head.bias"} if values.get("gan.loss") in ("hinge", "wasserstein") else set())
     assert all(p.grad is None for p in model.parameters())
     assert int(model.updates) == 3
 
@@ -85,10 +85,10 @@ def test_evaluation_samples_and_scores(values):
     model = build(values)
     run(model, steps=1)
     figures = model.evaluate([batch(4), batch(3, seed=2)])
-    assert figures.keys() == {"valid_gap", "variety"}
-    assert float(model.most_variety) == pytest.approx(figures["variety"])
+    assert figures.keys() == {"valid_score_gap", "diversity"}
+    assert float(model.highest_diversity) == pytest.approx(metrics["diversity"])
     assert model.should_stop(figures, figures) is None
-    assert "collapsed" in (model.should_stop({"variety": 0.09 * figures["variety"]}, figures) or "")
+    assert "collapsed" in (model.should_stop({"diversity": 0.09 * metrics["diversity"]}, figures) or "")
     assert torch.equal(model.samples(7), model.samples(7))
     drawn = model.sample(7, rng=torch.Generator().manual_seed(2))
     assert drawn.shape == (7, *SHAPE)
@@ -112,7 +112,7 @@ def test_every_setting_has_a_help_text_and_bounds():
     with pytest.raises(UserError, match="batch_size=1 is out of range"):
         build({"batch_size": 1})
     with pytest.raises(UserError, match="normalise=batch mixes"):
-        build({"game.loss": "wasserstein", "critic.normalise": "batch"})
+        build({"gan.loss": "wasserstein", "critic.normalise": "batch"})
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(1_000, 200), (57_000, 26), (10_000_000, 15)])
@@ -122,7 +122,7 @@ def test_passes_are_fitted_to_the_number_of_images(images, epochs):
 
 
 def test_a_generator_that_moves_less_often_gets_more_passes():
-    wasserstein = settings.override(GAN.Config(), {"game.loss": "wasserstein"})
+    wasserstein = settings.override(GAN.Config(), {"gan.loss": "wasserstein"})
     assert wasserstein.read_size == 5 * 64
     assert wasserstein.fitted([None] * 57_000).epochs == 3 * 26
     assert settings.override(wasserstein, {"critic_steps": 1}).fitted([None] * 57_000).epochs == 26
@@ -145,12 +145,12 @@ def test_the_first_moves_are_the_critics_alone(monkeypatch):
 
 
 def test_both_players_move_by_the_gradients_of_their_own_losses():
-    model = build({"average": 0.0, "game.r1": 0.0})
+    model = build({"ema_decay": 0.0, "gan.r1": 0.0})
     real = batch()
     torch.manual_seed(3)
-    codes = torch.randn(5, 3)
-    fake = torch.sigmoid(model.generator(codes))
-    d_loss = gan_losses.critic_loss("logistic", model.critic(real.images)[:, 0], model.critic(fake)[:, 0])
+    latents = torch.randn(5, 3)
+    fake = torch.sigmoid(model.generator(latents))
+    d_loss = LOGISTIC.discriminator(model.critic(real.images)[:, 0], model.critic(fake)[:, 0])
     g_loss = gan_losses.generator_loss("logistic", model.critic(fake)[:, 0])
     wanted = {
         "critic": torch.autograd.grad(d_loss, list(model.critic.parameters()), retain_graph=True),
@@ -169,8 +169,8 @@ def test_both_players_move_by_the_gradients_of_their_own_losses():
             getattr(model, name).parameters(), old[name], gradients, strict=True
         ):
             torch.testing.assert_close(now, before - lr * gradient)
-    assert float(figures["d_loss"]) == pytest.approx(d_loss.item(), rel=1e-5)
-    assert float(figures["g_loss"]) == pytest.approx(g_loss.item(), rel=1e-5)
+    assert float(metrics["d_loss"]) == pytest.approx(d_loss.item(), rel=1e-5)
+    assert float(metrics["g_loss"]) == pytest.approx(g_loss.item(), rel=1e-5)
     assert same(model.average, weights(model.generator))
 
 
@@ -190,23 +190,23 @@ def test_labels_reach_both_players():
     model = build({"conditional": True})
     run(model)
     images, labels = batch(4)
-    codes = torch.randn(4, 3)
-    assert not torch.equal(model.decode(codes, labels), model.decode(codes, (labels + 1) % CLASSES))
+    latents = torch.randn(4, 3)
+    assert not torch.equal(model.decode(latents, labels), model.decode(latents, (labels + 1) % CLASSES))
     assert not torch.equal(model.score(images, labels), model.score(images, (labels + 1) % CLASSES))
-    in_turn = model.sample(4, torch.tensor([0, 1, 2, 0]), rng=torch.Generator().manual_seed(2))
-    assert torch.equal(model.sample(4, rng=torch.Generator().manual_seed(2)), in_turn)
+    cycle_labels = model.sample(4, torch.tensor([0, 1, 2, 0]), rng=torch.Generator().manual_seed(2))
+    assert torch.equal(model.sample(4, rng=torch.Generator().manual_seed(2)), cycle_labels)
 
 
 MODES = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("values", [{"game.r1": 0.1}, {"game.loss": "wasserstein", "game.penalty": 1.0}])
+@pytest.mark.parametrize("values", [{"gan.r1": 0.1}, {"gan.loss": "wasserstein", "gan.gradient_penalty": 1.0}])
 def test_learns_both_of_two_modes(values, seed):
     """Two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03: both are made, and little between them."""
     torch.manual_seed(seed)
-    sizes = {"generator.hidden": 32, "critic.hidden": 32, "code": 2}
-    speed = {"lr": 1e-2, "critic_lr": 1e-2, "average": 0.98}
+    sizes = {"generator.hidden": 32, "critic.hidden": 32, "latent_dim": 2}
+    speed = {"lr": 1e-2, "critic_lr": 1e-2, "ema_decay": 0.98}
     model = GAN(settings.override(GAN.Config(), DENSE | sizes | speed | values), shape=(1, 1, 2), classes=0)
     model.configure()
     for i in range(300):
@@ -221,8 +221,8 @@ def test_learns_both_of_two_modes(values, seed):
 
 @pytest.mark.cuda
 def test_trains_on_the_gpu():
-    model = build({"game.loss": "wasserstein", "conditional": True}).cuda()
+    model = build({"gan.loss": "wasserstein", "conditional": True}).cuda()
     model.configure()
     figures = model.step(batch(5).to("cuda"), 0.0)
-    assert math.isfinite(float(figures["d_loss"]))
+    assert math.isfinite(float(metrics["d_loss"]))
     assert model.sample(3, rng=torch.Generator("cuda").manual_seed(0)).is_cuda

@@ -42,10 +42,10 @@ def test_functions_of_the_noise_by_hand() -> None:
 
 def test_moments_are_those_of_the_draws() -> None:
     of = posterior()
-    codes = of.draw(200_003, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(codes.mean(dim=1), of.mean, rtol=0, atol=1e-2)
+    latents = of.draw(200_003, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(latents.mean(dim=1), of.mean, rtol=0, atol=1e-2)
     for i in range(B):
-        torch.testing.assert_close(torch.cov(codes[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
+        torch.testing.assert_close(torch.cov(latents[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
     torch.testing.assert_close(of.correlation().diagonal(dim1=1, dim2=2), torch.ones(B, Z))
 
 
@@ -66,8 +66,8 @@ def test_a_reference_by_hand() -> None:
     assert of.normalised(torch.tensor([[[5.0, 8.0]]])).tolist() == [[[2.0, 2.0]]]
     # KL = ½ (tr 14 + 1 - 2) - log 6
     assert of.kl().item() == pytest.approx(6.5 - math.log(6))
-    codes, log_density = of.draw(11, torch.Generator().manual_seed(0))
-    exact = torch.distributions.MultivariateNormal(of.mean, scale_tril=of.root).log_prob(codes[0])
+    latents, log_density = of.draw(11, torch.Generator().manual_seed(0))
+    exact = torch.distributions.MultivariateNormal(of.mean, scale_tril=of.root).log_prob(latents[0])
     torch.testing.assert_close(log_density[0], exact)
 
 
@@ -133,13 +133,13 @@ def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
     for step in range(steps):
         optim.scale_lr(optimizer, optim.warmup_cosine(step / steps, warmup=0.05))
         noise = torch.randn(2, 2, 250, 2)
-        codes = mean[:, None] + deviation[:, None] * noise[0]
-        loss = gan_losses.critic_loss("logistic", critic(hidden, codes), critic(hidden, noise[1]))
+        latents = mean[:, None] + deviation[:, None] * noise[0]
+        loss = LOGISTIC.discriminator(critic(hidden, latents), critic(hidden, noise[1]))
         optim.update({optimizer: loss})
-    codes = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
-    found = critic(hidden, codes).detach()
+    latents = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
+    found = critic(hidden, latents).detach()
     log_var = 2 * deviation.log()[:, None]
-    exact = gaussian.log_density(codes, mean[:, None], log_var) - gaussian.prior_log_density(codes)
+    exact = gaussian.log_density(latents, mean[:, None], log_var) - gaussian.prior_log_density(latents)
     assert (found - exact).abs().mean() < 0.1  # of a ratio that deviates by 0.8
     # its mean is the divergence: Σ ½ (m² + s² - 1 - log s²)
     kl = gaussian.kl(mean, 2 * deviation.log()).sum(dim=1)

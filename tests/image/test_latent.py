@@ -10,9 +10,9 @@ def test_the_plane_divides_the_normal_evenly():
     q = 0.67449
     expected = torch.tensor([[-q, q], [q, q], [-q, -q], [q, -q]])
     torch.testing.assert_close(latent.plane(2), expected, atol=1e-5, rtol=0)
-    codes = latent.plane(20)
-    assert codes.shape == (400, 2)
-    shares = torch.special.ndtr(codes.double()).view(20, 20, 2)
+    latents = latent.plane(20)
+    assert latents.shape == (400, 2)
+    shares = torch.special.ndtr(latents.double()).view(20, 20, 2)
     torch.testing.assert_close(shares[3, :, 0].diff(), torch.full((19,), 1 / 20).double(), atol=1e-6, rtol=0)
     torch.testing.assert_close(shares[:, 5, 1].diff(), torch.full((19,), -1 / 20).double(), atol=1e-6, rtol=0)
 

@@ -16,9 +16,9 @@ S, B = 2, 3
 def decoder_model(kind: str) -> SimpleNamespace:
     """Two pixels, both of them the code's only unit, plus the label where there is one."""
 
-    def decoder(codes: Tensor, labels: Tensor | None) -> Tensor:
+    def decoder(latents: Tensor, labels: Tensor | None) -> Tensor:
         shift = 0 if labels is None else labels[:, None]
-        return (codes + shift).expand(-1, 2)[:, None, None, :]
+        return (latents + shift).expand(-1, 2)[:, None, None, :]
 
     return SimpleNamespace(
         config=SimpleNamespace(likelihood=kind), decoder=decoder, classes=5, log_sigma=torch.tensor(2.0).log()
@@ -29,8 +29,8 @@ def decoder_model(kind: str) -> SimpleNamespace:
 def test_log_p_by_hand(kind: str) -> None:
     # code s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
     images = torch.tensor([1.0, 0.0]).expand(B, 1, 1, 2)
-    codes = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
-    found = likelihood.of_decoder(decoder_model(kind), images, 2 * torch.arange(B))(codes)
+    latents = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
+    found = likelihood.of_decoder(decoder_model(kind), images, 2 * torch.arange(B))(latents)
     for s in range(S):
         for b in range(B):
             level = s + 3.0 * b
@@ -59,9 +59,9 @@ def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     def propose(draws: int) -> tuple[Tensor, Tensor]:
         first = sum(asked)
         asked.append(draws)
-        codes = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
-        return codes, gaussian.prior_log_density(codes) + math.log(2)
+        latents = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
+        return latents, gaussian.prior_log_density(latents) + math.log(2)
 
-    found = likelihood.importance(lambda codes: codes[..., 0].log(), propose, 5, B)
+    found = likelihood.importance(lambda latents: latents[..., 0].log(), propose, 5, B)
     assert asked == [2, 2, 1]
     torch.testing.assert_close(found, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))

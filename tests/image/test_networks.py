@@ -22,9 +22,9 @@ KINDS = {
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_reader_and_a_writer_fit_any_size(shape, net):
     images = torch.rand(B, *shape)
-    codes = reader(net, shape, Z)(images)
-    assert codes.shape == (B, Z)
-    assert writer(net, Z, shape)(codes).shape == (B, *shape)
+    latents = reader(net, shape, Z)(images)
+    assert latents.shape == (B, Z)
+    assert writer(net, Z, shape)(latents).shape == (B, *shape)
 
 
 def test_convolutions_halve_while_four_pixels_are_left():
@@ -90,10 +90,10 @@ def test_one_hot_of_no_label_is_zeros():
 @pytest.mark.parametrize("net", KINDS.values(), ids=KINDS)
 def test_the_label_changes_what_is_read_and_written(net):
     shape, classes = (1, 8, 8), 7
-    images, codes = torch.rand(B, *shape), torch.randn(B, Z)
+    images, latents = torch.rand(B, *shape), torch.randn(B, Z)
     one, other = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 6])
     read, write = reader(net, shape, Z, classes=classes), writer(net, Z, shape, classes=classes)
-    for module, values in ((read, images), (write, codes)):
+    for module, values in ((read, images), (write, latents)):
         first, second = module(values, one), module(values, other)
         torch.testing.assert_close(first[:2], second[:2])
         assert not torch.allclose(first[2], second[2], atol=1e-5)

@@ -17,7 +17,7 @@ from seqgen.training import load, loop, run_folder
 from seqgen.training.data_config import Source
 from seqgen.training.setup import pretrain_job
 
-SMALL = {"net.hidden": 11, "code": 3, "batch_size": 32}
+SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,11 @@ def test_every_model_reads_labels_where_asked_to(name, digits):
 def test_codes_are_read_and_written(name, digits):
     model, _ = build(name, digits)
     if not hasattr(model, "encode"):
-        pytest.skip(f"{name} has no codes")
+        pytest.skip(f"{name} has no latents")
     batch = digits.test.batch(slice(0, 5))
-    codes = model.encode(batch.images, batch.labels)
-    assert codes.shape == (5, model.config.code)
-    assert model.decode(codes, batch.labels).shape == batch.images.shape
+    latents = model.encode(batch.images, batch.labels)
+    assert latents.shape == (5, model.config.latent_dim)
+    assert model.decode(latents, batch.labels).shape == batch.images.shape
     assert model.score(batch.images, batch.labels).shape == (5,)
 
 
@@ -199,7 +199,7 @@ def test_images_that_have_changed_are_not_taken_for_the_same(made, monkeypatch):
         ({"seed": 6}, "holds a run with seed=5, not 6"),
         ({"binarise": "none"}, "holds a run with binarise=fixed, not none"),
         ({"without": None}, "holds a run with without=4, not None"),
-        ({"values": {"code": 3}}, r"holds a run with settings\.code=50, not 3"),
+        ({"values": {"latent_dim": 3}}, r"holds a run with settings\.latent_dim=50, not 3"),
         ({"model": "autoencoder"}, "holds a run with algorithm=vae, not autoencoder"),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_shorter_length_than_was_trained_says_what_was_trained(tmp_path):
 def test_a_checkpoint_of_another_run_is_said(tmp_path):
     options = {"steps": 3, "device_name": "cpu"}
     one = setup.train("vae", path=tmp_path / "a", values=SMALL, **options)
-    setup.train("vae", path=tmp_path / "b", values=SMALL | {"code": 5}, **options)
+    setup.train("vae", path=tmp_path / "b", values=SMALL | {"latent_dim": 5}, **options)
     for state in ((tmp_path / "b" / run_folder.STATE).read_bytes(), None):
         if state is None:
             torch.save({"other": 1}, one.path / run_folder.STATE)

@@ -19,7 +19,7 @@ SMALL = NetConfig(hidden=13, layers=1)
 
 def make(shape=SHAPE, **options):
     torch.manual_seed(3)
-    options = {"net": SMALL, "code": Z, "epochs": 1} | options
+    options = {"net": SMALL, "latent_dim": Z, "epochs": 1} | options
     model = VAE(VAEConfig(**options), shape=shape, classes=CLASSES)
     model.configure()
     return model
@@ -154,18 +154,18 @@ def test_sigma_is_learnt_unless_given():
 def test_a_conditional_model_reads_the_label(kind):
     model = make((1, 8, 8), conditional=True, net=NetConfig(kind=kind, hidden=13, channels=2))
     images, labels, others = torch.rand(B, 1, 8, 8), torch.tensor([0, 1, 2]), torch.tensor([0, 1, 6])
-    codes = torch.randn(B, Z)
+    latents = torch.randn(B, Z)
     for first, second in (
         (model.encode(images, labels), model.encode(images, others)),
-        (model.decode(codes, labels), model.decode(codes, others)),
+        (model.decode(latents, labels), model.decode(latents, others)),
         (model.score(images, labels), model.score(images, others)),
     ):
         torch.testing.assert_close(first[:2], second[:2])
         assert not torch.allclose(first[2], second[2], atol=1e-6)
     rng = torch.Generator().manual_seed(7)
-    in_turn = model.sample(9, rng=rng)
+    cycle_labels = model.sample(9, rng=rng)
     asked = model.sample(9, torch.arange(9) % CLASSES, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(in_turn, asked)
+    torch.testing.assert_close(cycle_labels, asked)
     first = model.log_likelihood(images, labels, samples=5, rng=torch.Generator().manual_seed(7))
     second = model.log_likelihood(images, others, samples=5, rng=torch.Generator().manual_seed(7))
     torch.testing.assert_close(first[:2], second[:2])
@@ -195,7 +195,7 @@ def test_impossible_settings_are_refused():
 def test_it_learns_the_digits(seed):
     data = open_images("digits", seed=seed, binarise="fixed")
     torch.manual_seed(seed)
-    model = VAE(VAEConfig(net=NetConfig(hidden=64, layers=1), code=8, lr=1e-2), shape=data.shape, classes=10)
+    model = VAE(VAEConfig(net=NetConfig(hidden=64, layers=1), latent_dim=8, lr=1e-2), shape=data.shape, classes=10)
     model.configure()
     batches = ImageBatches(data.train, 64, seed=seed)
     for step in range(300):

@@ -20,16 +20,16 @@ CONV = {f"{net}.kind": "conv" for net in ("encoder", "decoder", "critic")}
 DENSE = {f"{net}.kind": "dense" for net in ("encoder", "decoder", "critic")}
 VARIANTS = [
     CONV,
-    DENSE | {"game.loss": "least_squares", "pixels": 1.0},
-    CONV | {"game.loss": "wasserstein", "conditional": True},
-    DENSE | {"game.loss": "hinge", "game.r1": 1.0, "features": 0.0, "pixels": 0.5},
+    DENSE | {"gan.loss": "least_squares", "pixels": 1.0},
+    CONV | {"gan.loss": "wasserstein", "conditional": True},
+    DENSE | {"gan.loss": "hinge", "gan.r1": 1.0, "features": 0.0, "pixels": 0.5},
 ]
 NETS = ("encoder", "decoder", "critic")
 
 
 def build(values=None, seed=0, shape=SHAPE):
     torch.manual_seed(seed)
-    given = SMALL | {"batch_size": 5, "code": 3} | (values or {})
+    given = SMALL | {"batch_size": 5, "latent_dim": 3} | (values or {})
     model = VAEGAN(settings.override(VAEGAN.Config(), given), shape=shape, classes=CLASSES)
     model.configure()
     return model
@@ -61,7 +61,7 @@ def test_figures_are_finite_and_every_parameter_moves(values):
         assert all(math.isfinite(float(value)) for value in figures.values()), figures
     still = {name for name, p in model.named_parameters() if torch.equal(p, before[name])}
     # What is added to every score alike cancels from these losses.
-    assert still == ({"critic.head.bias"} if values.get("game.loss") in ("hinge", "wasserstein") else set())
+    assert still == ({"critic.head.bias"} if values.get("gan.loss") in ("hinge", "wasserstein") else set())
 
 
 @pytest.mark.parametrize("values", VARIANTS)
@@ -88,7 +88,7 @@ def test_each_loss_moves_its_own_network_alone(mover):
 
 
 def test_the_networks_move_by_the_gradients_of_their_own_losses():
-    model, lr = build({"average": 0.0}), 0.1
+    model, lr = build({"ema_decay": 0.0}), 0.1
     torch.manual_seed(3)
     losses, _ = model.losses(batch())
     wanted = {
@@ -112,31 +112,31 @@ def test_the_networks_move_by_the_gradients_of_their_own_losses():
 
 
 def test_the_losses_are_those_of_the_paper():
-    given = {"game.r1": 0.0, "beta": 0.7, "features": 2.0, "pixels": 3.0, "gamma": 0.4}
+    given = {"gan.r1": 0.0, "beta": 0.7, "features": 2.0, "pixels": 3.0, "gamma": 0.4}
     model, (images, labels) = build(given), batch()
     torch.manual_seed(3)
     losses, figures = model.losses(Batch(images, labels))
     torch.manual_seed(3)
     mean, log_var = model.encoder(images).chunk(2, dim=1)
-    codes = torch.cat([gaussian.draw(mean, log_var), torch.randn(5, 3)])
-    rebuilt, made = torch.sigmoid(model.decoder(codes)).split([5, 5])
-    real, fake = model.critic(images)[:, 0], model.critic(torch.cat([rebuilt, made]))[:, 0]
+    latents = torch.cat([gaussian.draw(mean, log_var), torch.randn(5, 3)])
+    reconstructed, made = torch.sigmoid(model.decoder(latents)).split([5, 5])
+    real, fake = model.critic(images)[:, 0], model.critic(torch.cat([reconstructed, made]))[:, 0]
     prior = torch.distributions.Normal(0, 1)
     kl = (
         torch.distributions.kl_divergence(torch.distributions.Normal(mean, (log_var / 2).exp()), prior).sum()
         / 5
     )
-    distance = (model.critic.features(rebuilt) - model.critic.features(images)).square().sum() / 5 / 2
-    error = (rebuilt - images).square().sum() / 5
+    distance = (model.critic.features(reconstructed) - model.critic.features(images)).square().sum() / 5 / 2
+    error = (reconstructed - images).square().sum() / 5
     likeness = 2 * distance + 3 * error / 2
     torch.testing.assert_close(losses["encoder"], 0.7 * kl + likeness)
     torch.testing.assert_close(
         losses["decoder"], 0.4 * likeness + gan_losses.generator_loss("logistic", fake)
     )
-    torch.testing.assert_close(losses["critic"], gan_losses.critic_loss("logistic", real, fake))
-    assert float(figures["kl"]) == pytest.approx(kl.item(), rel=1e-5)
-    assert float(figures["features"]) == pytest.approx(distance.item(), rel=1e-5)
-    assert float(figures["error"]) == pytest.approx(error.item(), rel=1e-5)
+    torch.testing.assert_close(losses["critic"], LOGISTIC.discriminator(real, fake))
+    assert float(metrics["kl"]) == pytest.approx(kl.item(), rel=1e-5)
+    assert float(metrics["features"]) == pytest.approx(distance.item(), rel=1e-5)
+    assert float(metrics["error"]) == pytest.approx(error.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("values", VARIANTS)
@@ -145,22 +145,22 @@ def test_evaluation_codes_and_samples(values):
     run(model, steps=1)
     first, second = batch(4), batch(3, seed=2)
     figures = model.evaluate([first, second])
-    assert figures.keys() == {"valid_kl", "valid_error", "variety"}
+    assert figures.keys() == {"valid_kl", "valid_squared_error", "diversity"}
     images, labels = (torch.cat(parts) for parts in zip(first, second, strict=True))
-    codes = model.encode(images, labels)
-    assert codes.shape == (7, 3)
-    rebuilt = model.decode(codes, labels)
-    torch.testing.assert_close(rebuilt, model.reconstruct(images, labels))
-    errors = (rebuilt - images).square().flatten(1).sum(dim=1)
+    latents = model.encode(images, labels)
+    assert latents.shape == (7, 3)
+    reconstructed = model.decode(latents, labels)
+    torch.testing.assert_close(reconstructed, model.reconstruct(images, labels))
+    errors = (reconstructed - images).square().flatten(1).sum(dim=1)
     torch.testing.assert_close(model.score(images, labels), errors)
-    assert figures["valid_error"] == pytest.approx(errors.mean().item(), rel=1e-5)
+    assert metrics["valid_squared_error"] == pytest.approx(errors.mean().item(), rel=1e-5)
     assert torch.equal(model.samples(5), model.samples(5))
     drawn = model.sample(5, rng=torch.Generator().manual_seed(2))
     assert drawn.shape == (5, *SHAPE)
     assert drawn.min() >= 0
     assert drawn.max() <= 1
     assert model.should_stop(figures, figures) is None
-    assert "collapsed" in (model.should_stop({"variety": 0.09 * figures["variety"]}, figures) or "")
+    assert "collapsed" in (model.should_stop({"diversity": 0.09 * metrics["diversity"]}, figures) or "")
 
 
 def test_a_batch_of_one_image():
@@ -177,8 +177,8 @@ def test_labels_reach_all_three_networks():
     run(model)
     images, labels = batch(4)
     others = (labels + 1) % CLASSES
-    codes = torch.randn(4, 3)
-    assert not torch.equal(model.decode(codes, labels), model.decode(codes, others))
+    latents = torch.randn(4, 3)
+    assert not torch.equal(model.decode(latents, labels), model.decode(latents, others))
     assert not torch.equal(model.encode(images, labels), model.encode(images, others))
     assert not torch.equal(model.critic(images, labels), model.critic(images, others))
 
@@ -187,9 +187,9 @@ def test_learns_to_rebuild_and_to_make_both_of_two_modes():
     """Two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03."""
     modes = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
     sizes = {f"{net}.hidden": 32 for net in NETS}
-    speed = {"lr": 1e-2, "critic_lr": 1e-2, "average": 0.98, "beta": 0.01, "game.r1": 0.1}
+    speed = {"lr": 1e-2, "critic_lr": 1e-2, "ema_decay": 0.98, "beta": 0.01, "gan.r1": 0.1}
     torch.manual_seed(0)
-    config = settings.override(VAEGAN.Config(), DENSE | sizes | speed | {"code": 2, "pixels": 1.0})
+    config = settings.override(VAEGAN.Config(), DENSE | sizes | speed | {"latent_dim": 2, "pixels": 1.0})
     model = VAEGAN(config, shape=(1, 1, 2), classes=0)
     model.configure()
     for i in range(300):

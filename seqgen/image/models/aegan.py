@@ -1,19 +1,19 @@
 """AEGAN: an encoder and a generator trained to invert each other, with a critic of images and one of latents.
 
-The generator generates images x̂ = G(z) of latents z of the prior, the encoder latents ẑ = E(x) of images; there
-are two cycles, x' = G(E(x)) and z' = E(G(z)). One critic has to tell images from x̂ and x', the other latents of
-the prior from ẑ and z' (Lazarou 2020, arXiv:2004.05472). Beside the paper's losses there are gradient penalties
-of both critics, a choice of GAN losses (`seqgen.functional.gan_losses`), and the generator's Dirichlet energy
-½ E‖∂G/∂z‖², which favours a smooth generator. Every loss has a weight, and 0 switches it off.
+The generator generates images x̂ = G(z) of latents z of the prior, the encoder latents ẑ = E(x) of images;
+there are two cycles, x' = G(E(x)) and z' = E(G(z)). One critic has to tell images from x̂ and x', the other
+latents of the prior from ẑ and z' (Lazarou 2020, arXiv:2004.05472). Beside the paper's losses there are
+gradient penalties of both critics, a choice of GAN losses (`seqgen.functional.gan_losses`), and the
+generator's Dirichlet energy ½ E‖∂G/∂z‖², which favours a smooth generator. Every loss has a weight, and 0
+switches it off.
 
 Encoder and generator share one loss and one optimiser; each critic has its own.
 
 Metrics: of the training batches, of images and of latents, each critic's `d_loss_…`, penalties included, and
-its `score_gap_…` between real and fake samples; `image_cycle`, Σ(x - x')² of an image; `latent_cycle`,
-Σ(z - z')² of a latent; `dirichlet`, the energy; `g_loss`, the loss of encoder and generator; `grad_norm`,
-theirs; `lr`. Then, on held-out images, `valid_squared_error`, the Σ(x - x')² of the EMA networks;
-`latent_variance`, the mean variance of a dimension of their latents, 1 under the prior; and `diversity` as for
-`gan`.
+its `score_gap_…` between real and fake samples; `image_cycle`, Σ(x - x')² of an image; `latent_cycle`, Σ(z -
+z')² of a latent; `dirichlet`, the energy; `g_loss`, the loss of encoder and generator; `grad_norm`, theirs;
+`lr`. Then, on held-out images, `valid_squared_error`, the Σ(x - x')² of the EMA networks; `latent_variance`,
+the mean variance of a dimension of their latents, 1 under the prior; and `diversity` as for `gan`.
 """
 
 from collections.abc import Callable, Iterable

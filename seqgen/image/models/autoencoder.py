@@ -1,7 +1,7 @@
 """Autoencoders of images: plain, sparse (Ng 2011, "Sparse autoencoder") and denoising (Vincent et al. 2008).
 
-One model; the three names differ in their settings. A plain autoencoder minimises the reconstruction loss. With
-`noise_std` above 0 the encoder gets a noisy image and the decoder must reconstruct the clean one. With
+One model; the three names differ in their settings. A plain autoencoder minimises the reconstruction loss.
+With `noise_std` above 0 the encoder gets a noisy image and the decoder must reconstruct the clean one. With
 `sparsity_weight` above 0 a sigmoid maps the latent to (0, 1), and a penalty pulls the mean of each dimension
 over a batch to `sparsity_target`.
 
@@ -31,7 +31,8 @@ from seqgen.image.networks.config import EncoderDecoderConfig
 from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 
 MIN_UPDATE_WEIGHT = 0.01
-"""Weight of the newest batch in the running mean and covariance of latents, once 100 batches have been seen."""
+"""Weight of the newest batch in the running mean and covariance of latents, once 100 batches have been
+seen."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,7 @@ class Autoencoder(ImageModel):
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
         self.eval()
-        return pixel_losses.means(
-            self.config.likelihood, self.decoder(latents, self.network_labels(labels))
-        )
+        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Adversarial variational Bayes: a VAE with an implicit posterior (Mescheder et al. 2017, arXiv:1701.04722).
 
-The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from those of
-a Gaussian approaches the log ratio of the two densities, and replaces it in the evidence lower bound. With
+The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from those
+of a Gaussian approaches the log ratio of the two densities, and replaces it in the evidence lower bound. With
 adaptive contrast the Gaussian has the posterior's own moments: latents are whitened by them, the critic sees
 what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
 
@@ -18,8 +18,8 @@ Metrics, of training batches, in nats an image: `loss`, at β = 1 the negative a
 bound where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its estimate with
 the critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance; `critic_bias`,
 log E[exp T] under the Gaussian, 0 for a perfect critic; `beta`, its current value; `grad_norm`; `lr`. Of the
-validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws, a
-bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and
+validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws,
+a bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and
 `active_units`, how many latent dimensions differ between validation images.
 """
 
@@ -172,7 +172,7 @@ class AVB(VAE):
         }
 
     def _bound(self, posterior: ImplicitPosterior, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the negative bound of one draw of each latent and the critic's part, (B,), and the latents."""
+        """Return the negative bound of one draw of each latent, the critic's part, (B,), and the latents."""
         reference = gaussian_reference(posterior, self.config.contrast)
         latents, contrast = self._draw(posterior, reference)
         reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels)

@@ -15,7 +15,7 @@ from seqgen.image.networks import adversarial
 
 
 class ImageModel(Algorithm):
-    """A model that generates images from latents; it is built as `cls(config, shape=(C, H, W), classes=…)`."""
+    """A model that generates images from latents; built as `cls(config, shape=(C, H, W), classes=…)`."""
 
     classes: int
     """Labels that the networks are conditional on; 0 where they are not."""
@@ -61,7 +61,7 @@ class ImageModel(Algorithm):
 
 
 class AdversarialModel(ImageModel):
-    """An image model with a critic: each network has a loss of its own, and samples come from EMA networks."""
+    """An image model with a critic: each optimiser has its own loss, and samples come from EMA networks."""
 
     averaged: ClassVar[tuple[str, ...]] = ("generator",)
     """Names of the networks that `ema` averages; the last one generates images."""
@@ -106,9 +106,7 @@ class AdversarialModel(ImageModel):
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of latents by the EMA network; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
         self.eval()
-        return adversarial.decode_in_chunks(
-            self.ema[self.averaged[-1]], latents, self.network_labels(labels)
-        )
+        return adversarial.decode_in_chunks(self.ema[self.averaged[-1]], latents, self.network_labels(labels))
 
     def samples(self, n: int) -> Tensor:
         """Draw n images to show, from the same latents every time, of the labels 0, 1, 2, …"""
@@ -134,6 +132,5 @@ def mean_metrics(batches: Sequence[tuple[int, Mapping[str, Tensor]]]) -> Metrics
     """Return the mean over images of the metrics of batches, each given with its number of images."""
     images = sum(size for size, _ in batches)
     return {
-        name: sum(size * float(metrics[name]) for size, metrics in batches) / images
-        for name in batches[0][1]
+        name: sum(size * float(metrics[name]) for size, metrics in batches) / images for name in batches[0][1]
     }

@@ -1,15 +1,15 @@
 """Generative adversarial network (Goodfellow et al. 2014), with later losses and penalties.
 
 What differs from the papers: generator and critic are updated at the same time, by gradients taken before
-either update, which saves a forward pass of the critic; and samples come from an exponential moving average of
-the generator's weights (Yazıcı et al. 2019), which changes less from step to step.
+either update, which saves a forward pass of the critic; and samples come from an exponential moving average
+of the generator's weights (Yazıcı et al. 2019), which changes less from step to step.
 
 Metrics: of the training batches `d_loss`, penalties included, and `g_loss`; `score_gap`, the critic's mean
 score of real images minus that of fake ones; `gradient_penalty` and `r1`, the critic's penalties before their
 weights; `grad_norm`, the generator's; `lr`. Then `valid_score_gap`, the gap between held-out images and
 generated ones, which falls below `score_gap` where the critic has memorised its training images, and
-`diversity`, the total variance of generated images over that of held-out ones: 1 where they vary as much, near
-0 where the generator has collapsed.
+`diversity`, the total variance of generated images over that of held-out ones: 1 where they vary as much,
+near 0 where the generator has collapsed.
 """
 
 from collections.abc import Iterable
@@ -44,8 +44,8 @@ class GANConfig(AdversarialConfig):
     critic_steps: int | None = None
     """updates of the critic for each of the generator; none: 5 with wasserstein, else 1"""
     epochs: int | None = None
-    """epochs of training; none: about 1,500,000 images in all, 15 to 200 epochs, and half as many more for each
-    further update of the critic"""
+    """epochs of training; none: about 1,500,000 images in all, 15 to 200 epochs, and half as many more for
+    each further update of the critic"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

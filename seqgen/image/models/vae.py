@@ -156,9 +156,7 @@ class VAE(ImageModel):
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the expected images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
         self.eval()
-        return pixel_losses.means(
-            self.config.likelihood, self.decoder(latents, self.network_labels(labels))
-        )
+        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -182,7 +180,9 @@ class VAE(ImageModel):
         """
         self.eval()
         log_p = likelihood.decoder_log_likelihood(self, images, labels)
-        return likelihood.importance_sampling(log_p, self._proposal(images, labels, rng), samples, len(images))
+        return likelihood.importance_sampling(
+            log_p, self._proposal(images, labels, rng), samples, len(images)
+        )
 
     def _proposal(
         self, images: Tensor, labels: Tensor | None, rng: torch.Generator | None

@@ -1,18 +1,17 @@
-"""VAE-GAN (Larsen et al. 2016, arXiv:1512.09300): a VAE whose reconstruction loss is in the critic's features.
+"""VAE-GAN (Larsen et al. 2016, arXiv:1512.09300): a VAE with a reconstruction loss of the critic's features.
 
-The encoder minimises the KL divergence and the distance of the critic's features of a reconstruction from those
-of the image (eq. 8), the decoder that distance and the GAN loss of reconstructions and of samples of the prior,
-the critic the GAN loss alone; no loss reaches another's network.
+The encoder minimises the KL divergence and the distance of the critic's features of a reconstruction from
+those of the image (eq. 8), the decoder that distance and the GAN loss of reconstructions and of samples of
+the prior, the critic the GAN loss alone; no loss reaches another's network.
 
-What differs from the paper, and why: half of the fake images are reconstructions and half samples of the prior,
-so that an untrained critic is in equilibrium at a score of 0; the squared error of pixels can be added to the
-distance of features; samples come from a moving average of the decoder's weights.
+What differs from the paper, and why: half of the fake images are reconstructions and half samples of the
+prior, so that an untrained critic is in equilibrium at a score of 0; the squared error of pixels can be added
+to the distance of features; samples come from a moving average of the decoder's weights.
 
-Metrics: of the training batches `d_loss`, `score_gap`, `gradient_penalty` and `r1` as for `gan`; `kl`,
-KL(q(z | x) ‖ p(z)) in nats an image; `feature_distance`, half the squared distance between the features of
-image and reconstruction; `squared_error`, Σ(x - x̂)² of a reconstruction; `g_loss`, the decoder's loss;
-`grad_norm`, the decoder's; `lr`. Then, on held-out images, `valid_kl`, `valid_squared_error` and `diversity` as
-for `gan`.
+Metrics: of the training batches `d_loss`, `score_gap`, `gradient_penalty` and `r1` as for `gan`; `kl`, KL(q(z
+| x) ‖ p(z)) in nats an image; `feature_distance`, half the squared distance between the features of image and
+reconstruction; `squared_error`, Σ(x - x̂)² of a reconstruction; `g_loss`, the decoder's loss; `grad_norm`,
+the decoder's; `lr`. Then, on held-out images, `valid_kl`, `valid_squared_error` and `diversity` as for `gan`.
 """
 
 from collections.abc import Iterable
@@ -59,7 +58,7 @@ class VAEGANConfig(AdversarialConfig):
 
 
 class VAEGAN(AdversarialModel):
-    """An encoder to a diagonal Gaussian over latents, a decoder, the moving averages of both, and a critic."""
+    """An encoder to a diagonal Gaussian over latents, a decoder, moving averages of both, and a critic."""
 
     Config = VAEGANConfig
     examples = (

@@ -32,13 +32,14 @@ class GANLossConfig:
     loss: gan_losses.Kind = "logistic"
     """logistic is the non-saturating loss; energy takes softplus(-score) as the energy"""
     gradient_penalty: float | None = None
-    """weight of (‖gradient‖ - 1)² between real and fake samples (WGAN-GP); none: 1 with wasserstein, else 0"""
+    """weight of (‖gradient‖ - 1)² between real and fake samples (WGAN-GP); none: 1 with wasserstein, else
+    0"""
     r1: float | None = None
-    """weight γ of ½ ‖gradient‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by the
-    critic, 2 if dense, 0.5 if conv"""
+    """weight γ of ½ ‖gradient‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by
+    the critic, 2 if dense, 0.5 if conv"""
     lr: float | None = None
-    """initial learning rate of Adam of all networks but critics, a cosine to a tenth follows for all; none: by
-    the net, 0.002 if dense, 0.0005 if conv"""
+    """initial learning rate of Adam of all networks but critics, a cosine to a tenth follows for all; none:
+    by the net, 0.002 if dense, 0.0005 if conv"""
     critic_lr: float | None = None
     """initial learning rate of critics; none: by the net as well"""
     beta1: float = 0.0
@@ -46,7 +47,8 @@ class GANLossConfig:
     beta2: float = 0.99
     """decay of every Adam's running mean of squared gradients"""
     ema_decay: float = 0.999
-    """decay of the exponential moving average of the weights that samples come from; 0 uses the last weights"""
+    """decay of the exponential moving average of the weights that samples come from; 0 uses the last
+    weights"""
 
     def __post_init__(self) -> None:
         settings.bounds(
@@ -79,8 +81,8 @@ class GANLossConfig:
         """Raise UserError where a critic with a gradient penalty would have batch normalisation."""
         if critic.normalise == "batch" and (self.gradient_penalty_weight or self.r1_weight(critic)):
             raise UserError(
-                "critic.normalise=batch mixes the images of a batch, and the penalty takes the gradient of each "
-                "image alone; set critic.normalise to layer or none, or gradient_penalty=0 and r1=0"
+                "critic.normalise=batch mixes the images of a batch, and a penalty needs the gradient of "
+                "each image; set critic.normalise to layer or none, or gradient_penalty=0 and r1=0"
             )
 
     def adam(self, module: nn.Module, net: NetConfig, *, critic: bool = False) -> Optimizer:

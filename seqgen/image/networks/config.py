@@ -72,9 +72,7 @@ class EncoderDecoderConfig(ImageTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(
-            self, lr=(0.0, None), lr_floor=(0.0, 1.0), beta2=(0.0, 0.9999), patience=(1, None)
-        )
+        settings.bounds(self, lr=(0.0, None), lr_floor=(0.0, 1.0), beta2=(0.0, 0.9999), patience=(1, None))
 
     def fitted(self, images: Images) -> Self:
         """Fill in what was left to the number of training images and to the net."""

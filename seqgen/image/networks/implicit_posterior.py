@@ -1,4 +1,4 @@
-"""Posteriors that can be sampled but have no density, Gaussians with the same moments, and the critic of both.
+"""Implicit posteriors, which have no density, Gaussians with the same moments, and the critic of both.
 
 B images, S draws of each, Z latent dimensions, E dimensions of the common noise, H units of an encoder's last
 hidden layer.
@@ -69,7 +69,7 @@ class GaussianReference(NamedTuple):
     """(B, Z, Z): L, lower triangular"""
 
     def whiten(self, latents: Tensor) -> Tensor:
-        """Return L⁻¹ (z - mean): standard normal where the latents are drawn from this Gaussian; (B, S, Z)."""
+        """Return L⁻¹ (z - mean), standard normal for latents drawn from this Gaussian; (B, S, Z)."""
         centred = (latents - self.mean[:, None]).mT
         return torch.linalg.solve_triangular(self.cholesky, centred, upper=False).mT
 
@@ -115,8 +115,8 @@ def implicit_posterior(features: Tensor, moments: Tensor, raw_loadings: Tensor) 
 def _bound_norm(vectors: Tensor, bound: float) -> Tensor:
     """Shrink vectors smoothly to a norm below a bound; (…, E) → (…, E).
 
-    Without a bound of the quadratic loadings the latents would end on a curved surface of few dimensions, whose
-    KL divergence is infinite, and no critic would notice.
+    Without a bound of the quadratic loadings the latents would end on a curved surface of few dimensions,
+    whose KL divergence is infinite, and no critic would notice.
     """
     return vectors * torch.rsqrt(1 + vectors.square().sum(dim=2, keepdim=True) / bound**2)
 

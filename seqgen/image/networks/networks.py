@@ -21,7 +21,8 @@ Shape = tuple[int, int, int]
 """Channels, height and width of an image."""
 
 FIRST_BIAS_RANGE = 2.0
-"""Bound of the first biases of a decoder with orthogonal weights: in standard deviations of a latent, about."""
+"""Bound of the first biases of a decoder with orthogonal weights: in standard deviations of a latent,
+about."""
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -37,7 +38,8 @@ class NetConfig:
     """An encoder or a decoder; a decoder is the mirror image of the encoder with the same settings."""
 
     kind: Literal["dense", "conv"] = "dense"
-    """dense layers, or convolutions; an encoder has one dense layer between its convolutions and its output"""
+    """dense layers, or convolutions; an encoder has one dense layer between its convolutions and its
+    output"""
     hidden: int = 512
     """units of a dense layer"""
     layers: int = 2
@@ -207,7 +209,7 @@ def _normalisation(net: NetConfig, channels: int) -> list[nn.Module]:
 
 
 def _shapes(net: NetConfig, shape: Shape) -> list[Shape]:
-    """Return the image's shape and that after each convolution, which halves height and width, rounded down."""
+    """Return the image's shape and that after each convolution: height and width are halved, rounded down."""
     shapes = [shape]
     for layer in range(net.layers):
         _, height, width = shapes[-1]

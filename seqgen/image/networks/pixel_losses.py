@@ -1,7 +1,7 @@
 """The likelihood of an image under a decoder's output, and the expected image.
 
-`bernoulli` and `squared_error` map the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The squared
-error Σ(x - x̂)² is, up to a constant, the negative log-likelihood of a Gaussian of variance ½.
+`bernoulli` and `squared_error` map the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The
+squared error Σ(x - x̂)² is, up to a constant, the negative log-likelihood of a Gaussian of variance ½.
 """
 
 import math
