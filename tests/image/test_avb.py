@@ -16,7 +16,14 @@ from seqgen.image.runs import load, setup
 from seqgen.training.job import Job
 from seqgen.training.loop import Metrics, Progress
 
-SMALL = {"net.hidden": 13, "critic.hidden": 11, "critic.draws": 2, "latent_dim": 5, "noise_dim": 2, "epochs": 1}
+SMALL = {
+    "net.hidden": 13,
+    "critic.hidden": 11,
+    "critic.draws": 2,
+    "latent_dim": 5,
+    "noise_dim": 2,
+    "epochs": 1,
+}
 SHAPE = (1, 7, 11)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core import optim
-from seqgen.functional import gan_losses, gaussian
+from seqgen.functional import gaussian
 from seqgen.image.networks.implicit_posterior import (
     Critic,
     CriticConfig,

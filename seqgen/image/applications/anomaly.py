@@ -146,7 +146,8 @@ def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str
         kinds = {1: "grey", 3: "colour"}
         raise UserError(
             f"the pictures in '{folder}' are {kinds[given_channels]} of {given_size[1]}×{given_size[0]} "
-            f"pixels, and run '{trained.run.path}' was trained on {kinds[channels]} ones of {size[1]}×{size[0]}"
+            f"pixels, and run '{trained.run.path}' was trained on "
+            f"{kinds[channels]} ones of {size[1]}×{size[0]}"
         )
     labels = ["/".join(path.relative_to(folder).parts[:-1]) for path in paths]
     images = Images(pixels.expand(-1, channels, -1, -1), torch.full((len(paths),), -1))

@@ -260,12 +260,12 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
         )
     if annealing:
         lines.append(
-            f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, {protocol['chains']} chains "
-            f"of {protocol['temperatures']:,} temperatures, {annealing['images']:,} images"
+            f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, "
+            f"{protocol['chains']} chains of {protocol['temperatures']:,} temperatures, {annealing['images']:,} images"
         )
         lines.append(
-            f"  annealed minus importance sampling on the same images {_with_error(annealing, 'difference')}; "
-            f"{annealing['effective_chains']:.1f} effective chains"
+            f"  annealed minus importance sampling on the same images "
+            f"{_with_error(annealing, 'difference')}; {annealing['effective_chains']:.1f} effective chains"
         )
     if latent:
         lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active"]
