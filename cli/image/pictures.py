@@ -1,6 +1,6 @@
-"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: pictures as PNG files.
+"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: figures as PNG files.
 
-Each prints the path of what it wrote.
+Each prints the path of the file that it writes.
 """
 
 from collections.abc import Callable
@@ -160,10 +160,10 @@ def denoise(
     _draw(trained, "denoise", out, lambda path: figures.denoised(trained, n, path, noise=noise, seed=seed))
 
 
-def _draw(found: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
+def _draw(trained: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
     """Draw into the file given, or into the run folder, and print its path."""
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
-    path = out or found.run.path / f"{name}.png"
+    path = out or trained.run.path / f"{name}.png"
     draw(path)
     typer.echo(str(path))

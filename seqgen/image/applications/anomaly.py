@@ -196,7 +196,7 @@ def left_out(
             **options,
         )
         progress = job.train()
-        row = compare(load(job.run, device_name))
+        row = compare(load(job.run, device_name, given=model))
         notify(
             f"without {row.label}: AUROC {row.model.value:.3f}, {progress.seconds:.0f} s of training, "
             f"run: {job.run.path}"

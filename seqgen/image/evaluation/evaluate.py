@@ -261,7 +261,8 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
     if annealing:
         lines.append(
             f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, "
-            f"{protocol['chains']} chains of {protocol['temperatures']:,} temperatures, {annealing['images']:,} images"
+            f"{protocol['chains']} chains of {protocol['temperatures']:,} temperatures, "
+            f"{annealing['images']:,} images"
         )
         lines.append(
             f"  annealed minus importance sampling on the same images "

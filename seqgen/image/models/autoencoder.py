@@ -31,8 +31,7 @@ from seqgen.image.networks.config import EncoderDecoderConfig
 from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 
 MIN_UPDATE_WEIGHT = 0.01
-"""Weight of the newest batch in the running mean and covariance of latents, once 100 batches have been
-seen."""
+"""Weight of a batch in the running mean and covariance of latents, after the first 100 batches."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from those
 of a Gaussian approaches the log ratio of the two densities, and replaces it in the evidence lower bound. With
-adaptive contrast the Gaussian has the posterior's own moments: latents are whitened by them, the critic sees
-what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
+adaptive contrast the Gaussian has the posterior's own moments: latents are whitened by them, the critic has
+to find what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
 
 What differs from the paper: the functions of noise are the first two Hermite polynomials,
 

@@ -32,8 +32,8 @@ class GANLossConfig:
     loss: gan_losses.Kind = "logistic"
     """logistic is the non-saturating loss; energy takes softplus(-score) as the energy"""
     gradient_penalty: float | None = None
-    """weight of (‖gradient‖ - 1)² between real and fake samples (WGAN-GP); none: 1 with wasserstein, else
-    0"""
+    """weight of (‖gradient‖ - 1)² between real and fake samples (WGAN-GP); none: 1 with wasserstein,
+    else 0"""
     r1: float | None = None
     """weight γ of ½ ‖gradient‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by
     the critic, 2 if dense, 0.5 if conv"""
@@ -47,8 +47,7 @@ class GANLossConfig:
     beta2: float = 0.99
     """decay of every Adam's running mean of squared gradients"""
     ema_decay: float = 0.999
-    """decay of the exponential moving average of the weights that samples come from; 0 uses the last
-    weights"""
+    """decay of the moving average of the weights that samples come from; 0 uses the last weights"""
 
     def __post_init__(self) -> None:
         settings.bounds(

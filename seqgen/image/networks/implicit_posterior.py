@@ -27,7 +27,7 @@ class ImplicitPosterior(NamedTuple):
     """
 
     features: Tensor
-    """(B, H): the encoder's last hidden layer, by which the critic knows the image"""
+    """(B, H): the encoder's last hidden layer, the image as the critic gets it"""
     mean: Tensor
     """(B, Z)"""
     std: Tensor

@@ -73,7 +73,7 @@ def peak_lr(net: NetConfig, lr: float | None) -> float:
 
 
 class ImageEncoder(nn.Module):
-    """From an image, and where asked for its label or an extra vector, to a vector."""
+    """From an image, with a label or an extra vector where there is one, to a vector."""
 
     def __init__(self, net: NetConfig, shape: Shape, outputs: int, *, classes: int = 0, extra: int = 0):
         super().__init__()
@@ -95,7 +95,7 @@ class ImageEncoder(nn.Module):
 
 
 class ImageDecoder(nn.Module):
-    """From a latent, and where asked for a label, to the logits of an image."""
+    """From a latent, with a label where there is one, to the logits of an image."""
 
     def __init__(self, net: NetConfig, latent_dim: int, shape: Shape, *, classes: int = 0):
         super().__init__()

@@ -133,7 +133,7 @@ def _count(batch: Batch) -> int:
 
 @dataclass(frozen=True)
 class _Validation:
-    """The validation split as batches on a device, as often as asked for."""
+    """The validation split as batches on a device; it can be iterated again."""
 
     images: Images
     device: torch.device
