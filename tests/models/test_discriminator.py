@@ -140,7 +140,7 @@ def test_reading_by_pieces_equals_reading_at_once(options):
     for part, expected in zip(state, end, strict=True):
         assert part.shape[0] == 5
         torch.testing.assert_close(part, expected, rtol=1e-5, atol=1e-6)
-    logits = discriminator.score(whole)  # of every beginning
+    logits = discriminator.score(whole)  # of every prefix
     torch.testing.assert_close(logits[0, -1], discriminator(TOKENS)[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(logits[4, 3], discriminator(TOKENS)[4], rtol=1e-5, atol=1e-6)
 
@@ -221,26 +221,27 @@ def test_learns_which_order_is_real(name):
 
 
 @pytest.mark.parametrize("options", [{}, {"cell": "gru", "layers": 2}, {"bidirectional": True}])
-def test_a_code_in_place_of_the_logit(options):
-    encoder = rnn(code=3, **options).eval()
-    codes = encoder(TOKENS)
-    assert codes.shape == (5, 3)
+def test_an_embedding_in_place_of_the_logit(options):
+    encoder = rnn(projection_dim=3, **options).eval()
+    embeddings = encoder(TOKENS)
+    assert embeddings.shape == (5, 3)
     padded = torch.cat((TOKENS, torch.full((5, 13), PAD)), dim=1)
-    torch.testing.assert_close(encoder(padded), codes, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(encoder(padded), embeddings, rtol=1e-5, atol=1e-6)
     first, _, last, norm = encoder.output
     norm.running_mean.uniform_()
     norm.running_var.uniform_()
-    codes = encoder(TOKENS)
-    encoder.output, encoder.code = nn.Identity(), HIDDEN
+    embeddings = encoder(TOKENS)
+    encoder.output, encoder.projection_dim = nn.Identity(), HIDDEN
     features = encoder(TOKENS)
     plain = last(torch.relu(first(features)))
-    torch.testing.assert_close(codes, (plain - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+    normalised = (plain - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    torch.testing.assert_close(embeddings, normalised)
     assert first.weight.shape == (features.shape[1], features.shape[1])
 
 
-def test_codes_are_normalised_over_a_batch_while_it_learns_and_alone_when_it_scores():
-    encoder = rnn(code=3)
-    codes = encoder(TOKENS)
-    torch.testing.assert_close(codes.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
+def test_embeddings_are_normalised_over_a_batch_while_it_learns_and_alone_when_it_scores():
+    encoder = rnn(projection_dim=3)
+    embeddings = encoder(TOKENS)
+    torch.testing.assert_close(embeddings.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
     encoder.eval()
     torch.testing.assert_close(encoder(TOKENS[:1]), encoder(TOKENS)[:1])
