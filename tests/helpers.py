@@ -144,7 +144,7 @@ def write_lines(path: Path, lines: list[str]) -> str:
 
 
 def coin_corpus(path: Path, sentences: int = 60) -> str:
-    """Write a corpus of sentences of three coins; each line ends with its number, so that none is a duplicate."""
+    """Write a corpus of sentences of three coins, each with its number, so that none is a duplicate."""
     coins = ("heads", "tails")
     lines = [f"{coins[i % 2]} {coins[i // 2 % 2]} {coins[i // 4 % 2]} {i}" for i in range(sentences)]
     return write_lines(path, lines)

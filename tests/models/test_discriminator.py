@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.data.tokenizer import EOS, PAD
-from seqgen.models.discriminator import PAPER_FILTERS, CNNDiscriminator, RNNDiscriminator
+from seqgen.models.discriminator import PAPER_FILTERS, CNNDiscriminator, RNNDiscriminator, scores
 
 VOCAB, EMBEDDING, HIDDEN = 11, 3, 5
 TOKENS = torch.tensor(
@@ -180,7 +180,7 @@ def test_cnn_by_hand():
     # 2, 1, .5, 2: the largest is 2 - 1 + 0.25 = 1.25; 1.875; · 3 - 1
     # -1 and a zero: -1 - 0 + 0.25 < 0 gives 0
     torch.testing.assert_close(discriminator(tokens), torch.tensor([13.625, 4.625, -1.0]), rtol=1e-6, atol=0)
-    assert discriminator.penalty().item() == pytest.approx((9 + 1) / 2)
+    assert discriminator.penalty().item() == pytest.approx(0.2 * (9 + 1) / 2)
     with torch.no_grad():
         discriminator.transform.weight[:] = -2.0  # below 0, so only ½ · 3.25 is carried on
     torch.testing.assert_close(discriminator(tokens[:1]), torch.tensor([3.875]), rtol=1e-6, atol=0)
@@ -245,3 +245,38 @@ def test_embeddings_are_normalised_over_a_batch_while_it_learns_and_alone_when_i
     torch.testing.assert_close(embeddings.mean(dim=0), torch.zeros(3), rtol=0, atol=1e-5)
     encoder.eval()
     torch.testing.assert_close(encoder(TOKENS[:1]), encoder(TOKENS)[:1])
+
+
+def test_scores_are_those_of_evaluation_and_leave_the_mode_alone():
+    torch.manual_seed(0)
+    discriminator = RNNDiscriminator(7, 2, 3, dropout=0.5)
+    tokens = torch.tensor([[4, 5, EOS], [6, EOS, PAD], [3, 4, 5], [EOS, PAD, PAD], [6, 6, EOS]])
+    discriminator.eval()
+    expected = discriminator(tokens).detach()
+    discriminator.train()
+    discriminator.rnn.eval()
+    for rows in (1, 2, 5, 11):
+        logits = scores(discriminator, tokens, rows=rows)
+        assert not logits.requires_grad
+        torch.testing.assert_close(logits, expected, rtol=1e-6, atol=1e-7)
+    assert discriminator.training
+    assert discriminator.dropout.training
+    assert not discriminator.rnn.training
+
+
+def test_scores_of_no_sentence():
+    discriminator = RNNDiscriminator(7, 2, 3)
+    assert scores(discriminator, torch.empty(0, 3, dtype=torch.long)).shape == (0,)
+
+
+def test_scores_reads_a_bounded_number_of_rows_at_a_time():
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, tokens):
+            seen.append(len(tokens))
+            return tokens[:, 0].float()
+
+    tokens = torch.arange(11)[:, None]
+    assert torch.equal(scores(Watched(), tokens, rows=4), torch.arange(11.0))
+    assert seen == [4, 4, 3]
