@@ -2,10 +2,21 @@ import itertools
 
 import pytest
 import torch
+from helpers import GENERATOR_KINDS, GENERATORS, generator
 from torch import Tensor, nn
 
 from seqgen.data.tokenizer import EOS, PAD
-from seqgen.models.discriminator import PAPER_FILTERS, CNNDiscriminator, RNNDiscriminator, scores
+from seqgen.models.base import GeneratorConfig
+from seqgen.models.discriminator import (
+    PAPER_FILTERS,
+    CNNDiscriminator,
+    MultiEmbeddingDiscriminator,
+    RNNDiscriminator,
+    TrunkDiscriminator,
+    scores,
+    shaped_as,
+    take_over_layers,
+)
 
 VOCAB, EMBEDDING, HIDDEN = 11, 3, 5
 TOKENS = torch.tensor(
@@ -30,7 +41,13 @@ def cnn(**options) -> CNNDiscriminator:
     return CNNDiscriminator(VOCAB, EMBEDDING, **{"scale": 0.02, **options})
 
 
+def trunk(kind: str, **options) -> TrunkDiscriminator:
+    return TrunkDiscriminator(generator(kind, VOCAB, **options), **options)
+
+
 MAKE = {
+    "transformer": lambda **options: trunk("transformer", **options),
+    "relational memory": lambda **options: trunk("relational-memory", **options),
     "lstm": rnn,
     "gru": lambda **options: rnn(cell="gru", **options),
     "two layers": lambda **options: rnn(layers=2, **options),
@@ -161,6 +178,47 @@ def test_a_row_without_tokens_gives_a_finite_logit():
         assert make()(nothing).isfinite().all()
 
 
+def multi_embedding(**options) -> MultiEmbeddingDiscriminator:
+    torch.manual_seed(0)
+    return MultiEmbeddingDiscriminator(VOCAB, 3, 2, filters=5, **options)
+
+
+def test_several_embeddings_have_a_logit_each_whatever_the_padding():
+    net = multi_embedding().eval()
+    with torch.no_grad():
+        for convolution in net.convolutions:
+            convolution.bias.fill_(0.7)  # so that windows of padding are strong
+    logits = net(TOKENS)
+    assert logits.shape == (5 * 3,)
+    for more in (1, 13):
+        padded = torch.cat((TOKENS, torch.full((5, more), PAD)), dim=1)
+        torch.testing.assert_close(net(padded), logits, rtol=1e-5, atol=1e-6)
+    for row, length in enumerate(LENGTHS):
+        alone = net(TOKENS[row : row + 1, :length])
+        torch.testing.assert_close(alone, logits[3 * row : 3 * row + 3], rtol=1e-5, atol=1e-6)
+
+
+def test_several_embeddings_read_one_hots_as_ids_and_pass_gradients():
+    net = multi_embedding().eval()
+    soft = nn.functional.one_hot(TOKENS, VOCAB).float().requires_grad_()
+    logits = net(soft)
+    torch.testing.assert_close(logits, net(TOKENS), rtol=1e-5, atol=1e-6)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), soft)
+    assert gradient[TOKENS != PAD].abs().sum() > 0
+    assert not gradient[TOKENS == PAD].any()
+
+
+def test_each_embedding_is_read_by_the_same_filters_and_by_itself():
+    net = multi_embedding().eval()
+    logits = net(TOKENS).detach().view(5, 3)
+    with torch.no_grad():
+        table = net.embedding.weight.view(VOCAB, 3, 2)
+        table[:, 1] = table[:, 0]  # the second embedding becomes the first
+    after = net(TOKENS).detach().view(5, 3)
+    torch.testing.assert_close(after[:, 1], logits[:, 0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(after[:, [0, 2]], logits[:, [0, 2]], rtol=1e-5, atol=1e-6)
+
+
 def hand_made_cnn() -> CNNDiscriminator:
     discriminator = CNNDiscriminator(6, 1, filters={2: 1}, dropout=0.0)
     with torch.no_grad():
@@ -280,3 +338,30 @@ def test_scores_reads_a_bounded_number_of_rows_at_a_time():
     tokens = torch.arange(11)[:, None]
     assert torch.equal(scores(Watched(), tokens, rows=4), torch.arange(11.0))
     assert seen == [4, 4, 3]
+
+
+@pytest.mark.parametrize("kind", ["transformer", "relational-memory"])
+def test_a_trunk_read_by_pieces_is_the_trunk_read_at_once(kind):
+    net = trunk(kind).eval()
+    whole, _ = net.read(TOKENS, net.initial(5))
+    state, pieces = net.initial(5), []
+    for piece in TOKENS.split([1, 2, 1, 3], dim=1):
+        features, state = net.read(piece, state)
+        pieces.append(features)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.score(whole)[4, 3], net(TOKENS)[4], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+@pytest.mark.parametrize("projection_dim", [0, 3])
+def test_a_discriminator_shaped_as_a_generator_takes_its_layers_over(kind, projection_dim):
+    values = GENERATORS[kind] | {"dropout": 0.3, "tied": True}
+    config = GeneratorConfig.of_kind(kind)(kind=kind, **values)
+    net = shaped_as(config, VOCAB, dropout=0.5, projection_dim=projection_dim).eval()
+    assert net.reads_prefixes
+    assert net(TOKENS).shape == ((5, 3) if projection_dim else (5,))
+    source = config.build(VOCAB).eval()
+    take_over_layers(net, source)
+    features, _ = net.read(TOKENS, net.initial(5))
+    torch.testing.assert_close(features, source.features(TOKENS, source.initial(5))[0], rtol=1e-5, atol=1e-6)
+    assert not any(name.startswith(("trunk.head", "trunk.projection")) for name in net.state_dict())
