@@ -1,4 +1,4 @@
-"""Updates of several players, clipping, the finite check and the schedule."""
+"""Updates of several networks, clipping, the finite check and the schedule."""
 
 import math
 
@@ -9,10 +9,10 @@ from torch import nn
 from seqgen.core import optim
 
 
-def test_each_loss_moves_only_its_own_player():
+def test_each_loss_moves_only_its_own_network():
     first, second = nn.Linear(3, 2), nn.Linear(2, 5)
-    players = {torch.optim.SGD(m.parameters(), lr=0.1): m for m in (first, second)}
-    one, two = players
+    networks = {torch.optim.SGD(m.parameters(), lr=0.1): m for m in (first, second)}
+    one, two = networks
     x = torch.ones(7, 3)
     before = [p.clone() for p in second.parameters()]
     loss = second(first(x)).pow(2).mean()
@@ -24,7 +24,7 @@ def test_each_loss_moves_only_its_own_player():
     assert torch.equal(first.weight, moved)
 
 
-def test_gradients_of_all_players_are_taken_before_any_moves():
+def test_gradients_of_all_networks_are_taken_before_any_moves():
     # loss = a·b for both: each gradient is the other's old value, so a = 2 - 3, b = 3 - 2.
     a, b = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))
     one, two = torch.optim.SGD([a], lr=1.0), torch.optim.SGD([b], lr=1.0)
@@ -61,3 +61,13 @@ def test_adamw_decays_matrices_only():
     assert decays == {(2, 3): 0.3, (2,): 0.0}
     optim.scale_lr(optimizer, 0.5)
     assert {g["lr"] for g in optimizer.param_groups} == {5e-3}
+
+
+def test_a_moving_average_by_hand():
+    average, module = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        average.weight.fill_(2.0)
+        module.weight.fill_(4.0)
+    optim.update_ema(average, module, decay=0.75)
+    assert average.weight.item() == pytest.approx(0.75 * 2 + 0.25 * 4)
+    assert module.weight.item() == 4.0
