@@ -48,7 +48,7 @@ def grid(
 
 
 def tiles(images: Tensor, columns: int, *, gap: bool = True) -> np.ndarray:
-    """Arrange images (N, C, H, W) in [0, 1] in rows, enlarged; uint8 (height, width) or (height, width, 3)."""
+    """Arrange images (N, C, H, W) in [0, 1] enlarged, in rows; uint8 (height, width) or (…, 3)."""
     n, channels, height, width = images.shape
     if not n or channels not in (1, 3):
         raise ValueError(f"a grid needs grey or colour images, at least one; got {tuple(images.shape)}")
