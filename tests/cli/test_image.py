@@ -229,6 +229,24 @@ def test_settings_are_listed(cli):
     code, out, _ = cli("image", "train", "gan", "--settings")
     assert code == 0
     assert "critic_steps=null" in out
+    code, out, _ = cli("image", "train", "denoising-autoencoder", "--settings")
+    assert (code, "latent_dim=64 " in out, "noise_std=0.3 " in out) == (0, True, True)
+
+
+def test_a_run_of_foreign_code_needs_trust(cli, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from seqgen.image.models.vae import VAE\n\n\nclass Mine(VAE):\n    pass\n"
+    (tmp_path / "foreign_cli.py").write_text(code)
+    assert cli("image", "train", "foreign_cli:Mine", *SMALL, 2, *TINY) == (0, "", "")
+    code, _, err = cli("image", "sample", "--n", 1, "--quiet")
+    assert code == 2
+    assert one_line(err)
+    assert "'foreign_cli:Mine', which loading the run would execute" in err
+    assert cli("image", "sample", "--n", 1, "--quiet", "--trust") == (
+        0,
+        "runs/image-Mine-digits/sample.png\n",
+        "",
+    )
 
 
 def one_line(err):

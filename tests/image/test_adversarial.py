@@ -102,16 +102,16 @@ def test_the_moving_ema_of_weights_and_the_copy_of_buffers():
 def test_decoding_in_chunks(monkeypatch):
     decoder = nn.Sequential(nn.Linear(3, 10), nn.Unflatten(1, (1, 2, 5)))
     latents = torch.randn(7, 3)
-    whole = adversarial.decode_in_chunks(lambda z, labels: decoder(z), latents, None)
+    at_once = adversarial.decode_in_chunks(lambda z, labels: decoder(z), latents, None)
     monkeypatch.setattr(adversarial, "CHUNK", 2)
     seen = []
     chunks = adversarial.decode_in_chunks(
         lambda z, labels: seen.append(labels) or decoder(z), latents, torch.arange(7)
     )
-    torch.testing.assert_close(chunks, whole)
+    torch.testing.assert_close(chunks, at_once)
     assert torch.cat(seen).tolist() == list(range(7))
-    assert whole.min() > 0
-    assert whole.max() < 1
+    assert at_once.min() > 0
+    assert at_once.max() < 1
 
 
 def test_labels_cycle():

@@ -19,8 +19,8 @@ SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 def without_three(tmp_path_factory):
     """A run that has never seen a 3, hardly trained."""
     folder = tmp_path_factory.mktemp("runs") / "r"
-    made = setup.train("vae", path=folder, steps=5, values=SMALL, without=3, device_name="cpu")
-    return load.load(made, "cpu")
+    trained = setup.train("vae", path=folder, steps=5, values=SMALL, without=3, device_name="cpu")
+    return load.load(trained, "cpu")
 
 
 @pytest.mark.parametrize("is_anomalous", [np.zeros(5, bool), np.ones(5, bool)])
@@ -69,8 +69,8 @@ def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
         "normal/7.png",
     ]
     assert found.labels == ["anomalous", "anomalous", "normal", "normal", "normal"]
-    whole = anomaly.score(without_three)
-    np.testing.assert_allclose(found.scores, whole.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
+    all_images = anomaly.score(without_three)
+    np.testing.assert_allclose(found.scores, all_images.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
     assert found.auroc is not None
     assert anomaly.score(without_three, tmp_path).auroc is None  # no folder is called 3
 
@@ -89,7 +89,7 @@ def test_every_label_is_left_out_in_turn(tmp_path, data_of_three_labels):
     rows = list(anomaly.left_out("vae", str(data_of_three_labels), notify=messages.append, **options))
     assert [row.label for row in rows] == ["0", "1", "2"]
     assert [line[:9] for line in messages] == ["without 0", "without 1", "without 2"]
-    again = list(anomaly.left_out("vae", str(data_of_three_labels), **options))  # nothing is trained anew
+    again = list(anomaly.left_out("vae", str(data_of_three_labels), **options))  # nothing is trained again
     assert again == rows
     row = rows[1]
     run = load.load(tmp_path / "r/without-1", "cpu")
@@ -122,23 +122,25 @@ def data_of_three_labels(tmp_path):
     return tmp_path / "data"
 
 
-def test_a_conditional_model_is_not_told_the_label(tmp_path):
+def test_a_conditional_model_does_not_get_the_label(tmp_path):
     options = {"values": SMALL | {"conditional": True}, "without": 3, "device_name": "cpu"}
     run = load.load(setup.train("vae", path=tmp_path / "r", steps=5, **options), "cpu")
     images = run.data.test.rows(torch.arange(31))
-    asked = []
+    scored_labels = []
     real = run.model.score
-    run.model.score = lambda images, labels: asked.append(labels.unique().tolist()) or real(images, labels)
+    run.model.score = lambda images, labels: (
+        scored_labels.append(labels.unique().tolist()) or real(images, labels)
+    )
     torch.manual_seed(0)
     found = anomaly.scores(run, images)
-    assert asked == [[label] for label in range(10) if label != 3]
-    assert run.run.config["training_labels"] == [label for (label,) in asked]
+    assert scored_labels == [[label] for label in range(10) if label != 3]
+    assert run.run.config["training_labels"] == [label for (label,) in scored_labels]
     run.run.config["training_labels"] = [2, 7]  # as of data whose labels have gaps
-    asked.clear()
+    scored_labels.clear()
     anomaly.scores(run, images)
-    assert asked == [[2], [7]]
+    assert scored_labels == [[2], [7]]
     run.run.config["training_labels"] = [label for label in range(10) if label != 3]
-    asked[:] = [[label] for label in run.training_labels]
+    scored_labels[:] = [[label] for label in run.training_labels]
     torch.manual_seed(0)
-    each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in asked]
+    each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in scored_labels]
     assert np.allclose(found, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Augmentation: moved images pixel by pixel, what the classifier sees, a model that never sees the rest."""
+"""Augmentation: shifted images pixel by pixel, the inputs of the classifier, the images of the model."""
 
 from types import SimpleNamespace
 
@@ -18,12 +18,12 @@ def shaped(n, seed, classes=3):
     return Images(pixels, truth)
 
 
-def test_each_image_moves_on_its_own_and_black_comes_in():
+def test_each_image_is_shifted_on_its_own_with_a_black_border():
     torch.manual_seed(0)
     images = torch.rand(41, 2, 28, 5) + 1
-    moved = augmentation.shifted(images)
+    shifted = augmentation.shifted(images)
     seen = set()
-    for before, after in zip(images, moved, strict=True):
+    for before, after in zip(images, shifted, strict=True):
         fits = [
             (down, right)
             for down in range(-2, 3)
@@ -36,17 +36,17 @@ def test_each_image_moves_on_its_own_and_black_comes_in():
 
 
 def placed(image, down, right):
-    """Move one image, row by row and column by column."""
-    moved = torch.zeros_like(image)
+    """Shift one image, row by row and column by column."""
+    shifted = torch.zeros_like(image)
     _, height, width = image.shape
     for y in range(height):
         for x in range(width):
             if 0 <= y + down < height and 0 <= x + right < width:
-                moved[:, y + down, x + right] = image[:, y, x]
-    return moved
+                shifted[:, y + down, x + right] = image[:, y, x]
+    return shifted
 
 
-def test_small_images_move_by_a_pixel_at_least():
+def test_small_images_are_shifted_by_a_pixel_at_least():
     torch.manual_seed(0)
     images = torch.ones(50, 1, 8, 8)
     borders = augmentation.shifted(images)[:, 0, :, 0].amin(dim=1)
@@ -55,18 +55,18 @@ def test_small_images_move_by_a_pixel_at_least():
 
 def test_the_classifier_learns_from_images_and_from_as_many_samples(monkeypatch):
     monkeypatch.setattr(augmentation, "STEPS", 3)
-    asked = []
+    requests = []
 
-    def sample(n, wanted):
-        asked.append(wanted)
+    def sample(n, labels):
+        requests.append(labels)
         return torch.zeros(n, 1, 8, 8)
 
     few = shaped(12, seed=0).only([0, 2])
     net = augmentation.classifier(few, 3, SimpleNamespace(sample=sample))
-    assert len(asked) == 3
-    wanted = torch.cat(asked)
-    assert wanted.shape == (3 * augmentation.BATCH,)
-    assert set(wanted.tolist()) == {0, 2}  # no sample of a label that none of the images has
+    assert len(requests) == 3
+    labels = torch.cat(requests)
+    assert labels.shape == (3 * augmentation.BATCH,)
+    assert set(labels.tolist()) == {0, 2}  # no sample of a label that none of the images has
     assert not net.training
 
 

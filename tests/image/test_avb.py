@@ -80,7 +80,7 @@ def test_quadratic_loadings_are_bounded_by_the_independent_noise(size: float) ->
 
 
 def test_the_adversarial_bound_of_an_exact_posterior_is_the_likelihood() -> None:
-    # A fresh critic finds nothing in a Gaussian, and there is nothing: the bound is tight on average.
+    # An untrained critic scores 0, which is right for a Gaussian: the bound is tight on average.
     avb, images, exact = linear_gaussian()
     torch.nn.init.zeros_(avb.critic.body[-1].bias)
     many = Batch(images.repeat(20_011, 1, 1, 1), torch.full((3 * 20_011,), -1))
@@ -102,7 +102,7 @@ def test_the_critics_score_is_part_of_the_bound() -> None:
 @pytest.mark.parametrize("contrast", ["none", "diagonal", "full"])
 def test_the_critics_loss_changes_the_critic_alone(contrast: str) -> None:
     avb = model(contrast=contrast)
-    avb.step(batch(), 0.0)  # the first update of a fresh critic moves its last layer alone
+    avb.step(batch(), 0.0)  # the first update of an untrained critic changes its last layer alone
     before = {name: weight.clone() for name, weight in avb.state_dict().items()}
     posterior = avb.implicit_posterior(*batch())
     avb._update_critic(posterior.detach(), gaussian_reference(posterior, contrast).detach())

@@ -17,7 +17,7 @@ def test_the_embedded_digits_are_scans_of_ten_digits():
     assert sorted(set(data.train.labels.tolist())) == list(range(10))
 
 
-def test_names_that_are_none_are_said():
+def test_unknown_names_are_refused():
     with pytest.raises(UserError, match="no images at 'mnits'; give a folder of images, or one of: digits"):
         open_images("mnits")
     with pytest.raises(UserError, match="no binarisation 'dynamical'; did you mean 'dynamic'"):
@@ -60,13 +60,13 @@ def test_fixed_binarisation_is_one_draw_of_every_split():
     one, again = (open_images("digits", seed=3, binarise="fixed") for _ in range(2))
     grey = open_images("digits", seed=3)
     for name in ("train", "valid", "test"):
-        drawn = getattr(one, name).pixels
-        assert set(drawn.unique().tolist()) == {0, 255}
-        assert torch.equal(drawn, getattr(again, name).pixels)
+        binary = getattr(one, name).pixels
+        assert set(binary.unique().tolist()) == {0, 255}
+        assert torch.equal(binary, getattr(again, name).pixels)
         means = getattr(grey, name).pixels.float() / 255
         # a pixel that is black is never on, a white one always
-        assert drawn[means == 0].sum() == 0
-        assert (drawn[means == 1] == 255).all()
+        assert binary[means == 0].sum() == 0
+        assert (binary[means == 1] == 255).all()
     # 1,366 · 64 draws: the standard error of the mean is under 0.002
     shift = one.train.pixels.float().mean() - grey.train.pixels.float().mean()
     assert float(shift) / 255 == pytest.approx(0.0, abs=0.006)
@@ -108,13 +108,13 @@ def test_a_restored_stream_goes_on_with_the_same_batches(binarise):
     def make():
         return ImageBatches(some_images(23), 5, seed=3, binarise=binarise)
 
-    whole, cut = make(), make()
+    uninterrupted, restored = make(), make()
     for _ in range(6):
-        next(whole)
-    state = whole.state_dict()
-    cut.load_state_dict(state)
+        next(uninterrupted)
+    state = uninterrupted.state_dict()
+    restored.load_state_dict(state)
     for _ in range(5):
-        one, other = next(whole), next(cut)
+        one, other = next(uninterrupted), next(restored)
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.labels, other.labels)
     with pytest.raises(ValueError, match="has seed 3, not 4"):

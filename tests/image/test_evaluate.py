@@ -1,4 +1,4 @@
-"""Evaluation of image runs: every figure on runs of digits, figures by hand, and their table."""
+"""Evaluation of image runs: every metric of runs on digits, metrics by hand, and their table."""
 
 import json
 import math

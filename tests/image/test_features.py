@@ -1,4 +1,4 @@
-"""Features: a classifier trained once and found again, components without labels, a network from a file."""
+"""Features: a classifier trained once and cached, components without labels, a network from a file."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def unlabelled(images: Images) -> Images:
     return Images(images.pixels, torch.full_like(images.labels, -1))
 
 
-def test_the_classifier_of_digits_is_good_and_is_trained_once(
+def test_the_classifier_of_digits_is_accurate_and_is_trained_once(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
@@ -73,14 +73,14 @@ def test_accuracy_by_hand() -> None:
     assert found == pytest.approx(2 / 3)
 
 
-def test_images_are_moved_and_what_comes_in_is_black() -> None:
+def test_images_are_shifted_with_a_black_border() -> None:
     torch.manual_seed(0)
     image = torch.arange(1.0, 29.0).expand(1, 1, 28, 28)
-    moved = {tuple(features._shifted(image)[0, 0, 14].tolist()) for _ in range(60)}
+    shifted = {tuple(features._shifted(image)[0, 0, 14].tolist()) for _ in range(60)}
     # by up to 28 // 14 = 2 pixels to either side
-    assert len(moved) == 5
+    assert len(shifted) == 5
     row = tuple(range(1, 29))
-    assert moved == {(0, 0, *row[:26]), (0, *row[:27]), row, (*row[1:], 0), (*row[2:], 0, 0)}
+    assert shifted == {(0, 0, *row[:26]), (0, *row[:27]), row, (*row[1:], 0), (*row[2:], 0, 0)}
     assert torch.equal(features._shifted(image[..., :8]), image[..., :8])
 
 
@@ -100,7 +100,7 @@ def test_components_take_the_place_of_labels(digits: ImageData) -> None:
 
 
 class Sums(nn.Module):
-    """Sums of each channel of bytes; with features asked for, also the mean."""
+    """Sums of each channel of bytes; with `return_features` also the mean."""
 
     def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
         sums = images.float().sum(dim=(2, 3))

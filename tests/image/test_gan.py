@@ -75,19 +75,19 @@ def test_both_networks_follow_the_gradients_of_their_own_losses():
     fake = torch.sigmoid(model.generator(latents))
     d_loss = LOGISTIC.discriminator(model.critic(real.images)[:, 0], model.critic(fake)[:, 0])
     g_loss = LOGISTIC.generator(real.images, model.critic(fake)[:, 0])
-    wanted = {
+    expected = {
         "critic": torch.autograd.grad(d_loss, list(model.critic.parameters()), retain_graph=True),
         "generator": torch.autograd.grad(g_loss, list(model.generator.parameters())),
     }
     lr = 0.1
-    old = {name: weights(getattr(model, name)) for name in wanted}
+    old = {name: weights(getattr(model, name)) for name in expected}
     model.optimizers = {
         name: torch.optim.SGD([{"params": list(getattr(model, name).parameters()), "initial_lr": lr}], lr=lr)
-        for name in wanted
+        for name in expected
     }
     torch.manual_seed(3)
     metrics = model.step(real, 0.0)
-    for name, gradients in wanted.items():
+    for name, gradients in expected.items():
         for now, before, gradient in zip(
             getattr(model, name).parameters(), old[name], gradients, strict=True
         ):

@@ -30,23 +30,23 @@ def posterior(*, squares: bool = True, dtype: torch.dtype = torch.float32) -> Im
     return implicit_posterior(features, moments, loadings.flatten(1))
 
 
-def covariance(of: ImplicitPosterior) -> Tensor:
-    return of.std[:, :, None] * of.correlation() * of.std[:, None, :]
+def covariance(q: ImplicitPosterior) -> Tensor:
+    return q.std[:, :, None] * q.correlation() * q.std[:, None, :]
 
 
 def test_functions_of_the_noise_by_hand() -> None:
     # ε = 2, -1: (4 - 1) / √2 and (1 - 1) / √2
-    found = hermite(torch.tensor([[2.0, -1.0]]))
-    torch.testing.assert_close(found, torch.tensor([[2.0, -1.0, 3 / math.sqrt(2), 0.0]]))
+    scores = hermite(torch.tensor([[2.0, -1.0]]))
+    torch.testing.assert_close(scores, torch.tensor([[2.0, -1.0, 3 / math.sqrt(2), 0.0]]))
 
 
 def test_moments_are_those_of_the_draws() -> None:
-    of = posterior()
-    latents = of.draw(200_003, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(latents.mean(dim=1), of.mean, rtol=0, atol=1e-2)
+    q = posterior()
+    latents = q.draw(200_003, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(latents.mean(dim=1), q.mean, rtol=0, atol=1e-2)
     for i in range(B):
-        torch.testing.assert_close(torch.cov(latents[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
-    torch.testing.assert_close(of.correlation().diagonal(dim1=1, dim2=2), torch.ones(B, Z))
+        torch.testing.assert_close(torch.cov(latents[i].T), covariance(q)[i], rtol=1e-2, atol=3e-2)
+    torch.testing.assert_close(q.correlation().diagonal(dim1=1, dim2=2), torch.ones(B, Z))
 
 
 def test_a_posterior_of_an_encoders_outputs_by_hand() -> None:
@@ -54,50 +54,52 @@ def test_a_posterior_of_an_encoders_outputs_by_hand() -> None:
     # with a bound of ½ is b / √(1 + 4 b²) = √2 / 3 and √6 / 5; all over
     # √(1 + 25/9 + 2/9) = 2 and √(1 + 194/25 + 6/25) = 3
     loadings = torch.tensor([[5 / 3, 2**0.5, 194**0.5 / 5, 6**0.5]])
-    of = implicit_posterior(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), loadings)
-    assert of.mean.tolist() == [[1, 2]]
-    torch.testing.assert_close(of.std, torch.tensor([[1.0, 3.0]]))
-    torch.testing.assert_close(of.independent, torch.tensor([[1 / 2, 1 / 3]]))
+    q = implicit_posterior(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), loadings)
+    assert q.mean.tolist() == [[1, 2]]
+    torch.testing.assert_close(q.std, torch.tensor([[1.0, 3.0]]))
+    torch.testing.assert_close(q.independent, torch.tensor([[1 / 2, 1 / 3]]))
     torch.testing.assert_close(
-        of.loadings, torch.tensor([[[5 / 6, 2**0.5 / 6], [194**0.5 / 15, 6**0.5 / 15]]])
+        q.loadings, torch.tensor([[[5 / 6, 2**0.5 / 6], [194**0.5 / 15, 6**0.5 / 15]]])
     )
 
 
 def test_a_reference_by_hand() -> None:
     # N((1, 0), L Lᵀ) with L = [[2, 0], [1, 3]]: z = (5, 8) → u = (2, (8 - 2) / 3) = (2, 2)
-    of = GaussianReference(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 3.0]]]))
-    assert of.whiten(torch.tensor([[[5.0, 8.0]]])).tolist() == [[[2.0, 2.0]]]
+    q = GaussianReference(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 3.0]]]))
+    assert q.whiten(torch.tensor([[[5.0, 8.0]]])).tolist() == [[[2.0, 2.0]]]
     # KL = ½ (tr 14 + 1 - 2) - log 6
-    assert of.kl().item() == pytest.approx(6.5 - math.log(6))
-    latents, log_density = of.draw(11, torch.Generator().manual_seed(0))
-    exact = torch.distributions.MultivariateNormal(of.mean, scale_tril=of.cholesky).log_prob(latents[0])
+    assert q.kl().item() == pytest.approx(6.5 - math.log(6))
+    latents, log_density = q.draw(11, torch.Generator().manual_seed(0))
+    exact = torch.distributions.MultivariateNormal(q.mean, scale_tril=q.cholesky).log_prob(latents[0])
     torch.testing.assert_close(log_density[0], exact)
 
 
 def test_every_contrast_leaves_a_gaussians_divergence_as_it_is() -> None:
     # Without squares the posterior is N(mean, C): the optimal critic's mean is a divergence of Gaussians.
-    of = posterior(squares=False, dtype=torch.float64)
-    exact = torch.distributions.MultivariateNormal(of.mean, covariance(of))
+    q = posterior(squares=False, dtype=torch.float64)
+    exact = torch.distributions.MultivariateNormal(q.mean, covariance(q))
     prior = torch.distributions.MultivariateNormal(torch.zeros(Z, dtype=torch.float64), torch.eye(Z))
-    whole = torch.distributions.kl_divergence(exact, prior)
+    total = torch.distributions.kl_divergence(exact, prior)
     for contrast in ("none", "diagonal", "full"):
-        against = gaussian_reference(of, contrast)
-        compared = torch.distributions.MultivariateNormal(against.mean, scale_tril=against.cholesky)
-        for_the_critic = torch.distributions.kl_divergence(exact, compared)
-        torch.testing.assert_close(for_the_critic + against.kl(), whole)
-    assert for_the_critic.abs().max() < 1e-9  # full: a Gaussian leaves the critic nothing to find
-    diagonal = gaussian_reference(of, "diagonal").whiten(of.draw(50_021, torch.Generator().manual_seed(0)))
+        reference = gaussian_reference(q, contrast)
+        gaussian_density = torch.distributions.MultivariateNormal(
+            reference.mean, scale_tril=reference.cholesky
+        )
+        remainder = torch.distributions.kl_divergence(exact, gaussian_density)
+        torch.testing.assert_close(remainder + reference.kl(), total)
+    assert remainder.abs().max() < 1e-9  # full: a Gaussian leaves the critic nothing to find
+    diagonal = gaussian_reference(q, "diagonal").whiten(q.draw(50_021, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(
         diagonal.var(dim=1), torch.ones(B, Z, dtype=torch.float64), rtol=0, atol=5e-2 / 2
     )
 
 
-def density_on_a_grid(of: ImplicitPosterior) -> tuple[Tensor, Tensor]:
+def density_on_a_grid(q: ImplicitPosterior) -> tuple[Tensor, Tensor]:
     """∫ N(ε) N(z; mean + loadings · hermite(ε), var) dε, for one latent dimension and one of noise."""
     grid = torch.linspace(-9, 27, 4001, dtype=torch.float64)
     noise = torch.linspace(-6, 6, 1201, dtype=torch.float64)[:, None]
-    centres = of.mean[0] + of.std[0] * (hermite(noise) @ of.loadings[0].T)  # (noise, 1)
-    log_var = 2 * (of.std[0] * of.independent[0]).log()
+    centres = q.mean[0] + q.std[0] * (hermite(noise) @ q.loadings[0].T)  # (noise, 1)
+    log_var = 2 * (q.std[0] * q.independent[0]).log()
     weights = gaussian.prior_log_density(noise)[:, None].exp() * (noise[1] - noise[0])
     kernel = gaussian.log_density(grid[None, :, None], centres[:, :, None], log_var).exp()
     return grid, (weights * kernel).sum(dim=0)
@@ -107,21 +109,21 @@ def test_a_contrast_leaves_a_skewed_posteriors_divergence_as_it_is() -> None:
     # KL(q ‖ p) by quadrature = KL(q ‖ r) by quadrature + KL(r ‖ p) in closed form
     one = torch.ones(1, 1, dtype=torch.float64)
     moments = torch.tensor([[1.0, 0.2]], dtype=torch.float64)
-    of = implicit_posterior(one, moments, torch.tensor([[0.7, 1.6]], dtype=torch.float64))
-    grid, density = density_on_a_grid(of)
+    q = implicit_posterior(one, moments, torch.tensor([[0.7, 1.6]], dtype=torch.float64))
+    grid, density = density_on_a_grid(q)
     step = grid[1] - grid[0]
     assert (density * step).sum() == pytest.approx(1.0, abs=1e-6)
 
     def divergence(log_other: Tensor) -> float:
         return float((density * (density.clamp(min=1e-300).log() - log_other)).sum() * step)
 
-    whole = divergence(gaussian.prior_log_density(grid[:, None]))
+    total = divergence(gaussian.prior_log_density(grid[:, None]))
     for contrast in ("diagonal", "full"):
-        against = gaussian_reference(of, contrast)
-        log_r = gaussian.log_density(grid[:, None], against.mean[0], 2 * against.cholesky[0, 0].log())
+        reference = gaussian_reference(q, contrast)
+        log_r = gaussian.log_density(grid[:, None], reference.mean[0], 2 * reference.cholesky[0, 0].log())
         left = divergence(log_r)
         assert left > 0.02  # it is not Gaussian, so the critic has something to find
-        assert left + against.kl().item() == pytest.approx(whole, rel=1e-4)
+        assert left + reference.kl().item() == pytest.approx(total, rel=1e-4)
 
 
 def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
@@ -141,13 +143,13 @@ def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
         loss = loss_of(critic(hidden, latents), critic(hidden, noise[1]))
         optim.update({optimizer: loss})
     latents = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
-    found = critic(hidden, latents).detach()
+    scores = critic(hidden, latents).detach()
     log_var = 2 * deviation.log()[:, None]
     exact = gaussian.log_density(latents, mean[:, None], log_var) - gaussian.prior_log_density(latents)
-    assert (found - exact).abs().mean() < 0.1  # of a ratio that deviates by 0.8
+    assert (scores - exact).abs().mean() < 0.1  # of a ratio that deviates by 0.8
     # its mean is the divergence: Σ ½ (m² + s² - 1 - log s²)
     kl = gaussian.kl(mean, 2 * deviation.log()).sum(dim=1)
-    torch.testing.assert_close(found.mean(dim=1), kl, rtol=0, atol=5e-2)
+    torch.testing.assert_close(scores.mean(dim=1), kl, rtol=0, atol=5e-2)
 
 
 def test_an_untrained_critic_gives_every_latent_the_same_score() -> None:

@@ -62,7 +62,7 @@ def test_encoder_and_decoder_have_the_layers_asked_for(layers):
 def test_orthogonal_weights_keep_the_variance_of_a_signal():
     net = NetConfig(hidden=11, layers=2, init="orthogonal")
     first, second = (block[0] for block in build_encoder(net, (1, 5, 7), Z).body)
-    # rows of the first, 11 of 35, at right angles and of length √2; the second is a whole rotation
+    # rows of the first, 11 of 35, at right angles and of length √2; the second is a rotation
     for layer in (first, second):
         torch.testing.assert_close(layer.weight @ layer.weight.T, 2 * torch.eye(11), rtol=0.0, atol=1e-5)
         assert not layer.bias.any()

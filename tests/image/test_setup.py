@@ -1,4 +1,4 @@
-"""Runs on images: their files, resuming bit by bit, reading them back, and whose code they may name."""
+"""Runs on images: their files, resuming bit by bit, reading them back, and foreign code."""
 
 import json
 import shutil
@@ -19,8 +19,8 @@ from seqgen.training.setup import pretrain_job
 SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 
 
-def files_of(made):
-    return sorted(path.name for path in made.path.iterdir() if path.name not in (".lock", "tensorboard"))
+def files_of(trained):
+    return sorted(path.name for path in trained.path.iterdir() if path.name not in (".lock", "tensorboard"))
 
 
 QUICK = {"batch_size": 32, "report_every": 3}
@@ -46,28 +46,28 @@ def test_a_killed_run_resumes_bit_identically(tmp_path, name, binarise):
         options = {"values": QUICK, "steps": 7, "seed": 5, "device_name": "cpu", "binarise": binarise}
         return setup.train_job(name, "digits", path=tmp_path / path, **options)
 
-    whole = job("whole")
-    whole.train()
+    uninterrupted = job("uninterrupted")
+    uninterrupted.train()
     observe, killed = kill_at(5)
     with pytest.raises(killed):
-        job("cut").train(observe)
+        job("resumed").train(observe)
     torch.rand(7)  # another process would have another random state
-    cut = job("cut")
-    cut.train()
-    one, other = (run_folder.load_state(each.run)["weights"] for each in (whole, cut))
+    resumed = job("resumed")
+    resumed.train()
+    one, other = (run_folder.load_state(each.run)["weights"] for each in (uninterrupted, resumed))
     assert all(torch.equal(one[key], other[key]) for key in one)
     rows = [
         [{k: v for k, v in row.items() if "second" not in k} for row in each.run.metrics()]
-        for each in (whole, cut)
+        for each in (uninterrupted, resumed)
     ]
     assert rows[0] == rows[1]
     assert [row["step"] for row in rows[0]] == [0, 3, 6, 7]
-    for path in sorted((whole.run.path / "samples").iterdir()):
-        assert path.read_bytes() == (cut.run.path / "samples" / path.name).read_bytes()
+    for path in sorted((uninterrupted.run.path / "samples").iterdir()):
+        assert path.read_bytes() == (resumed.run.path / "samples" / path.name).read_bytes()
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def trained(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "r"
     options = {
         "values": QUICK,
@@ -80,9 +80,9 @@ def made(tmp_path_factory):
     return setup.train("vae", "digits", path=path, **options)
 
 
-def test_a_run_has_its_files_and_says_what_it_is(made):
-    assert files_of(made) == ["config.json", "metrics.jsonl", "model.safetensors", "samples", "state.pt"]
-    config = json.loads((made.path / run_folder.CONFIG).read_text())
+def test_a_run_has_its_files_and_its_configuration_is_complete(trained):
+    assert files_of(trained) == ["config.json", "metrics.jsonl", "model.safetensors", "samples", "state.pt"]
+    config = json.loads((trained.path / run_folder.CONFIG).read_text())
     expected = {
         "verb": "image",
         "algorithm": "vae",
@@ -96,28 +96,28 @@ def test_a_run_has_its_files_and_says_what_it_is(made):
     }
     assert {key: config[key] for key in expected} == expected
     assert config["settings"]["batch_size"] == 32
-    with Image.open(made.path / "samples/step-0000005.png") as picture:
+    with Image.open(trained.path / "samples/step-0000005.png") as picture:
         assert picture.mode == "L"
-    assert all(row["images_per_second"] >= 0 for row in made.metrics())
+    assert all(row["images_per_second"] >= 0 for row in trained.metrics())
 
 
-def test_a_run_is_read_back_with_its_images(made):
-    found = images.load(made.path, "cpu")
-    kept = run_folder.load_weights(made)
-    assert all(torch.equal(value, kept[key]) for key, value in found.model.state_dict().items())
-    assert not found.model.training
-    assert 4 not in found.data.train.labels
-    assert 4 in found.data.test.labels
-    assert set(found.data.test.pixels.unique().tolist()) == {0, 255}
+def test_a_run_is_read_back_with_its_images(trained):
+    loaded = images.load(trained.path, "cpu")
+    kept = run_folder.load_weights(trained)
+    assert all(torch.equal(value, kept[key]) for key, value in loaded.model.state_dict().items())
+    assert not loaded.model.training
+    assert 4 not in loaded.data.train.labels
+    assert 4 in loaded.data.test.labels
+    assert set(loaded.data.test.pixels.unique().tolist()) == {0, 255}
 
 
-def test_images_that_have_changed_are_not_taken_for_the_same(made, monkeypatch):
-    found = images.load(made.path, "cpu")
-    found.run.config["data_hash"] = "another"
+def test_images_that_have_changed_are_refused(trained, monkeypatch):
+    loaded = images.load(trained.path, "cpu")
+    loaded.run.config["data_hash"] = "another"
     with pytest.raises(UserError, match="no longer those that run"):
-        _ = found.data
+        _ = loaded.data
     monkeypatch.undo()
-    found.run.config["data_hash"] = made.config["data_hash"]
+    loaded.run.config["data_hash"] = trained.config["data_hash"]
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,17 @@ def test_images_that_have_changed_are_not_taken_for_the_same(made, monkeypatch):
         ({"model": "autoencoder"}, "holds a run with algorithm=vae, not autoencoder"),
     ],
 )
-def test_another_training_in_the_same_folder_is_refused(made, options, message):
+def test_another_training_in_the_same_folder_is_refused(trained, options, message):
     same = {"seed": 5, "binarise": "fixed", "without": 4, "model": "vae", "values": {}}
     given = same | options
     given["values"] = QUICK | given["values"]
     with pytest.raises(UserError, match=message):
-        setup.train_job(given.pop("model"), "digits", path=made.path, steps=5, **given)
+        setup.train_job(given.pop("model"), "digits", path=trained.path, steps=5, **given)
 
 
-def test_a_finished_run_goes_on_where_more_is_asked_for(made, tmp_path):
+def test_a_finished_run_continues_where_more_steps_are_given(trained, tmp_path):
     folder = tmp_path / "longer"
-    shutil.copytree(made.path, folder)
+    shutil.copytree(trained.path, folder)
     options = {"values": QUICK, "seed": 5, "binarise": "fixed", "without": 4, "device_name": "cpu"}
     again = setup.train_job("vae", "digits", path=folder, steps=5, **options).train()
     assert again.finished == "done: 5 steps"
@@ -149,9 +149,9 @@ def test_a_finished_run_goes_on_where_more_is_asked_for(made, tmp_path):
     assert run_folder.open_run(folder).config["steps"] == 8
 
 
-def test_a_run_of_the_other_kind_is_named(made, tmp_path):
+def test_a_run_of_the_other_kind_is_named(trained, tmp_path):
     with pytest.raises(UserError, match="is a run on images, not on text; use 'seqgen image sample --run"):
-        load.load(made.path)
+        load.load(trained.path)
     run_folder.create(
         tmp_path / "text", {"format": run_folder.FORMAT, "verb": "pretrain", "algorithm": "mle"}
     )
@@ -176,21 +176,21 @@ class Mine(VAE):
 """
 
 
-def test_a_run_of_foreign_code_needs_the_users_word(tmp_path, monkeypatch):
+def test_a_run_of_foreign_code_must_be_trusted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "foreign_images.py").write_text(FOREIGN)
     name = "foreign_images:Mine"
     options = {"values": SMALL, "steps": 2, "device_name": "cpu"}
     monkeypatch.chdir(tmp_path)
-    made = setup.train(name, **options)
-    assert str(made.path) == "runs/image-Mine-digits"
+    trained = setup.train(name, **options)
+    assert str(trained.path) == "runs/image-Mine-digits"
     with pytest.raises(UserError, match="names code outside seqgen, 'foreign_images:Mine'"):
-        images.load(made, "cpu")
-    assert type(images.load(made, "cpu", given=name).model).__name__ == "Mine"
+        images.load(trained, "cpu")
+    assert type(images.load(trained, "cpu", given=name).model).__name__ == "Mine"
     (tmp_path / "foreign_images.py").write_text(FOREIGN + "\n# changed\n")
     with pytest.raises(UserError, match="is not what it was"):
-        images.load(made, "cpu", given=name)
-    assert images.load(made, "cpu", trust=True).model.sample(2).shape == (2, 1, 8, 8)
+        images.load(trained, "cpu", given=name)
+    assert images.load(trained, "cpu", trust=True).model.sample(2).shape == (2, 1, 8, 8)
 
 
 def test_the_default_folder_names_model_and_data(tmp_path, monkeypatch):
@@ -222,24 +222,24 @@ def test_reports_are_at_most_forty_or_an_epoch_apart(tmp_path):
 @pytest.mark.parametrize("name", image.MODELS)
 def test_every_model_trains_on_a_gpu_and_is_read_on_the_cpu(tmp_path, name):
     options = {"values": QUICK, "steps": 4, "device_name": "cuda"}
-    made = setup.train(name, "digits", path=tmp_path / "r", **options)
-    found = images.load(made, "cpu")
-    assert found.model.sample(3).shape == (3, 1, 8, 8)
+    trained = setup.train(name, "digits", path=tmp_path / "r", **options)
+    loaded = images.load(trained, "cpu")
+    assert loaded.model.sample(3).shape == (3, 1, 8, 8)
 
 
 def test_a_folder_with_another_kind_of_run_is_left_alone(tmp_path):
-    made = setup.train("vae", path=tmp_path / "r", steps=2, values=SMALL, device_name="cpu")
-    before = (made.path / run_folder.CONFIG).read_bytes()
+    trained = setup.train("vae", path=tmp_path / "r", steps=2, values=SMALL, device_name="cpu")
+    before = (trained.path / run_folder.CONFIG).read_bytes()
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{a} and {b}\n" for a in "abcdefg" for b in "hijklm"))
     with pytest.raises(UserError, match="holds a run with verb=image, not pretrain"):
-        pretrain_job(DataConfig(corpus=str(lines)), path=made.path, device_name="cpu")
-    assert (made.path / run_folder.CONFIG).read_bytes() == before
-    assert not (made.path / run_folder.TOKENIZER).exists()
-    (made.path / run_folder.CONFIG).unlink()
+        pretrain_job(DataConfig(corpus=str(lines)), path=trained.path, device_name="cpu")
+    assert (trained.path / run_folder.CONFIG).read_bytes() == before
+    assert not (trained.path / run_folder.TOKENIZER).exists()
+    (trained.path / run_folder.CONFIG).unlink()
     with pytest.raises(UserError, match=r"holds state.pt but no config.json; restore it"):
-        setup.train("vae", path=made.path, steps=2, values=SMALL, device_name="cpu")
-    assert not (made.path / run_folder.CONFIG).exists()
+        setup.train("vae", path=trained.path, steps=2, values=SMALL, device_name="cpu")
+    assert not (trained.path / run_folder.CONFIG).exists()
 
 
 def test_nothing_is_written_before_training_begins(tmp_path):
@@ -252,13 +252,13 @@ def test_nothing_is_written_before_training_begins(tmp_path):
     assert run_folder.open_run(tmp_path / "r").config["steps"] == 3
 
 
-def test_a_shorter_length_than_was_trained_says_what_was_trained(tmp_path):
+def test_a_shorter_length_than_was_trained_changes_nothing(tmp_path):
     options = {"path": tmp_path / "r", "values": SMALL, "device_name": "cpu"}
     setup.train("vae", steps=5, **options)
     assert setup.train("vae", steps=2, **options).config["steps"] == 5
 
 
-def test_a_checkpoint_of_another_run_is_said(tmp_path):
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     options = {"steps": 3, "device_name": "cpu"}
     one = setup.train("vae", path=tmp_path / "a", values=SMALL, **options)
     setup.train("vae", path=tmp_path / "b", values=SMALL | {"latent_dim": 5}, **options)
@@ -271,7 +271,7 @@ def test_a_checkpoint_of_another_run_is_said(tmp_path):
             setup.train("vae", path=one.path, values=SMALL, **options)
 
 
-def test_what_a_model_cannot_learn_from_is_said(tmp_path):
+def test_images_that_a_model_cannot_learn_from_are_refused(tmp_path):
     for name in "abcdefg":
         Image.new("L", (8, 8), 17 * ord(name) % 255).save(tmp_path / f"{name}.png")
     with pytest.raises(UserError, match="has no labels for the model to be conditional on"):

@@ -41,7 +41,7 @@ def test_the_networks_follow_the_gradients_of_their_own_losses():
     model, lr = build(VAEGAN, SMALL | {"ema_decay": 0.0}), 0.1
     torch.manual_seed(3)
     losses, _ = model.losses(batch())
-    wanted = {
+    expected = {
         name: torch.autograd.grad(losses[name], list(getattr(model, name).parameters()), retain_graph=True)
         for name in NETS
     }
@@ -52,7 +52,7 @@ def test_the_networks_follow_the_gradients_of_their_own_losses():
     }
     torch.manual_seed(3)
     model.step(batch(), 0.0)
-    for name, gradients in wanted.items():
+    for name, gradients in expected.items():
         for now, before, gradient in zip(
             getattr(model, name).parameters(), old[name], gradients, strict=True
         ):

@@ -215,9 +215,9 @@ def _pictures(folder: Path, pictures: list[Path]) -> ImageSource:
 def _splits_and_label_names(folder: Path, pictures: list[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
     """Return the split of each picture, and the name of its label: the path of its folder in the split.
 
-    Without a folder `train`, or beside one alone, every picture is for training, and every folder is a label.
+    Where a picture is in no folder of a split, all are for training, and every folder is a label.
 
-    UserError where a picture stands beside the folders of several splits.
+    UserError where it stands beside the folder `train` and that of another split.
     """
     split_of_folder = {alias: name for name, aliases in FOLDER_NAMES.items() for alias in aliases}
     folders = {path: path.relative_to(folder).parts[:-1] for path in pictures}

@@ -1,40 +1,43 @@
 """The metrics of an image run: likelihood, use of the latent, and the quality of its samples.
 
-| key                 | meaning                                                                              |
-|---------------------|--------------------------------------------------------------------------------------|
-| `likelihood`        | of test images, nats an image; null where the model has none                         |
-|   `elbo`            | evidence lower bound, one draw of each latent; of `avb` with the Gaussian of the     |
-|                     | posterior's moments as the posterior                                                 |
-|   `adversarial_bound` | of `avb`, its own bound, no bound where the critic is imperfect; else null        |
-|   `nll`             | -log p(x) by importance sampling from the posterior: an upper bound in expectation   |
-|   `nll_standard_error` | over images                                                                       |
-|   `images`          | how many test images `nll` is of; the bounds are of all                              |
-| `annealed`          | -log p(x) by annealed importance sampling, of the first of those images, or null     |
-|   `nll`             | an upper bound in expectation, however good the posterior is                         |
-|   `nll_standard_error` | over images                                                                       |
-|   `difference`      | mean of this `nll` minus the one above, on the same images                           |
+| key                           | meaning                                                                    |
+|-------------------------------|----------------------------------------------------------------------------|
+| `likelihood`                  | of test images, nats an image; null where the model has none               |
+|   `elbo`                      | evidence lower bound, one draw of each latent; of `avb` with the Gaussian  |
+|                               | of the posterior's moments as the posterior                                |
+|   `adversarial_bound`         | of `avb`, its own bound, no bound where the critic is imperfect; else null |
+|   `nll`                       | -log p(x) by importance sampling from the posterior: an upper bound in     |
+|                               | expectation                                                                |
+|   `nll_standard_error`        | over images                                                                |
+|   `images`                    | how many test images `nll` is of; the bounds are of all                    |
+| `annealed`                    | -log p(x) by annealed importance sampling, of the first of those images,   |
+|                               | or null                                                                    |
+|   `nll`                       | an upper bound in expectation, however good the posterior is               |
+|   `nll_standard_error`        | over images                                                                |
+|   `difference`                | mean of this `nll` minus the one above, on the same images                 |
 |   `difference_standard_error` | over images                                                                |
-|   `effective_chains` | effective sample size, mean over images; near 1 the bound is loose                  |
-|   `acceptance_rate` | fraction of accepted proposals                                                       |
-|   `images`          | how many test images                                                                 |
-| `latent`            | null where the model has no encoder                                                  |
-|   `active_units`    | dimensions that differ between test images (Burda et al. 2016)                       |
-|   `dimensions`      | how many there are                                                                   |
-| `samples`           | as many samples as test images of the protocol, in the space of `features`:          |
-|   `frechet`         | Fréchet distance of the two sets, as of two Gaussians                                |
-|   `precision`       | fraction of samples in a neighbourhood of real images: quality                       |
-|                     | (`seqgen.metrics.precision_recall.overlap`)                                          |
-|   `recall`          | fraction of real images in a neighbourhood of samples: diversity                     |
-|   `density`         | mean number of real neighbourhoods that a sample is in, over k                       |
-|   `coverage`        | fraction of real images with a sample in their neighbourhood                         |
-| `training_images`   | the same of as many training images: the values of perfect samples                   |
-| `nearest`           | Euclidean distance to the nearest training image, pixels in [0, 1]:                  |
-|   `samples`         | median of samples                                                                    |
-|   `test`            | median of test images                                                                |
-|   `copy_rate`       | fraction of samples nearer than 99 % of test images are; 0.01 where nothing is       |
-|                     | copied, more also where samples are blurred                                          |
-|   `images`          | how many of each                                                                     |
-| `protocol`          | everything that these metrics depend on; `accuracy` is of the classifier             |
+|   `effective_chains`          | effective sample size, mean over images; near 1 the bound is loose         |
+|   `acceptance_rate`           | fraction of accepted proposals                                             |
+|   `images`                    | how many test images                                                       |
+| `latent`                      | null where the model has no encoder                                        |
+|   `active_units`              | dimensions that differ between test images (Burda et al. 2016)             |
+|   `dimensions`                | how many there are                                                         |
+| `samples`                     | as many samples as test images of the protocol, in the space of            |
+|                               | `features`:                                                                |
+|   `frechet`                   | Fréchet distance of the two sets, as of two Gaussians                      |
+|   `precision`                 | fraction of samples in a neighbourhood of real images: quality             |
+|                               | (`seqgen.metrics.precision_recall.overlap`)                                |
+|   `recall`                    | fraction of real images in a neighbourhood of samples: diversity           |
+|   `density`                   | mean number of real neighbourhoods that a sample is in, over k             |
+|   `coverage`                  | fraction of real images with a sample in their neighbourhood               |
+| `training_images`             | the same of as many training images: the values of perfect samples         |
+| `nearest`                     | Euclidean distance to the nearest training image, pixels in [0, 1]:        |
+|   `samples`                   | median of samples                                                          |
+|   `test`                      | median of test images                                                      |
+|   `copy_rate`                 | fraction of samples nearer than 99 % of test images are; 0.01 where        |
+|                               | nothing is copied, more also where samples are blurred                     |
+|   `images`                    | how many of each                                                           |
+| `protocol`                    | everything that these metrics depend on; `accuracy` is of the classifier   |
 
 Fréchet distances compare only for the same data, features and N. Where a run's data are binarised, so are its
 samples, by a draw of each pixel.
