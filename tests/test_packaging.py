@@ -146,6 +146,17 @@ def test_every_setting_of_a_readme_exists(command):
 
 
 @pytest.mark.parametrize("readme", READMES)
+def test_every_setting_in_the_text_of_a_readme_exists(readme):
+    configs = [entry.config() for registry, _ in VERBS.values() for entry in registry.values()]
+    keys = {key for config in configs for key, *_ in settings.describe(type(config), config)}
+    known = {key[start:] for key in keys for start in (0, *(m.end() for m in re.finditer(r"\.", key)))}
+    text = re.sub(r"```.*?```", "", read(readme), flags=re.S)
+    for code in re.findall(r"`([^`]*)`", text):
+        for key in re.findall(r"(?:^|--set\s+|\s)([a-z][a-z0-9_.]+)=", code):
+            assert key in known | {"key"}, f"{key} in `{code}`"
+
+
+@pytest.mark.parametrize("readme", READMES)
 def test_every_link_and_picture_of_a_readme_resolves(readme):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read(readme))
     for link in links:
