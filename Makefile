@@ -14,12 +14,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(BIN)/seqgen pretrain --run runs/demo --epochs 3
-	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 20 --set d_first=100
+	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 20 --set discriminator_pretraining_steps=100
 	$(BIN)/seqgen sample --run runs/demo-gan --n 20
 	$(BIN)/seqgen evaluate --run runs/demo-gan --n 2000
 
 test: $(VENV)/.installed
-	$(BIN)/pytest --quiet $(ARGS)
+	$(BIN)/pytest --quiet --numprocesses auto $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
