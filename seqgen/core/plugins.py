@@ -10,7 +10,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Container
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,16 @@ def resolve(name: str, registry: dict[str, str], what: str, *, group: str | None
         return import_name(registry[name])
     if ":" in name:
         return import_name(name)
-    for point in entry_points(group=group) if group else ():
-        if point.name == name:
-            return point.load()
+    point = _entry_point(name, group)
+    if point is not None:
+        return point.load()
     raise UserError(f"no {what} '{name}'" + did_you_mean(name, registry))
+
+
+def _entry_point(name: str, group: str | None) -> EntryPoint | None:
+    """Return the entry point of a name in a group of installed packages, without importing it."""
+    points = entry_points(group=group) if group else ()
+    return next((point for point in points if point.name == name), None)
 
 
 def source_hash(thing: Any) -> str | None:
@@ -66,15 +72,24 @@ def source_hash(thing: Any) -> str | None:
 
 
 def check_trusted(
-    name: str, registry: Container[str], where: Path, *, trust: bool, given: str | None
+    name: str,
+    registry: Container[str],
+    where: Path,
+    *,
+    trust: bool,
+    given: str | None,
+    group: str | None = None,
 ) -> None:
     """Raise UserError if a run names code outside this package that the user neither named nor trusts.
 
     name: the class that the configuration of the run names. where: the file of the configuration. trust: the
-    user said that the run is to be trusted. given: the name on the command line, if any.
+    user said that the run is to be trusted. given: the name on the command line, if any. group: the group of
+    entry points, which are outside code as well.
     """
     if name in registry or trust or name == given:
         return
+    if ":" not in name and _entry_point(name, group) is None:
+        return  # a name of nothing: looking it up says so
     raise UserError(
         f"'{where}' names code outside seqgen, '{name}', which loading the run would execute; "
         "if you trust it, give the same command with --trust"

@@ -91,7 +91,7 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
     """
     config, where = found.config, found.path / run_folder.CONFIG
     name, known = str(config["algorithm"]), algorithms.PRETRAIN | algorithms.ADVERSARIAL
-    plugins.check_trusted(name, known, where, trust=trust, given=given)
+    plugins.check_trusted(name, known, where, trust=trust, given=given, group=algorithms.GROUP)
     generator = config["settings"].get("generator") if isinstance(config.get("settings"), dict) else None
     if isinstance(generator, dict):
         plugins.check_trusted(str(generator.get("kind")), KINDS, where, trust=trust, given=given)

@@ -25,7 +25,7 @@ CORPUS = "".join(
 SMALL = ["--set", "generator.embedding=5", "--set", "generator.hidden=7", "--set", "batch_size=8", "--quiet"]
 GAME = [
     "--set",
-    "d_first=2",
+    "discriminator_pretraining_steps=2",
     "--set",
     "rollouts=2",
     "--set",
@@ -259,7 +259,7 @@ def test_damaged_and_foreign_runs(cli, trained):
     fails("tokens and the run's model")
     (trained / "tokenizer.json").write_text(tokenizer)
     config = json.loads((trained / "config.json").read_text())
-    for name in ("settings", "source", "vocab_size", "length"):
+    for name in ("settings", "data", "vocab_size", "length"):
         (trained / "config.json").write_text(json.dumps(config | {name: None}))
         fails(f"is damaged: it has {name}=None")
     config["settings"]["generator"]["hidden"] = 11
