@@ -32,7 +32,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (served / "shi.txt").write_bytes(POEMS)
     original = recipes.get_recipe("poems")
     file = recipes.File(original.files[0].url, "poems.txt", len(POEMS), hashlib.sha256(POEMS).hexdigest())
-    fitted = recipes.Recipe("poems", original.title, (file,), original.licence, original.format, original.next_command)
+    fitted = recipes.Recipe(
+        "poems", original.title, (file,), original.licence, original.format, original.next_command
+    )
     monkeypatch.setattr(recipes, "RECIPES", (fitted,))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(served)))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
