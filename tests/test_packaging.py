@@ -154,7 +154,7 @@ def test_every_setting_in_the_text_of_a_readme_exists(readme):
     known = {key[start:] for key in keys for start in (0, *(m.end() for m in re.finditer(r"\.", key)))}
     text = re.sub(r"```.*?```", "", read(readme), flags=re.S)
     for code in re.findall(r"`([^`]*)`", text):
-        for key in re.findall(r"(?:^|--set\s+|\s)([a-z][a-z0-9_.]+)=", code):
+        for key in re.findall(r"(?:^|--set\s+)([a-z][a-z0-9_.]+)=", code):
             assert key in known | {"key"}, f"{key} in `{code}`"
 
 
