@@ -49,15 +49,15 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     test = [f"{a} {b} {c}" for a in ("a man", "two birds") for b in things[:3] for c in (places[4], "on us.")]
     (folder / "test.txt").write_text("".join(f"{line}\n" for line in test), encoding="utf-8")
     values = {"generator.embedding": 11, "generator.hidden": 31, "batch_size": 16, "lr": 0.02}
-    codes = values | {"encoder.embedding": 11, "encoder.hidden": 31, "code": 7}
-    heart = codes | {"generator.dropout": 0.0, "encoder.dropout": 0.0, "code_penalty": 0.0}
+    latents = values | {"encoder.embedding": 11, "encoder.hidden": 31, "latent_dim": 7}
+    heart = latents | {"generator.dropout": 0.0, "encoder.dropout": 0.0, "latent_penalty": 0.0}
     heart |= {"weight_decay": 0.0, "report_every": 300}
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
         for name, steps, chosen in (
             ("mle", 5, values),
-            ("sentence-vae", 5, codes),
+            ("sentence-vae", 5, latents),
             ("autoencoder", 300, heart),
         ):
             options = {"path": folder / name, "test": str(folder / "test.txt"), "min_count": 1}

@@ -1,4 +1,4 @@
-"""`seqgen image anomaly`, `left-out`, `few-labels` and `augment`: what image models are good for."""
+"""`seqgen image anomaly`, `left-out`, `few-labels` and `augment`: applications of image models."""
 
 import csv
 import json
@@ -28,31 +28,32 @@ def anomaly(
         Path | None,
         typer.Option(metavar="FOLDER", help="Pictures to score; the run's test images if not given."),
     ] = None,
-    strange: Annotated[
+    anomalous: Annotated[
         str | None,
         typer.Option(
             metavar="LABEL",
-            help="What counts as strange: a label, or a subfolder of FOLDER; "
+            help="The anomalous images: a label, or a subfolder of FOLDER; "
             "the label that the run was trained without if not given.",
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Score how strange each image is to a run: image, label, score, a line each; higher is stranger.
+    """Score the images by a run: image, label, anomaly score, a line each; higher is more anomalous.
 
-    Where it is known which images are strange, the area under the ROC curve goes to stderr.
+    Where it is known which images are anomalous, the area under the ROC curve goes to stderr.
     """
     common.check_file(out)
     if format not in FORMATS:
         raise UserError(f"no format '{format}'" + did_you_mean(format, FORMATS))
     from seqgen.image.applications import anomaly as anomalies
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
-    scored = anomalies.score(found, data, strange)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    scored = anomalies.score(trained, data, anomalous)
 
     def write(file: IO[str]) -> None:
         rows = zip(scored.names, scored.labels, scored.scores.tolist(), strict=True)
@@ -67,14 +68,14 @@ def anomaly(
     if scored.auroc is not None and not quiet:
         area = scored.auroc
         typer.echo(
-            f"AUROC of '{scored.strange}' against the rest: {area.value:.3f} "
+            f"AUROC of '{scored.anomalous}' against the rest: {area.value:.3f} "
             f"(95 % {area.interval[0]:.3f} to {area.interval[1]:.3f}, {len(scored.names):,} images)",
             err=True,
         )
 
 
 def left_out(
-    model: Annotated[str, typer.Argument(help="What to train, once for each label.")] = "vae",
+    model: Annotated[str, typer.Argument(help="The model to train, once for each label.")] = "vae",
     data: image_common.Data = "digits",
     run: Annotated[
         Path | None, typer.Option(help="The folder of the runs; runs/left-out-MODEL-DATA if not given.")
@@ -91,14 +92,14 @@ def left_out(
 ) -> None:
     """Train without each label in turn, and measure how well the model detects it among the test images.
 
-    Beside the model stand two scores that need no training. The same command again resumes.
+    Two scores that need no training are the baselines. The same command again resumes.
     """
     from seqgen.core import device as devices
     from seqgen.image.applications import anomaly as anomalies
     from seqgen.training.loop import Interrupted
 
     devices.prepare(threads)
-    found = anomalies.left_out(
+    results = anomalies.left_out(
         model,
         data,
         folder=run,
@@ -110,7 +111,7 @@ def left_out(
         device_name=device,
     )
     try:
-        rows = list(found)
+        rows = list(results)
     except Interrupted as stop:
         image_common.say(quiet)(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
@@ -126,22 +127,24 @@ def few_labels(
     draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 10,
     seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
     as_json: image_common.Json = False,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Classify test images from few labels: by a run's codes, and by raw pixels."""
+    """Classify test images from few labels: by a run's latents, and by raw pixels."""
     from seqgen.image.applications import few_labels as few
 
     counts = _counts(labels)
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
     _show(
-        few.few_labels(found, counts, draws=draws, seed=seed, notify=image_common.say(quiet)), as_json=as_json
+        few.few_labels(trained, counts, draws=draws, seed=seed, notify=image_common.say(quiet)),
+        as_json=as_json,
     )
 
 
 def augment(
-    model: Annotated[str, typer.Argument(help="What to train on the labelled few.")] = "vae",
+    model: Annotated[str, typer.Argument(help="The model to train on the labelled images.")] = "vae",
     data: image_common.Data = "digits",
     labels: Counts = "100,1000",
     draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 5,
@@ -154,9 +157,9 @@ def augment(
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Classify test images from few labels, with and without samples of a model of those few.
+    """Classify test images from few labels, with and without samples of a model trained on those images.
 
-    The model is conditional on the label and sees no other image: nothing leaks from the rest of the data.
+    The model is conditional on the label and is trained on no other image: nothing leaks from the rest.
     """
     from seqgen.core import device as devices
     from seqgen.image.applications import augmentation as more
@@ -179,9 +182,9 @@ def augment(
 
 
 def _counts(listed: str) -> list[int]:
-    """Read numbers with commas between."""
+    """Parse numbers separated by commas."""
     if not all(each.strip().isdecimal() for each in listed.split(",")):
-        raise UserError(f"--labels '{listed}': whole numbers with commas between, as in 100,1000")
+        raise UserError(f"--labels '{listed}': whole numbers separated by commas, as in 100,1000")
     return [int(each) for each in listed.split(",")]
 
 
@@ -189,9 +192,11 @@ def _show(rows: "Iterable[Accuracies]", *, as_json: bool) -> None:
     """Print accuracies as a table, or as one JSON object."""
     from seqgen.image.applications.few_labels import table
 
-    found = list(rows)
+    accuracies = list(rows)
     if not as_json:
-        typer.echo("\n".join(table(found)))
+        typer.echo("\n".join(table(accuracies)))
         return
-    figures = [asdict(row) | {"mean": row.mean, "spread": row.spread} for row in found]
-    typer.echo(json.dumps({"accuracies": figures}))
+    objects = [
+        asdict(row) | {"mean": row.mean, "standard_deviation": row.standard_deviation} for row in accuracies
+    ]
+    typer.echo(json.dumps({"accuracies": objects}))

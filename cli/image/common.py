@@ -20,28 +20,33 @@ Data = Annotated[
         "mnist, fashion-mnist, cifar10: from the hub."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a run whose model is code outside seqgen; the run executes it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the table.")]
 
 
-def load(run: Path | None, *, device: str, threads: int | None, quiet: bool) -> "TrainedImages":
+def load(
+    run: Path | None, *, device: str, threads: int | None, quiet: bool, trust: bool = False
+) -> "TrainedImages":
     """Read the run named, or the latest image run, and say on stderr which it is."""
     from seqgen.core import device as devices
     from seqgen.image.runs import load
 
     devices.prepare(threads)
-    found = load.load(run or latest(), device)
-    config = found.run.config
-    say(quiet)(f"run: {found.run.path} ({config['algorithm']} on {config['data']})")
-    return found
+    trained = load.load(run or latest(), device, trust=trust)
+    config = trained.run.config
+    say(quiet)(f"run: {trained.run.path} ({config['algorithm']} on {config['data']})")
+    return trained
 
 
 def say(quiet: bool) -> Callable[[str], None]:
-    """Return what tells the user how work goes on, on stderr."""
+    """Return the function that tells the user about progress, on stderr."""
     return (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
 
 
 def latest() -> Path:
-    """Return the image run under runs/ that was begun or taken up last; UserError where there is none."""
+    """Return the image run under runs/ that was trained last; UserError where there is none."""
     from seqgen.training import job
     from seqgen.training import run_folder as runs
 
@@ -49,7 +54,7 @@ def latest() -> Path:
     others = sorted(job.ROOT.glob(f"*/{runs.METRICS}"), key=lambda path: -path.stat().st_mtime)
     for path in [runs.latest(job.ROOT), *(each.parent for each in others)]:
         if path is not None:
-            with suppress(UserError):  # a broken run is no hindrance to finding another
+            with suppress(UserError):  # a broken run must not hide the others
                 if runs.open_run(path).config["verb"] == "image":
                     return path
     raise UserError("no image run under 'runs/'; run 'seqgen image train' first, or name one with --run")

@@ -10,7 +10,7 @@ from seqgen.cli import common
 from seqgen.cli.image import applications, pictures
 from seqgen.cli.image import common as image_common
 
-app = typer.Typer(help="Train image models, draw with them, measure and use them.", no_args_is_help=True)
+app = typer.Typer(help="Train image models, draw samples, evaluate and apply them.", no_args_is_help=True)
 
 
 @app.command()
@@ -18,7 +18,10 @@ def train(
     model: Annotated[str, typer.Argument(help="What to train.")] = "vae",
     data: image_common.Data = "digits",
     binarise: Annotated[
-        str, typer.Option("--binarise", "--binarize", help="none, fixed, or dynamic: drawn at each reading.")
+        str,
+        typer.Option(
+            "--binarise", "--binarize", help="none, fixed, or dynamic: drawn each time an image is read."
+        ),
     ] = "none",
     without: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
@@ -44,7 +47,7 @@ def train(
         from seqgen import image
         from seqgen.core.settings import help_table
 
-        typer.echo(help_table(image.get(model).Config))
+        typer.echo(help_table(image.get(model).config()))
         raise typer.Exit
     from seqgen.image.runs import setup
 
@@ -75,12 +78,12 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE.pt",
-            help="A TorchScript network, such as Inception, to compare by; a classifier of the data, "
-            "trained once, if not given.",
+            help="A TorchScript network, such as Inception, whose features are compared; a classifier of the "
+            "data, trained once, if not given.",
         ),
     ] = None,
     importance: Annotated[
-        int, typer.Option(min=1, help="Draws of each image's code, for its likelihood.")
+        int, typer.Option(min=1, help="Draws of each image's latent, for its likelihood.")
     ] = 5000,
     images: Annotated[int, typer.Option(min=1, help="Test images whose likelihood is estimated.")] = 500,
     annealed: Annotated[
@@ -90,17 +93,18 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
+    trust: image_common.Trust = False,
     as_json: image_common.Json = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Measure a run: likelihood, codes, and how near its samples are to real images."""
+    """Measure a run: likelihood, use of the latent, and sample quality."""
     from seqgen.image.evaluation import evaluate
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
     report = evaluate.evaluate(
-        found,
+        trained,
         n,
         seed=seed,
         features=features,

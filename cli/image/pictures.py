@@ -1,6 +1,6 @@
-"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: pictures as PNG files.
+"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: figures as PNG files.
 
-Each prints the path of what it wrote.
+Each prints the path of the file that it writes.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from seqgen.image.runs.load import TrainedImages
 
 Out = Annotated[
-    Path | None, typer.Option(metavar="FILE.png", help="The picture; COMMAND.png in the run if not given.")
+    Path | None,
+    typer.Option(metavar="FILE.png", help="The file to write; COMMAND.png in the run if not given."),
 ]
 Seed = Annotated[int, common.seed_option("Seed of the images drawn.")]
 VIEWS = ("auto", "manifold", "pca", "tsne", "umap")
@@ -26,7 +27,7 @@ VIEWS = ("auto", "manifold", "pca", "tsne", "umap")
 def sample(
     run: image_common.Run = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many images.")] = 64,
-    label: Annotated[str | None, typer.Option(help="Of this label alone; conditional models.")] = None,
+    label: Annotated[str | None, typer.Option(help="Samples of this label; for conditional models.")] = None,
     columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 8,
     out: Annotated[
         Path | None,
@@ -36,6 +37,7 @@ def sample(
         ),
     ] = None,
     seed: Seed = 0,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
@@ -43,18 +45,18 @@ def sample(
     """Draw samples of a run, as one grid or as many files."""
     from seqgen.image.applications import figures
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
     if out is not None and out.suffix.lower() != ".png":
         if out.suffix and not out.is_dir():
             raise UserError(f"--out '{out}' is neither a .png file, the one format drawn, nor a folder")
-        figures.sample_files(found, n, out, label=label, seed=seed)
+        figures.sample_files(trained, n, out, label=label, seed=seed)
         typer.echo(str(out))
         return
     _draw(
-        found,
+        trained,
         "sample",
         out,
-        lambda path: figures.samples(found, n, path, label=label, columns=columns, seed=seed),
+        lambda path: figures.samples(trained, n, path, label=label, columns=columns, seed=seed),
     )
 
 
@@ -63,36 +65,38 @@ def reconstruct(
     n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 20,
     out: Out = None,
     seed: Seed = 0,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw test images, and below each what the model makes of its code."""
+    """Draw test images, and below each its reconstruction."""
     from seqgen.image.applications import figures
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
-    _draw(found, "reconstruct", out, lambda path: figures.reconstructions(found, n, path, seed=seed))
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    _draw(trained, "reconstruct", out, lambda path: figures.reconstructions(trained, n, path, seed=seed))
 
 
 def interpolate(
     run: image_common.Run = None,
     rows: Annotated[int, typer.Option(min=1, help="How many pairs of test images.")] = 8,
-    points: Annotated[int, typer.Option(min=2, help="Images on the way from one code to the other.")] = 10,
+    points: Annotated[int, typer.Option(min=2, help="Interpolated images of each pair.")] = 10,
     out: Out = None,
     seed: Seed = 0,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw what lies between the codes of two test images, a row for each pair; they stand at its ends."""
+    """Draw interpolations between the latents of two test images, a row for each pair."""
     from seqgen.image.applications import figures
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
     _draw(
-        found,
+        trained,
         "interpolate",
         out,
-        lambda path: figures.interpolations(found, path, rows=rows, points=points, seed=seed),
+        lambda path: figures.interpolations(trained, path, rows=rows, points=points, seed=seed),
     )
 
 
@@ -101,58 +105,65 @@ def latent(
     view: Annotated[
         str,
         typer.Option(
-            help="manifold: what a 2-d code writes over the plane; pca, tsne, umap: the test images' codes; "
-            "auto: manifold where the code has two units, else tsne."
+            help="manifold: decoded images of a 2-d latent space; pca, tsne, umap: maps of the test images' "
+            "latents; auto: manifold where there are two latent dimensions, else tsne."
         ),
     ] = "auto",
     n: Annotated[int, typer.Option("--n", min=3, help="How many test images, for a map.")] = 2000,
     side: Annotated[int, typer.Option(min=2, help="Images across and down, for a manifold.")] = 20,
-    label: Annotated[str | None, typer.Option(help="Of the manifold of a conditional model.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The label of the manifold of a conditional model.")
+    ] = None,
     out: Out = None,
     seed: Seed = 0,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw the space of codes: its manifold, or a map of the test images' codes coloured by label."""
+    """Draw the latent space: decoded images, or a map of the test images' latents coloured by label."""
     if view not in VIEWS:
         raise UserError(f"no view '{view}'" + did_you_mean(view, VIEWS))
     from seqgen.image.applications import figures
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
     if view == "auto":
-        view = "manifold" if found.model.config.code == 2 else "tsne"
+        view = "manifold" if trained.model.config.latent_dim == 2 else "tsne"
     if view == "manifold":
-        _draw(found, view, out, lambda path: figures.manifold(found, path, side=side, label=label))
+        _draw(trained, view, out, lambda path: figures.manifold(trained, path, side=side, label=label))
         return
     if label is not None:
         raise UserError(f"--label goes with --view manifold, not with {view}")
-    _draw(found, view, out, lambda path: figures.code_map(found, path, method=view, n=n, seed=seed))
+    _draw(trained, view, out, lambda path: figures.latent_map(trained, path, method=view, n=n, seed=seed))
 
 
 def denoise(
     run: image_common.Run = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 10,
     noise: Annotated[
-        float | None, typer.Option(min=0.0, help="Its strength; what the run trained with, or 0.3.")
+        float | None,
+        typer.Option(
+            min=0.0, help="Standard deviation of the noise; that of the training, or 0.3, if not given."
+        ),
     ] = None,
     out: Out = None,
     seed: Seed = 0,
+    trust: image_common.Trust = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
     quiet: common.Quiet = False,
 ) -> None:
-    """Draw test images with noise, what the model makes of them, and the clean ones."""
+    """Draw test images with noise, their reconstructions, and the clean images."""
     from seqgen.image.applications import figures
 
-    found = image_common.load(run, device=device, threads=threads, quiet=quiet)
-    _draw(found, "denoise", out, lambda path: figures.denoised(found, n, path, noise=noise, seed=seed))
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    _draw(trained, "denoise", out, lambda path: figures.denoised(trained, n, path, noise=noise, seed=seed))
 
 
-def _draw(found: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
-    """Have a picture drawn where it was asked for, or into the run folder, and print its path."""
+def _draw(trained: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
+    """Draw into the file given, or into the run folder, and print its path."""
     if out is not None and out.suffix.lower() != ".png":
         raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
-    path = out or found.run.path / f"{name}.png"
+    path = out or trained.run.path / f"{name}.png"
     draw(path)
     typer.echo(str(path))

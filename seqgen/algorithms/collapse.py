@@ -13,8 +13,8 @@ class Limits:
     """Least fraction of unique sentences among the samples, as a fraction of the start's."""
     distinct_tokens: float = 0.5
     """Least number of distinct tokens in the samples, as a fraction of the start's."""
-    entropy: float = 0.5
-    """Least entropy of the policy, nats a token, as a fraction of the start's."""
+    sample_nll: float = 0.5
+    """Least entropy of the policy, estimated by its samples, nats a token, as a fraction of the start's."""
     valid_nll: float = 1.0
     """Greatest rise of the negative log-likelihood of validation text, nats a token."""
 
@@ -30,7 +30,7 @@ class _Metric:
 _FALLING = (
     _Metric("unique", "the fraction of unique sentences", ".2f"),
     _Metric("distinct_tokens", "the number of distinct tokens", ",.0f"),
-    _Metric("entropy", "the entropy of the policy in nats a token", ".2f"),
+    _Metric("sample_nll", "the entropy of the policy in nats a token", ".2f"),
 )
 _RISING = _Metric("valid_nll", "the validation NLL in nats a token", ".2f")
 
@@ -45,7 +45,7 @@ def collapsed(
     """Return why training should stop, in one sentence without a full stop, or None while all is well.
 
     now, start: the metrics of a report, any of `unique` (fraction of unique sentences, 0 … 1),
-        `distinct_tokens` (a count), `entropy` (nats a token), `valid_nll` (nats a token). Others are ignored,
+        `distinct_tokens` (a count), `sample_nll` and `valid_nll` (nats a token). Others are ignored,
         and so is a metric that either lacks. Both reports must be of equally many samples.
     samples: how many sentences were looked at, to be named in the reason.
     """

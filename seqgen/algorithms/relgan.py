@@ -50,6 +50,8 @@ class RelGAN(Adversary):
 
     Config = RelGANConfig
     config: RelGANConfig
+    # The loss knows differences of scores only, and no more than linear maps follow these.
+    idle_parameters = ("discriminator.output.1.bias", "discriminator.output.2.bias")
     examples = (
         {"generator.kind": "relational-memory", "generator.head_size": 5},
         {"generator.layers": 2},

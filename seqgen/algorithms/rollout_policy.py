@@ -55,7 +55,7 @@ class RolloutPolicy(PolicyGradient):
     """A generator, its moving average, which rolls out, a discriminator, and a value head."""
 
     config: RolloutPolicyConfig
-    idle_parameters = ("value.", "average.")  # the value head learns where it is the baseline
+    idle_parameters = ("value.",)  # the value head learns where it is the baseline
 
     def __init__(self, config: RolloutPolicyConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)

@@ -288,7 +288,8 @@ class MultiEmbeddingDiscriminator(nn.Module):
     """RelGAN's discriminator (Nie et al. 2019): one CNN over R embeddings of a sentence, a logit for each.
 
     Filters of four widths, the maximum of each over the sentence, a highway layer, dropout and two linear
-    maps. A score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side
+    maps. Padding is the vector 0, and a filter's width of it always follows, so that its amount changes
+    nothing. A score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side
     by side. So the relativistic loss compares an embedding with the same embedding of its partner.
     """
 
@@ -312,7 +313,7 @@ class MultiEmbeddingDiscriminator(nn.Module):
             embedded.unflatten(2, (self.embeddings, -1)).permute(0, 2, 3, 1).flatten(0, 1)
         )  # (B R, E, T)
         pooled = [
-            F.relu(convolution(F.pad(channels, (0, width - 1)))).amax(dim=2)
+            F.relu(convolution(F.pad(channels, (0, width)))).amax(dim=2)
             for convolution, width in zip(self.convolutions, self.WIDTHS, strict=True)
         ]
         features = torch.cat(pooled, dim=1)

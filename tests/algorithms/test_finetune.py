@@ -1,21 +1,23 @@
-"""Starting from a run on another corpus: vocabulary, weights, both streams, the alignment of codes."""
+"""Starting from a run on another corpus: vocabulary, weights, both streams, the alignment of embeddings."""
 
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import helpers
 import pytest
 import torch
+from helpers import GENERATOR_KINDS, GENERATORS
+from helpers import write_lines as lines
 
 from seqgen.algorithms import finetune
-from seqgen.algorithms.mle import MLE, MLEConfig
-from seqgen.core import settings
 from seqgen.core.errors import UserError
+from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
 from seqgen.data.corpus import open_corpus
 from seqgen.data.tokenizer import EOS, PAD, UNK, train_tokenizer
 from seqgen.training import run_folder
-from seqgen.training.data_config import Source
+from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import adversarial_job, pretrain, pretrain_job
 
 V, MORE = 11, 3
@@ -23,13 +25,7 @@ SMALL = {"generator.embedding": 5, "generator.hidden": 7, "generator.dropout": 0
 
 
 def mle(vocab_size, seed=0, **values):
-    torch.manual_seed(seed)
-    return MLE(settings.override(MLEConfig(), SMALL | values), vocab_size=vocab_size, length=13)
-
-
-def lines(path, sentences):
-    path.write_text("\n".join(sentences) + "\n")
-    return str(path)
+    return helpers.build("mle", SMALL | values, seed=seed, vocab_size=vocab_size)
 
 
 @pytest.mark.parametrize("kind", ["word", "character", "bpe", "byte"])
@@ -50,13 +46,13 @@ def test_a_tokenizer_grows_without_moving_an_id(kind, tmp_path):
 def test_a_model_takes_over_what_is_known_and_shares_the_unknown_word_out():
     old, new = mle(V), mle(V + MORE, seed=1)
     old.generator.head.offset.data.normal_()
-    old.usual_tokens.fill_(29.0)
+    old.tokens_per_batch.value.fill_(29.0)
     finetune.adopt(new, old.state_dict())
     for name, mine in new.named_parameters():
         given = dict(old.named_parameters())[name]
         assert torch.equal(mine[: len(given)], given), name
     assert torch.equal(new.generator.embedding.weight[V:], old.generator.embedding.weight[[UNK] * MORE])
-    assert float(new.usual_tokens) == 0.0
+    assert float(new.tokens_per_batch.value) == 0.0
     tokens = torch.tensor([[4, 7, 5]])
     for model in (old, new):
         model.eval()
@@ -68,11 +64,11 @@ def test_a_model_takes_over_what_is_known_and_shares_the_unknown_word_out():
     assert torch.allclose(after[..., :V], before, atol=1e-5)
 
 
-def test_pairs_go_on_where_they_were():
+def test_replayed_batches_go_on_where_they_were():
     def stream():
-        target = Batches(pack([[4, EOS]] * 5), 2, seed=0)
-        source = Batches(pack([[i, EOS] for i in range(4, 11)]), 3, seed=0)
-        return finetune.Pairs(target, source)
+        own = Batches(pack([[4, EOS]] * 5), 2, seed=0)
+        other = Batches(pack([[i, EOS] for i in range(4, 11)]), 3, seed=0)
+        return finetune.ReplayBatches(own, other)
 
     one, two = stream(), stream()
     for _ in range(4):
@@ -81,21 +77,21 @@ def test_pairs_go_on_where_they_were():
     assert one.epoch == two.epoch == 4 / 3
     for _ in range(5):
         mine, other = next(one), next(two)
-        assert torch.equal(mine.target, other.target)
-        assert torch.equal(mine.source, other.source)
+        assert torch.equal(mine.tokens, other.tokens)
+        assert torch.equal(mine.replay, other.replay)
     batch = next(one).to(torch.device("cpu"))
-    assert finetune.real_tokens(batch) == 2 * (len(batch.target) + len(batch.source))
-    assert finetune.real_tokens(torch.tensor([[4, EOS], [EOS, PAD]])) == 3
+    assert finetune.real_tokens(batch) == 2 * (len(batch.tokens) + len(batch.replay))
+    assert finetune.real_tokens(Batch(torch.tensor([[4, EOS], [EOS, PAD]]))) == 3
 
 
 def test_alignment_is_the_cross_entropy_of_cosines_by_hand():
     generator, origin = mle(V).generator, mle(V, seed=2).generator
     batch = torch.tensor([[4, 5, EOS], [6, EOS, PAD]])
-    mine, aims = (finetune.codes(model, batch).detach() for model in (generator, origin))
+    mine, targets = (finetune.sentence_embeddings(model, batch).detach() for model in (generator, origin))
     states, _ = generator.hidden(torch.tensor([[1, 6]]), generator.initial(1))
     assert torch.allclose(mine[1], states[0].mean(dim=0), atol=1e-6)  # padding does not count
     cosine = torch.nn.functional.cosine_similarity
-    table = [[float(cosine(a, b, dim=0)) / 0.2 for b in aims] for a in mine]
+    table = [[float(cosine(a, b, dim=0)) / 0.2 for b in targets] for a in mine]
     rows = [math.log(sum(map(math.exp, row))) - row[i] for i, row in enumerate(table)]
     columns = [math.log(sum(map(math.exp, row))) - row[i] for i, row in enumerate(zip(*table, strict=True))]
     expected = (sum(rows) / 2 + sum(columns) / 2) / 2
@@ -115,7 +111,7 @@ def source_run(tmp_path, monkeypatch):
 
 
 def target(tmp_path):
-    return Source(
+    return DataConfig(
         corpus=lines(tmp_path / "target.txt", [f"{line} {i}" for i in range(17) for line in TARGET])
     )
 
@@ -131,9 +127,34 @@ def test_a_run_starts_from_another(source_run, tmp_path, values):
     job.train()
     assert job.run.config["vocab_size"] == source_run.config["vocab_size"] + 1  # "bird"
     assert pretrain_job(target(tmp_path), path="runs/whole", steps=6, **how).train().step == 6
-    figures = run_folder.open_run(tmp_path / "runs/whole").metrics()[-1]
-    told = {name for name in ("align", "replay_nll") if name in figures}
-    assert told == {{"contrastive.align": "align", "replay": "replay_nll"}[name] for name in values}
+    metrics = run_folder.open_run(tmp_path / "runs/whole").metrics()[-1]
+    reported = {name for name in ("align", "replay_nll") if name in metrics}
+    assert reported == {{"contrastive.align": "align", "replay": "replay_nll"}[name] for name in values}
+
+
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_every_kind_of_generator_starts_from_a_run(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shape = {f"generator.{key}": size for key, size in GENERATORS[kind].items()} | {"generator.kind": kind}
+    run = pretrain(target(tmp_path).corpus, path="runs/a", min_count=1, steps=2, values=shape)
+    more = DataConfig(corpus=lines(tmp_path / "more.txt", [f"the bird {i} sleeps" for i in range(40)]))
+    job = pretrain_job(
+        more, path="runs/b", init=run, steps=2, values={"contrastive.align": 1.0, "replay": 0.5}
+    )
+    new = job.algorithm.generator
+    old = run_folder.load_weights(run)
+    for name, mine in new.named_parameters():
+        given = old[f"generator.{name}"]
+        assert torch.equal(mine[: len(given)], given), name
+    assert helpers.same(job.algorithm.origin, new)
+    kept = helpers.weights(job.algorithm.origin)
+    assert job.train().step == 2
+    assert not helpers.moved(job.algorithm.origin, kept)
+    gan = adversarial_job(
+        run, path="runs/c", steps=1, values={"discriminator_pretraining_steps": 1, "rollouts": 2}
+    )
+    assert type(gan.algorithm.generator) is type(new)
+    assert gan.train().step == 2
 
 
 def test_what_cannot_start_is_said(source_run, tmp_path):
@@ -174,7 +195,7 @@ def test_words_new_to_a_run_that_knew_all_its_words_start_as_the_mean():
 
 
 def test_a_run_serves_without_its_corpus(source_run, tmp_path):
-    Path(source_run.config["source"]["corpus"]).unlink()
+    Path(source_run.config["data"]["corpus"]).unlink()
     job = pretrain_job(target(tmp_path), init=source_run, path="runs/t", steps=2)
     new = job.algorithm.generator.embedding.weight[source_run.config["vocab_size"] :]
     assert torch.equal(new, job.algorithm.generator.embedding.weight[[UNK] * len(new)])
@@ -183,13 +204,13 @@ def test_a_run_serves_without_its_corpus(source_run, tmp_path):
 
 
 def test_a_run_can_have_the_tokenizer_of_another(source_run, tmp_path):
-    source = Source(corpus=target(tmp_path).corpus, tokenizer="runs/source")
-    job = pretrain_job(source, path="runs/same", steps=1, values=SMALL)
+    data = DataConfig(corpus=target(tmp_path).corpus, tokenizer="runs/source")
+    job = pretrain_job(data, path="runs/same", steps=1, values=SMALL)
     assert job.run.config["vocab_size"] == source_run.config["vocab_size"]
-    assert job.run.config["source"]["tokenizer"] == str((tmp_path / "runs/source").resolve())
+    assert job.run.config["data"]["tokenizer"] == str((tmp_path / "runs/source").resolve())
 
 
-def test_alignment_keeps_the_codes(source_run, tmp_path):
+def test_alignment_keeps_the_embeddings(source_run, tmp_path):
     moved = []
     for weight in (0.0, 3.0):
         values = {"contrastive.align": weight, "lr": 1e-2, "generator.dropout": 0.0}
@@ -201,7 +222,7 @@ def test_alignment_keeps_the_codes(source_run, tmp_path):
             {name: w for name, w in job.algorithm.state_dict().items() if not name.startswith("origin")}
         )
         job.train()
-        batch = next(Batches(pack([[4, 5, 6, EOS], [7, 5, EOS], [4, 8, 9, 5, EOS]]), 3, seed=0))
+        tokens = torch.tensor([[4, 5, 6, EOS, PAD], [7, 5, EOS, PAD, PAD], [4, 8, 9, 5, EOS]])
         generator = job.algorithm.generator
-        moved.append(finetune.alignment(generator, origin.generator, batch, temperature=0.1).item())
+        moved.append(finetune.alignment(generator, origin.generator, tokens, temperature=0.1).item())
     assert moved[1] < 0.7 * moved[0]

@@ -1,4 +1,4 @@
-"""The README of the algorithms builds one from nothing; here its code and its commands are run as they stand."""
+"""The README of the algorithms builds one from nothing; its code and its commands are run as they stand."""
 
 import json
 import re

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import GENERATOR_KINDS, Z, generator
 from torch.distributions import (
     Categorical,
     Independent,
@@ -19,10 +20,9 @@ from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.functional import gaussian
 from seqgen.generation.sample import shifted
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
 
-V, E, H, Z, S, T = 13, 5, 11, 3, 17, 7
-KL = torch.tensor([[0.0, 1.0, 4.0], [0.2, 3.0, 0.0]])  # means of the units: 0.1, 2, 2
+V, E, H, S, T = 13, 5, 11, 17, 7
+KL = torch.tensor([[0.0, 1.0, 4.0], [0.2, 3.0, 0.0]])  # means of the dimensions: 0.1, 2, 2
 SENTENCES = torch.tensor(
     [
         [5, 6, 7, 8, EOS, PAD, PAD],
@@ -33,15 +33,14 @@ SENTENCES = torch.tensor(
 )
 
 
-def players(code=Z, **options):
-    torch.manual_seed(0)
-    decoder = RNNGenerator(V, E, H, code=code, **options)
-    return RNNEncoder(V, E, H, code, dropout=options.get("dropout", 0.0)), decoder
+def networks(kind="rnn", latent_dim=Z, **options):
+    decoder = generator(kind, latent_dim=latent_dim, **options)
+    return RNNEncoder(V, E, H, latent_dim, dropout=options.get("dropout", 0.0)), decoder
 
 
-def nll(decoder, tokens, codes):
-    """-log p(tokens | codes) with the whole table of logits; (B,)."""
-    logits, _ = decoder(shifted(tokens), decoder.state(codes))
+def nll(decoder, tokens, latents):
+    """-log p(tokens | latents) with the whole table of logits; (B,)."""
+    logits, _ = decoder(shifted(tokens), decoder.initial(len(latents), latents))
     return (
         F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=PAD, reduction="none")
         .view(tokens.shape)
@@ -76,7 +75,7 @@ def test_a_schedule_over_nothing_starts_at_the_end():
     ("kind", "target", "value"),
     [
         ("kl", 9.0, 4.1),
-        ("free_bits", 1.5, 4.5),  # a share of 0.5 a unit: 0.5 + 2 + 2
+        ("free_bits", 1.5, 4.5),  # 0.5 a dimension: 0.5 + 2 + 2
         ("free_bits", 9.0, 9.0),
         ("hinge", 3.0, 4.1),
         ("hinge", 5.0, 5.0),
@@ -88,14 +87,14 @@ def test_forms_of_the_kl_term_by_hand(kind, target, value):
     assert float(vae_objective.penalty(KL, kind, target)) == pytest.approx(value, abs=1e-6)
 
 
-def test_free_bits_do_not_push_a_unit_below_its_share():
+def test_free_bits_do_not_push_a_unit_below_its_part():
     kl = KL.clone().requires_grad_()
     vae_objective.penalty(kl, "free_bits", 1.5).backward()
     assert kl.grad.tolist() == [[0.0, 0.5, 0.5]] * 2
 
 
 def test_total_correlation_by_hand_and_by_torch():
-    # two units that correlate by 0.6, variances 4 and 9: -ln(1 - 0.36) / 2
+    # two dimensions that correlate by 0.6, variances 4 and 9: -ln(1 - 0.36) / 2
     cov = torch.tensor([[4.0, 3.6], [3.6, 9.0]])
     assert float(vae_objective.total_correlation(cov)) == pytest.approx(-math.log(0.64) / 2, rel=1e-5)
     mixing = torch.randn(Z, Z, generator=torch.Generator().manual_seed(0))
@@ -109,52 +108,54 @@ def test_total_correlation_by_hand_and_by_torch():
 
 def test_moments_go_part_of_the_way_to_those_of_a_batch():
     moments = vae_objective.Moments(torch.tensor([1.0, 0.0]), torch.eye(2))
-    codes, var = torch.tensor([[2.0, 1.0], [4.0, -1.0]]), torch.tensor([[0.5, 2.0], [1.5, 2.0]])
-    moments.follow(torch.tensor(0.5), codes, var)
+    latents, var = torch.tensor([[2.0, 1.0], [4.0, -1.0]]), torch.tensor([[0.5, 2.0], [1.5, 2.0]])
+    moments.follow(torch.tensor(0.5), latents, var)
     # mean (3, 0), so half way to it (2, 0); about that errors (0, 1), (2, -1): covariance (2, -1; -1, 1),
     # with the variances (1, 2) added (3, -1; -1, 3); half way to it from the identity
     assert moments.mean.tolist() == [2.0, 0.0]
     assert moments.cov.tolist() == [[2.0, -0.5], [-0.5, 2.0]]
-    assert moments.of_batch(codes).tolist() == [[2.0, -1.0], [-1.0, 1.0]]
+    assert moments.of_batch(latents).tolist() == [[2.0, -1.0], [-1.0, 1.0]]
 
 
-def test_reconstruction_is_the_cross_entropy_of_real_tokens():
-    _, decoder = players()
-    codes = torch.randn(4, Z, requires_grad=True)
-    ours = vae_objective.reconstruction(decoder, SENTENCES, codes)
-    reference = nll(decoder, SENTENCES, codes).sum()
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_reconstruction_is_the_cross_entropy_of_real_tokens(kind):
+    _, decoder = networks(kind)
+    latents = torch.randn(4, Z, requires_grad=True)
+    ours = vae_objective.reconstruction(decoder, SENTENCES, latents)
+    reference = nll(decoder, SENTENCES, latents).sum()
     assert float(ours.detach()) == pytest.approx(float(reference.detach()), rel=1e-5)
-    (mine,), (theirs,) = (torch.autograd.grad(loss, codes) for loss in (ours, reference))
+    (mine,), (theirs,) = (torch.autograd.grad(loss, latents) for loss in (ours, reference))
     assert torch.allclose(mine, theirs, atol=1e-5)
     wider = F.pad(SENTENCES, (0, 4), value=PAD)
-    padded = vae_objective.reconstruction(decoder, wider, codes).detach()
+    padded = vae_objective.reconstruction(decoder, wider, latents).detach()
     assert float(padded) == pytest.approx(float(ours.detach()), rel=1e-5)
 
 
 def test_the_decoder_reads_blanks_where_words_were():
-    _, decoder = players()
-    codes = torch.randn(4, Z)
+    _, decoder = networks()
+    latents = torch.randn(4, Z)
     read = shifted(SENTENCES)
     blanked = torch.where((read > UNK), torch.full_like(read, UNK), read)
-    logits, _ = decoder(blanked, decoder.state(codes))
+    logits, _ = decoder(blanked, decoder.initial(len(latents), latents))
     reference = F.cross_entropy(logits.flatten(0, 1), SENTENCES.flatten(), ignore_index=PAD, reduction="sum")
-    ours = vae_objective.reconstruction(decoder, SENTENCES, codes, blank=1.0)
+    ours = vae_objective.reconstruction(decoder, SENTENCES, latents, mask_rate=1.0)
     assert ours.item() == pytest.approx(reference.item(), rel=1e-5)
 
 
-def test_decoding_takes_the_likeliest_words_and_keeps_the_rows():
-    _, decoder = players()
-    codes = 3 * torch.randn(5, Z)
-    written = vae_objective.decode(decoder, codes, T).tokens
-    assert written.shape == (5, T)
-    assert torch.equal(written, vae_objective.decode(decoder, codes, T).tokens)
-    assert torch.equal(written[3:4], vae_objective.decode(decoder, codes[3:4], T).tokens)
-    logits, _ = decoder(shifted(written), decoder.state(codes))
-    real = written != PAD
-    assert torch.equal(logits.argmax(dim=-1)[real], written[real])
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_decoding_takes_the_likeliest_words_and_keeps_the_rows(kind):
+    _, decoder = networks(kind)
+    latents = 3 * torch.randn(5, Z)
+    generated = vae_objective.decode(decoder, latents, T).tokens
+    assert generated.shape == (5, T)
+    assert torch.equal(generated, vae_objective.decode(decoder, latents, T).tokens)
+    assert torch.equal(generated[3:4], vae_objective.decode(decoder, latents[3:4], T).tokens)
+    logits, _ = decoder(shifted(generated), decoder.initial(len(latents), latents))
+    real = generated != PAD
+    assert torch.equal(logits.argmax(dim=-1)[real], generated[real])
     drawn = [
         vae_objective.decode(
-            decoder, codes, T, temperature=1.0, rng=torch.Generator().manual_seed(seed)
+            decoder, latents, T, temperature=1.0, rng=torch.Generator().manual_seed(seed)
         ).tokens
         for seed in (1, 1, 2)
     ]
@@ -165,7 +166,7 @@ def test_decoding_takes_the_likeliest_words_and_keeps_the_rows():
 def test_importance_weights_are_those_of_a_plain_loop(monkeypatch):
     monkeypatch.setattr(vae_objective, "BLOCK", 3)  # the last block is short
     monkeypatch.setattr(vae_objective, "POSITIONS", 29)  # and so is the last chunk of rows
-    encoder, decoder = players(dropout=0.5)
+    encoder, decoder = networks(dropout=0.5)
     found = vae_objective.importance_weights(
         encoder, decoder, SENTENCES, samples=S, rng=torch.Generator().manual_seed(4)
     )
@@ -177,9 +178,9 @@ def test_importance_weights_are_those_of_a_plain_loop(monkeypatch):
     for first in (0, 3):
         mean, log_var = encoder(SENTENCES[first : first + 3])
         rows = len(mean)
-        gauss = [gaussian.tempered(mean, log_var, share) for share in (1.0, 0.5, 0.0)]
+        gauss = [gaussian.tempered(mean, log_var, weight) for weight in (1.0, 0.5, 0.0)]
         # 17 draws: 6 of the posterior, 6 from half way, 5 of the prior
-        codes = torch.cat(
+        latents = torch.cat(
             [
                 middle[:, None] + (0.5 * spread).exp()[:, None] * torch.randn(rows, n, Z, generator=rng)
                 for (middle, spread), n in zip(gauss, (6, 6, 5), strict=True)
@@ -198,37 +199,38 @@ def test_importance_weights_are_those_of_a_plain_loop(monkeypatch):
                 ),
             )
             for s in range(S):
-                code = codes[row, s]
-                prior = gaussian.prior_log_density(code) - mixture.log_prob(code)
+                latent = latents[row, s]
+                prior = gaussian.prior_log_density(latent) - mixture.log_prob(latent)
                 tokens = SENTENCES[first + row : first + row + 1]
-                likelihood = -float(nll(decoder, tokens, code[None]).detach())
+                likelihood = -float(nll(decoder, tokens, latent[None]).detach())
                 assert float(found.likelihood[s, first + row]) == pytest.approx(likelihood, abs=1e-4)
                 assert float(found.prior[s, first + row]) == pytest.approx(float(prior.detach()), abs=1e-4)
 
 
 def test_one_draw_is_of_the_posterior():
-    encoder, decoder = players()
+    encoder, decoder = networks()
     rng = torch.Generator().manual_seed(4)
     found = vae_objective.importance_weights(encoder, decoder, SENTENCES, samples=1, rng=rng)
     mean, log_var = encoder(SENTENCES)
-    code = gaussian.sample(mean, log_var, torch.Generator().manual_seed(4))
-    expected = gaussian.prior_log_density(code) - gaussian.log_density(code, mean, log_var)
+    latent = gaussian.sample(mean, log_var, torch.Generator().manual_seed(4))
+    expected = gaussian.prior_log_density(latent) - gaussian.log_density(latent, mean, log_var)
     assert torch.allclose(found.prior[0], expected.double(), atol=1e-5)
     seeded = vae_objective.one_draw_nll(encoder, decoder, [SENTENCES])
-    code = gaussian.sample(mean, log_var, torch.Generator().manual_seed(0))
-    assert seeded == pytest.approx(float(nll(decoder, SENTENCES, code).detach().sum()), rel=1e-5)
+    latent = gaussian.sample(mean, log_var, torch.Generator().manual_seed(0))
+    assert seeded == pytest.approx(float(nll(decoder, SENTENCES, latent).detach().sum()), rel=1e-5)
 
 
 def test_a_posterior_that_is_too_sure_costs_little():
-    # With draws of the posterior alone the estimate would be worse by the distance of its mean, 3²/2 a unit.
-    encoder, decoder = players()
+    # With draws of the posterior alone the estimate would be worse by the distance
+    # of its mean, 3²/2 a dimension.
+    encoder, decoder = networks()
     with torch.no_grad():
         for head in (encoder.mean, encoder.log_var):
             head.weight.zero_()
         encoder.mean.bias.fill_(3.0)
         encoder.log_var.bias.fill_(-3.0)
-        decoder.begin.weight.zero_()  # a decoder to which the code means nothing
-        decoder.rnn.weight_ih_l0[:, E:] = 0
+        for weight, _ in decoder.latent_layers():  # a decoder to which the latent vector means nothing
+            weight[:, -Z:] = 0
     exact = -nll(decoder, SENTENCES, torch.zeros(4, Z))
     weights = vae_objective.importance_weights(
         encoder, decoder, SENTENCES, samples=300, rng=torch.Generator().manual_seed(0)
@@ -237,7 +239,7 @@ def test_a_posterior_that_is_too_sure_costs_little():
 
 
 def test_padding_changes_no_weight():
-    encoder, decoder = players()
+    encoder, decoder = networks()
     wider = F.pad(SENTENCES, (0, 4), value=PAD)
     one, two = (
         vae_objective.importance_weights(
@@ -250,10 +252,10 @@ def test_padding_changes_no_weight():
 
 
 def test_the_estimate_comes_to_the_integral_over_codes():
-    encoder, decoder = players(code=1)
+    encoder, decoder = networks(latent_dim=1)
     with torch.no_grad():
         for parameter in decoder.parameters():
-            parameter.mul_(3)  # a decoder to which the code matters
+            parameter.mul_(3)  # a decoder to which the latent matters
     grid = torch.linspace(-8, 8, 1601)
     for row in SENTENCES:
         log_joint = -nll(decoder, row.expand(len(grid), -1), grid[:, None]) + gaussian.prior_log_density(
@@ -267,7 +269,7 @@ def test_the_estimate_comes_to_the_integral_over_codes():
 
 
 def test_posteriors_of_batches_are_put_together():
-    encoder, _ = players(dropout=0.5)
+    encoder, _ = networks(dropout=0.5)
     found = vae_objective.posteriors(encoder, [SENTENCES[:3], SENTENCES[3:]])
     encoder.eval()
     mean, log_var = encoder(SENTENCES)

@@ -16,11 +16,11 @@ from seqgen.functional import gaussian
 from seqgen.functional.chunked_loss import head_loss
 from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import log_prob, shifted
+from seqgen.models.base import Generator
 from seqgen.models.discriminator import RNNDiscriminator
 from seqgen.models.encoder import RNNEncoder
-from seqgen.models.rnn_generator import RNNGenerator
 
-UNEVEN = latent.Sizes(vocab=23, shortest=2, longest=13, embedding=7, hidden=11, code=3, batch=5)
+UNEVEN = latent.Sizes(vocab=23, shortest=2, longest=13, embedding=7, hidden=11, latent_dim=3, batch=5)
 TINY = speed.Sizes(vocab=23, length=5, embedding=7, hidden=11, batch=3, rollouts=2)
 
 
@@ -77,9 +77,9 @@ def test_rollout_rows_are_the_published_count():
     assert sizes.rollout_rows() == 194_560 - 64 * 16 * 19 + 64 * 19
 
 
-def players(length: int = 5) -> tuple[RNNGenerator, RNNDiscriminator]:
+def networks() -> tuple[Generator, RNNDiscriminator]:
     torch.manual_seed(0)
-    generator, discriminator = RNNGenerator(23, 7, 11), RNNDiscriminator(23, 7, 11)
+    generator, discriminator = speed.rnn_generator(23, 7, 11), RNNDiscriminator(23, 7, 11)
     with torch.no_grad():
         generator.head.offset[EOS] = -1e4
         generator.embedding.weight *= 4  # what follows depends on the token before it
@@ -90,7 +90,7 @@ def players(length: int = 5) -> tuple[RNNGenerator, RNNDiscriminator]:
 
 
 def test_reference_samples_like_ours():
-    generator, _ = players()
+    generator, _ = networks()
     tokens = reference_loops.sample(generator, 20_000, 2)
     probs = log_prob(generator, torch.arange(4, 23)[:, None])[:, 0].exp()
     counts = torch.bincount(tokens[:, 0], minlength=23)[4:] / 20_000
@@ -98,7 +98,7 @@ def test_reference_samples_like_ours():
 
 
 def test_reference_rollouts_estimate_what_ours_do():
-    generator, discriminator = players()
+    generator, discriminator = networks()
     tokens = reference_loops.sample(generator, 3, 5)
     theirs = reference_loops.rollout_rewards(generator, tokens, discriminator, 300)
     ours = rollout_rewards(generator, tokens, discriminator, 300)
@@ -109,7 +109,7 @@ def test_reference_rollouts_estimate_what_ours_do():
 
 
 def test_reference_step_is_our_step():
-    (one, _), (two, _) = players(), players()
+    (one, _), (two, _) = networks(), networks()
     tokens = reference_loops.sample(one, 3, 5)
     loss = reference_loops.pretraining_step(one, optim.adamw(one, lr=0.1), tokens)
     hidden, _ = two.hidden(shifted(tokens), two.initial(3))
@@ -117,14 +117,14 @@ def test_reference_step_is_our_step():
         hidden.flatten(0, 1), two.head.weight, two.head.bias, tokens.flatten(), torch.full((15,), 1 / 15)
     ).loss
     torch.testing.assert_close(loss, ours.detach(), rtol=1e-5, atol=1e-5)
-    fresh, _ = players()
-    speed._move(fresh, optim.adamw(fresh, lr=0.1), tokens, torch.ones(3, 5))
+    fresh, _ = networks()
+    speed._update(fresh, optim.adamw(fresh, lr=0.1), tokens, torch.ones(3, 5))
     for mine, theirs in zip(fresh.parameters(), one.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
 
 
 def test_reference_update_moves_the_generator_only():
-    generator, discriminator = players()
+    generator, discriminator = networks()
     before = [p.clone() for p in generator.parameters()]
     scores = [p.clone() for p in discriminator.parameters()]
     optimizer = optim.adamw(generator, lr=0.1)
@@ -134,16 +134,16 @@ def test_reference_update_moves_the_generator_only():
 
 
 def test_reference_vae_step_is_our_step():
-    def autoencoder() -> tuple[RNNEncoder, RNNGenerator]:
+    def autoencoder() -> tuple[RNNEncoder, Generator]:
         torch.manual_seed(0)
-        return RNNEncoder(23, 7, 11, 3), RNNGenerator(23, 7, 11, code=3)
+        return RNNEncoder(23, 7, 11, 3), speed.rnn_generator(23, 7, 11, latent_dim=3)
 
     tokens = latent.batch(UNEVEN)
     assert (tokens != PAD).sum(dim=1).tolist() == [2, 5, 8, 10, 13]  # 2 to 13 in four steps of 2.75
     assert bool((tokens == EOS).sum(dim=1).eq(1).all())
     one, two = autoencoder(), autoencoder()
     torch.manual_seed(1)
-    loss = reference_loops.vae_step(*one, [optim.adamw(player, lr=0.1) for player in one], tokens)
+    loss = reference_loops.vae_step(*one, [optim.adamw(network, lr=0.1) for network in one], tokens)
     torch.manual_seed(1)
     mean, log_var = two[0](tokens)
     ours = reconstruction(two[1], tokens, gaussian.sample(mean, log_var)) + gaussian.kl(mean, log_var).sum()

@@ -38,12 +38,12 @@ def runs(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("trained") / "runs"
     small = {"batch_size": 32, "net.hidden": 11}
-    game = {"batch_size": 32, "generator.channels": 3, "critic.channels": 3}
+    gan = {"batch_size": 32, "generator.channels": 3, "critic.channels": 3}
     kinds = {
-        "plane": ("vae", small | {"code": 2}, {}),
-        "labels": ("vae", small | {"code": 3, "conditional": True}, {"without": 3}),
-        "clean": ("denoising-autoencoder", small | {"code": 3}, {}),
-        "game": ("gan", game, {}),
+        "plane": ("vae", small | {"latent_dim": 2}, {}),
+        "labels": ("vae", small | {"latent_dim": 3, "conditional": True}, {"without": 3}),
+        "clean": ("denoising-autoencoder", small | {"latent_dim": 3}, {}),
+        "gan": ("gan", gan, {}),
     }
     for name, (model, values, options) in kinds.items():
         setup.train(model, path=folder / name, steps=3, values=values, device_name="cpu", **options)
@@ -56,7 +56,7 @@ def picture(path):
 
 
 def test_the_whole_path(cli, tmp_path):
-    command = ("image", "train", *SMALL, 4, *TINY, "--set", "code=2")
+    command = ("image", "train", *SMALL, 4, *TINY, "--set", "latent_dim=2")
     assert cli(*command) == (0, "", "")
     run = tmp_path / "runs/image-vae-digits"
     assert {path.name for path in run.iterdir()} >= {
@@ -84,13 +84,13 @@ def test_the_whole_path(cli, tmp_path):
 def test_the_latest_run_is_the_latest_on_images(cli, runs, monkeypatch, tmp_path):
     monkeypatch.chdir(runs.parent)
     (runs / "text").mkdir(exist_ok=True)
-    (runs / "text/config.json").write_text(json.dumps({"algorithm": "mle", "verb": "pretrain"}))
+    (runs / "text/config.json").write_text(json.dumps({"format": 1, "algorithm": "mle", "verb": "pretrain"}))
     (runs / "text/metrics.jsonl").write_text("")
     (runs / "latest").unlink()
     (runs / "latest").symlink_to("text")
     code, _, err = cli("image", "sample", "--n", 1, "--out", tmp_path / "s.png")
     assert code == 0
-    assert err == "run: runs/game (gan on digits)\n"
+    assert err == "run: runs/gan (gan on digits)\n"
     (runs / "latest").unlink()
     (runs / "latest").symlink_to("plane")
     assert cli("image", "sample", "--n", 1, "--out", tmp_path / "s.png")[2].startswith("run: runs/plane")
@@ -102,12 +102,12 @@ def test_the_latest_run_is_the_latest_on_images(cli, runs, monkeypatch, tmp_path
         ("plane", ["sample", "--n", 5, "--columns", 3]),
         ("labels", ["sample", "--n", 5, "--label", 7]),
         ("clean", ["sample", "--n", 5]),
-        ("game", ["sample", "--n", 5]),
+        ("gan", ["sample", "--n", 5]),
         ("labels", ["reconstruct", "--n", 7]),
         ("clean", ["reconstruct", "--n", 13]),
         ("plane", ["interpolate", "--rows", 3, "--points", 4]),
         ("labels", ["interpolate", "--rows", 3, "--points", 4]),
-        ("game", ["interpolate", "--rows", 3, "--points", 4]),
+        ("gan", ["interpolate", "--rows", 3, "--points", 4]),
         ("plane", ["latent", "--side", 3]),
         ("plane", ["latent", "--view", "pca", "--n", 31]),
         ("labels", ["latent", "--n", 31]),
@@ -148,8 +148,8 @@ def test_scores_go_to_stdout_and_the_area_to_stderr(cli, runs):
     assert err.splitlines()[-1].startswith("AUROC of '3' against the rest: 0.")
     code, out, err = cli("image", "anomaly", "--run", runs / "plane", "--out", "s.csv")
     assert (code, out) == (0, "")
-    assert "AUROC" not in err  # nothing says which label is strange
-    code, _, err = cli("image", "anomaly", "--run", runs / "game", "--strange", 8, "--out", "s.csv")
+    assert "AUROC" not in err  # no label is known to be anomalous
+    code, _, err = cli("image", "anomaly", "--run", runs / "gan", "--anomalous", 8, "--out", "s.csv")
     assert code == 0
     assert "AUROC of '8'" in err
 
@@ -181,10 +181,10 @@ def test_few_labels(cli, runs):
     assert code == 0
     assert out.splitlines()[0].startswith("labels")
     assert len(out.splitlines()) == 7
-    assert "20 labels, codes, logistic: " in err
+    assert "20 labels, latents, logistic: " in err
     found = json.loads(cli(*args, "--json", "--quiet")[1])["accuracies"]
-    assert [row["input"] for row in found] == ["pixels"] * 3 + ["codes"] * 3
-    assert found[0].keys() == {"labels", "input", "classifier", "accuracies", "mean", "spread"}
+    assert [row["input"] for row in found] == ["pixels"] * 3 + ["latents"] * 3
+    assert found[0].keys() == {"labels", "input", "classifier", "accuracies", "mean", "standard_deviation"}
 
 
 def test_augment(cli, monkeypatch):
@@ -201,14 +201,14 @@ def test_augment(cli, monkeypatch):
 
 
 def test_left_out(cli, tmp_path):
-    args = ("image", "left-out", "--steps", 1, *TINY, "--set", "code=3", "--device", "cpu")
+    args = ("image", "left-out", "--steps", 1, *TINY, "--set", "latent_dim=3", "--device", "cpu")
     code, out, err = cli(*args)
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["label", *"0123456789", "mean"]
     assert "without 9: AUROC 0." in err
     found = json.loads(cli(*args, "--json", "--quiet")[1])
     assert [row["label"] for row in found["labels"]] == list("0123456789")
-    assert found["mean"].keys() == {"model", "principal", "nearest"}
+    assert found["mean"].keys() == {"model", "pca", "nearest"}
     assert (tmp_path / "runs/left-out-vae-digits/without-4/model.safetensors").exists()
 
 
@@ -243,14 +243,14 @@ def one_line(err):
         (["train", "--data", "."], "holds no images"),
         (["train", "--without", "12"], "no label '12'; the labels are 0, 1, 2"),
         (["train", "--binarise", "dynamc"], "did you mean 'dynamic'"),
-        (["train", "--set", "cod=3"], "no setting 'cod'; did you mean 'code'"),
+        (["train", "--set", "latent_dm=3"], "no setting 'latent_dm'; did you mean 'latent_dim'"),
         (["sample"], "run 'seqgen image train' first"),
         (["sample", "--run", "absent"], "no run at 'absent'"),
         (["reconstruct", "--run", "."], "not a run folder"),
         (["latent", "--view", "manfold"], "no view 'manfold'; did you mean 'manifold'"),
         (["anomaly", "--format", "xml"], "no format 'xml'"),
-        (["few-labels", "--labels", "ten"], "--labels 'ten': whole numbers with commas between"),
-        (["augment", "--labels", "7", "--quiet"], "7 labels cannot be shared among 10 classes"),
+        (["few-labels", "--labels", "ten"], "--labels 'ten': whole numbers separated by commas"),
+        (["augment", "--labels", "7", "--quiet"], "7 labels cannot be divided among 10 classes"),
         (["augment", "gam"], "did you mean 'gan'"),
         (["augment", "--set", "epochs=3", "--quiet"], "augment sets epochs itself"),
         (["train", "--set", "sigma=0.1"], "sigma=0.1 is of the Gaussian likelihood, not of bernoulli"),
@@ -271,9 +271,9 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["sample", "--run", "plane", "--label", "3"], "knows no labels; drop --label"),
+        (["sample", "--run", "plane", "--label", "3"], "is not conditional; drop --label"),
         (["sample", "--run", "labels", "--label", "10"], "no label '10'; the labels are 0, 1, 2"),
-        (["reconstruct", "--run", "game"], "is a gan, which makes images of codes and no codes of images"),
+        (["reconstruct", "--run", "gan"], "is a gan, which has no encoder"),
         (["reconstruct", "--run", "plane", "--out", "x.jpg"], "--out 'x.jpg' does not end in .png"),
         (
             ["sample", "--run", "plane", "--out", "x.jpg"],
@@ -281,15 +281,15 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
         ),
         (["sample", "--run", "labels", "--label", "3"], "was trained without label 3"),
         (["sample", "--run", "plane", "--seed", "-1"], "Invalid value for '--seed'"),
-        (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is no strength"),
+        (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is not a standard deviation"),
         (["latent", "--run", "plane", "--view", "pca", "--label", "3"], "--label goes with --view manifold"),
-        (["few-labels", "--run", "labels"], "is conditional: its codes are made with the labels"),
-        (["evaluate", "--run", "game", "--annealed", "5", "--n", "31"], "has no likelihood to anneal to"),
-        (["latent", "--run", "labels", "--view", "manifold"], "has a code of 3 units, and a plane has two"),
-        (["latent", "--run", "game"], "is a gan, which makes"),
-        (["few-labels", "--run", "game"], "is a gan, which makes"),
+        (["few-labels", "--run", "labels"], "is conditional: its encoder gets the labels"),
+        (["evaluate", "--run", "gan", "--annealed", "5", "--n", "31"], "has no likelihood to estimate"),
+        (["latent", "--run", "labels", "--view", "manifold"], "has 3 latent dimensions, and a plane has two"),
+        (["latent", "--run", "gan"], "is a gan, which has no encoder"),
+        (["few-labels", "--run", "gan"], "is a gan, which has no encoder"),
         (["few-labels", "--run", "plane", "--labels", "2000"], "2000 labels are 200 of each class"),
-        (["anomaly", "--run", "plane", "--strange", "x"], "no image has the label 'x'"),
+        (["anomaly", "--run", "plane", "--anomalous", "x"], "no image has the label 'x'"),
         (["anomaly", "--run", "plane", "--data", "absent"], "no pictures in 'absent'"),
     ],
 )
@@ -303,7 +303,7 @@ def test_what_a_run_cannot_do_is_one_line_and_exit_code_2(cli, runs, args, messa
 
 def test_a_run_on_text_is_refused(cli, tmp_path):
     (tmp_path / "t").mkdir()
-    (tmp_path / "t/config.json").write_text(json.dumps({"algorithm": "mle", "verb": "pretrain"}))
+    (tmp_path / "t/config.json").write_text(json.dumps({"format": 1, "algorithm": "mle", "verb": "pretrain"}))
     code, _, err = cli("image", "sample", "--run", "t")
     assert code == 2
     assert one_line(err)

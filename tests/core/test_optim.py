@@ -9,9 +9,10 @@ from torch import nn
 from seqgen.core import optim
 
 
-def test_each_loss_changes_only_its_own_network():
+def test_each_loss_moves_only_its_own_network():
     first, second = nn.Linear(3, 2), nn.Linear(2, 5)
-    one, two = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (first, second))
+    networks = {torch.optim.SGD(m.parameters(), lr=0.1): m for m in (first, second)}
+    one, two = networks
     x = torch.ones(7, 3)
     before = [p.clone() for p in second.parameters()]
     loss = second(first(x)).pow(2).mean()
@@ -23,7 +24,7 @@ def test_each_loss_changes_only_its_own_network():
     assert torch.equal(first.weight, moved)
 
 
-def test_all_gradients_are_computed_before_any_step():
+def test_gradients_of_all_networks_are_taken_before_any_moves():
     # loss = a·b for both: each gradient is the other's old value, so a = 2 - 3, b = 3 - 2.
     a, b = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))
     one, two = torch.optim.SGD([a], lr=1.0), torch.optim.SGD([b], lr=1.0)
@@ -40,7 +41,7 @@ def test_clipping_bounds_the_step_and_the_norm_before_it_is_returned():
     assert w.tolist() == pytest.approx([-0.6, -0.8], abs=1e-5)
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing():
+def test_a_gradient_that_is_not_finite_moves_nobody():
     w, v = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(1.0))
     good, bad = torch.optim.SGD([w], lr=1.0), torch.optim.SGD([v], lr=1.0)
     with pytest.raises(FloatingPointError, match=r"norm is (nan|inf)"):
@@ -60,3 +61,13 @@ def test_adamw_decays_matrices_only():
     assert decays == {(2, 3): 0.3, (2,): 0.0}
     optim.scale_lr(optimizer, 0.5)
     assert {g["lr"] for g in optimizer.param_groups} == {5e-3}
+
+
+def test_a_moving_average_by_hand():
+    average, module = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        average.weight.fill_(2.0)
+        module.weight.fill_(4.0)
+    optim.update_ema(average, module, decay=0.75)
+    assert average.weight.item() == pytest.approx(0.75 * 2 + 0.25 * 4)
+    assert module.weight.item() == 4.0

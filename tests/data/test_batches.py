@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqgen.data import batches as module
+from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.batches import Batches, Ids, in_order, pack
 from seqgen.data.tokenizer import EOS, PAD
 
@@ -152,3 +153,15 @@ def test_a_batch_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
         take(stream, 200)
         times.append((time.process_time() - begin) / 200)
     assert min(times) < 100e-6  # a quarter of that on an idle core
+
+
+def test_a_batch_carries_its_parts_to_a_device_and_counts_its_sentences() -> None:
+    batch = Batch(torch.ones(3, 5), label=torch.arange(3), replay=torch.zeros(2, 7))
+    assert len(batch) == 3
+    there = batch.to("meta")
+    assert there.source is None
+    parts = (there.tokens, there.label, there.replay)
+    assert [part.device.type for part in parts if part is not None] == ["meta"] * 3
+    tokens = TokensOf([batch, Batch(torch.zeros(1, 2))])
+    for _ in range(2):  # as often as the batches can be read
+        assert [part.shape for part in tokens] == [(3, 5), (1, 2)]

@@ -1,4 +1,4 @@
-"""Losses of critics by hand, penalties against closed forms and exact Jacobians."""
+"""GAN losses by hand, penalties against closed forms and exact Jacobians."""
 
 import math
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
+from seqgen.functional.gan_losses import GAN_LOSSES, accuracy, cross_entropy, gan_loss
 
 REAL = torch.tensor([2.0, -1.0])
 FAKE = torch.tensor([0.0, 3.0, -2.0])
@@ -17,55 +18,117 @@ def softplus(x):
     return math.log(1 + math.exp(x))
 
 
-# Scores 2, -1 of real samples and 0, 3, -2 of made ones.
-CRITIC = {
+def logit(probability):
+    return math.log(probability / (1 - probability))
+
+
+# Scores 2, -1 of real samples and 0, 3, -2 of fake ones; the partners of the real ones are 0 and 3.
+DISCRIMINATOR = {
+    "cross_entropy": ((softplus(-2) + softplus(1)) / 2 + (softplus(0) + softplus(3) + softplus(-2)) / 3) / 2,
     "logistic": (softplus(-2) + softplus(1)) / 2 + (softplus(0) + softplus(3) + softplus(-2)) / 3,
     "least_squares": ((1 + 4) / 2 + (0 + 9 + 4) / 3) / 2,  # (2-1)², (-1-1)²; 0², 3², 2²
     "hinge": (0 + 2) / 2 + (1 + 4 + 0) / 3,  # 1-2 < 0, 1+1; 1+0, 1+3, 1-2 < 0
     "wasserstein": 1 / 3 - 1 / 2,
-    "energy": 1 / 2 + (1.5 + 0 + 3.5) / 3,  # margin 1.5: 1.5-0, 1.5-3 < 0, 1.5+2
+    # energies softplus(-s): of the real ones 0.127 and 1.313, of the fake ones 0.693, 0.049 and 2.127 > 1
+    "energy": (softplus(-2) + softplus(1)) / 2 + (1 - softplus(0) + 1 - softplus(-3) + 0) / 3,
+    "relativistic": (softplus(0 - 2) + softplus(3 + 1)) / 2,
 }
 GENERATOR = {
+    "cross_entropy": (softplus(0) + softplus(-3) + softplus(2)) / 3,
     "logistic": (softplus(0) + softplus(-3) + softplus(2)) / 3,
     "least_squares": (1 + 4 + 9) / 3 / 2,
     "hinge": -1 / 3,
     "wasserstein": -1 / 3,
-    "energy": 1 / 3,
+    "energy": (softplus(0) + softplus(-3) + softplus(2)) / 3,
+    "relativistic": (softplus(2 - 0) + softplus(-1 - 3)) / 2,
 }
+every = pytest.mark.parametrize("name", GAN_LOSSES)
 
 
-@pytest.mark.parametrize("kind", gan_losses.KINDS)
-def test_losses_by_hand(kind):
-    assert gan_losses.critic_loss(kind, REAL, FAKE, margin=1.5).item() == pytest.approx(
-        CRITIC[kind], rel=1e-6
-    )
-    assert gan_losses.generator_loss(kind, FAKE).item() == pytest.approx(GENERATOR[kind], rel=1e-6)
+@every
+def test_losses_by_hand(name):
+    loss = gan_loss(name)
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(DISCRIMINATOR[name], rel=1e-6)
+    assert loss.generator(REAL, FAKE).item() == pytest.approx(GENERATOR[name], rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", gan_losses.KINDS)
-def test_labels_are_the_right_way_round(kind):
-    # The critic's loss falls as real samples look more real, the generator's as made ones do.
-    up = -1.0 if kind == "energy" else 1.0
+@pytest.mark.parametrize("margin", [0.5, 1.5])
+def test_the_margin_of_energies_by_hand(margin):
+    loss = gan_losses.energy(margin)
+    fake = [max(0.0, margin - softplus(-score)) for score in FAKE.tolist()]
+    wanted = (softplus(-2) + softplus(1)) / 2 + sum(fake) / 3
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(wanted, rel=1e-6)
+    assert loss.generator(REAL, FAKE).item() == pytest.approx(GENERATOR["energy"], rel=1e-6)
+    assert gan_losses.energy_of(torch.tensor([-1.0])).item() == pytest.approx(softplus(1), rel=1e-6)
+
+
+@every
+def test_labels_are_the_right_way_round(name):
+    # The discriminator's loss falls as real samples score higher and fake ones lower, the generator's as fake
+    # ones score higher; and a higher score is never rewarded less.
+    loss = gan_loss(name)
     real, fake = (torch.full((2,), 0.1, requires_grad=True) for _ in range(2))
-    (on_real, on_fake) = torch.autograd.grad(gan_losses.critic_loss(kind, real, fake), (real, fake))
-    (made,) = torch.autograd.grad(gan_losses.generator_loss(kind, fake), fake)
-    assert (on_real * up < 0).all()
-    assert (on_fake * up > 0).all()
-    assert (made * up < 0).all()
+    on_real, on_fake = torch.autograd.grad(loss.discriminator(real, fake), (real, fake))
+    (generated,) = torch.autograd.grad(loss.generator(real, fake), fake)
+    assert (on_real < 0).all()
+    assert (on_fake > 0).all()
+    assert (generated < 0).all()
+    assert (loss.reward(torch.tensor([-9.0, 0.25, 0.75, 9.0])).diff() > 0).all()
 
 
-def test_the_logistic_loss_by_chance():
-    chance = gan_losses.critic_loss("logistic", torch.zeros(3), torch.zeros(5))
-    assert chance.item() == pytest.approx(2 * math.log(2), rel=1e-6)
+def test_losses_by_chance():
+    chance = {"cross_entropy": math.log(2), "logistic": 2 * math.log(2), "relativistic": math.log(2)}
+    for name, value in chance.items():
+        assert gan_loss(name).discriminator(torch.zeros(3), torch.zeros(5)).item() == pytest.approx(value)
+    half = torch.full((3,), 0.5)
+    assert gan_loss("least_squares").discriminator(half, half).item() == pytest.approx(0.25)
 
 
-def test_an_unknown_kind():
-    for call in (
-        lambda: gan_losses.critic_loss("hing", REAL, FAKE),
-        lambda: gan_losses.generator_loss("hing", FAKE),
-    ):
-        with pytest.raises(UserError, match="no loss 'hing' of a critic; did you mean 'hinge'"):
-            call()
+def test_cross_entropy_and_its_smoothing_by_hand():
+    on_real = torch.tensor([logit(0.6), logit(0.4)])
+    on_fake = torch.tensor([logit(0.25), logit(0.1), logit(0.7)])
+    real = -(math.log(0.6) + math.log(0.4)) / 2
+    fake = -(math.log(0.75) + math.log(0.9) + math.log(0.3)) / 3
+    assert cross_entropy(on_real, on_fake).item() == pytest.approx((real + fake) / 2, rel=1e-5)
+    # smoothing moves the labels of real samples only
+    real = -sum(0.9 * math.log(p) + 0.1 * math.log(1 - p) for p in (0.6, 0.4)) / 2
+    assert cross_entropy(on_real, on_fake, smoothing=0.1).item() == pytest.approx((real + fake) / 2, rel=1e-5)
+
+
+def test_the_relativistic_loss_knows_differences_only_and_pairs_as_far_as_there_are_both():
+    loss = gan_loss("relativistic")
+    for function in (loss.discriminator, loss.generator):
+        assert function(REAL + 5, FAKE + 5).item() == pytest.approx(function(REAL, FAKE).item(), rel=1e-5)
+        assert torch.equal(function(REAL, FAKE), function(REAL, FAKE[:2]))
+        assert torch.equal(function(REAL, FAKE[:1]), function(REAL[:1], FAKE[:1]))
+    swapped = loss.generator(FAKE[:2], REAL)
+    assert torch.equal(loss.discriminator(REAL, FAKE[:2]), swapped)
+
+
+def test_accuracy_weighs_real_and_fake_half_each_and_counts_the_threshold_as_wrong():
+    # 1 of 2 real above 0, 1 of 3 fake below it: 0 itself is neither
+    assert accuracy(REAL, FAKE).item() == pytest.approx((1 / 2 + 1 / 3) / 2)
+    least_squares = gan_loss("least_squares")
+    found = accuracy(
+        torch.tensor([0.75, 0.25]), torch.tensor([0.5, -1.0, 0.25]), threshold=least_squares.threshold
+    )
+    assert found.item() == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert not accuracy(REAL.clone().requires_grad_(), FAKE).requires_grad
+
+
+def test_rewards_by_hand():
+    given = torch.tensor([-0.5, 0.25, 1.5])
+    assert gan_loss("least_squares").reward(given).tolist() == [0.0, 0.25, 1.0]
+    assert gan_loss("cross_entropy").reward(torch.tensor(logit(0.3))).item() == pytest.approx(0.3)
+    assert torch.equal(gan_loss("relativistic").reward(given), given)
+    assert gan_loss("energy").reward(given).tolist() == pytest.approx(
+        [-softplus(0.5), -softplus(-0.25), -softplus(-1.5)]
+    )
+
+
+def test_an_unknown_loss_names_the_nearest():
+    with pytest.raises(UserError, match="no GAN loss 'hing'; did you mean 'hinge'"):
+        gan_loss("hing")
 
 
 def images(seed, rows=5):
@@ -137,31 +200,31 @@ def test_pairs_of_different_shapes():
         gan_losses.gradient_penalty(critic, images(0, rows=5), images(1, rows=1))
 
 
-def curved(codes):
-    """(B, 3) → (B, 2, 5), each row a function of its own code alone."""
+def curved(latents):
+    """(B, 3) → (B, 2, 5), each row a function of its own latent alone."""
     rng = torch.Generator().manual_seed(8)
     first, second = torch.randn(3, 7, generator=rng), torch.randn(7, 10, generator=rng)
-    return (torch.tanh(codes @ first) @ second).unflatten(1, (2, 5))
+    return (torch.tanh(latents @ first) @ second).unflatten(1, (2, 5))
 
 
-def exact_energy(function, codes):
-    jacobians = [torch.autograd.functional.jacobian(function, code[None]) for code in codes]
-    return sum(j.square().sum() for j in jacobians) / len(codes) / 2
+def exact_energy(function, latents):
+    jacobians = [torch.autograd.functional.jacobian(function, latent[None]) for latent in latents]
+    return sum(j.square().sum() for j in jacobians) / len(latents) / 2
 
 
 def test_dirichlet_energy_against_the_exact_jacobian():
-    codes = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
+    latents = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
     rng = torch.Generator().manual_seed(2)
-    exact = exact_energy(curved, codes).item()
-    many = codes.repeat(20_000, 1)  # each with a probe of its own
+    exact = exact_energy(curved, latents).item()
+    many = latents.repeat(20_000, 1)  # each with a probe of its own
     assert gan_losses.dirichlet_energy(curved, many, rng=rng).item() == pytest.approx(exact, rel=1e-2)
     one, same = (
-        gan_losses.dirichlet_energy(curved, codes, rng=torch.Generator().manual_seed(5)) for _ in range(2)
+        gan_losses.dirichlet_energy(curved, latents, rng=torch.Generator().manual_seed(5)) for _ in range(2)
     )
     assert torch.equal(one, same)
     # K probes average: the variance falls to a K-th.
     few, more = (
-        torch.stack([gan_losses.dirichlet_energy(curved, codes, probes=k, rng=rng) for _ in range(200)])
+        torch.stack([gan_losses.dirichlet_energy(curved, latents, probes=k, rng=rng) for _ in range(200)])
         for k in (1, 13)
     )
     assert more.mean().item() == pytest.approx(exact, abs=4 * more.std().item() / math.sqrt(200))

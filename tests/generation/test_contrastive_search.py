@@ -5,43 +5,49 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import GENERATOR_KINDS
+from helpers import generator as fresh
 
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
 from seqgen.generation.contrastive_search import ContrastiveSearch
 from seqgen.generation.sample import Samples, sample
-from seqgen.models.rnn_generator import RNNGenerator
 
 V, LENGTH = 23, 11
-SHAPES = [{}, {"cell": "gru", "layers": 2, "tied": True}, {"attention": True}, {"code": 3}]
+SHAPES = [
+    *({"kind": kind} for kind in GENERATOR_KINDS),
+    *({"kind": kind, "latent_dim": 3} for kind in GENERATOR_KINDS),
+    {"cell": "gru", "layers": 2, "tied": True},
+    {"attention": True},
+]
 
 
-def generator(**shape):
-    torch.manual_seed(0)
-    made = RNNGenerator(V, 5, 7, dropout=0.3, **shape)
+def generator(ends=0.0, **shape):
+    made = fresh(vocab_size=V, dropout=0.3, **shape)
     with torch.no_grad():
         made.head.weight.mul_(6)  # opinions strong enough to differ from token to token
+        made.head.offset[EOS] = ends
     return made
 
 
-def slow(made, begun, state, search, length, forbid=()):
+def slow(made, prefix, state, search, length, forbid=()):
     """One sentence, its candidates read one by one after the whole sentence read again."""
-    tokens = list(begun)
+    tokens = list(prefix)
     while len(tokens) < length and (not tokens or tokens[-1] != EOS):
         read = torch.tensor([[BOS, *tokens]])
         past, after = made.hidden(read, state)
         logits = made.head(past[0, -1])
         logits[list(forbid)] = -torch.inf
         probs, ids = torch.softmax(logits, dim=0).topk(search.candidates)
-        likeness = {}
+        similarity = {}
         for token in ids.tolist():
             hidden, _ = made.hidden(torch.tensor([[token]]), after)
-            likeness[token] = max(float(F.cosine_similarity(hidden[0, 0], h, dim=0)) for h in past[0])
-        if EOS in likeness:
-            others = [value for token, value in likeness.items() if token != EOS]
-            likeness[EOS] = sum(others) / len(others)
+            similarity[token] = max(float(F.cosine_similarity(hidden[0, 0], h, dim=0)) for h in past[0])
+        if EOS in similarity:
+            others = [value for token, value in similarity.items() if token != EOS]
+            similarity[EOS] = sum(others) / len(others)
         scores = {
-            token: (1 - search.penalty) * p - search.penalty * likeness[token]
+            token: (1 - search.penalty) * p - search.penalty * similarity[token]
             for token, p in zip(ids.tolist(), probs.tolist(), strict=True)
         }
         tokens.append(max(scores, key=scores.get))
@@ -51,26 +57,28 @@ def slow(made, begun, state, search, length, forbid=()):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("penalty", [0.3, 0.8])
 def test_it_is_the_slow_search(shape, penalty):
-    made = generator(**shape)
     search = ContrastiveSearch(penalty=penalty, candidates=5, sampled=2)
-    state = made.state(torch.randn(17, 3)) if "code" in shape else made.initial(17)
-    rng = torch.Generator().manual_seed(1)
-    tokens = sample(made, 17, LENGTH, state=state, search=search, forbid=(UNK,), rng=rng).tokens
-    ended = (tokens == EOS).any(dim=1)
-    assert ended.any()
-    made.eval()
-    with torch.no_grad():
-        for row in range(17):
-            begun = tokens[row, :2].tolist()
-            begun = begun[: begun.index(EOS) + 1] if EOS in begun else begun
+    ended = set()
+    for ends in (-2.0, 1.0, 5.0):  # seldom, now and then, soon
+        made = generator(ends=ends, **shape)
+        state = made.initial(11)
+        rng = torch.Generator().manual_seed(1)
+        tokens = sample(made, 11, LENGTH, state=state, search=search, forbid=(UNK,), rng=rng).tokens
+        ended |= set((tokens == EOS).any(dim=1).tolist())
+        made.eval()
+        for row in range(11):
+            prefix = tokens[row, :2].tolist()
+            prefix = prefix[: prefix.index(EOS) + 1] if EOS in prefix else prefix
             own = tuple(part[row : row + 1] for part in state)
-            assert tokens[row].tolist() == slow(made, begun, own, search, LENGTH, forbid=(UNK,))
+            with torch.no_grad():
+                assert tokens[row].tolist() == slow(made, prefix, own, search, LENGTH, forbid=(UNK,))
+    assert ended == {False, True}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_a_penalty_it_is_greedy(shape):
     made = generator(**shape)
-    state = made.state(torch.randn(3, 3)) if "code" in shape else made.initial(3)
+    state = made.initial(3)
     search = ContrastiveSearch(penalty=0.0, candidates=3, sampled=0)
     greedy = sample(made, 3, LENGTH, state=state, temperature=0.0)
     assert torch.equal(sample(made, 3, LENGTH, state=state, search=search).tokens, greedy.tokens)
@@ -79,14 +87,14 @@ def test_without_a_penalty_it_is_greedy(shape):
 def test_a_penalty_repeats_less():
     torch.manual_seed(3)
     made = generator()
-    share = lambda penalty: repeats(  # noqa: E731
+    repeated = lambda penalty: repeats(  # noqa: E731
         sample(made, 101, 31, min_length=31, search=ContrastiveSearch(penalty, 8, sampled=1)).tokens
     )
-    assert share(0.8) < 0.8 * share(0.0)
+    assert repeated(0.8) < 0.8 * repeated(0.0)
 
 
 def repeats(tokens):
-    """Share of pairs of neighbours that stood in their sentence before."""
+    """Fraction of pairs of neighbours that stood in their sentence before."""
     pairs = [list(itertools.pairwise(row)) for row in tokens.tolist()]
     return 1 - sum(len(set(row)) for row in pairs) / sum(len(row) for row in pairs)
 
@@ -117,9 +125,9 @@ def test_prompt_least_length_and_forbidden_tokens():
     prompt = torch.tensor([7, 8, 9])
     for sampled in (0, 2):
         search = ContrastiveSearch(sampled=sampled)
-        written = sample(made, 29, LENGTH, search=search, prompt=prompt, min_length=LENGTH, forbid=(UNK, 5))
-        assert (written.tokens[:, :3] == prompt).all()
-        assert not torch.isin(written.tokens[:, 3:], torch.tensor([PAD, BOS, EOS, UNK, 5])).any()
+        generated = sample(made, 29, LENGTH, search=search, prompt=prompt, min_length=LENGTH, forbid=(UNK, 5))
+        assert (generated.tokens[:, :3] == prompt).all()
+        assert not torch.isin(generated.tokens[:, 3:], torch.tensor([PAD, BOS, EOS, UNK, 5])).any()
     with pytest.raises(UserError, match="the prompt has 3 tokens; length is 3"):
         sample(made, 2, 3, prompt=prompt, search=ContrastiveSearch(sampled=0))
 

@@ -4,19 +4,22 @@ import math
 
 import pytest
 import torch
+from helpers import Z
+from helpers import generator as fresh
 from torch import nn
 
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
 from seqgen.generation.gumbel_softmax import annealed, sample_relaxed
 from seqgen.generation.sample import log_prob, shifted
-from seqgen.models.rnn_generator import RNNGenerator
 
-V, Z, B, T = 11, 3, 5, 7
+V, B, T = 11, 5, 7
+
+
+OTHER_KINDS = [{"kind": "transformer"}, {"kind": "relational-memory"}]
 
 
 def generator(seed=0, **options):
-    torch.manual_seed(seed)
-    made = RNNGenerator(V, 5, 13, **({"code": Z} | options))
+    made = fresh(vocab_size=V, seed=seed, **({"latent_dim": Z} | options))
     with torch.no_grad():
         made.head.weight.mul_(3)
     return made
@@ -27,7 +30,9 @@ def rng(seed=1):
 
 
 @pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("options", [{}, {"cell": "gru", "layers": 2}, {"attention": True}, {"code": 0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"cell": "gru", "layers": 2}, {"attention": True}, {"latent_dim": 0}, *OTHER_KINDS]
+)
 def test_sentences_and_their_vectors_agree(hard, options):
     soft, tokens = sample_relaxed(generator(**options), 29, T, hard=hard, rng=rng())
     assert soft.shape == (29, tokens.shape[1], V)
@@ -47,14 +52,16 @@ def test_sentences_are_draws_of_the_generator_at_any_temperature():
     # Two tokens long: every sentence's frequency against its probability under the model, by chi-square.
     net, state = generator().eval(), None
     for temperature in (0.3, 2.0):
-        codes = torch.ones(1, Z).expand(20_000, -1)
+        latents = torch.ones(1, Z).expand(20_000, -1)
         with torch.no_grad():
-            state = net.state(codes)
+            state = net.initial(len(latents), latents)
             tokens = sample_relaxed(
                 net, 20_000, 2, temperature=temperature, hard=True, state=state, rng=rng()
             ).tokens
         kinds, counts = torch.unique(tokens, dim=0, return_counts=True)
-        expected = 20_000 * log_prob(net, kinds, net.state(codes[: len(kinds)])).sum(dim=1).exp()
+        expected = (
+            20_000 * log_prob(net, kinds, net.initial(len(latents), latents[: len(kinds)])).sum(dim=1).exp()
+        )
         often = expected > 20
         statistic = ((counts - expected).square() / expected)[often].sum().item()
         freedom = int(often.sum())
@@ -67,9 +74,9 @@ def test_what_is_read_step_by_step_is_what_is_read_at_once():
     seen = []
     head = net.head.forward
     net.head.forward = lambda hidden: seen.append(hidden) or head(hidden)
-    codes = torch.randn(B, Z, generator=rng(3))
-    tokens = sample_relaxed(net, B, T, hard=True, state=net.state(codes), rng=rng()).tokens
-    hidden, _ = net.hidden(shifted(tokens), net.state(codes))
+    latents = torch.randn(B, Z, generator=rng(3))
+    tokens = sample_relaxed(net, B, T, hard=True, state=net.initial(len(latents), latents), rng=rng()).tokens
+    hidden, _ = net.hidden(shifted(tokens), net.initial(len(latents), latents))
     for t, rows in enumerate(seen):
         torch.testing.assert_close(rows, hidden[:, t][tokens[:, t] != PAD], rtol=1e-5, atol=1e-6)
 
@@ -96,12 +103,12 @@ class Fixed(nn.Module):
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_gradient_by_hand(hard):
     net = Fixed([0.5, -1.0, 0.3, 0.9])
-    worth = torch.tensor([2.0, -1.0, 0.5, 3.0])
+    rewards = torch.tensor([2.0, -1.0, 0.5, 3.0])
     soft = sample_relaxed(net, 1, 1, temperature=0.7, rng=rng(4)).soft[0, 0].detach()
     made = sample_relaxed(net, 1, 1, temperature=0.7, hard=hard, rng=rng(4)).soft
-    (gradient,) = torch.autograd.grad((made[0, 0] * worth).sum(), net.logits)
+    (gradient,) = torch.autograd.grad((made[0, 0] * rewards).sum(), net.logits)
     # ∂ softmax(x / τ) / ∂x = (diag(y) - y yᵀ) / τ, the same for the one-hot that is shown
-    expected = soft * (worth - (soft * worth).sum()) / 0.7
+    expected = soft * (rewards - (soft * rewards).sum()) / 0.7
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
     noise = torch.empty(1, 4).uniform_(generator=rng(4)).log().neg().log().neg()
     torch.testing.assert_close(soft, torch.softmax((net.logits + noise[0]) / 0.7, 0).detach())
@@ -127,18 +134,18 @@ def test_a_gradient_flows_through_what_is_read(hard):
 
 
 def test_a_gradient_reaches_every_parameter_and_the_codes():
-    net, codes = generator(), torch.randn(B, Z, generator=rng(3)).requires_grad_()
-    soft, _ = sample_relaxed(net, B, T, hard=True, state=net.state(codes), rng=rng(5))
-    gradients = torch.autograd.grad((soft * torch.arange(V)).sum(), [codes, *net.parameters()])
+    net, latents = generator(), torch.randn(B, Z, generator=rng(3)).requires_grad_()
+    soft, _ = sample_relaxed(net, B, T, hard=True, state=net.initial(len(latents), latents), rng=rng(5))
+    gradients = torch.autograd.grad((soft * torch.arange(V)).sum(), [latents, *net.parameters()])
     assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
 
 
 def test_ended_sentences_have_no_gradient_and_move_nobody():
     net = generator()
     soft, tokens = sample_relaxed(net, 29, T, hard=True, rng=rng())
-    worth = torch.randn(soft.shape, generator=rng(2))
-    (one,) = torch.autograd.grad((soft * worth).sum(), net.head.weight, retain_graph=True)
-    changed = worth.where((tokens != PAD)[..., None], 100.0)
+    rewards = torch.randn(soft.shape, generator=rng(2))
+    (one,) = torch.autograd.grad((soft * rewards).sum(), net.head.weight, retain_graph=True)
+    changed = rewards.where((tokens != PAD)[..., None], 100.0)
     (other,) = torch.autograd.grad((soft * changed).sum(), net.head.weight)
     assert torch.equal(one, other)
 

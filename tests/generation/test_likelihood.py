@@ -13,7 +13,6 @@ from seqgen.generation.likelihood import (
     bounded_batches,
     generator_likelihood,
     likelihood,
-    nll_figures,
     of_sentences,
 )
 from seqgen.generation.sample import log_prob
@@ -52,14 +51,6 @@ def test_dropout_is_off_and_the_mode_restored() -> None:
     assert generator.training
     generator.eval()
     assert first == pytest.approx(-float(log_prob(generator, tokens).sum()), rel=1e-6)
-
-
-def test_figures_of_a_report() -> None:
-    generator = RNNGenerator(17, embedding=5, hidden=7)
-    figures = nll_figures(generator, [torch.tensor([[4, 5, EOS]])])
-    assert figures["tokens"] == 3
-    assert figures["ppl"] == pytest.approx(math.exp(figures["nll"]), rel=1e-9)
-    assert nll_figures(generator, []) == {"tokens": 0}
 
 
 def test_an_overflowing_perplexity_is_infinite_and_null_in_a_report() -> None:

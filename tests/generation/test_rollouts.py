@@ -1,14 +1,19 @@
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
+from helpers import GENERATOR_KINDS
+from helpers import generator as fresh
 from torch import Tensor, nn
 
 from seqgen.data.tokenizer import EOS, PAD, UNK
+from seqgen.generation import rollouts
 from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import log_prob, sample, shifted
-from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator, scores
-from seqgen.models.rnn_generator import RNNGenerator
+from seqgen.models.base import Generator, state_bytes
+from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator, TrunkDiscriminator, scores
+from seqgen.models.state import State, concatenate
 
 B, T, N, V, E, H = 7, 5, 3, 13, 2, 11
 
@@ -27,9 +32,9 @@ LAST = [4, 1, 3, 0, 4, 2, 2]
 
 
 def generator(seed: int = 0, *, ends: float = 1.2, spread: float = 3.0, vocab: int = V, **options):
-    """A generator whose continuations differ with what they follow, and end now and then."""
-    torch.manual_seed(seed)
-    policy = RNNGenerator(vocab, E, H, **options)
+    """A generator whose completions differ with what they follow, and end now and then."""
+    shape = {"embedding": E, "hidden": H} if options.get("kind", "rnn") == "rnn" else {}
+    policy = fresh(vocab_size=vocab, seed=seed, **(shape | options))
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.mul_(spread)
@@ -37,18 +42,23 @@ def generator(seed: int = 0, *, ends: float = 1.2, spread: float = 3.0, vocab: i
     return policy.eval()
 
 
-def writer_of(token: int) -> RNNGenerator:
-    policy = generator()
+def writer_of(token: int, kind: str = "rnn") -> Generator:
+    """A generator that draws one token and no other."""
+    policy = generator(kind=kind)
     with torch.no_grad():
         policy.head.offset.fill_(-1e4)
         policy.head.offset[token] = 1e4
     return policy
 
 
-def discriminator(seed: int = 1, kind: type[nn.Module] = RNNDiscriminator, **options) -> nn.Module:
+def discriminator(
+    seed: int = 1, kind: type[nn.Module] = RNNDiscriminator, trunk: str = "rnn", **options
+) -> nn.Module:
     torch.manual_seed(seed)
     if kind is CNNDiscriminator:
         judge: nn.Module = CNNDiscriminator(V, E, scale=0.02, **options)
+    elif kind is TrunkDiscriminator:
+        judge = TrunkDiscriminator(fresh(trunk, vocab_size=V, seed=seed, **options))
     else:
         judge = RNNDiscriminator(V, E, H, **options)
     with torch.no_grad():
@@ -57,8 +67,17 @@ def discriminator(seed: int = 1, kind: type[nn.Module] = RNNDiscriminator, **opt
     return judge
 
 
+def state_limit(policy: Generator, reward, rows: int | None, length: int = T) -> int | None:
+    """The bytes of the states of so many rows of policy and reward after `length` tokens."""
+    if rows is None:
+        return None
+    read_along = getattr(reward, "reads_prefixes", False)
+    of_reward = state_bytes(reward, length) if read_along else 8 * length  # else the tokens so far
+    return rows * (state_bytes(policy, length) + of_reward)
+
+
 def one_by_one(policy, tokens: Tensor, score, n: int, state=None) -> Tensor:
-    """The definition: every beginning read anew and continued n times at temperature 0."""
+    """The definition: every prefix read anew and continued n times at temperature 0."""
     rewards = torch.zeros(tokens.shape)
     for b, last in enumerate((tokens != PAD).sum(dim=1).tolist()):
         start = None if state is None else tuple(part[b : b + 1] for part in state)
@@ -74,16 +93,18 @@ def one_by_one(policy, tokens: Tensor, score, n: int, state=None) -> Tensor:
     return rewards
 
 
-@pytest.mark.parametrize("max_rows", [None, 1, 19, 40])
-def test_each_reward_lands_at_its_sentence_and_position(max_rows):
-    # Sentence b begins with token 4 + b, and all that is written after a beginning is UNK: a whole sentence
-    # tells which beginning it continues. The reward is 100 b + the length of the beginning.
+@pytest.mark.parametrize("rows", [None, 1, 19, 40])
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_each_reward_lands_at_its_sentence_and_position(kind, rows):
+    # Sentence b begins with token 4 + b, and all that is generated after a prefix is UNK: a whole sentence
+    # tells which prefix it continues. The reward is 100 b + the length of the prefix.
     tokens = torch.arange(4, 4 + B)[:, None].repeat(1, T)
 
     def told(whole: Tensor) -> Tensor:
         return 100.0 * (whole[:, 0] - 4) + (whole != UNK).sum(dim=1)
 
-    rewards = rollout_rewards(writer_of(UNK), tokens, told, N, max_rows=max_rows)
+    policy = writer_of(UNK, kind)
+    rewards = rollout_rewards(policy, tokens, told, N, max_state_bytes=state_limit(policy, told, rows))
     expected = 100.0 * torch.arange(B)[:, None] + torch.arange(1, T + 1)
     assert torch.equal(rewards, expected)
 
@@ -94,27 +115,34 @@ POLICIES = {
     "two layers": {"layers": 2, "ends": 2.0, "spread": 5.0},
     "attention": {"attention": True, "ends": 3.0},
     "tied attention": {"attention": True, "tied": True, "cell": "gru"},
+    "transformer": {"kind": "transformer", "ends": 1.5, "spread": 5.0},
+    "relational memory": {"kind": "relational-memory", "ends": 2.0},
+    "tied relational memory": {"kind": "relational-memory", "slots": 1, "tied": True, "ends": 2.0},
 }
 DISCRIMINATORS = {
     "lstm": {},
     "gru": {"cell": "gru", "layers": 2},
     "bidirectional": {"bidirectional": True},
     "cnn": {"kind": CNNDiscriminator},
+    "transformer": {"kind": TrunkDiscriminator, "trunk": "transformer"},
+    "relational memory": {"kind": TrunkDiscriminator, "trunk": "relational-memory"},
 }
 
 
-@pytest.mark.parametrize("max_rows", [None, 17])
+@pytest.mark.parametrize("rows", [None, 17])
 @pytest.mark.parametrize("judge", DISCRIMINATORS)
 @pytest.mark.parametrize("options", POLICIES.values(), ids=POLICIES)
-def test_lock_step_equals_one_by_one(options, judge, max_rows):
+def test_lock_step_equals_one_by_one(options, judge, rows):
     policy, reward = generator(**options), discriminator(**DISCRIMINATORS[judge]).eval()
 
     def score(whole: Tensor) -> Tensor:
         return torch.sigmoid(scores(reward, whole))
 
-    rewards = rollout_rewards(policy, SENTENCES, reward, N, temperature=0.0, max_rows=max_rows)
+    limit = state_limit(policy, reward, rows)
+    rewards = rollout_rewards(policy, SENTENCES, reward, N, temperature=0.0, max_state_bytes=limit)
     torch.testing.assert_close(rewards, one_by_one(policy, SENTENCES, score, N), rtol=1e-5, atol=1e-6)
-    read_whole = rollout_rewards(policy, SENTENCES, score, N, temperature=0.0, max_rows=max_rows)
+    limit = state_limit(policy, score, rows)
+    read_whole = rollout_rewards(policy, SENTENCES, score, N, temperature=0.0, max_state_bytes=limit)
     torch.testing.assert_close(read_whole, rewards, rtol=1e-5, atol=1e-6)
 
 
@@ -143,12 +171,13 @@ def place_sum(whole: Tensor) -> Tensor:
     return (whole * torch.arange(1, whole.shape[1] + 1)).sum(dim=1) % 7 / 7.0
 
 
-@pytest.mark.parametrize("max_rows", [None, 700])
-def test_mean_of_many_rollouts_is_the_expectation(max_rows):
+@pytest.mark.parametrize("rows", [None, 700])
+def test_mean_of_many_rollouts_is_the_expectation(rows):
     n, policy, sentences = 3000, generator(vocab=5, ends=0.5), all_sentences(3)
     tokens = torch.tensor([[3, 4, EOS], [4, 3, 3], [4, EOS, PAD]])
     rng = torch.Generator().manual_seed(3)
-    rewards = rollout_rewards(policy, tokens, place_sum, n, max_rows=max_rows, rng=rng)
+    limit = state_limit(policy, place_sum, rows, length=3)
+    rewards = rollout_rewards(policy, tokens, place_sum, n, max_state_bytes=limit, rng=rng)
     log_probs = log_prob(policy, sentences)
     assert log_probs.sum(dim=1).exp().sum().item() == pytest.approx(1.0, abs=1e-5)
     earned = place_sum(sentences)
@@ -226,8 +255,8 @@ def test_permuting_the_batch_permutes_the_rewards():
     ],
     ids=["only EOS, T = 1", "T = 1", "only EOS", "T = 2", "a row of padding", "no row"],
 )
-@pytest.mark.parametrize("max_rows", [None, 4])
-def test_edges(tokens, max_rows):
+@pytest.mark.parametrize("rows", [None, 4])
+def test_edges(tokens, rows):
     policy, reward = generator(), discriminator().eval()
 
     def score(whole: Tensor) -> Tensor:
@@ -235,7 +264,8 @@ def test_edges(tokens, max_rows):
 
     expected = one_by_one(policy, tokens, score, N)
     for judge in (reward, score):
-        rewards = rollout_rewards(policy, tokens, judge, N, temperature=0.0, max_rows=max_rows)
+        limit = state_limit(policy, judge, rows, length=tokens.shape[1])
+        rewards = rollout_rewards(policy, tokens, judge, N, temperature=0.0, max_state_bytes=limit)
         torch.testing.assert_close(rewards, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -248,8 +278,8 @@ def test_an_initial_state_is_where_the_policy_starts():
 
     expected = one_by_one(policy, SENTENCES, score, 1, state)
     assert not torch.allclose(expected, one_by_one(policy, SENTENCES, score, 1), atol=1e-3)
-    for max_rows in (None, 6):
-        how = {"temperature": 0.0, "state": state, "max_rows": max_rows}
+    for rows in (None, 6):
+        how = {"temperature": 0.0, "state": state, "max_state_bytes": state_limit(policy, reward, rows)}
         rewards = rollout_rewards(policy, SENTENCES, reward, N, **how)
         torch.testing.assert_close(rewards, expected, rtol=1e-5, atol=1e-6)
 
@@ -257,7 +287,7 @@ def test_an_initial_state_is_where_the_policy_starts():
 class Counting(nn.Module):
     """A policy that notes how many rows it advances at each step."""
 
-    def __init__(self, policy: RNNGenerator) -> None:
+    def __init__(self, policy: Generator) -> None:
         super().__init__()
         self.policy, self.head, self.vocab_size = policy, policy.head, policy.vocab_size
         self.rows: list[int] = []
@@ -270,11 +300,15 @@ class Counting(nn.Module):
         self.rows.append(tokens.shape[0])
         return self.policy.hidden(tokens, state)
 
+    def read(self, tokens: Tensor, state):
+        """What `state_bytes` asks of one that is no `Generator`; not counted."""
+        return self.policy.hidden(tokens, state)
+
 
 def test_no_token_is_read_twice():
     policy = Counting(writer_of(UNK))
     rollout_rewards(policy, torch.full((B, T), 4), discriminator(), N)
-    # The sentences alone read BOS and their first token; then each beginning adds N rows a step.
+    # The sentences alone read BOS and their first token; then each prefix adds N rows a step.
     assert policy.rows == [B, B, B * (1 + N), B * (1 + 2 * N), B * (1 + 3 * N)]
 
 
@@ -284,8 +318,8 @@ def test_what_has_ended_is_advanced_no_more():
     assert policy.rows == [sum(last >= t for last in LAST) for t in range(T)]
 
 
-@pytest.mark.parametrize(("max_rows", "least"), [(1, T), (20, 0), (45, 0), (1000, 0)])
-def test_max_rows_bounds_the_rows_alive(max_rows, least):
+@pytest.mark.parametrize(("rows", "least"), [(1, T), (20, 0), (45, 0), (1000, 0)])
+def test_max_state_bytes_bounds_the_rows_alive(rows, least):
     policy = Counting(writer_of(UNK))
     tokens = torch.full((B, T), 4)
     alive: list[int] = []
@@ -299,10 +333,29 @@ def test_max_rows_bounds_the_rows_alive(max_rows, least):
     reward = Watched(V, E, H)
     reward.load_state_dict(discriminator().state_dict())
     expected = rollout_rewards(policy, tokens, discriminator(), N)
-    rewards = rollout_rewards(policy, tokens, reward, N, max_rows=max_rows)
+    limit = state_limit(policy, reward, rows)
+    rewards = rollout_rewards(policy, tokens, reward, N, max_state_bytes=limit)
     torch.testing.assert_close(rewards, expected, rtol=1e-5, atol=1e-6)
-    assert 0 < max(alive) <= max(max_rows, least)
-    assert max(alive) > max_rows / 2 or max_rows == 1000
+    assert 0 < max(alive) <= max(rows, least)
+    assert max(alive) > rows / 2 or rows == 1000
+
+
+@pytest.mark.parametrize("trunk", GENERATOR_KINDS)
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_max_state_bytes_bounds_the_bytes_held_at_once(kind, trunk, monkeypatch):
+    policy, reward = writer_of(UNK, kind), discriminator(kind=TrunkDiscriminator, trunk=trunk).eval()
+    held: list[int] = []
+
+    def watched(states: Sequence[State]) -> State:
+        together = concatenate(states)
+        held.append(sum(part.numel() * part.element_size() for part in together))
+        return together
+
+    monkeypatch.setattr(rollouts, "concatenate", watched)
+    limit = state_limit(policy, reward, 40)
+    rollout_rewards(policy, torch.full((B, T), 4), reward, N, max_state_bytes=limit)
+    at_once = [sum(pair) for pair in zip(held[::2], held[1::2], strict=True)]  # the policy's and the reward's
+    assert limit / 2 < max(at_once) <= limit
 
 
 def test_dropout_and_gradients_are_off_and_modes_come_back():
@@ -334,8 +387,8 @@ def test_the_same_seed_gives_the_same_rewards():
 def test_the_numbers_must_be_positive():
     with pytest.raises(ValueError, match="n is 0; it must be at least 1"):
         rollout_rewards(generator(), SENTENCES, discriminator(), 0)
-    with pytest.raises(ValueError, match="max_rows is 0; it must be at least 1"):
-        rollout_rewards(generator(), SENTENCES, discriminator(), N, max_rows=0)
+    with pytest.raises(ValueError, match="max_state_bytes is 0; it must be at least 1"):
+        rollout_rewards(generator(), SENTENCES, discriminator(), N, max_state_bytes=0)
 
 
 @pytest.mark.cuda
@@ -360,16 +413,16 @@ def test_cuda_rollouts_repeat_bit_by_bit():
     assert torch.equal(rewards(), rewards())
 
 
-def test_forbidden_tokens_are_in_no_continuation() -> None:
-    policy = RNNGenerator(13, 5, 7)
+def test_forbidden_tokens_are_in_no_completion() -> None:
+    policy = generator(spread=1.0)
     seen = []
 
     def reward(tokens: Tensor) -> Tensor:
         seen.append(tokens)
         return torch.zeros(len(tokens))
 
-    written = torch.full((3, 11), 9)
-    rollout_rewards(policy, written, reward, 17, forbid=(UNK, 5))
+    generated = torch.full((3, 11), 9)
+    rollout_rewards(policy, generated, reward, 17, forbid=(UNK, 5))
     drawn = torch.cat([tokens[:, 1:].flatten() for tokens in seen])
     assert not torch.isin(drawn, torch.tensor([UNK, 5])).any()
     assert torch.isin(drawn, torch.tensor([6, 7])).any()

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from helpers import GENERATOR_KINDS
+from helpers import generator as fresh
 
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
@@ -11,8 +13,7 @@ from seqgen.functional import vocab_projection
 from seqgen.generation import categorical
 from seqgen.generation.categorical import _block_sums, _block_width, _draw_two_level, draw
 from seqgen.generation.sample import log_prob, sample
-from seqgen.models.base import evaluating
-from seqgen.models.rnn_generator import RNNGenerator
+from seqgen.models.base import Generator, evaluating
 
 V, H = 97, 5
 DRAWS = 1_000_000
@@ -194,15 +195,19 @@ def test_no_rows_draw_nothing():
     assert tokens.shape == log_probs.shape == (0, 3)
 
 
-def generator(**options) -> RNNGenerator:
-    torch.manual_seed(0)
-    g = RNNGenerator(23, 7, 11, **options)
+def generator(**options) -> Generator:
+    g = fresh(vocab_size=23, **options)
     with torch.no_grad():
         g.head.offset[EOS] = 1.5
     return g
 
 
-OPTIONS = [{}, {"cell": "gru", "layers": 2, "dropout": 0.5}, {"attention": True, "tied": True}]
+OPTIONS = [
+    *({"kind": kind} for kind in GENERATOR_KINDS),
+    {"cell": "gru", "layers": 2, "dropout": 0.5},
+    {"attention": True, "tied": True},
+    {"kind": "transformer", "dropout": 0.5, "tied": True},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -1,4 +1,4 @@
-"""The game's settings, penalties over several kinds of made samples, averages and collapse."""
+"""The settings of the GAN loss, penalties of several kinds of fake samples, moving averages, collapse."""
 
 import copy
 import math
@@ -10,26 +10,29 @@ from torch import nn
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
+from seqgen.image.models.base import cycle_labels
 from seqgen.image.networks import adversarial
-from seqgen.image.networks.adversarial import GameConfig
+from seqgen.image.networks.adversarial import GANLossConfig
 from seqgen.image.networks.networks import NetConfig
 
 
 @pytest.mark.parametrize("loss", ["logistic", "least_squares", "hinge", "wasserstein"])
-def test_scores_are_judged_as_they_are(loss):
+def test_losses_are_those_of_the_table(loss):
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0, -2.0])
-    config = GameConfig(loss=loss)
-    assert torch.equal(config.critic_loss(real, fake), gan_losses.critic_loss(loss, real, fake))
-    assert torch.equal(config.generator_loss(fake), gan_losses.generator_loss(loss, fake))
+    config = GANLossConfig(loss=loss)
+    assert torch.equal(config.critic_loss(real, fake), gan_losses.GAN_LOSSES[loss].discriminator(real, fake))
+    assert torch.equal(config.generator_loss(real, fake), gan_losses.GAN_LOSSES[loss].generator(real, fake))
 
 
 def test_an_energy_is_low_where_the_score_is_high():
-    config = GameConfig(loss="energy")
-    # Energies log(1 + e^-s): of a real sample at s = 2 and a made one at 1, margin 1.
+    config = GANLossConfig(loss="energy")
+    # Energies log(1 + e^-s): of a real sample at s = 2 and a fake one at 1, margin 1.
     low, high = math.log(1 + math.exp(-2)), math.log(1 + math.exp(-1))
     loss = config.critic_loss(torch.tensor([2.0]), torch.tensor([1.0]))
     assert loss.item() == pytest.approx(low + 1 - high, rel=1e-5)
-    assert config.generator_loss(torch.tensor([1.0])).item() == pytest.approx(high, rel=1e-5)
+    assert config.generator_loss(torch.tensor([2.0]), torch.tensor([1.0])).item() == pytest.approx(
+        high, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,27 +40,27 @@ def test_an_energy_is_low_where_the_score_is_high():
     [
         ({}, 0.0),
         ({"loss": "wasserstein"}, 1.0),
-        ({"loss": "wasserstein", "penalty": 0.0}, 0.0),
-        ({"penalty": 3.0}, 3.0),
+        ({"loss": "wasserstein", "gradient_penalty": 0.0}, 0.0),
+        ({"gradient_penalty": 3.0}, 3.0),
     ],
 )
-def test_the_penalty_is_on_by_default_where_the_game_needs_it(values, weight):
-    config = settings.override(GameConfig(), values)
-    assert config.slope_weight == weight
-    for kind, usual in (("dense", 2.0), ("conv", 0.5)):
-        assert config.r1_weight(NetConfig(kind=kind)) == (0.0 if config.loss == "wasserstein" else usual)
+def test_the_gradient_penalty_is_on_by_default_where_the_loss_needs_it(values, weight):
+    config = settings.override(GANLossConfig(), values)
+    assert config.gradient_penalty_weight == weight
+    for kind, default in (("dense", 2.0), ("conv", 0.5)):
+        assert config.r1_weight(NetConfig(kind=kind)) == (0.0 if config.loss == "wasserstein" else default)
 
 
-@pytest.mark.parametrize("values", [{"loss": "wasserstein"}, {"r1": 0.5}, {"penalty": 1.0}])
+@pytest.mark.parametrize("values", [{"loss": "wasserstein"}, {"r1": 0.5}, {"gradient_penalty": 1.0}])
 def test_a_penalised_critic_is_not_normalised_over_the_batch(values):
-    config = settings.override(GameConfig(), values)
+    config = settings.override(GANLossConfig(), values)
     config.check(NetConfig(normalise="layer"))
-    GameConfig(r1=0.0).check(NetConfig(normalise="batch"))
+    GANLossConfig(r1=0.0).check(NetConfig(normalise="batch"))
     with pytest.raises(UserError, match=r"set critic\.normalise to layer or none"):
         config.check(NetConfig(normalise="batch"))
 
 
-def test_smoothness_of_a_linear_critic_and_the_pairs_of_two_kinds():
+def test_penalties_of_a_linear_critic_and_the_pairs_of_two_kinds():
     weight = torch.tensor([3.0, 4.0])  # ‖w‖ = 5: (5 - 1)² and ½ 25
     seen = []
 
@@ -65,67 +68,71 @@ def test_smoothness_of_a_linear_critic_and_the_pairs_of_two_kinds():
         seen.append(x.detach())
         return x @ weight
 
-    real, made, other = torch.zeros(7, 2), torch.ones(7, 2), -torch.ones(7, 2)
-    total, figures = GameConfig(penalty=2.0, r1=3.0).smoothness(NetConfig(), critic, real, made, other)
-    assert {name: value.item() for name, value in figures.items()} == pytest.approx(
-        {"penalty": 16.0, "r1": 12.5}
+    real, fake, other = torch.zeros(7, 2), torch.ones(7, 2), -torch.ones(7, 2)
+    total, metrics = GANLossConfig(gradient_penalty=2.0, r1=3.0).penalties(
+        NetConfig(), critic, real, fake, other
+    )
+    assert {name: value.item() for name, value in metrics.items()} == pytest.approx(
+        {"gradient_penalty": 16.0, "r1": 12.5}
     )
     assert total.item() == pytest.approx(2 * 16 + 3 * 12.5)
     between = seen[0]
     assert (between[0::2] > 0).all()  # towards the first kind
     assert (between[1::2] < 0).all()  # towards the second
-    total, figures = GameConfig(r1=0.0).smoothness(NetConfig(), critic, real, made)
+    total, metrics = GANLossConfig(r1=0.0).penalties(NetConfig(), critic, real, fake)
     assert total.item() == 0
-    assert not figures
+    assert not metrics
 
 
-def test_the_average_follows_and_takes_over_what_is_counted():
+def test_the_moving_ema_of_weights_and_the_copy_of_buffers():
     module = nn.BatchNorm1d(3)
-    average = copy.deepcopy(module)
+    ema = copy.deepcopy(module)
     with torch.no_grad():
         module.weight.fill_(5.0)
         module.running_mean.fill_(7.0)
-    adversarial.follow(average, module, keep=0.75, updates=100_000)
-    assert average.weight.tolist() == [2.0] * 3  # ¾ · 1 + ¼ · 5
-    assert average.running_mean.tolist() == [7.0] * 3
-    adversarial.follow(average, module, keep=0.999, updates=0)  # keeps (1 + 0) / (10 + 0)
-    assert average.weight.tolist() == pytest.approx([0.1 * 2 + 0.9 * 5] * 3)
-    adversarial.follow(average, module, keep=0.0, updates=7)
-    assert average.weight.tolist() == [5.0] * 3
+    adversarial.update_ema(ema, module, decay=0.75, updates=100_000)
+    assert ema.weight.tolist() == [2.0] * 3  # ¾ · 1 + ¼ · 5
+    assert ema.running_mean.tolist() == [7.0] * 3
+    adversarial.update_ema(ema, module, decay=0.999, updates=0)  # a decay of (1 + 0) / (10 + 0)
+    assert ema.weight.tolist() == pytest.approx([0.1 * 2 + 0.9 * 5] * 3)
+    adversarial.update_ema(ema, module, decay=0.0, updates=7)
+    assert ema.weight.tolist() == [5.0] * 3
 
 
-def test_written_by_parts(monkeypatch):
-    writer = nn.Sequential(nn.Linear(3, 10), nn.Unflatten(1, (1, 2, 5)))
-    codes = torch.randn(7, 3)
-    whole = adversarial.written(lambda z, labels: writer(z), codes, None)
-    monkeypatch.setattr(adversarial, "ROWS", 2)
+def test_decoding_in_chunks(monkeypatch):
+    decoder = nn.Sequential(nn.Linear(3, 10), nn.Unflatten(1, (1, 2, 5)))
+    latents = torch.randn(7, 3)
+    whole = adversarial.decode_in_chunks(lambda z, labels: decoder(z), latents, None)
+    monkeypatch.setattr(adversarial, "CHUNK", 2)
     seen = []
-    parts = adversarial.written(lambda z, labels: seen.append(labels) or writer(z), codes, torch.arange(7))
-    torch.testing.assert_close(parts, whole)
+    chunks = adversarial.decode_in_chunks(
+        lambda z, labels: seen.append(labels) or decoder(z), latents, torch.arange(7)
+    )
+    torch.testing.assert_close(chunks, whole)
     assert torch.cat(seen).tolist() == list(range(7))
     assert whole.min() > 0
     assert whole.max() < 1
 
 
-def test_labels_in_turn():
-    labels = adversarial.in_turn(7, 3, torch.device("cpu"))
+def test_labels_cycle():
+    labels = cycle_labels(7, 3, torch.device("cpu"))
     assert labels is not None
     assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert adversarial.in_turn(7, 0, torch.device("cpu")) is None
+    assert cycle_labels(7, 0, torch.device("cpu")) is None
 
 
-def test_variety_by_hand():
+def test_diversity_by_hand():
     # Pixels 0, 2 and 0, 0 vary by 1 + 0; pixels 0, 4 and 1, 3 by 4 + 1.
-    made = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).view(2, 1, 1, 2)
+    generated = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).view(2, 1, 1, 2)
     held_out = torch.tensor([[0.0, 1.0], [4.0, 3.0]]).view(2, 1, 1, 2)
-    assert adversarial.variety(made, held_out) == pytest.approx({"variety": 0.2})
-    assert adversarial.variety(made, held_out[:1]) == {}
+    assert adversarial.diversity(generated, held_out) == pytest.approx({"diversity": 0.2})
+    assert adversarial.diversity(generated, held_out[:1]) == {}
 
 
 def test_collapse_is_a_fall():
-    assert adversarial.collapsed({"variety": 0.001}, most=0.001) is None  # it has not begun yet
-    assert adversarial.collapsed({}, most=0.9) is None
-    assert adversarial.collapsed({"variety": 0.1}, most=0.9) is None
-    assert "collapsed: their variety fell from 0.90 to 0.080" in (
-        adversarial.collapsed({"variety": 0.08}, most=0.9) or ""
+    assert adversarial.collapsed({"diversity": 0.001}, highest=0.001) is None  # it has not begun yet
+    assert adversarial.collapsed({}, highest=0.9) is None
+    assert adversarial.collapsed({"diversity": 0.1}, highest=0.9) is None
+    assert "collapsed: the diversity of its images fell from 0.90 to 0.080" in (
+        adversarial.collapsed({"diversity": 0.08}, highest=0.9) or ""
     )

@@ -1,4 +1,4 @@
-"""Annealed importance sampling: equal to what is known exactly, unbiased, and honest about its chains."""
+"""Annealed importance sampling: equal to exact likelihoods, unbiased, with a fair effective sample size."""
 
 import itertools
 import math
@@ -21,12 +21,12 @@ class LinearGaussian:
         self.weight = torch.randn(X, Z, generator=rng, dtype=dtype)
         self.bias = torch.randn(X, generator=rng, dtype=dtype)
         self.noise = noise
-        codes = torch.randn(B, Z, generator=rng, dtype=dtype)
-        self.data = codes @ self.weight.T + self.bias
+        latents = torch.randn(B, Z, generator=rng, dtype=dtype)
+        self.data = latents @ self.weight.T + self.bias
         self.data += noise * torch.randn(B, X, generator=rng, dtype=dtype)
 
-    def log_p(self, codes: Tensor) -> Tensor:
-        means = codes @ self.weight.T + self.bias
+    def log_p(self, latents: Tensor) -> Tensor:
+        means = latents @ self.weight.T + self.bias
         return gaussian.log_density(self.data, means, torch.full_like(means, 2 * math.log(self.noise)))
 
     def exact(self) -> Tensor:
@@ -50,39 +50,39 @@ def estimate(model: LinearGaussian, *, seed: int = 0, posterior: bool = False, *
 @pytest.mark.parametrize(("noise", "posterior"), [(1.0, False), (0.1, True)])
 def test_a_linear_gaussian_models_likelihood_is_exact(noise: float, posterior: bool) -> None:
     model = LinearGaussian(noise=noise)
-    found = estimate(model, posterior=posterior, chains=1009, temperatures=100, leapfrogs=5)
-    torch.testing.assert_close(found.log_likelihood, model.exact(), rtol=1e-2, atol=1e-2)
-    assert (found.effective > 250).all()
-    assert 0.6 < found.acceptance < 0.8
+    estimated = estimate(model, posterior=posterior, chains=1009, temperatures=100, leapfrogs=5)
+    torch.testing.assert_close(estimated.log_likelihood, model.exact(), rtol=1e-2, atol=1e-2)
+    assert (estimated.effective_chains > 250).all()
+    assert 0.6 < estimated.acceptance_rate < 0.8
 
 
 def test_too_few_temperatures_show_in_the_effective_chains() -> None:
     # from the prior to a posterior 40 times as narrow
     model = LinearGaussian(noise=0.1)
-    found = estimate(model, chains=19, temperatures=20, leapfrogs=5)
-    assert (found.effective < 4).all()
-    assert (found.log_likelihood < model.exact()).all()
+    estimated = estimate(model, chains=19, temperatures=20, leapfrogs=5)
+    assert (estimated.effective_chains < 4).all()
+    assert (estimated.log_likelihood < model.exact()).all()
 
 
 def test_the_weight_is_unbiased_however_few_the_temperatures() -> None:
     # with five temperatures a single estimate is off by nats; the mean of many weights is p(x) nonetheless
     model = LinearGaussian(noise=1.0)
-    found = estimate(model, chains=20_011, temperatures=5, leapfrogs=3)
-    torch.testing.assert_close(found.log_likelihood, model.exact(), rtol=1e-2, atol=0.0)
+    estimated = estimate(model, chains=20_011, temperatures=5, leapfrogs=3)
+    torch.testing.assert_close(estimated.log_likelihood, model.exact(), rtol=1e-2, atol=0.0)
     few = [estimate(model, seed=s, chains=2, temperatures=5, leapfrogs=3).log_likelihood for s in range(60)]
     assert (torch.stack(few).mean(dim=0) < model.exact() - 0.5).all()  # a lower bound on average
 
 
 def test_one_temperature_is_importance_sampling() -> None:
-    # No move is made before the weights are complete: w = p(x, z) / N(z; mean, var). At the exact posterior
-    # of a diagonal model every weight is p(x).
+    # The weights are complete before the first HMC step: w = p(x, z) / N(z; mean, var). At the exact
+    # posterior of a diagonal model every weight is p(x).
     model = LinearGaussian(noise=0.5)
     model.weight = torch.eye(X, Z, dtype=torch.float64) * torch.tensor(
         [2.0, 3, 5, 7, 11], dtype=torch.float64
     )
-    found = estimate(model, posterior=True, chains=2, temperatures=1)
-    torch.testing.assert_close(found.log_likelihood, model.exact(), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(found.effective, torch.full((B,), 2.0, dtype=torch.float64))
+    estimated = estimate(model, posterior=True, chains=2, temperatures=1)
+    torch.testing.assert_close(estimated.log_likelihood, model.exact(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(estimated.effective_chains, torch.full((B,), 2.0, dtype=torch.float64))
 
 
 def test_schedule_is_dense_at_both_ends() -> None:
@@ -107,9 +107,9 @@ def test_the_same_generator_gives_the_same_estimate_in_single_precision() -> Non
     assert not torch.equal(once(1), once(2))
 
 
-def test_nothing_of_the_decoder_is_moved_or_tracked() -> None:
+def test_the_decoder_gets_no_gradient() -> None:
     model = LinearGaussian(noise=1.0)
     model.weight.requires_grad_()
-    found = estimate(model, chains=2, temperatures=5)
-    assert not found.log_likelihood.requires_grad
+    estimated = estimate(model, chains=2, temperatures=5)
+    assert not estimated.log_likelihood.requires_grad
     assert model.weight.grad is None

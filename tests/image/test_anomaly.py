@@ -1,4 +1,4 @@
-"""Anomaly scores: areas and distances against sklearn, folders, and a label left out."""
+"""Anomaly scores: areas by hand and against sklearn, distances too, folders, and a label left out."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from seqgen.core.errors import UserError
 from seqgen.image.applications import anomaly
 from seqgen.image.runs import load, plots, setup
 
-SMALL = {"net.hidden": 11, "code": 3, "batch_size": 32}
+SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +23,20 @@ def without_three(tmp_path_factory):
     return load.load(made, "cpu")
 
 
-def test_what_principal_components_leave_over():
+@pytest.mark.parametrize("is_anomalous", [np.zeros(5, bool), np.ones(5, bool)])
+def test_one_kind_alone_has_no_area(is_anomalous):
+    with pytest.raises(UserError, match="needs normal and anomalous items"):
+        anomaly.area(np.arange(5.0), is_anomalous)
+
+
+def test_the_error_of_principal_components():
     rng = torch.Generator().manual_seed(0)
     known = torch.randn(53, 7, generator=rng) * torch.tensor([5.0, 4, 3, 2, 1, 1, 1]) + 2
     images = torch.randn(31, 7, generator=rng) * 3
     reference = PCA(3).fit(known.numpy())
-    rebuilt = reference.inverse_transform(reference.transform(images.numpy()))
-    expected = ((images.numpy() - rebuilt) ** 2).sum(axis=1)
-    np.testing.assert_allclose(anomaly.principal_error(known, images, 3).numpy(), expected, rtol=1e-3)
+    reconstructed = reference.inverse_transform(reference.transform(images.numpy()))
+    expected = ((images.numpy() - reconstructed) ** 2).sum(axis=1)
+    np.testing.assert_allclose(anomaly.pca_error(known, images, 3).numpy(), expected, rtol=1e-3)
 
 
 def test_the_test_images_of_a_run_are_scored_and_the_label_left_out_is_strange(without_three):
@@ -38,31 +44,31 @@ def test_the_test_images_of_a_run_are_scored_and_the_label_left_out_is_strange(w
     test = without_three.data.test
     assert len(found.names) == len(found.labels) == len(found.scores) == len(test)
     assert found.labels[:7] == [str(label) for label in test.labels[:7].tolist()]
-    assert found.strange == "3"
+    assert found.anomalous == "3"
     expected = roc_auc_score((test.labels == 3).numpy(), found.scores)
     assert found.auroc.value == pytest.approx(expected, abs=1e-6)
     batch = test.batch(slice(11, 13))
     np.testing.assert_allclose(found.scores[11:13], without_three.model.score(*batch).numpy(), rtol=1e-4)
-    assert anomaly.score(without_three, strange="5").strange == "5"
+    assert anomaly.score(without_three, anomalous="5").anomalous == "5"
     with pytest.raises(UserError, match="no image has the label '33'; did you mean '3'"):
-        anomaly.score(without_three, strange="33")
+        anomaly.score(without_three, anomalous="33")
 
 
 def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
     test = without_three.data.test
-    for kind, rows in (("odd", [2, 3]), ("usual", [5, 7, 11])):
+    for kind, rows in (("anomalous", [2, 3]), ("normal", [5, 7, 11])):
         for row in rows:
             picture = Image.fromarray(test.pixels[row, 0].numpy())
             plots.save(picture, tmp_path / kind / f"{row}.png")
-    found = anomaly.score(without_three, tmp_path, "odd")
+    found = anomaly.score(without_three, tmp_path, "anomalous")
     assert [name.removeprefix(f"{tmp_path}/") for name in found.names] == [
-        "odd/2.png",
-        "odd/3.png",
-        "usual/11.png",
-        "usual/5.png",
-        "usual/7.png",
+        "anomalous/2.png",
+        "anomalous/3.png",
+        "normal/11.png",
+        "normal/5.png",
+        "normal/7.png",
     ]
-    assert found.labels == ["odd", "odd", "usual", "usual", "usual"]
+    assert found.labels == ["anomalous", "anomalous", "normal", "normal", "normal"]
     whole = anomaly.score(without_three)
     np.testing.assert_allclose(found.scores, whole.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
     assert found.auroc is not None
@@ -78,23 +84,25 @@ def test_folders_that_do_not_fit(without_three, tmp_path):
 
 
 def test_every_label_is_left_out_in_turn(tmp_path, data_of_three_labels):
-    said = []
+    messages = []
     options = {"folder": tmp_path / "r", "steps": 4, "values": SMALL, "device_name": "cpu"}
-    rows = list(anomaly.left_out("vae", str(data_of_three_labels), notify=said.append, **options))
+    rows = list(anomaly.left_out("vae", str(data_of_three_labels), notify=messages.append, **options))
     assert [row.label for row in rows] == ["0", "1", "2"]
-    assert [line[:9] for line in said] == ["without 0", "without 1", "without 2"]
+    assert [line[:9] for line in messages] == ["without 0", "without 1", "without 2"]
     again = list(anomaly.left_out("vae", str(data_of_three_labels), **options))  # nothing is trained anew
     assert again == rows
     row = rows[1]
     run = load.load(tmp_path / "r/without-1", "cpu")
     assert (run.data.train.labels != 1).all()
     assert row.model == anomaly.score(run).auroc
-    known, seen = (split.pixels.flatten(1).float() / 255 for split in (run.data.train, run.data.test))
-    strange = (run.data.test.labels == 1).numpy()
-    error = anomaly.principal_error(known, seen, 3).numpy()
-    assert row.principal.value == pytest.approx(roc_auc_score(strange, error), abs=1e-6)
-    nearest, _ = NearestNeighbors(n_neighbors=1).fit(known.numpy()).kneighbors(seen.numpy())
-    assert row.nearest.value == pytest.approx(roc_auc_score(strange, nearest[:, 0]), abs=1e-6)
+    train_images, test_images = (
+        split.pixels.flatten(1).float() / 255 for split in (run.data.train, run.data.test)
+    )
+    anomalous = (run.data.test.labels == 1).numpy()
+    error = anomaly.pca_error(train_images, test_images, 3).numpy()
+    assert row.pca.value == pytest.approx(roc_auc_score(anomalous, error), abs=1e-6)
+    nearest, _ = NearestNeighbors(n_neighbors=1).fit(train_images.numpy()).kneighbors(test_images.numpy())
+    assert row.nearest.value == pytest.approx(roc_auc_score(anomalous, nearest[:, 0]), abs=1e-6)
     lines = anomaly.table(rows)
     assert [line.split()[0] for line in lines] == ["label", "0", "1", "2", "mean"]
     assert lines[2].split()[1] == f"{row.model.value:.3f}"
@@ -124,13 +132,13 @@ def test_a_conditional_model_is_not_told_the_label(tmp_path):
     torch.manual_seed(0)
     found = anomaly.scores(run, images)
     assert asked == [[label] for label in range(10) if label != 3]
-    assert run.run.config["learned"] == [label for (label,) in asked]
-    run.run.config["learned"] = [2, 7]  # as of data whose labels have gaps
+    assert run.run.config["training_labels"] == [label for (label,) in asked]
+    run.run.config["training_labels"] = [2, 7]  # as of data whose labels have gaps
     asked.clear()
     anomaly.scores(run, images)
     assert asked == [[2], [7]]
-    run.run.config["learned"] = [label for label in range(10) if label != 3]
-    asked[:] = [[label] for label in run.learned]
+    run.run.config["training_labels"] = [label for label in range(10) if label != 3]
+    asked[:] = [[label] for label in run.training_labels]
     torch.manual_seed(0)
     each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in asked]
     assert np.allclose(found, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)

@@ -81,25 +81,30 @@ def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_told_apart(mo
 
     monkeypatch.setattr(augmentation, "fit", watched)
     data = ImageData("shaped", *(shaped(n, seed) for seed, n in enumerate((90, 9, 60))), classes=3, hash="")
-    said = []
-    options = {"draws": 2, "steps": 5, "values": {"net.hidden": 7, "code": 2}, "notify": said.append}
+    messages = []
+    options = {
+        "draws": 2,
+        "steps": 5,
+        "values": {"net.hidden": 7, "latent_dim": 2},
+        "notify": messages.append,
+    }
     rows = list(augmentation.augment(data, "vae", (12,), **options))
     assert [row.input for row in rows] == list(augmentation.VARIANTS)
     assert [len(images) for images in seen] == [12, 12]
     assert all(torch.bincount(images.labels).tolist() == [4, 4, 4] for images in seen)
     assert all(row.mean > 0.8 for row in rows)
-    assert said[1].startswith("12 labels, draw 2 of 2: images ")
+    assert messages[1].startswith("12 labels, draw 2 of 2: images ")
     before = torch.get_rng_state()
     assert list(augmentation.augment(data, "vae", (12,), **options)) == rows
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_model_is_conditional_whatever_the_settings_say():
-    made = augmentation.fit("vae", shaped(12, 0), 3, steps=1, values={"conditional": False, "net.hidden": 7})
-    assert made.config.conditional
+    model = augmentation.fit("vae", shaped(12, 0), 3, steps=1, values={"conditional": False, "net.hidden": 7})
+    assert model.config.conditional
 
 
-def test_accuracy_is_a_share():
+def test_accuracy_by_hand():
     images = shaped(9, seed=0)
     always_one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
     torch.nn.init.zeros_(always_one[1].weight)

@@ -1,39 +1,29 @@
-"""Autoencoders: the sparse penalty by hand, noise, the Gaussian of codes, labels, and that each learns."""
+"""Autoencoders: the sparsity penalty by hand, noise, the Gaussian of latents, and that each learns."""
 
 import math
-from dataclasses import replace
 
+import image_helpers as helpers
 import pytest
 import torch
 from torch import distributions
 
+from seqgen import image
+from seqgen.core import settings
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Batch, ImageBatches, in_order, open_images
-from seqgen.image.models.autoencoder import (
-    Autoencoder,
-    AutoencoderConfig,
-    DenoisingAutoencoder,
-    SparseAutoencoder,
-    sparsity_penalty,
-)
-from seqgen.image.networks.networks import NetConfig
+from seqgen.image.data.dataset import ImageBatches, in_order, open_images
+from seqgen.image.models.autoencoder import Autoencoder, AutoencoderConfig, sparsity_penalty
 
-B, Z, CLASSES = 3, 2, 7
-SHAPE = (1, 5, 11)
-SMALL = NetConfig(hidden=13, layers=1)
+B, Z = 3, 2
+SMALL = {"net.hidden": 13, "net.layers": 1, "latent_dim": Z}
 
 
-def make(cls=Autoencoder, shape=SHAPE, **options):
-    torch.manual_seed(3)
-    options = {"net": SMALL, "code": Z, "epochs": 1} | options
-    model = cls(cls.Config(**options), shape=shape, classes=CLASSES)
-    model.configure()
-    return model
+def make(name="autoencoder", values=None, shape=(1, 5, 11)):
+    presets = dict(image.get(name).presets)
+    return helpers.build(Autoencoder, presets | SMALL | (values or {}), shape=shape, seed=3)
 
 
-def batch(n=B, shape=SHAPE):
-    rng = torch.Generator().manual_seed(5)
-    return Batch(torch.rand(n, *shape, generator=rng), torch.arange(n) % CLASSES)
+def batch():
+    return helpers.batch(B, shape=(1, 5, 11))
 
 
 def test_the_sparse_penalty_by_hand():
@@ -47,22 +37,24 @@ def test_the_sparse_penalty_by_hand():
 
 def test_the_loss_is_the_summed_squared_error_of_an_image():
     model, data = make(), batch()
-    rebuilt = torch.sigmoid(model.decoder(model.encoder(data.images)))
-    expected = (rebuilt - data.images).square().sum() / B
+    reconstructed = torch.sigmoid(model.decoder(model.encoder(data.images)))
+    expected = (reconstructed - data.images).square().sum() / B
     torch.testing.assert_close(model.step(data, 0.0)["loss"], expected.detach())
 
 
-def test_a_sparse_code_is_penalised_for_its_rate():
-    model, data = make(SparseAutoencoder, sparsity=2.0, rate=0.1), batch()
-    codes = torch.sigmoid(model.encoder(data.images))
-    torch.testing.assert_close(model.encode(data.images), codes)
-    figures = model.step(data, 0.0)
-    torch.testing.assert_close(figures["penalty"], sparsity_penalty(codes.mean(dim=0), 0.1).detach())
-    torch.testing.assert_close(figures["loss"], figures["reconstruction"] + 2.0 * figures["penalty"])
+def test_a_sparse_latent_is_penalised_for_its_mean():
+    model, data = make("sparse-autoencoder", {"sparsity_weight": 2.0, "sparsity_target": 0.1}), batch()
+    latents = torch.sigmoid(model.encoder(data.images))
+    torch.testing.assert_close(model.encode(data.images), latents)
+    metrics = model.step(data, 0.0)
+    torch.testing.assert_close(
+        metrics["sparsity_penalty"], sparsity_penalty(latents.mean(dim=0), 0.1).detach()
+    )
+    torch.testing.assert_close(metrics["loss"], metrics["reconstruction"] + 2.0 * metrics["sparsity_penalty"])
 
 
 def test_noise_has_its_deviation_and_is_clipped():
-    model = make(DenoisingAutoencoder)
+    model = make("denoising-autoencoder")
     grey = torch.full((B, 1, 97, 101), 0.5)
     noisy = model.corrupt(grey, torch.Generator().manual_seed(5))
     # N(½, 0.3²) clipped at ±1⅔ deviations: standard deviation 0.3 · √(1 - …) = 0.2701
@@ -72,8 +64,8 @@ def test_noise_has_its_deviation_and_is_clipped():
     assert make().corrupt(grey) is grey
 
 
-def test_a_denoising_model_reads_noise_and_is_asked_for_the_clean_image():
-    model, data = make(DenoisingAutoencoder), batch()
+def test_a_denoising_model_encodes_the_noisy_image_and_reconstructs_the_clean_one():
+    model, data = make("denoising-autoencoder"), batch()
     torch.manual_seed(11)
     noisy = model.corrupt(data.images)
     expected = (torch.sigmoid(model.decoder(model.encoder(noisy))) - data.images).square().sum() / B
@@ -81,60 +73,43 @@ def test_a_denoising_model_reads_noise_and_is_asked_for_the_clean_image():
     torch.testing.assert_close(model.step(data, 0.0)["loss"], expected.detach())
 
 
-def test_images_are_read_as_they_are_when_asked_for():
-    model, data = make(DenoisingAutoencoder), batch()
+def test_images_are_encoded_without_noise_after_training():
+    model, data = make("denoising-autoencoder"), batch()
     assert torch.equal(model.reconstruct(data.images), model.reconstruct(data.images))
     torch.testing.assert_close(model.encode(data.images), model.encoder(data.images))
 
 
-def test_the_mean_and_covariance_of_codes_are_followed():
+def test_the_mean_and_covariance_of_codes_are_update_momentsed():
     model = make()
-    codes = torch.randn(1000, Z) @ torch.tensor([[2.0, 0.0], [1.0, 0.5]]) + torch.tensor([3.0, -1.0])
-    for part in codes.split(100):
-        model._follow(part)
-    # the mean is that of all codes; deviations are from the mean as known before, so the first count too much
-    torch.testing.assert_close(model.code_mean, codes.mean(dim=0))
-    for part in codes.split(100) * 40:
-        model._follow(part)
-    torch.testing.assert_close(model.code_covariance, codes.T.cov(), rtol=0.1, atol=0.1)
+    latents = torch.randn(1000, Z) @ torch.tensor([[2.0, 0.0], [1.0, 0.5]]) + torch.tensor([3.0, -1.0])
+    for part in latents.split(100):
+        model._update_moments(part)
+    # The mean is exact; deviations are from the mean before each batch, so the first ones are too large.
+    torch.testing.assert_close(model.latent_mean, latents.mean(dim=0))
+    for part in latents.split(100) * 40:
+        model._update_moments(part)
+    torch.testing.assert_close(model.latent_covariance, latents.T.cov(), rtol=0.1, atol=0.1)
 
 
 def test_samples_have_the_mean_and_covariance_of_the_codes():
-    model = make(shape=(1, 1, Z), net=NetConfig(layers=0))
+    model = make(values={"net.layers": 0}, shape=(1, 1, Z))
     mean, covariance = torch.tensor([0.2, -0.4]), torch.tensor([[0.5, 0.3], [0.3, 0.25]])
     with torch.no_grad():
-        model.code_mean.copy_(mean)
-        model.code_covariance.copy_(covariance)
+        model.latent_mean.copy_(mean)
+        model.latent_covariance.copy_(covariance)
         model.decoder.head.weight.copy_(torch.eye(Z))
         model.decoder.head.bias.zero_()
-    codes = model.sample(20_000, rng=torch.Generator().manual_seed(5)).logit().view(-1, Z)
-    torch.testing.assert_close(codes.mean(dim=0), mean, rtol=0.0, atol=0.02)
-    torch.testing.assert_close(codes.T.cov(), covariance, rtol=0.0, atol=0.02)
+    latents = model.sample(20_000, rng=torch.Generator().manual_seed(5)).logit().view(-1, Z)
+    torch.testing.assert_close(latents.mean(dim=0), mean, rtol=0.0, atol=0.02)
+    torch.testing.assert_close(latents.T.cov(), covariance, rtol=0.0, atol=0.02)
 
 
-def test_a_unit_that_never_moves_does_not_break_sampling():
+def test_a_dimension_that_never_varies_does_not_break_sampling():
     model = make()
-    model.code_covariance.zero_()
+    model.latent_covariance.zero_()
     images = model.sample(B)
     assert torch.isfinite(images).all()
-    assert torch.equal(images[0], images[1])
-
-
-@pytest.mark.parametrize("kind", ["dense", "conv"])
-def test_a_conditional_model_reads_the_label(kind):
-    model = make(shape=(1, 8, 8), conditional=True, net=NetConfig(kind=kind, hidden=13, channels=2))
-    images, labels, others = torch.rand(B, 1, 8, 8), torch.tensor([0, 1, 2]), torch.tensor([0, 1, 6])
-    codes = torch.randn(B, Z)
-    for first, second in (
-        (model.encode(images, labels), model.encode(images, others)),
-        (model.decode(codes, labels), model.decode(codes, others)),
-        (model.score(images, labels), model.score(images, others)),
-    ):
-        torch.testing.assert_close(first[:2], second[:2])
-        assert not torch.allclose(first[2], second[2], atol=1e-6)
-    in_turn = model.sample(9, rng=torch.Generator().manual_seed(7))
-    asked = model.sample(9, torch.arange(9) % CLASSES, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(in_turn, asked)
+    torch.testing.assert_close(images[0], images[1])
 
 
 def test_a_score_is_the_reconstruction_loss():
@@ -144,16 +119,16 @@ def test_a_score_is_the_reconstruction_loss():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(UserError, match=r"setting rate=0\.0 is out of range"):
-        AutoencoderConfig(rate=0.0)
+    with pytest.raises(UserError, match=r"setting sparsity_target=0\.0 is out of range"):
+        AutoencoderConfig(sparsity_target=0.0)
 
 
-@pytest.mark.parametrize("cls", [Autoencoder, SparseAutoencoder, DenoisingAutoencoder])
-def test_it_learns_the_digits(cls):
+@pytest.mark.parametrize("name", ["autoencoder", "sparse-autoencoder", "denoising-autoencoder"])
+def test_it_learns_the_digits(name):
     data = open_images("digits", seed=5)
     torch.manual_seed(5)
-    config = replace(cls.Config(), net=replace(cls.Config().net, hidden=64, layers=1), lr=1e-2)
-    model = cls(config, shape=data.shape, classes=10)
+    config = settings.override(image.get(name).config(), {"net.hidden": 64, "net.layers": 1, "lr": 1e-2})
+    model = Autoencoder(config, shape=data.shape, classes=10)
     model.configure()
     batches = ImageBatches(data.train, 64, seed=5)
     for step in range(300):
@@ -162,11 +137,11 @@ def test_it_learns_the_digits(cls):
     images = valid[0].images
     variance = (images - images.mean(dim=0)).square().sum(dim=(1, 2, 3)).mean()
     error = float(model.score(images).mean())
-    # a code explains most of what differs from the mean image
+    # the latent explains most of the variance
     assert error < 0.5 * float(variance)
-    if cls is SparseAutoencoder:
+    if name == "sparse-autoencoder":
         assert model.evaluate(valid)["valid_activity"] == pytest.approx(0.05, abs=0.04)
-    if cls is DenoisingAutoencoder:
+    if name == "denoising-autoencoder":
         noisy = model.corrupt(images)
         before, after = ((each - images).square().mean() for each in (noisy, model.reconstruct(noisy)))
         assert float(after) < 0.6 * float(before)

@@ -16,20 +16,20 @@ from seqgen.image.evaluation.features import Features
 from seqgen.image.runs import load, setup
 from seqgen.image.runs.load import TrainedImages
 
-VALUES = {"net.hidden": 32, "code": 5, "lr": 5e-3}
+VALUES = {"net.hidden": 32, "latent_dim": 5, "lr": 5e-3}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
     """A few epochs of each kind of model on digits."""
     folder = tmp_path_factory.mktemp("runs")
-    made = {}
-    for name, values in {"vae": VALUES, "avb": VALUES | {"noise": 2, "critic.hidden": 16}}.items():
+    generated = {}
+    for name, values in {"vae": VALUES, "avb": VALUES | {"noise_dim": 2, "critic.hidden": 16}}.items():
         run = setup.train(
             name, "digits", path=folder / name, values=values, epochs=4, binarise="fixed", device_name="cpu"
         )
-        made[name] = load.load(run, "cpu")
-    return made
+        generated[name] = load.load(run, "cpu")
+    return generated
 
 
 @pytest.fixture
@@ -54,22 +54,25 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
     for name, run in runs.items():
         report = evaluate.evaluate(run, 97, importance=50, images=23, annealed=7 if name == "vae" else None)
         assert json.loads(json.dumps(report)) == report
-        explained, again = report["likelihood"], report["annealed"]
-        assert explained["images"] == 23
-        assert -explained["elbo"] > explained["nll"] > 0
-        assert (explained["adversarial"] is None) == (name == "vae")
+        likelihoods, again = report["likelihood"], report["annealed"]
+        assert likelihoods["images"] == 23
+        assert -likelihoods["elbo"] > likelihoods["nll"] > 0
+        assert (likelihoods["adversarial_bound"] is None) == (name == "vae")
         assert again["images"] == (7 if name == "vae" else 23)  # of AVB 50, of which 23 are there
         # both estimate one number: importance sampling and annealing agree on the same images
-        assert abs(again["difference"]) < 5 * again["difference_error"] + 0.05
-        assert again["effective"] > 12
-        assert report["codes"]["units"] == 5
+        assert abs(again["difference"]) < 5 * again["difference_standard_error"] + 0.05
+        assert again["effective_chains"] > 12
+        assert report["latent"]["dimensions"] == 5
         assert report["protocol"]["n"] == 97
         assert report["protocol"]["features"] == "pixels"
-        assert report["samples"].keys() == report["floor"].keys()
-        assert report["samples"]["frechet"] > report["floor"]["frechet"] > 0
+        assert report["samples"].keys() == report["training_images"].keys()
+        assert report["samples"]["frechet"] > report["training_images"]["frechet"] > 0
         assert report["nearest"]["images"] == 97
         table = evaluate.render(report)
-        assert f"NLL {again['nll']:.3f} ± {again['nll_error']:.3f}, annealed importance sampling" in table
+        assert (
+            f"NLL {again['nll']:.3f} ± {again['nll_standard_error']:.3f}, annealed importance sampling"
+            in table
+        )
         assert ("adversarial bound" in table) == (name == "avb")
         assert max(map(len, table.splitlines())) <= 110
 
@@ -93,18 +96,18 @@ def test_the_default_features_are_a_classifiers(
     runs: dict[str, TrainedImages], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
-    monkeypatch.setattr(features, "MOST_EPOCHS", 1)
-    said: list[str] = []
-    report = evaluate.evaluate(runs["vae"], 31, importance=2, images=2, notify=said.append)
+    monkeypatch.setattr(features, "MAX_EPOCHS", 1)
+    messages: list[str] = []
+    report = evaluate.evaluate(runs["vae"], 31, importance=2, images=2, notify=messages.append)
     assert report["protocol"]["accuracy"] > 0.3
     assert "classifier of the data" in evaluate.render(report)
-    assert said[0].startswith("training a classifier of 'digits'")
-    assert "drawing 31 samples" in said
+    assert messages[0].startswith("training a classifier of 'digits'")
+    assert "drawing 31 samples" in messages
     assert report["annealed"] is None
 
 
 class Square(nn.Module):
-    """A model without codes or likelihood, whose samples are the training images that it is given."""
+    """A model without latents or likelihood, whose samples are the training images that it is given."""
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
@@ -119,9 +122,9 @@ def test_a_model_that_copies_is_caught(runs: dict[str, TrainedImages]) -> None:
     data = runs["vae"].data
     copier = TrainedImages(runs["vae"].run, Square(data.train.batch(slice(None)).images), torch.device("cpu"))
     report = evaluate.evaluate(copier, 59)
-    assert (report["likelihood"], report["annealed"], report["codes"]) == (None, None, None)
+    assert (report["likelihood"], report["annealed"], report["latent"]) == (None, None, None)
     assert report["nearest"]["samples"] == 0.0
-    assert report["nearest"]["copies"] == 1.0
+    assert report["nearest"]["copy_rate"] == 1.0
     assert report["nearest"]["test"] > 1.0
     assert "copies: 100.00% of samples" in evaluate.render(report)
     assert "NLL" not in evaluate.render(report)
@@ -129,30 +132,30 @@ def test_a_model_that_copies_is_caught(runs: dict[str, TrainedImages]) -> None:
 
 def test_samples_are_binary_where_the_data_are(runs: dict[str, TrainedImages]) -> None:
     labels = torch.zeros(1201, dtype=torch.long)
-    made = sample_quality.drawn(runs["vae"], 1201, labels=labels)
-    assert made.shape == (1201, 1, 8, 8)
-    assert set(made.unique().tolist()) == {0.0, 1.0}
+    generated = sample_quality.draw_samples(runs["vae"], 1201, labels=labels)
+    assert generated.shape == (1201, 1, 8, 8)
+    assert set(generated.unique().tolist()) == {0.0, 1.0}
     means = runs["vae"].model.sample(1000, rng=torch.Generator().manual_seed(0))
-    assert made.mean() == pytest.approx(float(means.mean()), rel=1e-2 * 5)
+    assert generated.mean() == pytest.approx(float(means.mean()), rel=1e-2 * 5)
 
 
 def test_samples_of_a_conditional_model_have_the_labels_of_the_test_images(
     runs: dict[str, TrainedImages],
 ) -> None:
-    asked: list[Tensor] = []
+    given_labels: list[Tensor] = []
 
     class Conditional(Square):
         def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
             assert labels is not None
-            asked.append(labels)
+            given_labels.append(labels)
             return self.images[:n]
 
     model = Conditional(torch.zeros(1000, 1, 8, 8))
     model.config = SimpleNamespace(conditional=True)
     labels = torch.arange(1009) % 7
     run = TrainedImages(runs["vae"].run, model, torch.device("cpu"))
-    sample_quality.drawn(run, 1009, labels=labels)
-    assert torch.equal(torch.cat(asked), labels)
+    sample_quality.draw_samples(run, 1009, labels=labels)
+    assert torch.equal(torch.cat(given_labels), labels)
 
 
 def test_frechet_of_two_gaussians_in_closed_form() -> None:
@@ -161,7 +164,7 @@ def test_frechet_of_two_gaussians_in_closed_form() -> None:
     def cross(s: float, x: float, y: float) -> Tensor:
         return torch.tensor([[s + x, y], [x - s, y], [x, s + y], [x, y - s]], dtype=torch.float32)
 
-    assert sample_quality.compared(cross(2, 0, 0), cross(4, 3, 4))["frechet"] == pytest.approx(29, rel=1e-6)
+    assert sample_quality.compare(cross(2, 0, 0), cross(4, 3, 4))["frechet"] == pytest.approx(29, rel=1e-6)
 
 
 def test_the_nearest_image_of_a_split() -> None:
@@ -190,8 +193,8 @@ def test_annealing_a_decoder_is_exact_where_the_likelihood_is_known() -> None:
 
         config = SimpleNamespace(likelihood="gaussian")
 
-        def decoder(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-            return (codes * weight)[:, None, None, :]
+        def decoder(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+            return (latents * weight)[:, None, None, :]
 
         def posterior(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             return torch.zeros(len(images), 1), torch.zeros(len(images), 1)
@@ -216,4 +219,4 @@ def test_a_report_on_a_gpu(runs: dict[str, TrainedImages]) -> None:
     report = evaluate.evaluate(found, 97, importance=50, images=23)
     on_cpu = evaluate.evaluate(runs["avb"], 97, importance=50, images=23)
     assert report["likelihood"]["nll"] == pytest.approx(on_cpu["likelihood"]["nll"], abs=0.3)
-    assert report["floor"] == pytest.approx(on_cpu["floor"])
+    assert report["training_images"] == pytest.approx(on_cpu["training_images"])

@@ -25,17 +25,17 @@ def test_the_classifier_of_digits_is_good_and_is_trained_once(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
-    monkeypatch.setattr(features, "MOST_EPOCHS", 5)
-    said: list[str] = []
-    first = features.classifier(digits, notify=said.append)
+    monkeypatch.setattr(features, "MAX_EPOCHS", 5)
+    messages: list[str] = []
+    first = features.classifier(digits, notify=messages.append)
     assert first.accuracy is not None
     assert first.accuracy > 0.9
-    assert f"{first.accuracy:.2%} right" in first.name
+    assert f"accuracy {first.accuracy:.2%}" in first.name
     images = digits.test.batch(slice(0, 7)).images
     vectors = first.of(images)
     assert vectors.shape == (7, 128)
-    again = features.classifier(digits, notify=said.append)
-    assert said == ["training a classifier of 'digits' for its features, once for these data"]
+    again = features.classifier(digits, notify=messages.append)
+    assert messages == ["training a classifier of 'digits' for its features, once for these data"]
     torch.testing.assert_close(again.of(images), vectors)
     assert again.accuracy == first.accuracy
     assert (cache.folder() / "image-classifier").is_dir()
@@ -51,7 +51,7 @@ def test_other_data_have_another_classifier(digits: ImageData) -> None:
 def test_training_follows_its_seed_and_leaves_the_random_state_alone(
     digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(features, "MAX_EPOCHS", 1)
     few = ImageData("few", digits.train.rows(torch.arange(130)), digits.valid, digits.test, 10, "")
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -64,12 +64,12 @@ def test_training_follows_its_seed_and_leaves_the_random_state_alone(
 
 def test_accuracy_by_hand() -> None:
     # brightness above ½ is class 1: right for the first and the third; the fourth has no label
-    def judge(images: Tensor) -> Tensor:
+    def brightness(images: Tensor) -> Tensor:
         level = images.mean(dim=(1, 2, 3))
         return torch.stack([0.5 - level, level - 0.5], dim=1)
 
     pixels = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)[:, None, None, None].expand(4, 1, 2, 3)
-    found = features.accuracy(judge, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
+    found = features.accuracy(brightness, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
     assert found == pytest.approx(2 / 3)
 
 
@@ -131,8 +131,8 @@ def test_a_file_that_is_no_network_is_refused(digits: ImageData, tmp_path: Path)
     with pytest.raises(UserError, match=r"no file '.*none.pt'; give a TorchScript network"):
         features.choose(digits, tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no network")
-    with pytest.raises(UserError, match=r"text.pt' is no TorchScript network; write one by torch.jit.script"):
+    with pytest.raises(UserError, match=r"text.pt' is not a TorchScript network; write one by torch.jit"):
         features.choose(digits, tmp_path / "text.pt")
     torch.jit.script(Maps()).save(tmp_path / "maps.pt")
-    with pytest.raises(UserError, match=r"maps.pt' gives \(2, 3, 8, 8\) of 2 images, not a vector each"):
+    with pytest.raises(UserError, match=r"maps.pt' returns \(2, 3, 8, 8\) for 2 images, not a vector each"):
         features.choose(digits, tmp_path / "maps.pt").of(torch.zeros(2, 1, 8, 8))

@@ -1,4 +1,4 @@
-"""Few labels: balanced draws, inputs scaled alike, accuracies of data that are easy by their codes alone."""
+"""Few labels: balanced draws, inputs scaled alike, accuracies of data that only their latents separate."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def noisy_images(n, seed):
 
 @pytest.fixture
 def run():
-    """A run whose codes are the pixel that says the label, and nothing else."""
+    """A run whose latents are the pixel that says the label, and nothing else."""
     config = SimpleNamespace(conditional=False)
     model = SimpleNamespace(encode=lambda images, _: images[:, :, 2, 3], config=config)
     parts = [noisy_images(n, seed) for seed, n in enumerate((121, 11, 61))]
@@ -40,8 +40,8 @@ def test_every_class_has_as_many_labels():
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (7, "7 labels cannot be shared among 3 classes; give a multiple of 3 from 6 on"),
-        (3, "3 labels cannot be shared among 3 classes"),
+        (7, "7 labels cannot be divided among 3 classes; give a multiple of 3 from 6 on"),
+        (3, "3 labels cannot be divided among 3 classes"),
         (15, "15 labels are 5 of each class, and one class has 4 training images; give at most 12"),
     ],
 )
@@ -55,26 +55,26 @@ def test_numbers_that_cannot_be_drawn(count, message):
 def test_inputs_are_scaled_by_one_number():
     train = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
     # means 2 and 1; variances 8/3 and 0, whose mean is 4/3
-    scaled, held = few_labels._scaled(train, np.array([[2.0, 3.0]]))
+    scaled, held = few_labels._scale(train, np.array([[2.0, 3.0]]))
     np.testing.assert_allclose(scaled, (train - [2, 1]) / (4 / 3) ** 0.5)
     np.testing.assert_allclose(held, [[0.0, 2 / (4 / 3) ** 0.5]])
-    same, _ = few_labels._scaled(np.ones((3, 2)), np.ones((1, 2)))
+    same, _ = few_labels._scale(np.ones((3, 2)), np.ones((1, 2)))
     assert (same == 0).all()
 
 
 def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
-    said = []
-    rows = list(few_labels.few_labels(run, (6, 30), draws=2, notify=said.append))
+    messages = []
+    rows = list(few_labels.few_labels(run, (6, 30), draws=2, notify=messages.append))
     assert [(row.labels, row.input, row.classifier) for row in rows] == [
         (count, source, kind)
         for count in (6, 30)
-        for source in ("pixels", "codes")
+        for source in ("pixels", "latents")
         for kind in ("neighbours", "logistic", "svm")
     ]
-    assert len(said) == 12
+    assert len(messages) == 12
     for row in rows:
         assert len(row.accuracies) == 2
-        if row.input == "codes":
+        if row.input == "latents":
             assert row.mean == 1.0
         else:
             assert row.mean < 0.8
@@ -85,9 +85,9 @@ def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
 
 def test_the_table_says_mean_and_standard_deviation():
     # mean 0.7; deviations ∓0.1 and 0 about it: √(0.02 / 2) = 0.1
-    row = few_labels.Accuracies(1000, "codes", "svm", [0.6, 0.7, 0.8])
-    assert row.spread == pytest.approx(0.1)
-    assert few_labels.Accuracies(10, "codes", "svm", [0.6]).spread == 0.0
+    row = few_labels.Accuracies(1000, "latents", "svm", [0.6, 0.7, 0.8])
+    assert row.standard_deviation == pytest.approx(0.1)
+    assert few_labels.Accuracies(10, "latents", "svm", [0.6]).standard_deviation == 0.0
     head, line = few_labels.table([row])
     assert head.split() == ["labels", "input", "classifier", "accuracy", "%", "sd", "draws"]
-    assert line.split() == ["1,000", "codes", "svm", "70.0", "10.0", "3"]
+    assert line.split() == ["1,000", "latents", "svm", "70.0", "10.0", "3"]

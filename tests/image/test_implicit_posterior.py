@@ -1,4 +1,4 @@
-"""Posteriors that are samplers: exact moments, divergences that add up, and a critic that finds the ratio."""
+"""Implicit posteriors: exact moments, divergences that add up, and a critic that finds the log ratio."""
 
 import math
 
@@ -11,27 +11,27 @@ from seqgen.functional import gan_losses, gaussian
 from seqgen.image.networks.implicit_posterior import (
     Critic,
     CriticConfig,
-    Posterior,
-    Reference,
+    GaussianReference,
+    ImplicitPosterior,
+    gaussian_reference,
     hermite,
-    reference,
-    sampler,
+    implicit_posterior,
 )
 
 B, Z, E, H = 3, 5, 2, 7
 
 
-def posterior(*, squares: bool = True, dtype: torch.dtype = torch.float32) -> Posterior:
+def posterior(*, squares: bool = True, dtype: torch.dtype = torch.float32) -> ImplicitPosterior:
     rng = torch.Generator().manual_seed(1)
-    ways = 0.6 * torch.randn(B, Z, 2 * E, generator=rng, dtype=dtype)
+    loadings = 0.6 * torch.randn(B, Z, 2 * E, generator=rng, dtype=dtype)
     if not squares:
-        ways[..., E:] = 0.0
-    hidden, moments = (torch.randn(B, n, generator=rng, dtype=dtype) for n in (H, 2 * Z))
-    return sampler(hidden, moments, ways.flatten(1))
+        loadings[..., E:] = 0.0
+    features, moments = (torch.randn(B, n, generator=rng, dtype=dtype) for n in (H, 2 * Z))
+    return implicit_posterior(features, moments, loadings.flatten(1))
 
 
-def covariance(of: Posterior) -> Tensor:
-    return of.deviation[:, :, None] * of.correlation() * of.deviation[:, None, :]
+def covariance(of: ImplicitPosterior) -> Tensor:
+    return of.std[:, :, None] * of.correlation() * of.std[:, None, :]
 
 
 def test_functions_of_the_noise_by_hand() -> None:
@@ -42,32 +42,35 @@ def test_functions_of_the_noise_by_hand() -> None:
 
 def test_moments_are_those_of_the_draws() -> None:
     of = posterior()
-    codes = of.draw(200_003, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(codes.mean(dim=1), of.mean, rtol=0, atol=1e-2)
+    latents = of.draw(200_003, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(latents.mean(dim=1), of.mean, rtol=0, atol=1e-2)
     for i in range(B):
-        torch.testing.assert_close(torch.cov(codes[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
+        torch.testing.assert_close(torch.cov(latents[i].T), covariance(of)[i], rtol=1e-2, atol=3e-2)
     torch.testing.assert_close(of.correlation().diagonal(dim1=1, dim2=2), torch.ones(B, Z))
 
 
-def test_a_sampler_takes_the_encoders_numbers_in_turn() -> None:
-    # Z = 2, E = 1: means, log-variances; of each unit the straight way and the bent one, which with a bound
-    # of ½ is b / √(1 + 4 b²) = √2 / 3 and √6 / 5; all over √(1 + 25/9 + 2/9) = 2 and √(1 + 194/25 + 6/25) = 3
-    ways = torch.tensor([[5 / 3, 2**0.5, 194**0.5 / 5, 6**0.5]])
-    of = sampler(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), ways)
+def test_a_posterior_of_an_encoders_outputs_by_hand() -> None:
+    # Z = 2, E = 1: means, log-variances; of each dimension the linear loading and the quadratic one, which
+    # with a bound of ½ is b / √(1 + 4 b²) = √2 / 3 and √6 / 5; all over
+    # √(1 + 25/9 + 2/9) = 2 and √(1 + 194/25 + 6/25) = 3
+    loadings = torch.tensor([[5 / 3, 2**0.5, 194**0.5 / 5, 6**0.5]])
+    of = implicit_posterior(torch.zeros(1, 1), torch.tensor([[1.0, 2, 0, math.log(9)]]), loadings)
     assert of.mean.tolist() == [[1, 2]]
-    torch.testing.assert_close(of.deviation, torch.tensor([[1.0, 3.0]]))
-    torch.testing.assert_close(of.own, torch.tensor([[1 / 2, 1 / 3]]))
-    torch.testing.assert_close(of.ways, torch.tensor([[[5 / 6, 2**0.5 / 6], [194**0.5 / 15, 6**0.5 / 15]]]))
+    torch.testing.assert_close(of.std, torch.tensor([[1.0, 3.0]]))
+    torch.testing.assert_close(of.independent, torch.tensor([[1 / 2, 1 / 3]]))
+    torch.testing.assert_close(
+        of.loadings, torch.tensor([[[5 / 6, 2**0.5 / 6], [194**0.5 / 15, 6**0.5 / 15]]])
+    )
 
 
 def test_a_reference_by_hand() -> None:
     # N((1, 0), L Lᵀ) with L = [[2, 0], [1, 3]]: z = (5, 8) → u = (2, (8 - 2) / 3) = (2, 2)
-    of = Reference(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 3.0]]]))
-    assert of.normalised(torch.tensor([[[5.0, 8.0]]])).tolist() == [[[2.0, 2.0]]]
+    of = GaussianReference(torch.tensor([[1.0, 0.0]]), torch.tensor([[[2.0, 0.0], [1.0, 3.0]]]))
+    assert of.whiten(torch.tensor([[[5.0, 8.0]]])).tolist() == [[[2.0, 2.0]]]
     # KL = ½ (tr 14 + 1 - 2) - log 6
     assert of.kl().item() == pytest.approx(6.5 - math.log(6))
-    codes, log_density = of.draw(11, torch.Generator().manual_seed(0))
-    exact = torch.distributions.MultivariateNormal(of.mean, scale_tril=of.root).log_prob(codes[0])
+    latents, log_density = of.draw(11, torch.Generator().manual_seed(0))
+    exact = torch.distributions.MultivariateNormal(of.mean, scale_tril=of.cholesky).log_prob(latents[0])
     torch.testing.assert_close(log_density[0], exact)
 
 
@@ -78,23 +81,23 @@ def test_every_contrast_leaves_a_gaussians_divergence_as_it_is() -> None:
     prior = torch.distributions.MultivariateNormal(torch.zeros(Z, dtype=torch.float64), torch.eye(Z))
     whole = torch.distributions.kl_divergence(exact, prior)
     for contrast in ("none", "diagonal", "full"):
-        against = reference(of, contrast)
-        compared = torch.distributions.MultivariateNormal(against.mean, scale_tril=against.root)
+        against = gaussian_reference(of, contrast)
+        compared = torch.distributions.MultivariateNormal(against.mean, scale_tril=against.cholesky)
         for_the_critic = torch.distributions.kl_divergence(exact, compared)
         torch.testing.assert_close(for_the_critic + against.kl(), whole)
-    assert for_the_critic.abs().max() < 1e-9  # full: a Gaussian leaves the critic nothing
-    diagonal = reference(of, "diagonal").normalised(of.draw(50_021, torch.Generator().manual_seed(0)))
+    assert for_the_critic.abs().max() < 1e-9  # full: a Gaussian leaves the critic nothing to find
+    diagonal = gaussian_reference(of, "diagonal").whiten(of.draw(50_021, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(
         diagonal.var(dim=1), torch.ones(B, Z, dtype=torch.float64), rtol=0, atol=5e-2 / 2
     )
 
 
-def density_on_a_grid(of: Posterior) -> tuple[Tensor, Tensor]:
-    """The density of a posterior of one unit and one noise: ∫ N(ε) N(z; mean + ways · hermite(ε), var) dε."""
+def density_on_a_grid(of: ImplicitPosterior) -> tuple[Tensor, Tensor]:
+    """∫ N(ε) N(z; mean + loadings · hermite(ε), var) dε, for one latent dimension and one of noise."""
     grid = torch.linspace(-9, 27, 4001, dtype=torch.float64)
     noise = torch.linspace(-6, 6, 1201, dtype=torch.float64)[:, None]
-    centres = of.mean[0] + of.deviation[0] * (hermite(noise) @ of.ways[0].T)  # (noise, 1)
-    log_var = 2 * (of.deviation[0] * of.own[0]).log()
+    centres = of.mean[0] + of.std[0] * (hermite(noise) @ of.loadings[0].T)  # (noise, 1)
+    log_var = 2 * (of.std[0] * of.independent[0]).log()
     weights = gaussian.prior_log_density(noise)[:, None].exp() * (noise[1] - noise[0])
     kernel = gaussian.log_density(grid[None, :, None], centres[:, :, None], log_var).exp()
     return grid, (weights * kernel).sum(dim=0)
@@ -104,7 +107,7 @@ def test_a_contrast_leaves_a_skewed_posteriors_divergence_as_it_is() -> None:
     # KL(q ‖ p) by quadrature = KL(q ‖ r) by quadrature + KL(r ‖ p) in closed form
     one = torch.ones(1, 1, dtype=torch.float64)
     moments = torch.tensor([[1.0, 0.2]], dtype=torch.float64)
-    of = sampler(one, moments, torch.tensor([[0.7, 1.6]], dtype=torch.float64))
+    of = implicit_posterior(one, moments, torch.tensor([[0.7, 1.6]], dtype=torch.float64))
     grid, density = density_on_a_grid(of)
     step = grid[1] - grid[0]
     assert (density * step).sum() == pytest.approx(1.0, abs=1e-6)
@@ -114,10 +117,10 @@ def test_a_contrast_leaves_a_skewed_posteriors_divergence_as_it_is() -> None:
 
     whole = divergence(gaussian.prior_log_density(grid[:, None]))
     for contrast in ("diagonal", "full"):
-        against = reference(of, contrast)
-        log_r = gaussian.log_density(grid[:, None], against.mean[0], 2 * against.root[0, 0].log())
+        against = gaussian_reference(of, contrast)
+        log_r = gaussian.log_density(grid[:, None], against.mean[0], 2 * against.cholesky[0, 0].log())
         left = divergence(log_r)
-        assert left > 0.02  # it is not Gaussian, so the critic has something to say
+        assert left > 0.02  # it is not Gaussian, so the critic has something to find
         assert left + against.kl().item() == pytest.approx(whole, rel=1e-4)
 
 
@@ -129,24 +132,25 @@ def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
     deviation = torch.tensor([[0.6, 0.9], [0.8, 0.7]])
     critic = Critic(CriticConfig(hidden=32), 2, 2)
     optimizer = optim.adamw(critic, lr=1e-2)
+    loss_of = gan_losses.GAN_LOSSES["logistic"].discriminator
     steps = 400
     for step in range(steps):
         optim.scale_lr(optimizer, optim.warmup_cosine(step / steps, warmup=0.05))
         noise = torch.randn(2, 2, 250, 2)
-        codes = mean[:, None] + deviation[:, None] * noise[0]
-        loss = gan_losses.critic_loss("logistic", critic(hidden, codes), critic(hidden, noise[1]))
+        latents = mean[:, None] + deviation[:, None] * noise[0]
+        loss = loss_of(critic(hidden, latents), critic(hidden, noise[1]))
         optim.update({optimizer: loss})
-    codes = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
-    found = critic(hidden, codes).detach()
+    latents = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
+    found = critic(hidden, latents).detach()
     log_var = 2 * deviation.log()[:, None]
-    exact = gaussian.log_density(codes, mean[:, None], log_var) - gaussian.prior_log_density(codes)
+    exact = gaussian.log_density(latents, mean[:, None], log_var) - gaussian.prior_log_density(latents)
     assert (found - exact).abs().mean() < 0.1  # of a ratio that deviates by 0.8
     # its mean is the divergence: Σ ½ (m² + s² - 1 - log s²)
     kl = gaussian.kl(mean, 2 * deviation.log()).sum(dim=1)
     torch.testing.assert_close(found.mean(dim=1), kl, rtol=0, atol=5e-2)
 
 
-def test_a_fresh_critic_says_the_same_of_every_code() -> None:
+def test_an_untrained_critic_gives_every_latent_the_same_score() -> None:
     critic = Critic(CriticConfig(), H, Z)
     scores = critic(torch.randn(B, H), torch.randn(B, 11, Z))
     assert scores.shape == (B, 11)

@@ -14,11 +14,11 @@ S, B = 2, 3
 
 
 def decoder_model(kind: str) -> SimpleNamespace:
-    """Two pixels, both of them the code's only unit, plus the label where there is one."""
+    """Two pixels, both of them the latent's only dimension, plus the label where there is one."""
 
-    def decoder(codes: Tensor, labels: Tensor | None) -> Tensor:
+    def decoder(latents: Tensor, labels: Tensor | None) -> Tensor:
         shift = 0 if labels is None else labels[:, None]
-        return (codes + shift).expand(-1, 2)[:, None, None, :]
+        return (latents + shift).expand(-1, 2)[:, None, None, :]
 
     return SimpleNamespace(
         config=SimpleNamespace(likelihood=kind), decoder=decoder, classes=5, log_sigma=torch.tensor(2.0).log()
@@ -27,41 +27,41 @@ def decoder_model(kind: str) -> SimpleNamespace:
 
 @pytest.mark.parametrize("kind", ["gaussian", "bernoulli", "squared_error"])
 def test_log_p_by_hand(kind: str) -> None:
-    # code s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
+    # latent s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
     images = torch.tensor([1.0, 0.0]).expand(B, 1, 1, 2)
-    codes = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
-    found = likelihood.of_decoder(decoder_model(kind), images, 2 * torch.arange(B))(codes)
+    latents = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
+    found = likelihood.decoder_log_likelihood(decoder_model(kind), images, 2 * torch.arange(B))(latents)
     for s in range(S):
         for b in range(B):
             level = s + 3.0 * b
-            squashed = 1 / (1 + math.exp(-level))
+            probability = 1 / (1 + math.exp(-level))
             expected = {
                 "gaussian": -((1 - level) ** 2 + level**2) / 8 - 2 * math.log(2 * math.sqrt(2 * math.pi)),
-                "bernoulli": math.log(squashed) + math.log(1 - squashed),
-                "squared_error": -((1 - squashed) ** 2) - squashed**2 - math.log(math.pi),
+                "bernoulli": math.log(probability) + math.log(1 - probability),
+                "squared_error": -((1 - probability) ** 2) - probability**2 - math.log(math.pi),
             }[kind]
             assert found[s, b].item() == pytest.approx(expected, rel=1e-4), (s, b)
 
 
-def test_labels_are_left_away_where_the_decoder_knows_none() -> None:
+def test_labels_are_left_out_where_the_decoder_is_not_conditional() -> None:
     model = decoder_model("gaussian")
     model.classes = 0
     images = torch.zeros(B, 1, 1, 2)
-    found = likelihood.of_decoder(model, images, torch.arange(B))(torch.zeros(S, B, 1))
+    found = likelihood.decoder_log_likelihood(model, images, torch.arange(B))(torch.zeros(S, B, 1))
     assert found.unique().numel() == 1
 
 
 def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Five draws in parts of two: log p(x | z) = log k of the k-th draw, q = 2 p(z): log of the mean of k / 2
-    monkeypatch.setattr(likelihood, "ROWS", 7)
-    asked: list[int] = []
+    # Five draws in chunks of two: log p(x | z) = log k of the k-th draw, q = 2 p(z): log of the mean of k / 2
+    monkeypatch.setattr(likelihood, "CHUNK", 7)
+    sizes: list[int] = []
 
     def propose(draws: int) -> tuple[Tensor, Tensor]:
-        first = sum(asked)
-        asked.append(draws)
-        codes = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
-        return codes, gaussian.prior_log_density(codes) + math.log(2)
+        first = sum(sizes)
+        sizes.append(draws)
+        latents = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
+        return latents, gaussian.prior_log_density(latents) + math.log(2)
 
-    found = likelihood.importance(lambda codes: codes[..., 0].log(), propose, 5, B)
-    assert asked == [2, 2, 1]
+    found = likelihood.importance_sampling(lambda latents: latents[..., 0].log(), propose, 5, B)
+    assert sizes == [2, 2, 1]
     torch.testing.assert_close(found, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))

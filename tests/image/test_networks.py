@@ -1,4 +1,4 @@
-"""Readers and writers: shapes, labels, the layers that settings ask for."""
+"""Encoders and decoders: shapes, labels, and the layers of the settings."""
 
 import math
 
@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from seqgen.core.errors import UserError
-from seqgen.image.networks.networks import NetConfig, one_hot, peak_lr, reader, usual_lr, writer
+from seqgen.image.networks.networks import (
+    NetConfig,
+    build_decoder,
+    build_encoder,
+    default_lr,
+    one_hot,
+    peak_lr,
+)
 
 B, Z = 3, 5
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 5, 7), (3, 45, 17)]
@@ -20,63 +27,63 @@ KINDS = {
 
 @pytest.mark.parametrize("net", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_a_reader_and_a_writer_fit_any_size(shape, net):
+def test_an_encoder_and_a_decoder_fit_any_size(shape, net):
     images = torch.rand(B, *shape)
-    codes = reader(net, shape, Z)(images)
-    assert codes.shape == (B, Z)
-    assert writer(net, Z, shape)(codes).shape == (B, *shape)
+    latents = build_encoder(net, shape, Z)(images)
+    assert latents.shape == (B, Z)
+    assert build_decoder(net, Z, shape)(latents).shape == (B, *shape)
 
 
 def test_convolutions_halve_while_four_pixels_are_left():
     net = NetConfig(kind="conv", channels=2, layers=5)
-    maps = [m for m in reader(net, (1, 45, 45), Z).eyes if isinstance(m, nn.Conv2d)]
-    # 45 → 22 → 11 → 5: three convolutions of 2, 4, 8 maps, and 8 · 5 · 5 numbers to read
+    maps = [m for m in build_encoder(net, (1, 45, 45), Z).convolutions if isinstance(m, nn.Conv2d)]
+    # 45 → 22 → 11 → 5: three convolutions of 2, 4, 8 maps, and 8 · 5 · 5 numbers
     assert [m.out_channels for m in maps] == [2, 4, 8]
-    assert reader(net, (1, 45, 45), Z).body[0][0].in_features == 8 * 5 * 5
+    assert build_encoder(net, (1, 45, 45), Z).body[0][0].in_features == 8 * 5 * 5
 
 
 def test_a_dense_net_has_the_layers_asked_for():
     # the seed's 784-256-2: two matrices of each, with biases
     net = NetConfig(hidden=256, layers=1)
-    sizes = [p.numel() for p in reader(net, (1, 28, 28), 2).parameters()]
+    sizes = [p.numel() for p in build_encoder(net, (1, 28, 28), 2).parameters()]
     assert sizes == [784 * 256, 256, 256 * 2, 2]
-    sizes = [p.numel() for p in writer(net, 2, (1, 28, 28)).parameters()]
+    sizes = [p.numel() for p in build_decoder(net, 2, (1, 28, 28)).parameters()]
     assert sizes == [2 * 256, 256, 256 * 784, 784]
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_reader_and_writer_have_the_layers_asked_for(layers):
+def test_encoder_and_decoder_have_the_layers_asked_for(layers):
     net = NetConfig(hidden=11, layers=layers)
-    for module in (reader(net, (1, 5, 7), Z), writer(net, Z, (1, 5, 7))):
+    for module in (build_encoder(net, (1, 5, 7), Z), build_decoder(net, Z, (1, 5, 7))):
         assert sum(isinstance(m, nn.Linear) for m in module.modules()) == layers + 1
         assert sum(isinstance(m, nn.ReLU) for m in module.modules()) == layers
 
 
 def test_orthogonal_weights_keep_the_variance_of_a_signal():
     net = NetConfig(hidden=11, layers=2, init="orthogonal")
-    first, second = (block[0] for block in reader(net, (1, 5, 7), Z).body)
+    first, second = (block[0] for block in build_encoder(net, (1, 5, 7), Z).body)
     # rows of the first, 11 of 35, at right angles and of length √2; the second is a whole rotation
     for layer in (first, second):
         torch.testing.assert_close(layer.weight @ layer.weight.T, 2 * torch.eye(11), rtol=0.0, atol=1e-5)
         assert not layer.bias.any()
-    written = writer(net, Z, (1, 5, 7))
+    decoder = build_decoder(net, Z, (1, 5, 7))
     # 35 numbers of 11, no ReLU after them: columns at right angles, longer by √(35 / 11)
-    head = written.head.weight
+    head = decoder.head.weight
     torch.testing.assert_close(head.T @ head, 35 / 11 * torch.eye(11), rtol=0.0, atol=1e-4)
-    # units that read the code bend away from its mean, up to 2 deviations
-    assert 1.0 < written.body[0][0].bias.abs().max() <= 2.0
-    assert not written.body[1][0].bias.any()
+    # the first biases spread the kinks of the units over the latents, up to 2 standard deviations
+    assert 1.0 < decoder.body[0][0].bias.abs().max() <= 2.0
+    assert not decoder.body[1][0].bias.any()
 
 
 def test_a_wide_and_deep_net_learns_slowly():
-    assert usual_lr(NetConfig(hidden=512, layers=2)) == pytest.approx(2.5e-3)
-    assert usual_lr(NetConfig(hidden=256, layers=1)) == pytest.approx(5e-3)
-    assert usual_lr(NetConfig(hidden=3, layers=0)) == pytest.approx(5e-3)
+    assert default_lr(NetConfig(hidden=512, layers=2)) == pytest.approx(2.5e-3)
+    assert default_lr(NetConfig(hidden=256, layers=1)) == pytest.approx(5e-3)
+    assert default_lr(NetConfig(hidden=3, layers=0)) == pytest.approx(5e-3)
 
 
 def test_no_layers_make_a_linear_map():
     shape = (1, 2, 3)
-    net = reader(NetConfig(layers=0), shape, Z)
+    net = build_encoder(NetConfig(layers=0), shape, Z)
     images = torch.rand(B, *shape)
     expected = images.flatten(1) @ net.head.weight.T + net.head.bias
     torch.testing.assert_close(net(images), expected)
@@ -88,39 +95,42 @@ def test_one_hot_of_no_label_is_zeros():
 
 
 @pytest.mark.parametrize("net", KINDS.values(), ids=KINDS)
-def test_the_label_changes_what_is_read_and_written(net):
+def test_the_label_changes_the_outputs(net):
     shape, classes = (1, 8, 8), 7
-    images, codes = torch.rand(B, *shape), torch.randn(B, Z)
+    images, latents = torch.rand(B, *shape), torch.randn(B, Z)
     one, other = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 6])
-    read, write = reader(net, shape, Z, classes=classes), writer(net, Z, shape, classes=classes)
-    for module, values in ((read, images), (write, codes)):
+    encoder, decoder = (
+        build_encoder(net, shape, Z, classes=classes),
+        build_decoder(net, Z, shape, classes=classes),
+    )
+    for module, values in ((encoder, images), (decoder, latents)):
         first, second = module(values, one), module(values, other)
         torch.testing.assert_close(first[:2], second[:2])
         assert not torch.allclose(first[2], second[2], atol=1e-5)
 
 
 @pytest.mark.parametrize("net", KINDS.values(), ids=KINDS)
-def test_a_vector_beside_the_image_is_read(net):
+def test_the_extra_vector_changes_the_outputs(net):
     shape, width = (1, 8, 8), 3
-    module = reader(net, shape, Z, beside=width)
+    module = build_encoder(net, shape, Z, extra=width)
     images, noise = torch.rand(B, *shape), torch.randn(B, width, requires_grad=True)
-    module(images, beside=noise).sum().backward()
+    module(images, extra=noise).sum().backward()
     assert noise.grad.abs().sum(dim=1).min() > 0
 
 
 def test_labels_where_there_is_no_room_are_refused():
     shape = (1, 8, 8)
     with pytest.raises(ValueError, match="takes no labels"):
-        reader(NetConfig(), shape, Z)(torch.rand(B, *shape), torch.zeros(B, dtype=torch.long))
-    with pytest.raises(ValueError, match="wants labels"):
-        writer(NetConfig(), Z, shape, classes=7)(torch.randn(B, Z))
-    with pytest.raises(ValueError, match="wants a vector beside the image"):
-        reader(NetConfig(), shape, Z, beside=3)(torch.rand(B, *shape))
+        build_encoder(NetConfig(), shape, Z)(torch.rand(B, *shape), torch.zeros(B, dtype=torch.long))
+    with pytest.raises(ValueError, match="needs labels"):
+        build_decoder(NetConfig(), Z, shape, classes=7)(torch.randn(B, Z))
+    with pytest.raises(ValueError, match="needs an extra vector"):
+        build_encoder(NetConfig(), shape, Z, extra=3)(torch.rand(B, *shape))
 
 
 def test_the_head_reads_the_features():
     shape = (1, 8, 8)
-    module = reader(NetConfig(kind="conv", hidden=13, channels=2), shape, Z)
+    module = build_encoder(NetConfig(kind="conv", hidden=13, channels=2), shape, Z)
     images = torch.rand(B, *shape)
     assert module.features(images).shape == (B, 13)
     torch.testing.assert_close(module.head(module.features(images)), module(images))
@@ -128,7 +138,7 @@ def test_the_head_reads_the_features():
 
 def test_dropout_is_for_learning():
     shape = (1, 8, 8)
-    module = reader(NetConfig(dropout=0.5), shape, Z)
+    module = build_encoder(NetConfig(dropout=0.5), shape, Z)
     images = torch.rand(B, *shape)
     assert not torch.equal(module(images), module(images))
     module.eval()
@@ -138,16 +148,16 @@ def test_dropout_is_for_learning():
 @pytest.mark.parametrize(("normalise", "kinds"), [("batch", nn.BatchNorm2d), ("layer", nn.GroupNorm)])
 def test_every_layer_but_the_last_is_normalised(normalise, kinds):
     net = NetConfig(kind="conv", normalise=normalise, channels=2, layers=2)
-    read, write = reader(net, (1, 28, 28), Z), writer(net, Z, (1, 28, 28))
-    assert sum(isinstance(m, kinds) for m in read.modules()) == 2
-    assert sum(isinstance(m, kinds) for m in write.modules()) == 2
+    encoder, decoder = build_encoder(net, (1, 28, 28), Z), build_decoder(net, Z, (1, 28, 28))
+    assert sum(isinstance(m, kinds) for m in encoder.modules()) == 2
+    assert sum(isinstance(m, kinds) for m in decoder.modules()) == 2
     dense = nn.BatchNorm1d if normalise == "batch" else nn.LayerNorm
-    assert sum(isinstance(m, dense) for m in read.modules()) == 1
-    assert not any(isinstance(m, dense) for m in write.modules())
+    assert sum(isinstance(m, dense) for m in encoder.modules()) == 1
+    assert not any(isinstance(m, dense) for m in decoder.modules())
 
 
 def test_normal_weights_are_small():
-    module = writer(NetConfig(kind="conv", init="normal", channels=31), Z, (3, 16, 16))
+    module = build_decoder(NetConfig(kind="conv", init="normal", channels=31), Z, (3, 16, 16))
     weights = torch.cat(
         [m.weight.flatten() for m in module.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     )
@@ -155,13 +165,13 @@ def test_normal_weights_are_small():
     assert weights.mean().item() == pytest.approx(0, abs=1e-3)
 
 
-def test_a_reader_can_be_differentiated_twice():
-    module = reader(NetConfig(kind="conv", channels=2, activation="silu"), (1, 8, 8), 1)
+def test_an_encoder_can_be_differentiated_twice():
+    module = build_encoder(NetConfig(kind="conv", channels=2, activation="silu"), (1, 8, 8), 1)
     images = torch.rand(B, 1, 8, 8, requires_grad=True)
-    (slope,) = torch.autograd.grad(module(images).sum(), images, create_graph=True)
-    slope.square().sum().backward()
+    (gradient,) = torch.autograd.grad(module(images).sum(), images, create_graph=True)
+    gradient.square().sum().backward()
     assert all(math.isfinite(float(p.grad.abs().sum())) for p in module.parameters() if p.grad is not None)
-    assert module.eyes[0].weight.grad.abs().sum() > 0
+    assert module.convolutions[0].weight.grad.abs().sum() > 0
 
 
 def test_impossible_sizes_are_refused():
@@ -172,14 +182,14 @@ def test_impossible_sizes_are_refused():
 @pytest.mark.parametrize(("kind", "init"), [("dense", "uniform"), ("conv", "normal")])
 def test_starting_weights_are_chosen_by_the_kind_of_net(kind, init):
     nets = []
-    for asked in (None, init):
+    for given in (None, init):
         torch.manual_seed(3)
-        nets.append(writer(NetConfig(kind=kind, hidden=11, channels=3, init=asked), 5, (1, 16, 16)))
+        nets.append(build_decoder(NetConfig(kind=kind, hidden=11, channels=3, init=given), 5, (1, 16, 16)))
     left_open, named = (list(net.parameters()) for net in nets)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(left_open, named, strict=True))
 
 
-def test_a_learning_rate_of_none_at_all_is_one_that_was_asked_for():
+def test_a_learning_rate_of_zero_is_not_the_default():
     net = NetConfig(hidden=512, layers=2)
-    assert peak_lr(net, None) == usual_lr(net)
+    assert peak_lr(net, None) == default_lr(net)
     assert peak_lr(net, 0.0) == 0.0

@@ -66,9 +66,9 @@ def test_a_grid_is_the_same_file_twice_and_captions_stand_beside_its_rows(tmp_pa
 
 
 def test_the_numbers_chosen_are_spread_evenly():
-    assert plots.spread(3, 5) == [0, 1, 2]
-    assert plots.spread(9, 5) == [0, 2, 4, 6, 8]
-    chosen = plots.spread(1000, 12)
+    assert plots.evenly_spaced(3, 5) == [0, 1, 2]
+    assert plots.evenly_spaced(9, 5) == [0, 2, 4, 6, 8]
+    chosen = plots.evenly_spaced(1000, 12)
     assert len(chosen) == 12
     assert (chosen[0], chosen[-1]) == (0, 999)
     assert max(np.diff(chosen)) - min(np.diff(chosen)) <= 1
@@ -77,7 +77,7 @@ def test_the_numbers_chosen_are_spread_evenly():
 def test_reports_leave_their_grids_and_a_sheet_of_them(tmp_path):
     folder = tmp_path / "samples"
     for step in range(0, 140, 10):
-        plots.report(folder / f"step-{step:07d}", torch.full((64, 1, 8, 8), step / 130))
+        plots.write_report_samples(folder / f"step-{step:07d}", torch.full((64, 1, 8, 8), step / 130))
     grids = sorted(folder.glob("step-*.png"))
     assert [path.name for path in grids[:2]] == ["step-0000000.png", "step-0000010.png"]
     assert len(grids) == 14

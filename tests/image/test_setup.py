@@ -1,4 +1,4 @@
-"""The contract of every image model, and a run: its files, resuming it bit by bit, and reading it back."""
+"""Runs on images: their files, resuming bit by bit, reading them back, and whose code they may name."""
 
 import json
 import shutil
@@ -8,88 +8,15 @@ import torch
 from PIL import Image
 
 from seqgen import image
-from seqgen.core import settings
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import ImageBatches, in_order, open_images
+from seqgen.image.data.dataset import open_images
 from seqgen.image.runs import load as images
 from seqgen.image.runs import setup
 from seqgen.training import load, loop, run_folder
-from seqgen.training.data_config import Source
+from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import pretrain_job
 
-SMALL = {"net.hidden": 11, "code": 3, "batch_size": 32}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return open_images("digits", seed=3)
-
-
-def build(name, digits, **values):
-    torch.manual_seed(3)
-    cls = image.get(name)
-    config = settings.override(cls.Config(), {"batch_size": 8} | values).fitted(digits.train)
-    model = cls(config, shape=digits.shape, classes=digits.classes)
-    model.configure()
-    return model, ImageBatches(digits.train, config.read_size, seed=3)
-
-
-@pytest.mark.parametrize("name", image.MODELS)
-def test_every_model_keeps_the_contract(name, digits):
-    model, batches = build(name, digits)
-    before = {key: value.clone() for key, value in model.named_parameters()}
-    for step in range(2):
-        figures = model.step(next(batches), step / 2)
-        assert all(torch.isfinite(torch.as_tensor(value)) for value in figures.values())
-    still = {key for key, value in model.named_parameters() if torch.equal(before[key], value)}
-    learnt = {id(p) for o in model.optimizers.values() for group in o.param_groups for p in group["params"]}
-    assert not {key for key, value in model.named_parameters() if key in still and id(value) in learnt}
-    held_out = model.evaluate(list(in_order(digits.valid, 31)))
-    assert all(torch.isfinite(torch.tensor(value)) for value in held_out.values())
-    assert model.monitor is None or model.monitor in held_out
-    assert model.should_stop(held_out, held_out) is None or model.monitor is None
-    for shown in (model.samples(5), model.sample(5, rng=torch.Generator().manual_seed(3))):
-        assert shown.shape == (5, *digits.shape)
-        assert 0 <= shown.min() <= shown.max() <= 1
-    documented = image.get(name).__module__
-    text = __import__(documented, fromlist=["__doc__"]).__doc__
-    for figure in {*figures, *held_out}:
-        known = {figure, figure.removeprefix("valid_"), figure.rsplit("_", 1)[0] + "_…"}
-        assert any(f"`{name}`" in text for name in known), figure
-
-
-@pytest.mark.parametrize("name", image.MODELS)
-def test_every_setting_is_documented_and_survives_a_round_trip(name, digits):
-    config = image.get(name).Config()
-    rows = settings.describe(type(config))
-    assert all(text for _, _, _, text in rows)
-    fitted = config.fitted(digits.train)
-    assert settings.from_dict(type(config), json.loads(json.dumps(settings.to_dict(fitted)))) == fitted
-
-
-@pytest.mark.parametrize("name", image.MODELS)
-def test_every_model_reads_labels_where_asked_to(name, digits):
-    model, batches = build(name, digits, conditional="true")
-    model.step(next(batches), 0.0)
-    model.evaluate(list(in_order(digits.valid, 31)))
-    labels = torch.tensor([0, 1, 2])
-    rng = [torch.Generator().manual_seed(3) for _ in range(2)]
-    first, second = model.sample(3, labels, rng[0]), model.sample(3, torch.tensor([0, 1, 6]), rng[1])
-    torch.testing.assert_close(first[:2], second[:2])
-    assert not torch.equal(first[2], second[2])
-    assert model.samples(12).shape == (12, *digits.shape)
-
-
-@pytest.mark.parametrize("name", image.MODELS)
-def test_codes_are_read_and_written(name, digits):
-    model, _ = build(name, digits)
-    if not hasattr(model, "encode"):
-        pytest.skip(f"{name} has no codes")
-    batch = digits.test.batch(slice(0, 5))
-    codes = model.encode(batch.images, batch.labels)
-    assert codes.shape == (5, model.config.code)
-    assert model.decode(codes, batch.labels).shape == batch.images.shape
-    assert model.score(batch.images, batch.labels).shape == (5,)
+SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 
 
 def files_of(made):
@@ -199,13 +126,13 @@ def test_images_that_have_changed_are_not_taken_for_the_same(made, monkeypatch):
         ({"seed": 6}, "holds a run with seed=5, not 6"),
         ({"binarise": "none"}, "holds a run with binarise=fixed, not none"),
         ({"without": None}, "holds a run with without=4, not None"),
-        ({"values": {"code": 3}}, r"holds a run with settings\.code=50, not 3"),
+        ({"values": {"latent_dim": 3}}, r"holds a run with settings\.latent_dim=50, not 3"),
         ({"model": "autoencoder"}, "holds a run with algorithm=vae, not autoencoder"),
     ],
 )
 def test_another_training_in_the_same_folder_is_refused(made, options, message):
-    usual = {"seed": 5, "binarise": "fixed", "without": 4, "model": "vae", "values": {}}
-    given = usual | options
+    same = {"seed": 5, "binarise": "fixed", "without": 4, "model": "vae", "values": {}}
+    given = same | options
     given["values"] = QUICK | given["values"]
     with pytest.raises(UserError, match=message):
         setup.train_job(given.pop("model"), "digits", path=made.path, steps=5, **given)
@@ -225,7 +152,9 @@ def test_a_finished_run_goes_on_where_more_is_asked_for(made, tmp_path):
 def test_a_run_of_the_other_kind_is_named(made, tmp_path):
     with pytest.raises(UserError, match="is a run on images, not on text; use 'seqgen image sample --run"):
         load.load(made.path)
-    run_folder.create(tmp_path / "text", {"verb": "pretrain", "algorithm": "mle"})
+    run_folder.create(
+        tmp_path / "text", {"format": run_folder.FORMAT, "verb": "pretrain", "algorithm": "mle"}
+    )
     with pytest.raises(UserError, match="is a run on text, not on images; use 'seqgen sample --run"):
         images.load(tmp_path / "text")
 
@@ -236,6 +165,32 @@ def test_an_unknown_model_or_setting_names_the_nearest(tmp_path):
     with pytest.raises(UserError, match="no setting 'betta'; did you mean 'beta'"):
         setup.train_job("vae", path=tmp_path / "r", values={"betta": 2})
     assert not (tmp_path / "r").exists()
+
+
+FOREIGN = """
+from seqgen.image.models.vae import VAE
+
+
+class Mine(VAE):
+    pass
+"""
+
+
+def test_a_run_of_foreign_code_needs_the_users_word(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "foreign_images.py").write_text(FOREIGN)
+    name = "foreign_images:Mine"
+    options = {"values": SMALL, "steps": 2, "device_name": "cpu"}
+    monkeypatch.chdir(tmp_path)
+    made = setup.train(name, **options)
+    assert str(made.path) == "runs/image-Mine-digits"
+    with pytest.raises(UserError, match="names code outside seqgen, 'foreign_images:Mine'"):
+        images.load(made, "cpu")
+    assert type(images.load(made, "cpu", given=name).model).__name__ == "Mine"
+    (tmp_path / "foreign_images.py").write_text(FOREIGN + "\n# changed\n")
+    with pytest.raises(UserError, match="is not what it was"):
+        images.load(made, "cpu", given=name)
+    assert images.load(made, "cpu", trust=True).model.sample(2).shape == (2, 1, 8, 8)
 
 
 def test_the_default_folder_names_model_and_data(tmp_path, monkeypatch):
@@ -278,7 +233,7 @@ def test_a_folder_with_another_kind_of_run_is_left_alone(tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{a} and {b}\n" for a in "abcdefg" for b in "hijklm"))
     with pytest.raises(UserError, match="holds a run with verb=image, not pretrain"):
-        pretrain_job(Source(corpus=str(lines)), path=made.path, device_name="cpu")
+        pretrain_job(DataConfig(corpus=str(lines)), path=made.path, device_name="cpu")
     assert (made.path / run_folder.CONFIG).read_bytes() == before
     assert not (made.path / run_folder.TOKENIZER).exists()
     (made.path / run_folder.CONFIG).unlink()
@@ -306,7 +261,7 @@ def test_a_shorter_length_than_was_trained_says_what_was_trained(tmp_path):
 def test_a_checkpoint_of_another_run_is_said(tmp_path):
     options = {"steps": 3, "device_name": "cpu"}
     one = setup.train("vae", path=tmp_path / "a", values=SMALL, **options)
-    setup.train("vae", path=tmp_path / "b", values=SMALL | {"code": 5}, **options)
+    setup.train("vae", path=tmp_path / "b", values=SMALL | {"latent_dim": 5}, **options)
     for state in ((tmp_path / "b" / run_folder.STATE).read_bytes(), None):
         if state is None:
             torch.save({"other": 1}, one.path / run_folder.STATE)

@@ -9,7 +9,7 @@ from torch import nn
 from seqgen.data.tokenizer import BOS, PAD
 from seqgen.models.rnn_generator import SMALL_STEP, RNNGenerator
 from seqgen.models.state import concatenate, repeat, select
-from seqgen.models.vocab_head import Head
+from seqgen.models.vocab_head import VocabHead
 
 B, T, V, E, H = 3, 5, 23, 7, 11
 
@@ -117,7 +117,7 @@ def test_soft_one_hots_mix_embeddings():
 
 
 def test_pad_and_bos_have_no_probability_and_no_gradient():
-    head = Head(H, V)
+    head = VocabHead(H, V)
     assert head.bias.shape == (V,)
     with torch.no_grad():
         head.offset += 3

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from helpers import Killed, kill_at, same
 from torch import nn
 
 from seqgen.core.atomic_files import write_text
@@ -96,38 +97,19 @@ def train(folder, *, steps, report_every=4, checkpoint_every=4, patience=None, t
     return algorithm, made, progress
 
 
-def same_weights(one, two):
-    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
-
-
 def without_times(made):
     return [{k: v for k, v in row.items() if "second" not in k} for row in made.metrics()]
-
-
-def kill_at(step):
-    """An observer that dies as `kill -9` would: nothing after it runs."""
-
-    class Killed(BaseException):
-        pass
-
-    def observe(progress, report):
-        if progress.step == step and report is None:
-            raise Killed
-
-    return observe, Killed
 
 
 @pytest.mark.parametrize("killed_at", [1, 5, 6, 11])
 def test_a_killed_run_resumes_bit_identically(tmp_path, killed_at):
     whole, whole_run, _ = train(tmp_path / "whole", steps=13)
-    observe, killed = kill_at(killed_at)
-    with pytest.raises(killed):
-        train(tmp_path / "cut", steps=13, observe=observe)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", steps=13, observe=kill_at(killed_at))
     resumed, cut_run, progress = train(tmp_path / "cut", steps=13)
     assert progress.step == 13
     assert len(resumed.seen) == 13 - killed_at // 4 * 4
-    assert same_weights(whole, resumed)
+    assert same(whole, resumed)
     assert without_times(whole_run) == without_times(cut_run)
     for path in sorted((whole_run.path / "samples").iterdir()):
         assert path.read_text() == (cut_run.path / "samples" / path.name).read_text()
@@ -136,7 +118,7 @@ def test_a_killed_run_resumes_bit_identically(tmp_path, killed_at):
 def test_reporting_more_often_does_not_change_training(tmp_path):
     rare, _, _ = train(tmp_path / "rare", steps=10, report_every=5)
     often, _, _ = train(tmp_path / "often", steps=10, report_every=2)
-    assert same_weights(rare, often)
+    assert same(rare, often)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -153,7 +135,7 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number):
     assert signal.getsignal(number) is not None
     resumed, _, _ = train(tmp_path / "cut", steps=9)
     assert len(resumed.seen) == 3
-    assert same_weights(whole, resumed)
+    assert same(whole, resumed)
 
 
 def test_the_best_weights_are_kept_and_patience_ends_training(tmp_path):
@@ -212,7 +194,7 @@ def test_a_report_holds_means_since_the_last_and_honest_rates(tmp_path):
     losses = []
     step = toy.step
     toy.step = lambda batch, progress: (
-        losses.append(float((figures := step(batch, progress))["loss"])) or figures
+        losses.append(float((metrics := step(batch, progress))["loss"])) or metrics
     )
     loop.train(
         toy,

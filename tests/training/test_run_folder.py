@@ -10,6 +10,8 @@ from seqgen.core.atomic_files import write_atomic, write_text
 from seqgen.core.errors import UserError
 from seqgen.training import run_folder
 
+CONFIG = {"algorithm": "mle", "verb": "pretrain", "format": run_folder.FORMAT}
+
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.txt"
@@ -89,6 +91,16 @@ def test_what_is_no_run_says_so(tmp_path):
         run_folder.open_run(tmp_path)
 
 
+@pytest.mark.parametrize("config", [{}, {"format": run_folder.FORMAT + 1}])
+def test_a_run_of_another_format_is_refused(tmp_path, config):
+    run_folder.create(tmp_path / "r", {"algorithm": "mle", "verb": "pretrain"} | config)
+    with pytest.raises(
+        UserError, match=r"is a run of format (None|2), and this version of seqgen reads format 1"
+    ):
+        run_folder.open_run(tmp_path / "r")
+    assert run_folder.open_run(run_folder.create(tmp_path / "s", CONFIG).path).config == CONFIG
+
+
 def test_corrupt_files_say_so(tmp_path):
     made = run_folder.create(tmp_path / "r", {"algorithm": "mle"})
     with pytest.raises(UserError, match="has no weights yet"):
@@ -116,7 +128,7 @@ def test_reports_without_a_step_are_left_out(tmp_path):
 
 def test_a_broken_run_does_not_hide_the_others(tmp_path):
     for name in ("a", "b"):
-        made = run_folder.create(tmp_path / name, {"algorithm": "mle", "verb": "pretrain"})
+        made = run_folder.create(tmp_path / name, CONFIG)
         (made.path / run_folder.WEIGHTS).write_bytes(b"")
     (tmp_path / "a" / run_folder.CONFIG).write_text("{")
     assert [each.name for each in run_folder.newest_first(tmp_path)] == ["b"]

@@ -1,8 +1,8 @@
-"""Anomaly detection: how strange an image is to a model, and how well that tells strange images from others.
+"""Anomaly detection: a model's anomaly score of each image, and its area under the ROC curve.
 
-A model that has never seen a digit should find it stranger than the nine it knows. `left_out` measures that
-for every label in turn, beside two scores that need no training: what the principal components of the
-training images leave over, and the distance to the nearest training image.
+A model that was trained without a digit should give it higher scores than the nine others. `left_out`
+measures that for each label, beside two scores that need no training: the reconstruction error of the
+principal components of the training images, and the distance to the nearest training image.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,73 +21,77 @@ from seqgen.image.runs import setup
 from seqgen.image.runs.load import TrainedImages, load
 from seqgen.metrics import precision_recall
 from seqgen.metrics.auroc import Auroc, auroc
-from seqgen.training.data_config import slug
+from seqgen.training.data_config import short_name
 from seqgen.training.job import ROOT
 
-ROWS = 500
+CHUNK = 500
 """Images scored at a time."""
 COMPONENTS = 32
-"""Principal components that stand beside a model whose code has no width."""
+"""Principal components compared with a model without the setting `latent_dim`."""
 
 
-def _split(scores: np.ndarray, strange: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split scores (N,) by a mask of the anomalous images; → normal, anomalous."""
-    return scores[~strange], scores[strange]
+def area(scores: np.ndarray, is_anomalous: np.ndarray) -> Auroc:
+    """Return how often an anomalous image scores above a normal one; scores (N,), is_anomalous (N,) bool."""
+    return auroc(scores[~is_anomalous], scores[is_anomalous])
 
 
 @dataclass(frozen=True)
 class Scored:
-    """The scores of some images."""
+    """The anomaly scores of some images."""
 
     names: list[str]
     """the path of each picture, or its number among the test images"""
     labels: list[str]
     """the label, or the subfolder; empty where there is none"""
     scores: np.ndarray
-    """(N,), higher is stranger: the model's own, nats or what its `score` says"""
-    strange: str | None
-    """the label that counts as strange, where one is known"""
+    """(N,), higher is more anomalous; each model says what its `score` is"""
+    anomalous: str | None
+    """the anomalous label, where one is known"""
     auroc: Auroc | None
-    """how well the scores tell it from the rest"""
+    """how well the scores separate it from the rest"""
 
 
-def score(trained: TrainedImages, folder: Path | None = None, strange: str | None = None) -> Scored:
+def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | None = None) -> Scored:
     """Score the pictures of a folder, or the test images of the run.
 
     Args:
-        strange: the label or subfolder whose images count as strange; the label that the run was trained
-            without where not given.
+        anomalous: the label or subfolder of the anomalous images; the label that the run was trained without
+            where not given.
 
     Raises:
         UserError: no pictures there, pictures that the model does not fit, or no image of that label.
     """
     names, labels, images = _test_images(trained) if folder is None else _pictures(trained, folder)
-    left = trained.run.config["without"]
-    known = strange or (None if left is None else trained.names[left])
-    if strange is not None and strange not in labels:
-        raise UserError(f"no image has the label '{strange}'" + did_you_mean(strange, sorted(set(labels))))
+    left_out = trained.run.config["without"]
+    label = anomalous or (None if left_out is None else trained.names[left_out])
+    if anomalous is not None and anomalous not in labels:
+        raise UserError(
+            f"no image has the label '{anomalous}'" + did_you_mean(anomalous, sorted(set(labels)))
+        )
     values = scores(trained, images)
-    area = auroc(*_split(values, np.array(labels) == known)) if known in labels else None
-    return Scored(names, labels, values, known, area)
+    found = area(values, np.array(labels) == label) if label in labels else None
+    return Scored(names, labels, values, label, found)
 
 
 @torch.no_grad()
 def scores(trained: TrainedImages, images: Images) -> np.ndarray:
-    """Return the model's score of each image, higher is stranger; (N,). UserError where it has none.
+    """Return the model's anomaly score of each image; (N,). UserError where it has none.
 
-    A conditional model is not told the label, which would answer the question: the score is that under the
-    label, of those it has learned, that explains the image best.
+    A conditional model does not get the true label, which would reveal the answer: the score of an image is
+    the lowest one over the labels of the training images.
     """
     if not hasattr(trained.model, "score"):
         raise UserError(
             f"run '{trained.run.path}' ({trained.run.config['algorithm']}) does not score images; take a vae"
         )
-    kinds = trained.learned if trained.model.config.conditional else [-1]
-    found = []
-    for batch in in_order(images, ROWS, trained.device):
-        guesses = [trained.model.score(batch.images, torch.full_like(batch.labels, kind)) for kind in kinds]
-        found.append(torch.stack(guesses).amin(dim=0).cpu())
-    return torch.cat(found).numpy()
+    labels = trained.training_labels if trained.model.config.conditional else [-1]
+    lowest = []
+    for batch in in_order(images, CHUNK, trained.device):
+        by_label = [
+            trained.model.score(batch.images, torch.full_like(batch.labels, label)) for label in labels
+        ]
+        lowest.append(torch.stack(by_label).amin(dim=0).cpu())
+    return torch.cat(lowest).numpy()
 
 
 def _test_images(trained: TrainedImages) -> tuple[list[str], list[str], Images]:
@@ -100,14 +104,15 @@ def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str
     paths = files.pictures_in(folder)
     if not paths:
         raise UserError(f"no pictures in '{folder}'; give a folder of {', '.join(sorted(files.PICTURES))}")
-    pixels = torch.from_numpy(files.stack((str(path), path.read_bytes()) for path in paths))
+    pixels = torch.from_numpy(files.decode_pictures((str(path), path.read_bytes()) for path in paths))
     channels, *size = trained.run.config["shape"]
-    found, *have = pixels.shape[1:]
-    if have != size or found > channels:
+    given_channels, *given_size = pixels.shape[1:]
+    if given_size != size or given_channels > channels:
         kinds = {1: "grey", 3: "colour"}
         raise UserError(
-            f"the pictures in '{folder}' are {kinds[found]} of {have[1]}×{have[0]} pixels, and run "
-            f"'{trained.run.path}' knows {kinds[channels]} ones of {size[1]}×{size[0]}"
+            f"the pictures in '{folder}' are {kinds[given_channels]} of {given_size[1]}×{given_size[0]} "
+            f"pixels, and run '{trained.run.path}' was trained on "
+            f"{kinds[channels]} ones of {size[1]}×{size[0]}"
         )
     labels = ["/".join(path.relative_to(folder).parts[:-1]) for path in paths]
     images = Images(pixels.expand(-1, channels, -1, -1), torch.full((len(paths),), -1))
@@ -116,12 +121,12 @@ def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How well a label was detected by a model that had never seen it, over the test images."""
+    """How well a label was detected by a model that was trained without it, over the test images."""
 
     label: str
     model: Auroc
-    principal: Auroc
-    """of the squared distance to as many principal components as the code has units"""
+    pca: Auroc
+    """of the squared reconstruction error of as many principal components as there are latent dimensions"""
     nearest: Auroc
     """of the distance to the nearest training image"""
 
@@ -137,11 +142,11 @@ def left_out(
 ) -> Iterator[LeftOut]:
     """Train a model without each label in turn, and yield how well it detects that label among test images.
 
-    Labels that are not among both the training and the test images are passed over. The runs go to
+    Labels without training images or without test images are skipped. The runs go to
     `folder`/without-LABEL, `runs/left-out-MODEL-DATA` where not given; finished ones are read back. The other
     options are those of `seqgen.image.runs.setup.train_job`.
     """
-    place = folder or ROOT / f"left-out-{model}-{slug(data)}"
+    root = folder or ROOT / f"left-out-{model}-{short_name(data)}"
     opened = open_images(data, seed=options.get("seed", 0))
     train, test = (set(split.labels.unique().tolist()) - {-1} for split in (opened.train, opened.test))
     if len(train & test) < 2:
@@ -150,13 +155,13 @@ def left_out(
         job = setup.train_job(
             model,
             data,
-            path=place / f"without-{label}",
+            path=root / f"without-{label}",
             without=label,
             device_name=device_name,
             **options,
         )
         progress = job.train()
-        row = compare(load(job.run, device_name))
+        row = compare(load(job.run, device_name, given=model))
         notify(
             f"without {row.label}: AUROC {row.model.value:.3f}, {progress.seconds:.0f} s of training, "
             f"run: {job.run.path}"
@@ -165,26 +170,28 @@ def left_out(
 
 
 def compare(trained: TrainedImages) -> LeftOut:
-    """Return how well a run detects the label that it was trained without, beside what needs no training."""
+    """Return how well a run detects the label that it was trained without, beside the baselines."""
     label = trained.run.config["without"]
     test = trained.data.test
-    strange = (test.labels == label).numpy()
-    known, seen = (split.batch(slice(None)).images.flatten(1) for split in (trained.data.train, test))
-    width = min(getattr(trained.model.config, "code", COMPONENTS), known.shape[1] - 1)
+    anomalous = (test.labels == label).numpy()
+    train_images, test_images = (
+        split.batch(slice(None)).images.flatten(1) for split in (trained.data.train, test)
+    )
+    components = min(getattr(trained.model.config, "latent_dim", COMPONENTS), train_images.shape[1] - 1)
     return LeftOut(
         trained.names[label],
-        auroc(*_split(scores(trained, test), strange)),
-        auroc(*_split(principal_error(known, seen, width).numpy(), strange)),
-        auroc(*_split(precision_recall.nearest(seen, known)[0].numpy(), strange)),
+        area(scores(trained, test), anomalous),
+        area(pca_error(train_images, test_images, components).numpy(), anomalous),
+        area(precision_recall.nearest(test_images, train_images)[0].numpy(), anomalous),
     )
 
 
 def table(rows: Sequence[LeftOut]) -> list[str]:
     """Lay the areas out as lines, a label each with the model's 95 % interval, and their mean."""
-    cells: list[tuple[str, ...]] = [("label", "model", "95 %", "principal", "nearest")]
+    cells: list[tuple[str, ...]] = [("label", "model", "95 %", "pca", "nearest")]
     for row in rows:
         interval = f"{row.model.interval[0]:.3f} to {row.model.interval[1]:.3f}"
-        areas = [f"{area.value:.3f}" for area in (row.model, row.principal, row.nearest)]
+        areas = [f"{each.value:.3f}" for each in (row.model, row.pca, row.nearest)]
         cells.append((str(row.label), areas[0], interval, *areas[1:]))
     means = [f"{value:.3f}" for value in mean(rows).values()]
     cells.append(("mean", means[0], "", *means[1:]))
@@ -193,16 +200,16 @@ def table(rows: Sequence[LeftOut]) -> list[str]:
 
 
 def mean(rows: Sequence[LeftOut]) -> dict[str, float]:
-    """Return the mean areas over labels: `model`, `principal`, `nearest`."""
-    names = ("model", "principal", "nearest")
+    """Return the mean areas over labels: `model`, `pca`, `nearest`."""
+    names = ("model", "pca", "nearest")
     return {name: float(np.mean([getattr(row, name).value for row in rows])) for name in names}
 
 
-def principal_error(train: Tensor, images: Tensor, components: int) -> Tensor:
-    """Return the squared distance of images to the principal plane of the training images; (N, D) → (N,)."""
+def pca_error(train: Tensor, images: Tensor, components: int) -> Tensor:
+    """Return the squared error of a reconstruction by the training images' components; (N, D) → (N,)."""
     mean = train.mean(dim=0)
     centred = train - mean
     _, axes = torch.linalg.eigh(centred.T @ centred)
-    known = axes[:, -components:]
-    rest = images - mean
-    return (rest.square().sum(dim=1) - (rest @ known).square().sum(dim=1)).clamp(min=0)
+    kept = axes[:, -components:]
+    deviations = images - mean
+    return (deviations.square().sum(dim=1) - (deviations @ kept).square().sum(dim=1)).clamp(min=0)

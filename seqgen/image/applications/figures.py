@@ -1,6 +1,6 @@
-"""Pictures of what a trained model does: samples, reconstructions, denoising, paths between images, codes.
+"""Figures of a trained model: samples, reconstructions, denoising, interpolations, maps of the latent space.
 
-Each function writes one PNG file and returns nothing; `seed` draws the test images and the noise.
+Each function writes one PNG file and returns nothing; `seed` is that of the test images and the noise.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.image.applications import latent
-from seqgen.image.applications.latent import check_codes
+from seqgen.image.applications.latent import check_encoder
 from seqgen.image.data import files
 from seqgen.image.data.dataset import Batch, Images, label_of
 from seqgen.image.models.autoencoder import Autoencoder
@@ -21,10 +21,10 @@ from seqgen.image.runs import plots
 from seqgen.image.runs.load import TrainedImages
 from seqgen.inference import projection_2d
 
-ACROSS = 10
-"""Images in a row of test images."""
-NOISE = 0.3
-"""Of denoising by a model that has learned without noise."""
+IMAGES_IN_ROW = 10
+"""Test images in a row."""
+DEFAULT_NOISE = 0.3
+"""Standard deviation of the noise for a model that was trained without noise."""
 
 
 @torch.no_grad()
@@ -39,22 +39,22 @@ def samples(
 ) -> None:
     """Draw a grid of n samples, all of one label where given.
 
-    UserError where a label is asked of a model that knows none, or that has no such class.
+    UserError where a label is given to an unconditional model, or there is no such label.
     """
     rng = torch.Generator(trained.device).manual_seed(seed)
-    plots.grid(trained.model.sample(n, labels_of(trained, n, label), rng=rng), columns, path)
+    plots.grid(trained.model.sample(n, repeat_label(trained, n, label), rng=rng), columns, path)
 
 
-def labels_of(trained: TrainedImages, n: int, label: int | str | None) -> Tensor | None:
-    """Return one label n times as a conditional model takes it; None where none is asked for."""
+def repeat_label(trained: TrainedImages, n: int, label: int | str | None) -> Tensor | None:
+    """Return one label n times as a conditional model takes it; None where no label is given."""
     if label is None:
         return None
     if not trained.model.config.conditional:
         raise UserError(
-            f"run '{trained.run.path}' knows no labels; drop --label, or train with --set conditional=true"
+            f"run '{trained.run.path}' is not conditional; drop --label, or train with --set conditional=true"
         )
     number = label_of(label, trained.names)
-    if number not in trained.learned:
+    if number not in trained.training_labels:
         raise UserError(f"run '{trained.run.path}' was trained without label {label}; name another")
     return torch.full((n,), number, device=trained.device)
 
@@ -65,103 +65,107 @@ def sample_files(
 ) -> None:
     """Write n samples as pictures of their own size, 000000.png and on, into a folder.
 
-    UserError where it holds pictures already: those beyond n would pass for samples of this run.
+    UserError where it holds pictures already: they would be mixed with the samples.
     """
     if folder.is_dir() and files.pictures_in(folder):
         raise UserError(f"'{folder}' holds pictures already; empty it, or give --out another folder")
     rng = torch.Generator(trained.device).manual_seed(seed)
-    for first in range(0, n, latent.ROWS):
-        some = min(latent.ROWS, n - first)
-        images = trained.model.sample(some, labels_of(trained, some, label), rng=rng)
+    for first in range(0, n, latent.CHUNK):
+        size = min(latent.CHUNK, n - first)
+        images = trained.model.sample(size, repeat_label(trained, size, label), rng=rng)
         for i, pixels in enumerate(plots.pixels(images), start=first):
             plots.save(Image.fromarray(pixels), folder / f"{i:06d}.png")
 
 
 @torch.no_grad()
 def reconstructions(trained: TrainedImages, n: int, path: Path, *, seed: int = 0) -> None:
-    """Draw n test images, and below each what the model makes of its code."""
-    check_codes(trained)
-    batch = chosen(trained, n, seed)
+    """Draw n test images, and below each its reconstruction."""
+    check_encoder(trained)
+    batch = test_batch(trained, n, seed)
     rows = {"original": batch.images, "reconstruction": trained.model.reconstruct(*batch)}
-    _in_rows(rows, path)
+    _draw_rows(rows, path)
 
 
 @torch.no_grad()
 def denoised(
     trained: TrainedImages, n: int, path: Path, *, noise: float | None = None, seed: int = 0
 ) -> None:
-    """Draw n test images with noise, what the model makes of them, and without noise.
+    """Draw n test images with noise, their reconstructions, and the images without noise.
 
-    `noise` is the standard deviation of each pixel's Gaussian noise, clipped to [0, 1]; where not given the
-    one that the model learned with, or 0.3.
+    `noise` is the standard deviation of each pixel's Gaussian noise, and noisy images are clipped to [0, 1];
+    where not given the one that the model was trained with, or 0.3.
     """
-    check_codes(trained)
-    batch = chosen(trained, n, seed)
+    check_encoder(trained)
+    batch = test_batch(trained, n, seed)
     rng = torch.Generator(trained.device).manual_seed(seed)
-    learned = trained.model.config.noise if isinstance(trained.model, Autoencoder) else 0.0
-    strength = (learned or NOISE) if noise is None else noise
-    if not math.isfinite(strength):
-        raise UserError(f"--noise {noise} is no strength; give a number such as 0.3")
-    drawn = torch.randn(batch.images.shape, generator=rng, device=trained.device)
-    noisy = batch._replace(images=(batch.images + strength * drawn).clamp(0, 1))
+    in_training = getattr(trained.model.config, "noise_std", 0.0)
+    std = (in_training or DEFAULT_NOISE) if noise is None else noise
+    if not math.isfinite(std):
+        raise UserError(f"--noise {noise} is not a standard deviation; give a number such as 0.3")
+    normal = torch.randn(batch.images.shape, generator=rng, device=trained.device)
+    noisy = batch._replace(images=(batch.images + std * normal).clamp(0, 1))
     rows = {"noisy": noisy.images, "denoised": trained.model.reconstruct(*noisy), "clean": batch.images}
-    _in_rows(rows, path)
+    _draw_rows(rows, path)
 
 
 @torch.no_grad()
 def interpolations(
     trained: TrainedImages, path: Path, *, rows: int = 8, points: int = 10, seed: int = 0
 ) -> None:
-    """Draw straight paths between codes, a row each: of two test images, which stand at the row's ends.
+    """Draw linear interpolations between latents, a row each: of two test images, which stand at its ends.
 
-    A model without an encoder goes between draws of its prior. Both images of a row have the same label where
-    the model is conditional, for the label is no part of the code then.
+    A model without an encoder interpolates between draws of its prior. Both images of a row have the same
+    label where the model is conditional, because the latent does not contain the label then.
     """
     model = trained.model
-    if hasattr(model, "encode"):
-        starts, ends = pairs(trained, rows, seed)
-        codes = model.encode(*starts), model.encode(*ends)
-        labels = starts.labels
-        first, last = starts.images[:, None], ends.images[:, None]
-        sides = [first, torch.ones_like(first), torch.ones_like(last), last]
-    else:
+    if not hasattr(model, "encode"):
         rng = torch.Generator(trained.device).manual_seed(seed)
-        noise = torch.randn(2, rows, model.config.code, generator=rng, device=trained.device)
-        codes = noise[0], noise[1]
+        starts, ends = torch.randn(2, rows, model.config.latent_dim, generator=rng, device=trained.device)
         labels = torch.arange(rows, device=trained.device) % max(trained.run.config["classes"], 1)
-        sides = []
-    between = latent.paths(codes[0], codes[1], points)
-    written = model.decode(between.flatten(0, 1), labels.repeat_interleave(points))
-    shown = written.view(rows, points, *written.shape[1:])
-    shown = torch.cat([*sides[:2], shown, *sides[2:]], dim=1)
-    plots.grid(shown.flatten(0, 1), shown.shape[1], path)
+        images = _decode_between(trained, starts, ends, labels, points)
+    else:
+        first, last = image_pairs(trained, rows, seed)
+        between = _decode_between(trained, model.encode(*first), model.encode(*last), first.labels, points)
+        left, right = first.images[:, None], last.images[:, None]
+        white = torch.ones_like(left)
+        images = torch.cat([left, white, between, white, right], dim=1)
+    plots.grid(images.flatten(0, 1), images.shape[1], path)
+
+
+def _decode_between(
+    trained: TrainedImages, starts: Tensor, ends: Tensor, labels: Tensor, points: int
+) -> Tensor:
+    """Return the images of interpolated latents; (N, Z), (N, Z), (N,) → (N, points, C, H, W)."""
+    latents = latent.interpolate(starts, ends, points)
+    images = trained.model.decode(latents.flatten(0, 1), labels.repeat_interleave(points))
+    return images.unflatten(0, (len(starts), points))
 
 
 @torch.no_grad()
 def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int | str | None = None) -> None:
-    """Draw what a 2-d code writes over the plane, side × side images at even quantiles of the prior.
+    """Draw the decoded images of a 2-d latent space, side × side of them at even quantiles of the prior.
 
-    Of an autoencoder, which has none, of the Gaussian of its training codes.
+    An autoencoder has no prior; its latents are those of the Gaussian of the training latents.
 
-    UserError where the code has more units, or fewer.
+    UserError where the latent space has not two dimensions.
     """
-    width = trained.model.config.code
-    if width != 2:
+    dimensions = trained.model.config.latent_dim
+    if dimensions != 2:
         raise UserError(
-            f"run '{trained.run.path}' has a code of {width} units, and a plane has two; "
-            "draw its map with --view tsne, or train with --set code=2"
+            f"run '{trained.run.path}' has {dimensions} latent dimensions, and a plane has two; "
+            "draw its map with --view tsne, or train with --set latent_dim=2"
         )
-    codes = latent.plane(side).to(trained.device)
+    latents = latent.prior_grid(side).to(trained.device)
     if isinstance(trained.model, Autoencoder):
-        codes = trained.model.spread(codes, axes=False)
+        latents = trained.model.prior(latents, correlated=False)
     if label is None and trained.model.config.conditional:
-        label = trained.names[trained.learned[0]]
-    images = trained.model.decode(codes, labels_of(trained, len(codes), label))
-    # Seamless where images have a margin of their own; the smallest fill their frames.
+        label = trained.names[trained.training_labels[0]]
+    images = trained.model.decode(latents, repeat_label(trained, len(latents), label))
+    # Larger images have margins of their own.
     plots.grid(images, side, path, gap=images.shape[-1] < 16)
 
 
-def code_map(
+def latent_map(
     trained: TrainedImages,
     path: Path,
     *,
@@ -169,61 +173,60 @@ def code_map(
     n: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Draw the codes of n test images as points of the plane, coloured by label."""
+    """Draw the latents of n test images as points of the plane, coloured by label."""
     images = trained.data.test
     if n < len(images):
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:n]))
-    found = projection_2d.project(latent.encoded(trained, images), method, seed=seed)
+    projection = projection_2d.project(latent.encode_images(trained, images), method, seed=seed)
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
     source = f"{trained.run.config['algorithm']} on {Path(trained.data.name).name}"
-    title = f"{source}: {name} of {len(images):,} test codes"
+    title = f"{source}: {name} of the latents of {len(images):,} test images"
     plots.scatter(
-        found.points, images.labels.numpy(), path, names=trained.names, title=title, axes=found.axes
+        projection.points, images.labels.numpy(), path, names=trained.names, title=title, axes=projection.axes
     )
 
 
-def chosen(trained: TrainedImages, n: int, seed: int) -> Batch:
-    """Draw n test images, the labels in turn, onto the model's device."""
+def test_batch(trained: TrainedImages, n: int, seed: int) -> Batch:
+    """Return n random test images, as many of each label as can be, on the model's device."""
     images = trained.data.test
-    rows = in_turn(images, n, np.random.default_rng(seed))
+    rows = balanced_rows(images, n, np.random.default_rng(seed))
     return images.batch(torch.from_numpy(rows)).to(trained.device)
 
 
-def in_turn(images: Images, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw rows of n images: one of each label, then another of each, and so on; no label is one too.
+def balanced_rows(images: Images, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return random rows of n images: one of each label, then another of each, and so on; -1 is a label too.
 
     UserError where there are fewer images.
     """
     if n > len(images):
-        raise UserError(f"{n} images are asked for, and the test split has {len(images)}")
+        raise UserError(f"{n} images are too many: the test split has {len(images)}")
     order = rng.permutation(len(images))
     labels = images.labels.numpy()[order]
-    # How many of the same label come before each image: all first ones, then all second ones, …
-    turn = np.empty(len(order), int)
+    # How many images of the same label come before each image.
+    rank = np.empty(len(order), int)
     for label in np.unique(labels):
-        turn[labels == label] = np.arange((labels == label).sum())
-    return order[np.lexsort((labels, turn))][:n]
+        rank[labels == label] = np.arange((labels == label).sum())
+    return order[np.lexsort((labels, rank))][:n]
 
 
-def pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
-    """Draw n pairs of test images, of neighbouring labels, or of one label where the model is conditional."""
+def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
+    """Return n random pairs of test images, of one label where the model is conditional."""
     images, rng = trained.data.test, np.random.default_rng(seed)
     if not trained.model.config.conditional:
-        rows = in_turn(images, 2 * n, rng)
+        rows = balanced_rows(images, 2 * n, rng)
         starts, ends = rows[::2], rows[1::2]
     else:
-        starts = in_turn(images, n, rng)
+        starts = balanced_rows(images, n, rng)
         labels = images.labels.numpy()
         ends = np.array([rng.choice(np.flatnonzero(labels == labels[row])) for row in starts])
     first, second = (images.batch(torch.from_numpy(np.ascontiguousarray(side))) for side in (starts, ends))
     return first.to(trained.device), second.to(trained.device)
 
 
-def _in_rows(rows: dict[str, Tensor], path: Path) -> None:
-    """Write rows of images below each other, ten images at a time, each row with its name."""
-    split = [images.split(ACROSS) for images in rows.values()]
-    parts = [part for together in zip(*split, strict=True) for part in together]
-    across = len(parts[0])
-    white = [part.new_ones(across - len(part), *part.shape[1:]) for part in parts]
-    images = torch.cat([piece for pair in zip(parts, white, strict=True) for piece in pair])
-    plots.grid(images, across, path, captions=list(rows) * len(split[0]))
+def _draw_rows(rows: dict[str, Tensor], path: Path) -> None:
+    """Draw rows of images below each other, ten images at a time, each row with its name."""
+    chunks = [images.split(IMAGES_IN_ROW) for images in rows.values()]
+    parts = [part for together in zip(*chunks, strict=True) for part in together]
+    width = len(parts[0])
+    padded = [torch.cat([part, part.new_ones(width - len(part), *part.shape[1:])]) for part in parts]
+    plots.grid(torch.cat(padded), width, path, captions=list(rows) * len(chunks[0]))

@@ -16,14 +16,14 @@ from seqgen.core.errors import UserError, did_you_mean
 from seqgen.data.batches import Stream
 from seqgen.image.data import files
 
-VALID_SHARE = 0.05
-"""Share of the training images that are held out for validation, at least one."""
-TEST_SHARE = 0.2
-"""Share held out for testing where the data come without test images: they are few then."""
-MEMORY_SHARE = 0.5
-"""Share of a GPU's free memory that the training images may take."""
-MOST_CLASSES = 10_000
-"""Labels that are told apart at most: a higher number is no label but a measurement or a mistake."""
+VALID_FRACTION = 0.05
+"""Fraction of the training images that are held out for validation, at least one."""
+TEST_FRACTION = 0.2
+"""Fraction held out for testing where the data have no test images: they are few then."""
+MEMORY_FRACTION = 0.5
+"""Fraction of a GPU's free memory that the training images may take."""
+MAX_CLASSES = 10_000
+"""Bound of labels: a higher number is not a label but a measurement or a mistake."""
 BINARISE = ("none", "fixed", "dynamic")
 
 
@@ -75,9 +75,9 @@ class Images:
 
     def binarised(self, rng: torch.Generator) -> "Images":
         """Return a Bernoulli draw of every pixel, 0 or 255."""
-        # By parts: the draws of all of MNIST at once would take 190 MB.
-        drawn = [_drawn(part.float().div_(255), rng).mul_(255).byte() for part in self.pixels.split(10_000)]
-        return replace(self, pixels=torch.cat(drawn))
+        # In chunks: the draws of all of MNIST at once would take 190 MB.
+        chunks = [_bernoulli(chunk.float().div_(255), rng) for chunk in self.pixels.split(10_000)]
+        return replace(self, pixels=torch.cat([chunk.mul_(255).byte() for chunk in chunks]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class ImageData:
 def open_images(
     spec: str, *, seed: int = 0, without: int | str | None = None, binarise: str = "none"
 ) -> ImageData:
-    """Open images by name or path, split off what is missing by the seed, and binarise them if asked to.
+    """Open images by name or path, split off validation and test images where there are none, and binarise.
 
     Args:
         spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files or of
@@ -121,11 +121,11 @@ def open_images(
     """
     if binarise not in BINARISE:
         raise UserError(f"no binarisation '{binarise}'" + did_you_mean(binarise, BINARISE))
-    found = files.read(spec)
-    splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in found.splits.items()}
+    source = files.read(spec)
+    splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in source.splits.items()}
     digest = _hash(splits)
     classes = _classes(spec, splits)
-    names = tuple(found.names) or tuple(map(str, range(classes)))
+    names = tuple(source.names) or tuple(map(str, range(classes)))
     rng = torch.Generator().manual_seed(seed)
     missing = [name for name in ("valid", "test") if name not in splits]
     if len(splits["train"]) <= len(missing):
@@ -134,16 +134,16 @@ def open_images(
             f"{' and '.join(missing)} images are held out of them"
         )
     if "test" not in splits:
-        splits["train"], splits["test"] = _split(splits["train"], TEST_SHARE, rng)
+        splits["train"], splits["test"] = _split(splits["train"], TEST_FRACTION, rng)
     if "valid" not in splits:
-        splits["train"], splits["valid"] = _split(splits["train"], VALID_SHARE, rng)
+        splits["train"], splits["valid"] = _split(splits["train"], VALID_FRACTION, rng)
     if without is not None:
-        left = label_of(without, names)
-        _check_label(spec, splits["train"], left, names)
-        splits |= {name: splits[name].without([left]) for name in ("train", "valid")}
+        left_out = label_of(without, names)
+        _check_label(spec, splits["train"], left_out, names)
+        splits |= {name: splits[name].without([left_out]) for name in ("train", "valid")}
     if binarise != "none":
-        drawn = [name for name in splits if binarise == "fixed" or name != "train"]
-        splits |= {name: splits[name].binarised(rng) for name in sorted(drawn)}
+        binarised = [name for name in splits if binarise == "fixed" or name != "train"]
+        splits |= {name: splits[name].binarised(rng) for name in sorted(binarised)}
     return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names)
 
 
@@ -160,14 +160,14 @@ def label_of(label: int | str, names: Sequence[str]) -> int:
 
 
 class ImageBatches(Stream, Iterator[Batch]):
-    """An endless stream of batches that visits the images in a new order every epoch.
+    """An endless stream of batches, with the images in a new order every epoch.
 
-    Batches are full: what is left over at the end of an epoch is another few images every time. The stream
+    Batches are full: the last few images of an epoch, other ones in each epoch, are left out. The stream
     depends on the split, `batch_size` and `seed` alone; a position in it is one number, so a restored state
-    goes on with exactly the same batches. Images stay on `device` where half its free memory holds them.
+    continues with exactly the same batches. Images stay on `device` if they fit in half of its free memory.
 
     Args:
-        binarise: draw every pixel anew, Bernoulli, each time an image is read.
+        binarise: draw every pixel again, Bernoulli, each time an image is read.
     """
 
     def __init__(
@@ -182,9 +182,9 @@ class ImageBatches(Stream, Iterator[Batch]):
         if not len(images):
             raise ValueError("no images to make batches of")
         if batch_size < 1:
-            raise ValueError(f"a batch size of {batch_size} makes no batch; give 1 or more")
-        where = torch.device(device)
-        self._images = images.to(where) if _fits(images, where) else images
+            raise ValueError(f"a batch size of {batch_size} is too small; give 1 or more")
+        target = torch.device(device)
+        self._images = images.to(target) if _fits(images, target) else images
         self._batch_size = min(batch_size, len(images))
         self._seed, self._binarise = seed, binarise
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
@@ -202,12 +202,12 @@ class ImageBatches(Stream, Iterator[Batch]):
         size = self._batch_size
         batch = self._images.batch(self._order[1][at * size : (at + 1) * size])
         if self._binarise:
-            batch = batch._replace(images=_drawn(batch.images, self._draws()))
+            batch = batch._replace(images=_bernoulli(batch.images, self._step_rng()))
         self._step += 1
         return batch
 
-    def _draws(self) -> torch.Generator:
-        """Return the random stream of this step, so that a position needs no state but its number."""
+    def _step_rng(self) -> torch.Generator:
+        """Return the random generator of this step, which depends on the position in the stream alone."""
         seed = np.random.SeedSequence([self._seed, self._step]).generate_state(1, np.uint64)[0]
         return torch.Generator(self._images.pixels.device).manual_seed(int(seed >> 1))
 
@@ -226,8 +226,8 @@ def in_order(images: Images, size: int, device: torch.device | str = "cpu") -> I
         yield images.batch(slice(first, first + size)).to(device)
 
 
-def _drawn(means: Tensor, rng: torch.Generator) -> Tensor:
-    """Return 0 or 1 by each mean; float, the shape of `means`."""
+def _bernoulli(means: Tensor, rng: torch.Generator) -> Tensor:
+    """Draw 0 or 1 with each mean; float, the shape of `means`."""
     return (torch.rand(means.shape, generator=rng, device=means.device) < means).float()
 
 
@@ -235,36 +235,38 @@ def _fits(images: Images, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return images.pixels.numel() < MEMORY_SHARE * free
+    return images.pixels.numel() < MEMORY_FRACTION * free
 
 
-def _split(images: Images, share: float, rng: torch.Generator) -> tuple[Images, Images]:
-    """Return the images without a random share, and that share, at least one image."""
-    held = min(max(round(share * len(images)), 1), len(images) - 1)
+def _split(images: Images, fraction: float, rng: torch.Generator) -> tuple[Images, Images]:
+    """Return the images without a random fraction of them, and that fraction, at least one image."""
+    held_out = min(max(round(fraction * len(images)), 1), len(images) - 1)
     order = torch.randperm(len(images), generator=rng)
-    return images.rows(order[held:].sort().values), images.rows(order[:held].sort().values)
+    return images.rows(order[held_out:].sort().values), images.rows(order[:held_out].sort().values)
 
 
 def _classes(spec: str, splits: dict[str, Images]) -> int:
-    """Return how many labels there are, counted from 0; UserError where they are no such numbers."""
+    """Return how many labels there are, counted from 0; UserError where they are out of range."""
     lowest, highest = (
         int(bound(torch.stack([bound(images.labels) for images in splits.values()])))
         for bound in (torch.min, torch.max)
     )
-    if lowest < -1 or highest >= MOST_CLASSES:
+    if lowest < -1 or highest >= MAX_CLASSES:
         raise UserError(
-            f"'{spec}' has labels from {lowest} to {highest}; number them 0, 1, 2, …, below {MOST_CLASSES:,}"
+            f"'{spec}' has labels from {lowest} to {highest}; number them 0, 1, 2, …, below {MAX_CLASSES:,}"
         )
     return highest + 1
 
 
 def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) -> None:
-    have = images.labels.unique().tolist()
-    if label not in have:
-        shown = ", ".join(names[each] for each in have if each >= 0)
+    present = images.labels.unique().tolist()
+    if label not in present:
+        shown = ", ".join(names[each] for each in present if each >= 0)
         raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
-    if len(have) == 1:
-        raise UserError(f"'{spec}' has label {names[label]} alone; without it nothing is left to train on")
+    if len(present) == 1:
+        raise UserError(
+            f"'{spec}' has label {names[label]} alone; without it there are no images to train on"
+        )
 
 
 def _hash(splits: dict[str, Images]) -> str:

@@ -25,21 +25,21 @@ HUB = {
     "fashion-mnist": "zalando-datasets/fashion_mnist",
     "cifar10": "uoft-cs/cifar10",
 }
-"""Names that stand for datasets of the hub, read through the `datasets` library."""
+"""Names of datasets of the hub, read through the `datasets` library."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
 IDX_BYTES = 0x08
 """The type code of unsigned bytes in an IDX header."""
 IDX_NAMES = {"train": ("train",), "test": ("t10k", "test")}
 FOLDER_NAMES = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 COLUMNS = ("image", "img")
-"""What the hub's datasets call the column of pictures."""
+"""Names of the column of pictures in the hub's datasets."""
 GREY = frozenset({"1", "L", "LA"})
 COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a name or a folder stands for."""
+class ImageSource:
+    """The images of a name or a folder."""
 
     splits: dict[str, Split]
     """`train`, perhaps `valid` and `test`"""
@@ -47,35 +47,35 @@ class Found:
     """of the labels 0, 1, 2, …, where they have names"""
 
 
-def read(spec: str) -> Found:
-    """Return what a name or a folder stands for.
+def read(spec: str) -> ImageSource:
+    """Return the images of a name or a folder.
 
     Raises:
         UserError: no such folder, nothing readable in it, corrupt files, or images of several sizes.
     """
     if spec == "digits":
-        return Found({"train": _digits()})
+        return ImageSource({"train": _digits()})
     folder = Path(spec)
     if spec and folder.is_dir():
-        found = _folder(folder)
+        source = _folder(folder)
     elif spec in HUB:
         tables = huggingface.load(HUB[spec])
-        found = Found(
+        source = ImageSource(
             {name: _table(split.with_format("arrow")[:], f"{spec}, {name}") for name, split in tables.items()}
         )
     else:
         names = ", ".join(["digits", *HUB])
         raise UserError(f"no images at '{spec}'; give a folder of images, or one of: {names}")
-    _same_shape(spec, found.splits)
-    return found
+    _same_shape(spec, source.splits)
+    return source
 
 
 def _digits() -> Split:
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None]
-    return pixels, found.target.astype(np.int64)
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]
+    return pixels, digits.target.astype(np.int64)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -88,13 +88,13 @@ def pictures_in(folder: Path) -> list[Path]:
     return [path for path in files_in(folder) if path.suffix.lower() in PICTURES]
 
 
-def _folder(folder: Path) -> Found:
+def _folder(folder: Path) -> ImageSource:
     inside = files_in(folder)
     if any("images" in path.name and "idx3" in path.name for path in inside):
-        return Found(_idx(folder, inside))
+        return ImageSource(_idx(folder, inside))
     tables = [path for path in inside if path.suffix == ".parquet"]
     if tables:
-        return Found(_parquet(folder, tables))
+        return ImageSource(_parquet(folder, tables))
     pictures = pictures_in(folder)
     if pictures:
         return _pictures(folder, pictures)
@@ -107,52 +107,56 @@ def _folder(folder: Path) -> Found:
 def _idx(folder: Path, inside: list[Path]) -> dict[str, Split]:
     splits = {}
     for name, stems in IDX_NAMES.items():
-        images = _one(folder, inside, [f"{stem}-images" for stem in stems])
-        labels = _one(folder, inside, [f"{stem}-labels" for stem in stems])
+        images = _only_file(folder, inside, [f"{stem}-images" for stem in stems])
+        labels = _only_file(folder, inside, [f"{stem}-labels" for stem in stems])
         if images is None:
             continue
         pixels = _idx_array(images, dimensions=3)[:, None]
-        marks = np.full(len(pixels), -1) if labels is None else _idx_array(labels, dimensions=1)
-        if len(marks) != len(pixels):
-            raise UserError(f"'{images}' has {len(pixels)} images and '{labels}' {len(marks)} labels")
-        splits[name] = pixels, marks.astype(np.int64)
+        numbers = np.full(len(pixels), -1) if labels is None else _idx_array(labels, dimensions=1)
+        if len(numbers) != len(pixels):
+            raise UserError(f"'{images}' has {len(pixels)} images and '{labels}' {len(numbers)} labels")
+        splits[name] = pixels, numbers.astype(np.int64)
     if "train" not in splits:
         raise UserError(f"'{folder}' has no training images; IDX files are called train-images-idx3-ubyte")
     return splits
 
 
-def _one(folder: Path, inside: list[Path], stems: list[str]) -> Path | None:
-    found = [path for path in inside if any(stem in path.name for stem in stems)]
-    if len(found) > 1:
-        raise UserError(f"'{folder}' has both '{found[0].name}' and '{found[1].name}'; keep one of them")
-    return found[0] if found else None
+def _only_file(folder: Path, inside: list[Path], stems: list[str]) -> Path | None:
+    """Return the file with one of the stems in its name, or None; UserError where there are two."""
+    matches = [path for path in inside if any(stem in path.name for stem in stems)]
+    if len(matches) > 1:
+        first, second, *_ = matches
+        raise UserError(f"'{folder}' has both '{first.name}' and '{second.name}'; keep one of them")
+    return matches[0] if matches else None
 
 
 def _idx_array(path: Path, *, dimensions: int) -> np.ndarray:
-    """Read an IDX file of unsigned bytes: two zeros, the type, the number of dimensions, each as big-endian
-    uint32, then the values."""
+    """Read an IDX file of unsigned bytes.
+
+    Its header is two zeros, the type, the number of dimensions, and their sizes as big-endian uint32.
+    """
     with reading(str(path)), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         content = file.read()
-    head = 4 + 4 * dimensions
-    if len(content) < head or content[:4] != bytes([0, 0, IDX_BYTES, dimensions]):
-        raise UserError(f"'{path}' is no IDX file of bytes in {dimensions} dimensions; fetch it again")
+    header = 4 + 4 * dimensions
+    if len(content) < header or content[:4] != bytes([0, 0, IDX_BYTES, dimensions]):
+        raise UserError(f"'{path}' is not an IDX file of bytes in {dimensions} dimensions; download it again")
     sizes = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
-    wanted = int(np.prod(sizes, dtype=np.int64))
-    if len(content) - head != wanted:
+    expected = int(np.prod(sizes, dtype=np.int64))
+    if len(content) - header != expected:
         raise UserError(
-            f"'{path}' holds {len(content) - head:,} bytes of values, not {wanted:,}; fetch it again"
+            f"'{path}' holds {len(content) - header:,} bytes of values, not {expected:,}; download it again"
         )
-    if not wanted:
+    if not expected:
         raise UserError(f"'{path}' is empty: its size is {sizes}; give at least a few images")
-    return np.frombuffer(content, np.uint8, offset=head).reshape(sizes).copy()
+    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy()
 
 
 def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
     from pyarrow import ArrowException, concat_tables, parquet
 
     splits = {}
-    for name, beginnings in FOLDER_NAMES.items():
-        parts = [path for path in tables if path.name.startswith(beginnings)]
+    for name, prefixes in FOLDER_NAMES.items():
+        parts = [path for path in tables if path.name.startswith(prefixes)]
         if not parts:
             continue
         read = []
@@ -161,7 +165,9 @@ def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
                 read.append(parquet.read_table(path))
             except (ArrowException, OSError) as error:
                 reason = next(iter(str(error).splitlines()), "")
-                raise UserError(f"'{path}' is no whole Parquet file ({reason}); fetch it again") from error
+                raise UserError(
+                    f"'{path}' is not a complete Parquet file ({reason}); download it again"
+                ) from error
         for path, table in zip(parts, read, strict=True):
             if table.schema != read[0].schema:
                 raise UserError(f"'{parts[0]}' and '{path}' have different columns; keep those of one kind")
@@ -180,7 +186,7 @@ def _table(table: "Table", name: str) -> Split:
             f"its columns: {', '.join(table.column_names)}"
         )
     cells = (cell for chunk in table.column(column).chunks for cell in chunk.to_pylist())
-    pixels = stack((f"{name}, row {row}", cell and cell["bytes"]) for row, cell in enumerate(cells))
+    pixels = decode_pictures((f"{name}, row {row}", cell and cell["bytes"]) for row, cell in enumerate(cells))
     if "label" not in table.column_names:
         return pixels, np.full(len(pixels), -1)
     labels = table.column("label")
@@ -189,44 +195,56 @@ def _table(table: "Table", name: str) -> Split:
     return pixels, labels.to_numpy().astype(np.int64)
 
 
-def _pictures(folder: Path, pictures: list[Path]) -> Found:
-    """Read pictures; folders `train`, `valid` and `test` are splits, the folders of each split its labels.
-
-    Labels are numbered in the order of their names, of numbers where all names are.
-    """
-    parts = {path: path.relative_to(folder).parts[:-1] for path in pictures}
-    split_of = {alias: name for name, aliases in FOLDER_NAMES.items() for alias in aliases}
-    tops = {path: split_of.get(inside[0].lower()) if inside else None for path, inside in parts.items()}
-    split_names = set(tops.values()) - {None}
-    divided = None not in tops.values()
-    if not divided and "train" in split_names and len(split_names) > 1:
-        stray = next(path for path in pictures if tops[path] is None)
-        raise UserError(
-            f"'{folder}' has folders of splits ({', '.join(sorted(filter(None, split_names)))}), and "
-            f"'{stray}' is in none of them; move it into one, or away"
-        )
-    names = {path: (tops[path] or "train") if divided else "train" for path in pictures}
-    kinds = {path: "/".join(inside[1:] if divided else inside) for path, inside in parts.items()}
-    classes = sorted(set(kinds.values()))
-    if all(kind.isdecimal() for kind in classes):
-        classes.sort(key=int)
-    labels = {kind: -1 if classes == [""] else at for at, kind in enumerate(classes)}
+def _pictures(folder: Path, pictures: list[Path]) -> ImageSource:
+    """Read pictures; folders `train`, `valid` and `test` are splits, the folders of each split its labels."""
+    splits_of, label_names_of = _splits_and_label_names(folder, pictures)
+    names = sorted(set(label_names_of.values()))
+    if all(name.isdecimal() for name in names):
+        names.sort(key=int)
+    labels = {name: -1 if names == [""] else number for number, name in enumerate(names)}
     splits = {}
-    for name in sorted(set(names.values())):
-        chosen = [path for path in pictures if names[path] == name]
-        pixels = stack((str(path), path.read_bytes()) for path in chosen)
-        splits[name] = pixels, np.array([labels[kinds[path]] for path in chosen], np.int64)
+    for split in sorted(set(splits_of.values())):
+        chosen = [path for path in pictures if splits_of[path] == split]
+        pixels = decode_pictures((str(path), path.read_bytes()) for path in chosen)
+        splits[split] = pixels, np.array([labels[label_names_of[path]] for path in chosen], np.int64)
     if "train" not in splits:
         raise UserError(f"'{folder}' has pictures to test on but none in a folder 'train'")
-    return Found(splits, [] if classes == [""] else classes)
+    return ImageSource(splits, [] if names == [""] else names)
 
 
-def stack(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
+def _splits_and_label_names(folder: Path, pictures: list[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
+    """Return the split of each picture, and the name of its label: the path of its folder in the split.
+
+    Without a folder `train`, or beside one alone, every picture is for training, and every folder is a label.
+
+    UserError where a picture stands beside the folders of several splits.
+    """
+    split_of_folder = {alias: name for name, aliases in FOLDER_NAMES.items() for alias in aliases}
+    folders = {path: path.relative_to(folder).parts[:-1] for path in pictures}
+    splits = {
+        path: split_of_folder.get(parts[0].lower()) if parts else None for path, parts in folders.items()
+    }
+    names = sorted({split for split in splits.values() if split})
+    outside = [path for path in pictures if splits[path] is None]
+    if outside and "train" in names and len(names) > 1:
+        raise UserError(
+            f"'{folder}' has folders of splits ({', '.join(names)}), and '{outside[0]}' is in none of them; "
+            "move it into one, or away"
+        )
+    if outside:
+        return dict.fromkeys(pictures, "train"), {path: "/".join(parts) for path, parts in folders.items()}
+    return (
+        {path: split for path, split in splits.items() if split},
+        {path: "/".join(parts[1:]) for path, parts in folders.items()},
+    )
+
+
+def decode_pictures(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
     """Decode pictures (name, bytes) of one size; (N, C, H, W), grey where all of them are."""
     pixels: list[np.ndarray] = []
     first = ""
     for name, content in encoded:
-        picture = _decoded(name, content)
+        picture = _decode(name, content)
         first = first or name
         if pixels and picture.shape[1:] != pixels[0].shape[1:]:
             sizes = [f"{each.shape[2]}×{each.shape[1]}" for each in (pixels[0], picture)]
@@ -240,7 +258,7 @@ def stack(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
     return np.stack([np.broadcast_to(each, (channels, *each.shape[1:])) for each in pixels])
 
 
-def _decoded(name: str, content: bytes | None) -> np.ndarray:
+def _decode(name: str, content: bytes | None) -> np.ndarray:
     """Return a picture as (C, H, W) uint8, C = 1 for grey and 3 for colour; transparency is left out."""
     from PIL import Image, UnidentifiedImageError
 
@@ -252,9 +270,9 @@ def _decoded(name: str, content: bytes | None) -> np.ndarray:
                 return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
             mode = picture.mode
     except UnidentifiedImageError as error:
-        raise UserError(f"'{name}' is no picture by its content; mend it or take it away") from error
+        raise UserError(f"'{name}' is not a picture by its content; repair it or remove it") from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"'{name}' is no whole picture ({error}); mend it or take it away") from error
+        raise UserError(f"'{name}' is not a complete picture ({error}); repair it or remove it") from error
     raise UserError(f"'{name}' has pixels of mode {mode}; convert it to 8 bits of grey or colour")
 
 

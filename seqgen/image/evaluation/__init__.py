@@ -1,4 +1,4 @@
-"""The measures of an image run.
+"""The metrics of an image run.
 
 Start with `evaluate`.
 """

@@ -1,20 +1,22 @@
-"""Log-likelihood of a decoder by annealed importance sampling with Hamiltonian Monte Carlo.
+"""Log-likelihood of a decoder by annealed importance sampling (AIS) with Hamiltonian Monte Carlo (HMC).
 
 Neal 2001 (Annealed importance sampling, Statistics and Computing 11); for decoders Wu et al. 2017 (On the
 quantitative analysis of decoder-based generative models, arXiv:1611.04273). A chain starts at a draw of a
-Gaussian and goes to the posterior over densities
+Gaussian and moves to the posterior through the densities
 
     f_β(z) = N(z; mean, var)^(1 - β) · (p(z) p(x | z))^β,  β from 0 to 1.
 
-What differs from Wu et al.: the Gaussian may be a guess of the posterior instead of the prior, which needs
-fewer densities; chains move in its coordinates u = (z - mean) / deviation; and the sizes of leapfrog steps
-are tuned on chains of their own, so that those that count stay unbiased: E[weight] = p(x).
+What differs from Wu et al.: the Gaussian may be an approximate posterior instead of the prior, which needs
+fewer densities; chains move in its coordinates u = (z - mean) / std, in which log f_β(u) = log N(u; 0, I) +
+β g(u) with g(u) = log p(x, z) + log |dz / du| - log N(u; 0, I); and the sizes of leapfrog steps are tuned on
+separate chains, so that the chains of the estimate stay unbiased: E[weight] = p(x).
 """
 
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,26 +24,28 @@ from torch import Tensor
 from seqgen.functional import gaussian
 
 LogLikelihood = Callable[[Tensor], Tensor]
-"""log p(x | z), codes (S, B, Z) → (S, B): S codes of each of B images."""
+"""log p(x | z), latents (S, B, Z) → (S, B): S latents of each of B images."""
 
-TARGET = 0.65
-"""Share of proposals accepted that the sizes of steps are tuned to (Wu et al. 2017)."""
-FIRST_STEP, GAIN = 0.2, 1.05
-"""Leapfrog step before tuning, in deviations of the Gaussian; what one temperature may change it by."""
-PILOTS = 4
-"""Chains of each image that the steps are tuned on."""
+TARGET_ACCEPTANCE = 0.65
+"""Fraction of accepted proposals that the step sizes are tuned to (Wu et al. 2017)."""
+INITIAL_STEP_SIZE = 0.2
+"""Leapfrog step before tuning, in standard deviations of the Gaussian."""
+STEP_SIZE_FACTOR = 1.05
+"""Factor by which tuning changes the step size at each temperature."""
+TUNING_CHAINS = 4
+"""Chains of each image for the tuning of step sizes."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """log p(x) of B images, and how far to trust it."""
+    """log p(x) of B images, and how reliable it is."""
 
     log_likelihood: Tensor
-    """(B,), nats; a lower bound on average, as any log of an unbiased estimate"""
-    effective: Tensor
-    """(B,): chains that carry the weight, (Σ w)² / Σ w², between 1 and the number of chains"""
-    acceptance: float
-    """share of accepted proposals"""
+    """(B,), nats; a lower bound in expectation, as the log of any unbiased estimate"""
+    effective_chains: Tensor
+    """(B,): effective sample size, (Σ w)² / Σ w², between 1 and the number of chains"""
+    acceptance_rate: float
+    """fraction of accepted proposals"""
 
 
 def log_likelihood(
@@ -56,20 +60,20 @@ def log_likelihood(
 ) -> Estimate:
     """Estimate log p(x) of images under the prior N(0, I) and a decoder, from N(mean, var), (B, Z) each.
 
-    `temperatures` steps from β = 0 to 1, of each one Hamiltonian proposal of `leapfrogs` steps. Zero means
-    and log-variances start from the prior.
+    There are `temperatures` steps from β = 0 to 1, each with one HMC proposal of `leapfrogs` steps. With zero
+    means and log-variances the chains start from the prior.
     """
-    gap = _Gap(log_p, mean, log_var)
+    log_ratio = _LogRatio(log_p, mean, log_var)
     betas = schedule(temperatures)
-    tuned = _anneal(gap, betas, None, chains=PILOTS, leapfrogs=leapfrogs, rng=rng)
-    found = _anneal(gap, betas, tuned.steps, chains=chains, leapfrogs=leapfrogs, rng=rng)
-    estimate = gaussian.importance_log_likelihood(found.log_weights)
-    shares = torch.softmax(found.log_weights, dim=0)
-    return Estimate(estimate, 1 / shares.square().sum(dim=0), found.acceptance)
+    tuned = _anneal(log_ratio, betas, None, chains=TUNING_CHAINS, leapfrogs=leapfrogs, rng=rng)
+    result = _anneal(log_ratio, betas, tuned.step_sizes, chains=chains, leapfrogs=leapfrogs, rng=rng)
+    estimate = gaussian.importance_log_likelihood(result.log_weights)
+    weights = torch.softmax(result.log_weights, dim=0)
+    return Estimate(estimate, 1 / weights.square().sum(dim=0), result.acceptance_rate)
 
 
 def schedule(temperatures: int, sharpness: float = 4.0) -> list[float]:
-    """Return β_0 = 0 … β_T = 1, close together at both ends: a logistic of ±`sharpness` made to fit.
+    """Return β_0 = 0 … β_T = 1, close together at both ends: a rescaled sigmoid of ±`sharpness`.
 
     That of Wu et al. 2017, §4.1 (Grosse et al. 2015).
     """
@@ -77,104 +81,115 @@ def schedule(temperatures: int, sharpness: float = 4.0) -> list[float]:
     return [(beta - raw[0]) / (raw[-1] - raw[0]) for beta in raw]
 
 
+class _Position(NamedTuple):
+    """Where S chains of each of B images are."""
+
+    u: Tensor
+    """(S, B, Z)"""
+    log_ratio: Tensor
+    """g(u), (S, B)"""
+    gradient: Tensor
+    """∂g/∂u, (S, B, Z)"""
+
+
 @dataclass(frozen=True)
-class _Gap:
-    """What a chain must climb: g(u) = log p(x, z) + log |dz / du| - log N(u; 0, I)."""
+class _LogRatio:
+    """g(u) = log p(x, z) + log |dz / du| - log N(u; 0, I) at z = mean + std · u."""
 
     log_p: LogLikelihood
     mean: Tensor
     log_var: Tensor
 
-    def __call__(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return g, (S, B), and its gradient, (S, B, Z), at u (S, B, Z)."""
+    def at(self, u: Tensor) -> _Position:
+        """Return g and its gradient at u, (S, B, Z)."""
         with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            codes = self.mean + (0.5 * self.log_var).exp() * u
-            joint = self.log_p(codes) + gaussian.prior_log_density(codes)
-            gap = joint + 0.5 * self.log_var.sum(dim=-1) - gaussian.prior_log_density(u)
-            (slope,) = torch.autograd.grad(gap.sum(), u)
-        return gap.detach(), slope
+            u_leaf = u.detach().requires_grad_()
+            latents = self.mean + (0.5 * self.log_var).exp() * u_leaf
+            joint = self.log_p(latents) + gaussian.prior_log_density(latents)
+            log_ratio = joint + 0.5 * self.log_var.sum(dim=-1) - gaussian.prior_log_density(u_leaf)
+            (gradient,) = torch.autograd.grad(log_ratio.sum(), u_leaf)
+        return _Position(u, log_ratio.detach(), gradient)
 
 
 @dataclass(frozen=True)
-class _Chains:
+class _Annealed:
+    """What a run of chains over all temperatures returns."""
+
     log_weights: Tensor
     """(S, B), float64"""
-    steps: Tensor
-    """(T, B): the leapfrog steps that were taken"""
-    acceptance: float
+    step_sizes: Tensor
+    """(T, B): the leapfrog step at each temperature"""
+    acceptance_rate: float
 
 
 def _anneal(
-    gap: _Gap,
+    log_ratio: _LogRatio,
     betas: Sequence[float],
-    steps: Tensor | None,
+    step_sizes: Tensor | None,
     *,
     chains: int,
     leapfrogs: int,
     rng: torch.Generator | None,
-) -> _Chains:
-    """Run chains over all temperatures, with the steps given, (T, B), or tuned on the way."""
-    shape = chains, *gap.mean.shape
-    u = _noise(gap.mean, shape, rng)
-    height, slope = gap(u)
-    log_weights = torch.zeros_like(height, dtype=torch.float64)
-    step = torch.full_like(gap.mean[:, 0], FIRST_STEP)
+) -> _Annealed:
+    """Run chains over all temperatures, with given step sizes, (T, B), or with tuning."""
+    mean = log_ratio.mean
+    position = log_ratio.at(_normal(mean, (chains, *mean.shape), rng))
+    log_weights = torch.zeros_like(position.log_ratio, dtype=torch.float64)
+    step_size = torch.full_like(mean[:, 0], INITIAL_STEP_SIZE)
     used, rates = [], []
-    for at, (before, beta) in enumerate(itertools.pairwise(betas)):
-        log_weights += (beta - before) * height
-        if steps is not None:
-            step = steps[at]
-        used.append(step)
+    for index, (before, beta) in enumerate(itertools.pairwise(betas)):
+        log_weights += (beta - before) * position.log_ratio
+        if step_sizes is not None:
+            step_size = step_sizes[index]
+        used.append(step_size)
         if beta == betas[-1]:
-            break  # weights are complete before the last move
-        u, height, slope, accepted = _move(gap, u, height, slope, beta, step, leapfrogs, rng)
+            break  # the weights do not depend on a move after the last temperature
+        position, accepted = _hmc_step(log_ratio, position, beta, step_size, leapfrogs, rng)
         rate = accepted.float().mean(dim=0)
         rates.append(rate.mean())
-        step = torch.where(rate > TARGET, step * GAIN, step / GAIN)
-    acceptance = float(torch.stack(rates).mean()) if rates else 1.0
-    return _Chains(log_weights, torch.stack(used), acceptance)
+        is_high = rate > TARGET_ACCEPTANCE
+        step_size = torch.where(is_high, step_size * STEP_SIZE_FACTOR, step_size / STEP_SIZE_FACTOR)
+    acceptance_rate = float(torch.stack(rates).mean()) if rates else 1.0
+    return _Annealed(log_weights, torch.stack(used), acceptance_rate)
 
 
-def _move(
-    gap: _Gap,
-    u: Tensor,
-    height: Tensor,
-    slope: Tensor,
+def _hmc_step(
+    log_ratio: _LogRatio,
+    start: _Position,
     beta: float,
-    step: Tensor,
+    step_size: Tensor,
     leapfrogs: int,
     rng: torch.Generator | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Propose by leapfrog steps, (B,), under log N(u; 0, I) + β g(u), and accept or stay (Neal 2011).
+) -> tuple[_Position, Tensor]:
+    """Do one HMC step under log N(u; 0, I) + β g(u) (Neal 2011); step_size (B,).
 
-    Return the codes, their height and slope, and which of them, (S, B), were accepted.
+    Return the new position, and which proposals, (S, B), were accepted.
     """
-    size = step[:, None]
-    push = _noise(u, u.shape, rng)
-    start = _energy(u, height, push, beta)
-    position, new_height, new_slope = u, height, slope
-    push = push + 0.5 * size * (beta * new_slope - position)
+    size = step_size[:, None]
+    momentum = _normal(start.u, start.u.shape, rng)
+    energy = _hamiltonian(start, momentum, beta)
+    end = start
+    momentum = momentum + 0.5 * size * (beta * end.gradient - end.u)
     for leap in range(leapfrogs):
-        position = position + size * push
-        new_height, new_slope = gap(position)
-        whole = 1.0 if leap + 1 < leapfrogs else 0.5
-        push = push + whole * size * (beta * new_slope - position)
-    gain = start - _energy(position, new_height, push, beta)
-    uniform = torch.rand(gain.shape, device=u.device, dtype=u.dtype, generator=rng)
-    accepted = uniform.log() < gain  # a proposal that has run off to NaN is refused
-    taken = accepted[..., None]
-    return (
-        torch.where(taken, position, u),
-        torch.where(accepted, new_height, height),
-        torch.where(taken, new_slope, slope),
-        accepted,
+        end = log_ratio.at(end.u + size * momentum)
+        fraction = 1.0 if leap + 1 < leapfrogs else 0.5  # the last step of the momentum is a half one
+        momentum = momentum + fraction * size * (beta * end.gradient - end.u)
+    log_acceptance = energy - _hamiltonian(end, momentum, beta)
+    uniform = torch.rand(log_acceptance.shape, device=start.u.device, dtype=start.u.dtype, generator=rng)
+    accepted = uniform.log() < log_acceptance  # false where the proposal has diverged to NaN
+    position = _Position(
+        torch.where(accepted[..., None], end.u, start.u),
+        torch.where(accepted, end.log_ratio, start.log_ratio),
+        torch.where(accepted[..., None], end.gradient, start.gradient),
     )
+    return position, accepted
 
 
-def _energy(u: Tensor, height: Tensor, push: Tensor, beta: float) -> Tensor:
-    return 0.5 * (u.square() + push.square()).sum(dim=-1) - beta * height
+def _hamiltonian(position: _Position, momentum: Tensor, beta: float) -> Tensor:
+    """Return the potential plus the kinetic energy; (S, B)."""
+    squares = position.u.square() + momentum.square()
+    return 0.5 * squares.sum(dim=-1) - beta * position.log_ratio
 
 
-def _noise(like: Tensor, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
+def _normal(like: Tensor, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
     return torch.randn(tuple(shape), device=like.device, dtype=like.dtype, generator=rng)

@@ -1,36 +1,40 @@
-"""The measures of an image run: likelihood, use of the code, and how near its samples are to real images.
+"""The metrics of an image run: likelihood, use of the latent, and the quality of its samples.
 
-| key            | meaning                                                                                   |
-|----------------|-------------------------------------------------------------------------------------------|
-| `likelihood`   | of test images, nats an image; null where the model gives none                            |
-|   `elbo`       | evidence lower bound, one draw of each code; of `avb` that of the Gaussian with the       |
-|                | posterior's moments                                                                       |
-|   `adversarial`| of `avb`, its own bound, which is none where the critic is imperfect; else null           |
-|   `nll`        | -log p(x) by importance sampling from the posterior: at least the truth on average        |
-|   `nll_error`  | its standard error over images                                                            |
-|   `images`     | how many test images `nll` is of; the bounds are of all                                   |
-| `annealed`     | -log p(x) by annealed importance sampling, of the first of those images, or null          |
-|   `nll`        | at least the truth on average, and independent of how good the posterior is               |
-|   `nll_error`  | its standard error over images                                                            |
-|   `difference` | its mean excess over the `nll` of the same images; `difference_error` its standard error  |
-|   `effective`  | chains that carry the weight, mean over images; near 1 the estimate is loose              |
-|   `acceptance` | share of accepted proposals                                                               |
-|   `images`     | how many test images                                                                      |
-| `codes`        | `active` of `units` units tell test images apart (Burda et al. 2016), or null             |
-| `samples`      | as many samples as test images of the protocol, in the space of `features`:               |
-|   `frechet`    | Fréchet distance of the two sets, taken for Gaussian                                      |
-|   `precision`  | share of samples among real images, the quality (`seqgen.metrics.precision_recall.overlap`)        |
-|   `recall`     | share of real images among samples, the variety                                           |
-|   `density`    | the first as the mean number of real neighbourhoods a sample is in, over k                |
-|   `coverage`   | share of real images with a sample in their neighbourhood                                 |
-| `floor`        | the same of as many training images: what perfect samples would have                      |
-| `nearest`      | Euclidean distance to the nearest training image, pixels in [0, 1]:                       |
-|   `samples`    | median of samples                                                                         |
-|   `test`       | median of test images                                                                     |
-|   `copies`     | share of samples nearer than 99 % of test images are; 0.01 where nothing is copied, more  |
-|                | also where samples are blurred                                                            |
-|   `images`     | how many of each                                                                          |
-| `protocol`     | everything those figures depend on; `accuracy` is the classifier's on test images         |
+| key                 | meaning                                                                              |
+|---------------------|--------------------------------------------------------------------------------------|
+| `likelihood`        | of test images, nats an image; null where the model has none                         |
+|   `elbo`            | evidence lower bound, one draw of each latent; of `avb` with the Gaussian of the     |
+|                     | posterior's moments as the posterior                                                 |
+|   `adversarial_bound` | of `avb`, its own bound, no bound where the critic is imperfect; else null        |
+|   `nll`             | -log p(x) by importance sampling from the posterior: an upper bound in expectation   |
+|   `nll_standard_error` | over images                                                                       |
+|   `images`          | how many test images `nll` is of; the bounds are of all                              |
+| `annealed`          | -log p(x) by annealed importance sampling, of the first of those images, or null     |
+|   `nll`             | an upper bound in expectation, however good the posterior is                         |
+|   `nll_standard_error` | over images                                                                       |
+|   `difference`      | mean of this `nll` minus the one above, on the same images                           |
+|   `difference_standard_error` | over images                                                                |
+|   `effective_chains` | effective sample size, mean over images; near 1 the bound is loose                  |
+|   `acceptance_rate` | fraction of accepted proposals                                                       |
+|   `images`          | how many test images                                                                 |
+| `latent`            | null where the model has no encoder                                                  |
+|   `active_units`    | dimensions that differ between test images (Burda et al. 2016)                       |
+|   `dimensions`      | how many there are                                                                   |
+| `samples`           | as many samples as test images of the protocol, in the space of `features`:          |
+|   `frechet`         | Fréchet distance of the two sets, as of two Gaussians                                |
+|   `precision`       | fraction of samples in a neighbourhood of real images: quality                       |
+|                     | (`seqgen.metrics.precision_recall.overlap`)                                          |
+|   `recall`          | fraction of real images in a neighbourhood of samples: diversity                     |
+|   `density`         | mean number of real neighbourhoods that a sample is in, over k                       |
+|   `coverage`        | fraction of real images with a sample in their neighbourhood                         |
+| `training_images`   | the same of as many training images: the values of perfect samples                   |
+| `nearest`           | Euclidean distance to the nearest training image, pixels in [0, 1]:                  |
+|   `samples`         | median of samples                                                                    |
+|   `test`            | median of test images                                                                |
+|   `copy_rate`       | fraction of samples nearer than 99 % of test images are; 0.01 where nothing is       |
+|                     | copied, more also where samples are blurred                                          |
+|   `images`          | how many of each                                                                     |
+| `protocol`          | everything that these metrics depend on; `accuracy` is of the classifier             |
 
 Fréchet distances compare only for the same data, features and N. Where a run's data are binarised, so are its
 samples, by a draw of each pixel.
@@ -57,9 +61,9 @@ from seqgen.metrics import precision_recall
 
 Report = dict[str, Any]
 
-ROWS = 1000
-"""Images read at a time."""
-AT_ONCE = 20
+CHUNK = 1000
+"""Images encoded at a time."""
+LIKELIHOOD_BATCH = 20
 """Images whose likelihood is estimated together."""
 CHAINS, TEMPERATURES, LEAPFROGS = 16, 500, 10
 """Of annealed importance sampling, from the Gaussian with the posterior's means and variances."""
@@ -76,39 +80,41 @@ def evaluate(
     annealed: int | None = None,
     notify: Callable[[str], None] = lambda message: None,
 ) -> Report:
-    """Measure a run on its test images; the keys are those of the module's table.
+    """Measure a run on its test images; the module's table lists the keys.
 
     Args:
         n: samples and real images compared; at most as many as there are test images.
         features: a TorchScript network (Inception) in place of a classifier of the data.
-        importance: draws of each image's code.
+        importance: draws of each image's latent.
         images: test images whose likelihood is estimated.
         annealed: how many of them by annealed importance sampling as well; none: 50 where the model's own
             bound is adversarial, else 0.
     """
-    found = choose(trained.data, features, device=trained.device, notify=notify)
+    feature_space = choose(trained.data, features, device=trained.device, notify=notify)
     with own_randomness(seed):
         rng = torch.Generator(trained.device).manual_seed(seed)
-        explained, log_likelihoods = _likelihood(trained, importance, max(images, annealed or 0), rng, notify)
+        likelihoods, log_likelihoods = _likelihood(
+            trained, importance, max(images, annealed or 0), rng, notify
+        )
         if annealed is None:
-            annealed = 50 if explained and explained["adversarial"] is not None else 0
-        elif annealed and not explained:
+            annealed = 50 if likelihoods and likelihoods["adversarial_bound"] is not None else 0
+        elif annealed and not likelihoods:
             raise UserError(
-                f"run '{trained.run.path}' ({trained.run.config['algorithm']}) has no likelihood to anneal "
-                "to; leave --annealed away"
+                f"run '{trained.run.path}' ({trained.run.config['algorithm']}) has no likelihood to "
+                "estimate; leave --annealed out"
             )
         return {
-            "likelihood": explained,
+            "likelihood": likelihoods,
             "annealed": _annealed(trained, log_likelihoods[:annealed], rng, notify),
-            "codes": _codes(trained),
-            **sample_quality.samples(trained, n, found, seed=seed, notify=notify),
+            "latent": _latent(trained),
+            **sample_quality.measure(trained, n, feature_space, seed=seed, notify=notify),
             "protocol": {
                 "algorithm": trained.run.config["algorithm"],
                 "data": trained.data.name,
                 "binarise": trained.data.binarise,
                 "n": min(n, len(trained.data.test), len(trained.data.train)),
-                "features": found.name,
-                "accuracy": found.accuracy,
+                "features": feature_space.name,
+                "accuracy": feature_space.accuracy,
                 "neighbours": precision_recall.NEIGHBOURS,
                 "importance": importance,
                 "chains": CHAINS,
@@ -123,30 +129,30 @@ def evaluate(
 def _likelihood(
     trained: TrainedImages, draws: int, images: int, rng: torch.Generator, notify: Callable[[str], None]
 ) -> tuple[Report | None, Tensor]:
-    """Return the figures of `likelihood`, and log p(x) of some test images, (N,)."""
+    """Return the metrics of `likelihood`, and log p(x) of some test images, (N,)."""
     model, test = trained.model, trained.data.test
     if not hasattr(model, "log_likelihood"):
         return None, torch.zeros(0)
-    few = test.rows(torch.arange(min(images, len(test))))
-    found = []
-    for batch in in_order(few, AT_ONCE, trained.device):
-        found.append(model.log_likelihood(batch.images, batch.labels, samples=draws, rng=rng).cpu())
-        notify(f"importance sampling: {sum(map(len, found))} of {len(few)} images")
-    log_likelihoods = torch.cat(found)
-    bounds = [
+    subset = test.rows(torch.arange(min(images, len(test))))
+    parts = []
+    for batch in in_order(subset, LIKELIHOOD_BATCH, trained.device):
+        parts.append(model.log_likelihood(batch.images, batch.labels, samples=draws, rng=rng).cpu())
+        notify(f"importance sampling: {sum(map(len, parts))} of {len(subset)} images")
+    log_likelihoods = torch.cat(parts)
+    elbos = [
         model.log_likelihood(batch.images, batch.labels, samples=1, rng=rng).cpu()
-        for batch in in_order(test, ROWS, trained.device)
+        for batch in in_order(test, CHUNK, trained.device)
     ]
-    adversarial = None
+    adversarial_bound = None
     if hasattr(model, "adversarial_bound"):
-        batches = in_order(test, ROWS, trained.device)
-        own = [model.adversarial_bound(batch).cpu() for batch in batches]
-        adversarial = float(torch.cat(own).double().mean())
+        batches = in_order(test, CHUNK, trained.device)
+        bounds = [model.adversarial_bound(batch).cpu() for batch in batches]
+        adversarial_bound = float(torch.cat(bounds).double().mean())
     return {
-        "elbo": float(torch.cat(bounds).double().mean()),
-        "adversarial": adversarial,
+        "elbo": float(torch.cat(elbos).double().mean()),
+        "adversarial_bound": adversarial_bound,
         "nll": -float(log_likelihoods.double().mean()),
-        "nll_error": standard_error(log_likelihoods),
+        "nll_standard_error": standard_error(log_likelihoods),
         "images": len(log_likelihoods),
     }, log_likelihoods
 
@@ -154,24 +160,24 @@ def _likelihood(
 def _annealed(
     trained: TrainedImages, log_likelihoods: Tensor, rng: torch.Generator, notify: Callable[[str], None]
 ) -> Report | None:
-    """Estimate the likelihood of the first test images, whose importance-sampled one is given, (N,), anew."""
+    """Return the metrics of `annealed` on the first test images, given importance-sampled log p(x), (N,)."""
     if not len(log_likelihoods):
         return None
-    found = []
-    first = trained.data.test.rows(torch.arange(len(log_likelihoods)))
-    for batch in in_order(first, AT_ONCE, trained.device):
-        found.append(annealed(trained.model, batch, rng=rng))
-        done = sum(len(part.log_likelihood) for part in found)
-        notify(f"annealed importance sampling: {done} of {len(first)} images")
-    nll = -torch.cat([part.log_likelihood for part in found]).cpu()
+    estimates = []
+    subset = trained.data.test.rows(torch.arange(len(log_likelihoods)))
+    for batch in in_order(subset, LIKELIHOOD_BATCH, trained.device):
+        estimates.append(annealed(trained.model, batch, rng=rng))
+        done = sum(len(part.log_likelihood) for part in estimates)
+        notify(f"annealed importance sampling: {done} of {len(subset)} images")
+    nll = -torch.cat([part.log_likelihood for part in estimates]).cpu()
     difference = nll + log_likelihoods
     return {
         "nll": float(nll.mean()),
-        "nll_error": standard_error(nll),
+        "nll_standard_error": standard_error(nll),
         "difference": float(difference.mean()),
-        "difference_error": standard_error(difference),
-        "effective": float(torch.cat([part.effective for part in found]).mean()),
-        "acceptance": float(np.mean([part.acceptance for part in found])),
+        "difference_standard_error": standard_error(difference),
+        "effective_chains": float(torch.cat([part.effective_chains for part in estimates]).mean()),
+        "acceptance_rate": float(np.mean([part.acceptance_rate for part in estimates])),
         "images": len(nll),
     }
 
@@ -187,12 +193,12 @@ def annealed(
 ) -> ais.Estimate:
     """Estimate log p(x) of images from the Gaussian with the means and variances of the model's posterior.
 
-    The lengths are those of `ais.log_likelihood`; by default those of `evaluate`.
+    The other arguments are those of `ais.log_likelihood`, with the defaults of `evaluate`.
     """
     with torch.no_grad():
         mean, log_var = model.posterior(batch.images, batch.labels)
     return ais.log_likelihood(
-        likelihood.of_decoder(model, batch.images, batch.labels),
+        likelihood.decoder_log_likelihood(model, batch.images, batch.labels),
         mean,
         log_var,
         chains=chains or CHAINS,
@@ -207,63 +213,69 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _codes(trained: TrainedImages) -> Report | None:
+def _latent(trained: TrainedImages) -> Report | None:
     model = trained.model
     if not hasattr(model, "encode"):
         return None
-    batches = in_order(trained.data.test, ROWS, trained.device)
-    codes = torch.cat([model.encode(batch.images, batch.labels).cpu() for batch in batches])
-    return {"active": gaussian.active_units(codes), "units": codes.shape[1]}
+    batches = in_order(trained.data.test, CHUNK, trained.device)
+    latents = torch.cat([model.encode(batch.images, batch.labels).cpu() for batch in batches])
+    return {"active_units": gaussian.active_units(latents), "dimensions": latents.shape[1]}
 
 
 def render(report: Mapping[str, Any]) -> str:
     """Lay out a report of `evaluate` as text."""
-    said = report["protocol"]
+    protocol = report["protocol"]
     lines = [_row("", ["Fréchet", "precision", "recall", "density", "coverage"])]
-    for name, title in (("samples", "samples"), ("floor", "training images")):
+    for name, title in (("samples", "samples"), ("training_images", "training images")):
         values = report[name]
-        shown = [f"{values['frechet']:.3f}"]
-        shown += [f"{values[key]:.4f}" for key in ("precision", "recall", "density", "coverage")]
-        lines.append(_row(title, shown))
-    near = report["nearest"]
+        cells = [f"{values['frechet']:.3f}"]
+        cells += [f"{values[key]:.4f}" for key in ("precision", "recall", "density", "coverage")]
+        lines.append(_row(title, cells))
+    nearest = report["nearest"]
     lines += [
         "",
-        f"nearest training image, median of {near['images']:,}: {near['samples']:.3f} of samples, "
-        f"{near['test']:.3f} of test images",
-        f"copies: {near['copies']:.2%} of samples are nearer than 99 % of test images",
+        f"nearest training image, median of {nearest['images']:,}: {nearest['samples']:.3f} of samples, "
+        f"{nearest['test']:.3f} of test images",
+        f"copies: {nearest['copy_rate']:.2%} of samples are nearer than 99 % of test images",
         *_likelihood_lines(report),
         "",
-        f"protocol: {said['algorithm']} on {said['data']}, binarisation {said['binarise']}; N {said['n']:,}; "
-        f"k {said['neighbours']}; seed {said['seed']}",
-        f"features: {said['features']}",
+        f"protocol: {protocol['algorithm']} on {protocol['data']}, binarisation {protocol['binarise']}; "
+        f"N {protocol['n']:,}; k {protocol['neighbours']}; seed {protocol['seed']}",
+        f"features: {protocol['features']}",
     ]
     return "\n".join(lines)
 
 
 def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
-    explained, again, codes = report["likelihood"], report["annealed"], report["codes"]
-    said = report["protocol"]
+    likelihoods, annealing, latent = report["likelihood"], report["annealed"], report["latent"]
+    protocol = report["protocol"]
     lines = []
-    if explained:
-        lines += ["", "of test images, nats an image", f"  ELBO {explained['elbo']:.3f}"]
-        if explained["adversarial"] is not None:
-            lines.append(f"  adversarial bound {explained['adversarial']:.3f}, as good as its critic")
+    if likelihoods:
+        lines += ["", "of test images, nats an image", f"  ELBO {likelihoods['elbo']:.3f}"]
+        if likelihoods["adversarial_bound"] is not None:
+            lines.append(f"  adversarial bound {likelihoods['adversarial_bound']:.3f}, as good as its critic")
         lines.append(
-            f"  NLL {explained['nll']:.3f} ± {explained['nll_error']:.3f}, importance sampling, "
-            f"{said['importance']:,} draws, {explained['images']:,} images"
+            f"  NLL {_with_error(likelihoods, 'nll')}, importance sampling, "
+            f"{protocol['importance']:,} draws, {likelihoods['images']:,} images"
         )
-    if again:
+    if annealing:
         lines.append(
-            f"  NLL {again['nll']:.3f} ± {again['nll_error']:.3f}, annealed importance sampling, "
-            f"{said['chains']} chains of {said['temperatures']:,} temperatures, {again['images']:,} images"
+            f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, "
+            f"{protocol['chains']} chains of {protocol['temperatures']:,} temperatures, "
+            f"{annealing['images']:,} images"
         )
         lines.append(
-            f"  the second less the first on the same images {again['difference']:+.3f} ± "
-            f"{again['difference_error']:.3f}; {again['effective']:.1f} chains effective"
+            f"  annealed minus importance sampling on the same images "
+            f"{_with_error(annealing, 'difference')}; {annealing['effective_chains']:.1f} effective chains"
         )
-    if codes:
-        lines += ["", f"code: {codes['active']} of {codes['units']} units active"]
+    if latent:
+        lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active"]
     return lines
+
+
+def _with_error(values: Mapping[str, float], key: str) -> str:
+    sign = "+" if key == "difference" else ""
+    return f"{values[key]:{sign}.3f} ± {values[f'{key}_standard_error']:.3f}"
 
 
 def _row(title: str, cells: list[str]) -> str:

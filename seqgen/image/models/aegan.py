@@ -1,216 +1,228 @@
-"""AEGAN: an encoder and a generator that undo each other, and a critic on either side (Lazarou 2020).
+"""AEGAN: an encoder and a generator trained to invert each other, with a critic of images and one of latents.
 
-The generator makes images x̂ = G(z) of prior codes, the encoder codes ẑ = E(x) of images; two cycles lead
-back, x' = G(E(x)) and z' = E(G(z)). One critic tells images from x̂ and x', another prior codes from ẑ and z'
-(arXiv:2004.05472). To these come the gradient penalty of both critics (Gulrajani et al. 2017), any of the
-games of `seqgen.functional.gan_losses`, the energy-based one among them, and the generator's Dirichlet energy ½ E‖∂G/∂z‖²,
-which asks for the smoothest map that plays as well. Every loss has a weight, and 0 switches it off.
+The generator generates images x̂ = G(z) of latents z of the prior, the encoder latents ẑ = E(x) of images;
+there are two cycles, x' = G(E(x)) and z' = E(G(z)). One critic has to tell images from x̂ and x', the other
+latents of the prior from ẑ and z' (Lazarou 2020, arXiv:2004.05472). Beside the paper's losses there are
+gradient penalties of both critics, a choice of GAN losses (`seqgen.functional.gan_losses`), and the
+generator's Dirichlet energy ½ E‖∂G/∂z‖², which favours a smooth generator. Every loss has a weight, and 0
+switches it off.
 
-Encoder and generator share one loss and one optimiser, as they undo each other; the critics have their own.
+Encoder and generator share one loss and one optimiser; each critic has its own.
 
-Report figures: of the training batches, for `images` and `codes` each, the critic's `d_loss_…`, penalties
-included, and its `gap_…` between real and made; `image_cycle`, Σ(x - x')² of an image; `code_cycle`, the same
-of a code; `dirichlet`, the energy; `g_loss`, the loss of encoder and generator; `grad_norm`, theirs; `lr`.
-Then, on held-out images, `valid_error`, the Σ(x - x')² of the averaged networks; `code_variance`, the mean
-variance of a unit of their codes, 1 of the prior's; and `variety` as for `gan`.
+Metrics: of the training batches, of images and of latents, each critic's `d_loss_…`, penalties included, and
+its `score_gap_…` between real and fake samples; `image_cycle`, Σ(x - x')² of an image; `latent_cycle`, Σ(z -
+z')² of a latent; `dirichlet`, the energy; `g_loss`, the loss of encoder and generator; `grad_norm`, theirs;
+`lr`. Then, on held-out images, `valid_squared_error`, the Σ(x - x')² of the EMA networks; `latent_variance`,
+the mean variance of a dimension of their latents, 1 under the prior; and `diversity` as for `gan`.
 """
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from seqgen.core import optim, settings
+from seqgen.algorithms.base import Metrics
+from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
 from seqgen.image.data.dataset import Batch
-from seqgen.image.networks import adversarial
-from seqgen.image.networks.adversarial import GameConfig, Metrics
-from seqgen.image.networks.config import Schedule
-from seqgen.image.networks.networks import NetConfig, Shape, reader, writer
+from seqgen.image.models.base import AdversarialModel
+from seqgen.image.models.gan import VALID_SAMPLES
+from seqgen.image.networks.adversarial import AdversarialConfig, GANLossConfig
+from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
+from seqgen.image.networks.pixel_losses import squared_error
+
+WEIGHTS = ("image_gan", "latent_gan", "image_cycle", "latent_cycle", "dirichlet")
 
 
 @dataclass(frozen=True)
-class ImageAEGANConfig(Schedule):
+class ImageAEGANConfig(AdversarialConfig):
     """Settings of the AEGAN of images."""
 
-    READ, PASSES = 1_000_000, (10, 80)
+    TOTAL_IMAGES, EPOCH_RANGE = 1_000_000, (10, 80)
 
     encoder: NetConfig = field(default_factory=NetConfig)
     generator: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
-    critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
-    code_critic: NetConfig = field(
+    latent_critic: NetConfig = field(
         default_factory=lambda: NetConfig(hidden=128, layers=2, activation="leaky_relu")
     )
-    game: GameConfig = field(default_factory=lambda: GameConfig(r1=0.2))
-    code: int = 32
-    """units of the code"""
-    conditional: bool = False
-    """all four networks read the label"""
-    images: float = 1.0
-    """weight of the game of images"""
-    codes: float = 1.0
-    """weight of the game of codes"""
+    gan: GANLossConfig = field(default_factory=lambda: GANLossConfig(r1=0.2))
+    image_gan: float = 1.0
+    """weight of the GAN loss of images"""
+    latent_gan: float = 1.0
+    """weight of the GAN loss of latents"""
     image_cycle: float = 0.02
     """weight of ½ Σ(x - x')² of an image"""
-    code_cycle: float = 0.02
-    """weight of ½ Σ(z - z')² of a code"""
+    latent_cycle: float = 0.02
+    """weight of ½ Σ(z - z')² of a latent"""
     dirichlet: float = 1e-4
     """weight of the generator's Dirichlet energy"""
-    batch_size: int = 64
-    """images, and codes, a step"""
     epochs: int | None = None
-    """passes over the training split; none: about 1,000,000 images in all, 10 to 80 passes"""
-
-    patience = None  # a game has no figure that only falls
+    """epochs of training; none: about 1,000,000 images in all, 10 to 80 epochs"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for critic in (self.critic, self.code_critic):
-            self.game.check(critic)
-        if not any((self.images, self.codes, self.image_cycle, self.code_cycle, self.dirichlet)):
-            raise UserError(
-                "every loss is off; give images, codes, image_cycle, code_cycle or dirichlet a weight"
-            )
-        settings.bounds(
-            self,
-            code=(1, None),
-            images=(0.0, None),
-            codes=(0.0, None),
-            image_cycle=(0.0, None),
-            code_cycle=(0.0, None),
-            dirichlet=(0.0, None),
-            batch_size=(2, None),
-        )
+        self.gan.check(self.latent_critic)
+        if not any(getattr(self, name) for name in WEIGHTS):
+            raise UserError(f"every loss is off; give one of {', '.join(WEIGHTS)} a weight")
+        limits = {name: (0.0, None) for name in WEIGHTS}
+        settings.bounds(self, **limits)
 
 
-class ImageAEGAN(adversarial.Player):
-    """An encoder, a generator, the averages of both, and a critic of images and one of codes."""
+class ImageAEGAN(AdversarialModel):
+    """An encoder, a generator, the moving averages of both, a critic of images and one of latents."""
 
     Config = ImageAEGANConfig
+    examples = (
+        {
+            "encoder.kind": "conv",
+            "encoder.channels": 3,
+            "generator.kind": "conv",
+            "generator.channels": 3,
+            "critic.kind": "conv",
+            "critic.channels": 3,
+            "critic.hidden": 7,
+            "latent_critic.hidden": 13,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "energy",
+            "gan.gradient_penalty": 1.0,
+            "encoder.hidden": 7,
+            "generator.hidden": 7,
+            "critic.hidden": 7,
+            "latent_critic.hidden": 13,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "wasserstein",
+            "encoder.hidden": 7,
+            "generator.hidden": 7,
+            "critic.hidden": 7,
+            "latent_critic.hidden": 13,
+            "conditional": True,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "hinge",
+            "gan.r1": 1.0,
+            "encoder.hidden": 7,
+            "generator.hidden": 7,
+            "critic.hidden": 7,
+            "latent_critic.hidden": 13,
+            "dirichlet": 0.0,
+            "latent_dim": 3,
+        },
+    )
+    # They cancel from the hinge loss near 0 and the Wasserstein loss.
+    idle_parameters = ("critic.head.bias", "latent_critic.head.bias")
+    averaged = ("encoder", "generator")
+    main_optimizer = "autoencoder"
 
     def __init__(self, config: ImageAEGANConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__(code=config.code, classes=classes if config.conditional else 0)
-        self.config = config
-        self.encoder = reader(config.encoder, shape, config.code, classes=self.classes)
-        self.generator = writer(config.generator, config.code, shape, classes=self.classes)
-        self.critic = reader(config.critic, shape, 1, classes=self.classes)
-        row = (1, 1, config.code)  # a code is read as an image of one row
-        self.code_critic = reader(config.code_critic, row, 1, classes=self.classes)
-        self.average = copy.deepcopy(self._makers()).requires_grad_(False)
-
-    def _makers(self) -> nn.ModuleList:
-        return nn.ModuleList([self.encoder, self.generator])
+        super().__init__(config, classes=classes)
+        self.encoder = build_encoder(config.encoder, shape, config.latent_dim, classes=self.classes)
+        self.generator = build_decoder(config.generator, config.latent_dim, shape, classes=self.classes)
+        self.critic = build_encoder(config.critic, shape, 1, classes=self.classes)
+        row = (1, 1, config.latent_dim)  # a latent is encoded as an image of one row
+        self.latent_critic = build_encoder(config.latent_critic, row, 1, classes=self.classes)
+        self._start_ema()
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c, adam = self.config, self.config.game.adam
+        c, adam = self.config, self.config.gan.adam
         self.optimizers = {
-            "makers": adam(self._makers(), c.generator),
+            "autoencoder": adam(nn.ModuleList([self.encoder, self.generator]), c.generator),
             "critic": adam(self.critic, c.critic, critic=True),
-            "code_critic": adam(self.code_critic, c.code_critic, critic=True),
+            "latent_critic": adam(self.latent_critic, c.latent_critic, critic=True),
         }
-
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """Move encoder and generator together and each critic by one batch."""
-        c = self.config
-        self.train()
-        adversarial.slow_down(self.optimizers.values(), progress)
-        losses, figures = self.losses(batch)
-        norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
-        makers = self.optimizers["makers"]
-        self.updates += 1
-        adversarial.follow(self.average, self._makers(), keep=c.game.average, updates=int(self.updates))
-        return figures | {"grad_norm": norms[makers], "lr": makers.param_groups[0]["lr"]}
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
-        """Return the losses by the names of their optimisers, and figures."""
-        c, labels = self.config, self.given(batch.labels)
-        images, codes = batch.images, torch.randn(len(batch.images), c.code, device=batch.images.device)
-        found = self.encoder(images, labels)
-        twice = None if labels is None else labels.repeat(2)
-        made, rebuilt = self._make(torch.cat((codes, found)), twice).chunk(2)  # normalised as one batch
-        refound = self.encoder(made, labels)
-        image_cycle, code_cycle = (
-            gan_losses.feature_distance(end.flatten(1), start.flatten(1))
-            for start, end in ((images, rebuilt), (codes, refound))
-        )
-        total = c.image_cycle * image_cycle + c.code_cycle * code_cycle
-        figures: dict[str, Tensor | float] = {
-            "image_cycle": 2 * image_cycle.detach(),
-            "code_cycle": 2 * code_cycle.detach(),
-        }
+        """Return the losses by the names of their optimisers, and metrics."""
+        c, labels = self.config, self.network_labels(batch.labels)
+        images = batch.images
+        latents = torch.randn(len(images), c.latent_dim, device=images.device)
+        encoded = self.encoder(images, labels)
+        both_labels = None if labels is None else labels.repeat(2)
+        # One batch, so that batch normalisation treats both alike.
+        generated, reconstructed = self._generate(torch.cat((latents, encoded)), both_labels).chunk(2)
+        encoded_again = self.encoder(generated, labels)
+        total, metrics = self._cycle_losses((images, reconstructed), (latents, encoded_again))
         if c.dirichlet:
-            energy = gan_losses.dirichlet_energy(lambda z: self._make(z, labels), codes)
+            energy = gan_losses.dirichlet_energy(lambda z: self._generate(z, labels), latents)
             total = total + c.dirichlet * energy
-            figures["dirichlet"] = energy.detach()
+            metrics["dirichlet"] = energy.detach()
         losses = {}
-        games = {
-            "critic": (c.images, lambda x: self.critic(x, labels)[:, 0], images, made, rebuilt),
-            "code_critic": (c.codes, lambda z: self._code_scores(z, labels), codes, found, refound),
-        }
-        for name, (weight, critic, *samples) in games.items():
-            if weight:
-                losses[name], verdict, told = self._play(name, critic, *samples)
-                total = total + weight * verdict
-                figures |= told
-        return {"makers": total, **losses}, figures | {"g_loss": total.detach()}
+        if c.image_gan:
+            losses["critic"], g_loss, of_images = self._gan_losses(
+                "images", lambda x: self.critic(x, labels)[:, 0], c.critic, images, generated, reconstructed
+            )
+            total = total + c.image_gan * g_loss
+            metrics |= of_images
+        if c.latent_gan:
+            losses["latent_critic"], g_loss, of_latents = self._gan_losses(
+                "latents",
+                lambda z: self._latent_scores(z, labels),
+                c.latent_critic,
+                latents,
+                encoded,
+                encoded_again,
+            )
+            total = total + c.latent_gan * g_loss
+            metrics |= of_latents
+        return {"autoencoder": total, **losses}, metrics | {"g_loss": total.detach()}
 
-    def _play(
-        self, name: str, critic: Callable[[Tensor], Tensor], real: Tensor, *fakes: Tensor
+    def _cycle_losses(
+        self, images: tuple[Tensor, Tensor], latents: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+        """Return the weighted loss of both cycles, given the start and the end of each, and metrics."""
+        image_cycle, latent_cycle = (
+            gan_losses.feature_distance(end.flatten(1), start.flatten(1)) for start, end in (images, latents)
+        )
+        loss = self.config.image_cycle * image_cycle + self.config.latent_cycle * latent_cycle
+        return loss, {"image_cycle": 2 * image_cycle.detach(), "latent_cycle": 2 * latent_cycle.detach()}
+
+    def _gan_losses(
+        self, name: str, critic: Callable[[Tensor], Tensor], net: NetConfig, real: Tensor, *fakes: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return a critic's loss, that of the makers, and figures."""
-        g = self.config.game
-        on_real, on_fake = critic(real), torch.cat([critic(fake) for fake in fakes])
-        rough, _ = g.smoothness(getattr(self.config, name), critic, real, *fakes)
-        loss = g.critic_loss(on_real, on_fake) + rough
-        side = {"critic": "images", "code_critic": "codes"}[name]
-        gap = (on_real.mean() - on_fake.mean()).detach()
-        figures = {f"d_loss_{side}": loss.detach(), f"gap_{side}": gap}
-        return loss, g.generator_loss(on_fake), figures
+        """Return a critic's loss, the GAN loss of encoder and generator, and metrics."""
+        gan = self.config.gan
+        real_scores, fake_scores = critic(real), torch.cat([critic(fake) for fake in fakes])
+        penalty, _ = gan.penalties(net, critic, real, *fakes)
+        loss = gan.critic_loss(real_scores, fake_scores) + penalty
+        gap = (real_scores.mean() - fake_scores.mean()).detach()
+        metrics = {f"d_loss_{name}": loss.detach(), f"score_gap_{name}": gap}
+        return loss, gan.generator_loss(real_scores, fake_scores), metrics
 
-    def _make(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        return torch.sigmoid(self.generator(codes, labels))
+    def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        return torch.sigmoid(self.generator(latents, labels))
 
-    def _code_scores(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        return self.code_critic(codes[:, None, None], labels)[:, 0]
+    def _latent_scores(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        return self.latent_critic(latents[:, None, None], labels)[:, 0]
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure the cycle of held-out images, their codes, and how varied made images are."""
-        held_out, codes, errors = [], [], []
+        """Measure the cycle of held-out images, their latents, and the diversity of generated images."""
+        held_out, latents, errors = [], [], []
         for images, labels in batches:
-            found = self.encode(images, labels)
+            encoded = self.encode(images, labels)
             held_out.append(images)
-            codes.append(found)
-            errors.append(_errors(images, self.decode(found, labels)))
-        variance = float(torch.cat(codes).var(dim=0, unbiased=False).mean())
-        figures = {"valid_error": float(torch.cat(errors).mean()), "code_variance": variance}
-        return figures | self.vary(self.sample(adversarial.ROWS), torch.cat(held_out))
+            latents.append(encoded)
+            errors.append(squared_error(images, self.decode(encoded, labels)))
+        return {
+            "valid_squared_error": float(torch.cat(errors).mean()),
+            "latent_variance": float(torch.cat(latents).var(dim=0, unbiased=False).mean()),
+            **self.measure_diversity(self.sample(VALID_SAMPLES), torch.cat(held_out)),
+        }
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the codes of images by the averaged encoder; (B, C, H, W) → (B, Z)."""
+        """Return the latents of images by the EMA encoder; (B, C, H, W) → (B, Z)."""
         self.eval()
-        return self.average[0](images, self.given(labels))
-
-    @torch.no_grad()
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
-        self.eval()
-        return adversarial.written(self.average[1], codes, self.given(labels))
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the cycle's end x' of images; (B, C, H, W) → (B, C, H, W)."""
-        return self.decode(self.encode(images, labels), labels)
+        return self.ema["encoder"](images, self.network_labels(labels))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return how strange each image is: the Σ(x - x')² of its cycle; (B, C, H, W) → (B,)."""
-        return _errors(images, self.reconstruct(images, labels))
-
-
-def _errors(images: Tensor, rebuilt: Tensor) -> Tensor:
-    return (rebuilt - images).square().flatten(1).sum(dim=1)
+        """Return the anomaly score, the Σ(x - x')² of the cycle; (B, C, H, W) → (B,)."""
+        return squared_error(images, self.reconstruct(images, labels))

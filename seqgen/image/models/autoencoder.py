@@ -1,270 +1,190 @@
 """Autoencoders of images: plain, sparse (Ng 2011, "Sparse autoencoder") and denoising (Vincent et al. 2008).
 
-One model; the three names differ in the defaults of their settings. A plain one minimises the reconstruction
-loss of an image's code; `noise` above 0 has it read a noisy image and write the clean one; `sparsity` above 0
-squashes the code to (0, 1) and asks each of its units to be at `rate` in the mean over a batch.
+One model; the three names differ in their settings. A plain autoencoder minimises the reconstruction loss.
+With `noise_std` above 0 the encoder gets a noisy image and the decoder must reconstruct the clean one. With
+`sparsity_weight` above 0 a sigmoid maps the latent to (0, 1), and a penalty pulls the mean of each dimension
+over a batch to `sparsity_target`.
 
-An autoencoder has no prior. To sample, codes are drawn from one Gaussian with the mean and covariance of the
-training codes, followed as they change (the simplest of Ghosh et al. 2020).
+An autoencoder has no prior. To sample, latents are drawn from a Gaussian with the mean and covariance of the
+training latents, running estimates of which are kept (the simplest of Ghosh et al. 2020).
 
-Report figures, of the training batches and, as `valid_…`, of the validation split: `loss`, per image;
-`reconstruction`, its part without the penalty, Σ(x - x̂)² or nats; where the code is sparse `penalty`,
-Σ_j KL(ρ ‖ ρ̂_j) in nats, and `activity`, the mean of the code; `valid_active`, units of the code that tell
-images apart; `grad_norm`; `lr`.
+Metrics, of the training batches and, as `valid_…`, of the validation split: `loss`, per image;
+`reconstruction`, its part without the penalty, Σ(x - x̂)² or nats; where the latent is sparse
+`sparsity_penalty`, Σ_j KL(ρ ‖ ρ̂_j) in nats, and `activity`, the mean of the latent. Then `active_units`, how
+many latent dimensions differ between validation images; `grad_norm`; `lr`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.functional import gaussian
-from seqgen.image.data.dataset import Batch, Images
+from seqgen.image.data.dataset import Batch
+from seqgen.image.models.base import ImageModel, mean_metrics
 from seqgen.image.networks import pixel_losses
-from seqgen.image.networks.config import Schedule
-from seqgen.image.networks.networks import NetConfig, Shape, peak_lr, reader, writer
+from seqgen.image.networks.config import EncoderDecoderConfig
+from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 
-Metrics = dict[str, float]
-
-MEMORY = 0.01
-"""Share of the newest batch in the followed mean and covariance of codes."""
+MIN_UPDATE_WEIGHT = 0.01
+"""Weight of a batch in the running mean and covariance of latents, after the first 100 batches."""
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(Schedule):
+class AutoencoderConfig(EncoderDecoderConfig):
     """Settings of an autoencoder."""
 
-    READ, PASSES = 1_000_000, (15, 200)
+    TOTAL_IMAGES, EPOCH_RANGE = 1_000_000, (15, 200)
 
-    net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
-    code: int = 32
-    """units of the code"""
-    conditional: bool = False
-    """encoder and decoder read the label"""
     likelihood: Literal["bernoulli", "squared_error"] = "squared_error"
-    """what a wrong pixel costs"""
-    noise: float = 0.0
-    """standard deviation of the noise on what the encoder reads while it learns, clipped to [0, 1]"""
-    sparsity: float = 0.0
-    """weight of Σ_j KL(ρ ‖ ρ̂_j) over the units of the code; above 0 a sigmoid ends the encoder"""
-    rate: float = 0.05
-    """ρ, the mean that each unit of a sparse code should have"""
-    lr: float | None = None
-    """peak learning rate of Adam; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv"""
-    lr_floor: float = 0.0
-    """share of it that is left at the end of the cosine; 1 keeps it constant"""
-    beta2: float = 0.99
-    """decay of Adam's running mean of squared gradients"""
+    """the reconstruction loss of a pixel"""
+    noise_std: float = 0.0
+    """standard deviation of the noise on the encoder's input in training; the sum is clipped to [0, 1]"""
+    sparsity_weight: float = 0.0
+    """weight of Σ_j KL(ρ ‖ ρ̂_j) over the latent dimensions; above 0 a sigmoid ends the encoder"""
+    sparsity_target: float = 0.05
+    """ρ, the mean that each dimension of a sparse latent should have"""
     epochs: int | None = None
-    """passes over the training split; none: about 1,000,000 images in all, 15 to 200 passes"""
-    patience: int | None = None
-    """reports without a better validation loss before training stops"""
+    """epochs of training; none: about 1,000,000 images in all, 15 to 200 epochs"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.bounds(
             self,
-            code=(1, None),
-            noise=(0.0, None),
-            sparsity=(0.0, None),
-            rate=(1e-6, 1 - 1e-6),
-            lr=(0.0, None),
-            lr_floor=(0.0, 1.0),
-            beta2=(0.0, 0.9999),
-            patience=(1, None),
+            noise_std=(0.0, None),
+            sparsity_weight=(0.0, None),
+            sparsity_target=(1e-6, 1 - 1e-6),
         )
 
-    def fitted(self, images: Images) -> Self:
-        """Fill in what was left to the number of images and the net."""
-        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
 
-
-@dataclass(frozen=True)
-class SparseAutoencoderConfig(AutoencoderConfig):
-    """Settings of the sparse autoencoder."""
-
-    code: int = 128
-    """units of the code, of which few are on at a time"""
-    sparsity: float = 0.1
-    """weight of Σ_j KL(ρ ‖ ρ̂_j) over the units of the code; above 0 a sigmoid ends the encoder"""
-
-
-@dataclass(frozen=True)
-class DenoisingAutoencoderConfig(AutoencoderConfig):
-    """Settings of the denoising autoencoder."""
-
-    code: int = 64
-    """units of the code"""
-    noise: float = 0.3
-    """standard deviation of the noise on what the encoder reads while it learns, clipped to [0, 1]"""
-
-
-class Autoencoder(nn.Module):
-    """An encoder to a code and a decoder from it."""
+class Autoencoder(ImageModel):
+    """An encoder to a latent and a decoder from it."""
 
     Config = AutoencoderConfig
+    examples = (
+        {"net.hidden": 7, "latent_dim": 3},
+        {"net.kind": "conv", "net.hidden": 7, "net.channels": 3, "latent_dim": 3, "conditional": True},
+        {"net.hidden": 7, "latent_dim": 5, "sparsity_weight": 0.1, "likelihood": "bernoulli"},
+        {"net.hidden": 7, "latent_dim": 3, "noise_std": 0.3},
+    )
     monitor: str | None = "valid_loss"
-    code_mean: Tensor
-    """Mean of the training codes; (Z,)."""
-    code_covariance: Tensor
-    """Their covariance; (Z, Z)."""
+    latent_mean: Tensor
+    """Running mean of the training latents; (Z,)."""
+    latent_covariance: Tensor
+    """Running covariance of them; (Z, Z)."""
     batches_seen: Tensor
+    """Batches in these; scalar."""
 
     def __init__(self, config: AutoencoderConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
-        self.config = config
-        self.classes = classes if config.conditional else 0
-        self.encoder = reader(config.net, shape, config.code, classes=self.classes)
-        self.decoder = writer(config.net, config.code, shape, classes=self.classes)
-        self.register_buffer("code_mean", torch.zeros(config.code))
-        self.register_buffer("code_covariance", torch.eye(config.code))
+        super().__init__(config, classes=classes)
+        self.encoder = build_encoder(config.net, shape, config.latent_dim, classes=self.classes)
+        self.decoder = build_decoder(config.net, config.latent_dim, shape, classes=self.classes)
+        self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
+        self.register_buffer("latent_covariance", torch.eye(config.latent_dim))
         self.register_buffer("batches_seen", torch.zeros(()))
 
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
-        c = self.config
-        optimizer = optim.adamw(self, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2))
-        self.optimizers = {"autoencoder": optimizer}
+        self.optimizers = {"autoencoder": self.config.adam(self)}
 
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """Move encoder and decoder by one batch."""
-        optimizer = self.optimizers["autoencoder"]
-        factor = optim.warmup_cosine(progress, warmup=0.0, floor=self.config.lr_floor)
-        optim.scale_lr(optimizer, factor)
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update encoder and decoder on one batch."""
         self.train()
-        codes, figures = self._measured(batch)
-        norms = optim.update({optimizer: figures["loss"]})
-        self._follow(codes.detach())
-        shown = {name: value.detach() for name, value in figures.items()}
-        return shown | {"grad_norm": norms[optimizer], "lr": optimizer.param_groups[0]["lr"]}
+        self.config.set_learning_rates(self.optimizers.values(), progress)
+        latents, metrics = self._losses(batch)
+        optimizer = self.optimizers["autoencoder"]
+        norms = optim.update({optimizer: metrics["loss"]})
+        self._update_moments(latents.detach())
+        detached = {name: value.detach() for name, value in metrics.items()}
+        return {**detached, "grad_norm": norms[optimizer], "lr": optimizer.param_groups[0]["lr"]}
 
-    def _measured(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the codes (B, Z) of a batch, and its loss with its parts."""
+    def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the latents (B, Z) of a batch, and its loss with its parts."""
         c = self.config
-        labels = batch.labels if self.classes else None
-        codes = self._codes(self.corrupt(batch.images), labels)
-        logits = self.decoder(codes, labels)
-        loss = reconstruction = pixel_losses.loss(c.likelihood, logits, batch.images).mean()
-        figures = {"reconstruction": reconstruction}
-        if c.sparsity:
-            penalty = sparsity_penalty(codes.mean(dim=0), c.rate)
-            loss = reconstruction + c.sparsity * penalty
-            figures |= {"penalty": penalty, "activity": codes.mean()}
-        return codes, figures | {"loss": loss}
+        latents = self._latents(self.corrupt(batch.images), batch.labels)
+        loss = reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels).mean()
+        metrics = {"reconstruction": reconstruction}
+        if c.sparsity_weight:
+            penalty = sparsity_penalty(latents.mean(dim=0), c.sparsity_target)
+            loss = reconstruction + c.sparsity_weight * penalty
+            metrics |= {"sparsity_penalty": penalty, "activity": latents.mean()}
+        return latents, metrics | {"loss": loss}
 
-    def _codes(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        codes = self.encoder(images, labels)
-        return torch.sigmoid(codes) if self.config.sparsity else codes
+    def _latents(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        latents = self.encoder(images, self.network_labels(labels))
+        return torch.sigmoid(latents) if self.config.sparsity_weight else latents
+
+    def _reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
+        logits = self.decoder(latents, self.network_labels(labels))
+        return pixel_losses.loss(self.config.likelihood, logits, images)
 
     def corrupt(self, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """Return images with Gaussian noise of the setting `noise`, clipped to [0, 1]; (B, C, H, W)."""
-        if not self.config.noise:
+        """Return images with Gaussian noise of `noise_std`, clipped to [0, 1]; (B, C, H, W)."""
+        if not self.config.noise_std:
             return images
         noise = torch.randn(images.shape, generator=rng, device=rng.device if rng else images.device)
-        return (images + self.config.noise * noise.to(images.device)).clamp(0, 1)
+        return (images + self.config.noise_std * noise.to(images.device)).clamp(0, 1)
 
     @torch.no_grad()
-    def _follow(self, codes: Tensor) -> None:
-        """Move the mean and covariance of codes towards those of a batch (B, Z)."""
+    def _update_moments(self, latents: Tensor) -> None:
+        """Update the running mean and covariance of latents by those of a batch (B, Z)."""
         self.batches_seen += 1
-        share = torch.clamp(1 / self.batches_seen, min=MEMORY)
-        errors = codes - self.code_mean
-        self.code_mean += share * errors.mean(dim=0)
-        self.code_covariance.lerp_(errors.T @ errors / len(codes), share)
+        weight = torch.clamp(1 / self.batches_seen, min=MIN_UPDATE_WEIGHT)
+        errors = latents - self.latent_mean
+        self.latent_mean += weight * errors.mean(dim=0)
+        self.latent_covariance.lerp_(errors.T @ errors / len(latents), weight)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure the loss and the use of the code on held-out images."""
+        """Measure the loss and the use of the latent on held-out images."""
         self.eval()
-        sums: dict[str, float] = {}
-        images, codes = 0, []
+        measured, latents = [], []
         for batch in batches:
-            part, figures = self._measured(batch)
-            for name, value in figures.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(batch.images)
-            images += len(batch.images)
-            codes.append(part)
-        active = float(gaussian.active_units(torch.cat(codes)))
-        return {f"valid_{name}": total / images for name, total in sums.items()} | {"valid_active": active}
+            batch_latents, metrics = self._losses(batch)
+            measured.append((len(batch.images), metrics))
+            latents.append(batch_latents)
+        valid = {f"valid_{name}": value for name, value in mean_metrics(measured).items()}
+        return valid | {"active_units": float(gaussian.active_units(torch.cat(latents)))}
 
-    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Never stop: a reconstruction has no collapse."""
-        return None
+    def prior(self, noise: Tensor, *, correlated: bool = True) -> Tensor:
+        """Return latents of the Gaussian of the training latents from standard normal noise; (N, Z) → (N, Z).
 
-    def samples(self, n: int) -> Tensor:
-        """Draw n images; conditional on the labels 0, 1, 2, … in turn."""
-        return self.sample(n)
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Return the images of n codes drawn from the Gaussian of the training codes; (n, C, H, W)."""
-        device = self.code_mean.device
-        noise = torch.randn(n, self.config.code, generator=rng, device=rng.device if rng else device)
-        codes = self.spread(noise.to(device))
-        if self.classes and labels is None:
-            labels = torch.arange(n, device=device) % self.classes
-        return self.decode(codes, labels)
-
-    def spread(self, normal: Tensor, *, axes: bool = True) -> Tensor:
-        """Return codes of the Gaussian of the training codes from standard normal numbers; (N, Z) → (N, Z).
-
-        Along the principal axes of their covariance, or without `axes` each unit by its own deviation.
+        correlated: with their covariance; otherwise with their variances alone.
         """
-        if axes:
-            # A unit that never moves leaves the covariance singular; the root of its eigenvalues is not.
-            values, vectors = torch.linalg.eigh(self.code_covariance)
-            moved = normal * values.clamp(min=0).sqrt() @ vectors.T
+        if correlated:
+            # A dimension that never varies makes the covariance singular: its Cholesky factor does not exist.
+            values, vectors = torch.linalg.eigh(self.latent_covariance)
+            deviations = noise * values.clamp(min=0).sqrt() @ vectors.T
         else:
-            moved = normal * self.code_covariance.diagonal().clamp(min=0).sqrt()
-        codes = self.code_mean + moved
-        return codes.clamp(0, 1) if self.config.sparsity else codes
+            deviations = noise * self.latent_covariance.diagonal().clamp(min=0).sqrt()
+        latents = self.latent_mean + deviations
+        return latents.clamp(0, 1) if self.config.sparsity_weight else latents
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the codes of images as they are, without noise; (B, C, H, W) → (B, Z)."""
+        """Return the latents of images, without noise; (B, C, H, W) → (B, Z)."""
         self.eval()
-        return self._codes(images, labels if self.classes else None)
+        return self._latents(images, labels)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the images of codes; (B, Z) → (B, C, H, W) in [0, 1]."""
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
         self.eval()
-        return pixel_losses.means(
-            self.config.likelihood, self.decoder(codes, labels if self.classes else None)
-        )
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return what the decoder makes of the images' codes; (B, C, H, W) → (B, C, H, W)."""
-        return self.decode(self.encode(images, labels), labels)
+        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return how strange each image is, its reconstruction loss; (B, C, H, W) → (B,)."""
-        self.eval()
-        given = labels if self.classes else None
-        return pixel_losses.loss(
-            self.config.likelihood, self.decoder(self.encode(images, labels), given), images
-        )
+        """Return the anomaly score of images, the reconstruction loss; (B, C, H, W) → (B,)."""
+        return self._reconstruction_loss(self.encode(images, labels), images, labels)
 
 
-class SparseAutoencoder(Autoencoder):
-    """An autoencoder whose code is a few units out of many."""
-
-    Config = SparseAutoencoderConfig
-
-
-class DenoisingAutoencoder(Autoencoder):
-    """An autoencoder that reads noisy images and writes clean ones."""
-
-    Config = DenoisingAutoencoderConfig
-
-
-def sparsity_penalty(rates: Tensor, target: float) -> Tensor:
-    """Σ_j KL(Bernoulli(target) ‖ Bernoulli(rates_j)) in nats; (Z,) in [0, 1] → scalar (Ng 2011)."""
-    rates = rates.clamp(1e-6, 1 - 1e-6)
-    on = target * (target / rates).log()
-    off = (1 - target) * ((1 - target) / (1 - rates)).log()
+def sparsity_penalty(means: Tensor, target: float) -> Tensor:
+    """Σ_j KL(Bernoulli(target) ‖ Bernoulli(means_j)) in nats; (Z,) in [0, 1] → scalar (Ng 2011)."""
+    means = means.clamp(1e-6, 1 - 1e-6)
+    on = target * (target / means).log()
+    off = (1 - target) * ((1 - target) / (1 - means)).log()
     return (on + off).sum()

@@ -1,228 +1,217 @@
-"""Adversarial variational Bayes: a VAE whose posterior only draws (Mescheder et al. 2017, arXiv:1701.04722).
+"""Adversarial variational Bayes: a VAE with an implicit posterior (Mescheder et al. 2017, arXiv:1701.04722).
 
-The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from a
-Gaussian's reaches the logarithm of the ratio of the two densities, and stands for it in the bound. With
-adaptive contrast the Gaussian has the posterior's own moments: codes are normalised by them, the critic sees
-what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
+The posterior draws z = E(x, ε) and has no density. A critic T(x, z) that learns to tell its draws from those
+of a Gaussian approaches the log ratio of the two densities, and replaces it in the evidence lower bound. With
+adaptive contrast the Gaussian has the posterior's own moments: latents are whitened by them, the critic has
+to find what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
 
-What differs from the paper: the sampler's functions of noise are the first Hermite polynomials,
+What differs from the paper: the functions of noise are the first two Hermite polynomials,
 
-    z = mean(x) + deviation(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
+    z = mean(x) + std(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
 
 whose moments need no estimate and are learned as a VAE's are, with a bound on the b, so that a critic can
 follow; the contrast has the posterior's whole covariance, not only its variances (`contrast=diagonal` is the
-paper's); and the critic reads the encoder's last hidden layer, on which alone the posterior depends, instead
+paper's); and the critic gets the encoder's last hidden layer, on which alone the posterior depends, instead
 of the image.
 
-Report figures, of training batches, in nats an image: `loss`, at β = 1 the negative adversarial bound,
-which is none where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its
-estimate with the critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance;
-`critic_bias`, log E[exp T] under the Gaussian, 0 for a perfect critic; `beta_now`; `grad_norm`; `lr`. Of
-the validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20
-draws, a bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`,
-`valid_critic_bias`; and `valid_active`, units of the code that tell images apart.
+Metrics, of training batches, in nats an image: `loss`, at β = 1 the negative adversarial bound, which is no
+bound where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw of z; `kl`, its estimate with
+the critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance; `critic_bias`,
+log E[exp T] under the Gaussian, 0 for a perfect critic; `beta`, its current value; `grad_norm`; `lr`. Of the
+validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws,
+a bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and
+`active_units`, how many latent dimensions differ between validation images.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.functional import gan_losses, gaussian
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.vae import VAE, Metrics, VAEConfig
+from seqgen.image.models.base import mean_metrics
+from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.implicit_posterior import (
+    Contrast,
     Critic,
     CriticConfig,
-    Posterior,
-    Reference,
-    reference,
-    sampler,
+    GaussianReference,
+    ImplicitPosterior,
+    gaussian_reference,
+    implicit_posterior,
 )
-from seqgen.image.networks.networks import Shape, peak_lr
+from seqgen.image.networks.networks import Shape
 
-DRAWS = 20
-"""Draws of each validation image's code."""
-FIRST_WAYS = 0.1
-"""The ways of the common noise before anything is learned, about, beside a 1 for each unit's own."""
+VALID_DRAWS = 20
+"""Latents drawn of each validation image for its likelihood."""
+INITIAL_LOADING = 0.1
+"""Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
 CLIP = 1000.0
-"""Bound of the gradient's norm of encoder and decoder: for the rare outlier only."""
+"""Bound of the gradient norm of encoder and decoder: for rare outliers only."""
 
 
 @dataclass(frozen=True)
 class AVBConfig(VAEConfig):
     """Settings of adversarial variational Bayes: those of the VAE, with its defaults, and its own."""
 
-    PASSES = (20, 200)
+    EPOCH_RANGE = (20, 200)
 
     epochs: int | None = None
-    """passes over the training split; none: about 4,000,000 images in all, 20 to 200 passes"""
+    """epochs of training; none: about 4,000,000 images in all, 20 to 200 epochs"""
     critic: CriticConfig = field(default_factory=CriticConfig)
-    noise: int = 16
-    """units of the noise ε beside ε₀, which has one for each unit of the code"""
-    contrast: Literal["none", "diagonal", "full"] = "full"
+    noise_dim: int = 16
+    """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
+    contrast: Contrast = "full"
     """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
     variances, or with its whole covariance"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(self, noise=(1, None))
+        settings.bounds(self, noise_dim=(1, None))
 
 
 class AVB(VAE):
-    """A VAE whose encoder draws codes, and a critic of the codes."""
+    """A VAE with an implicit posterior, and a critic of latents."""
 
     Config = AVBConfig
+    examples: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"net.hidden": 13, "critic.hidden": 11, "critic.draws": 2, "latent_dim": 5, "noise_dim": 2} | more
+        for more in (
+            {"contrast": "none"},
+            {"contrast": "diagonal", "likelihood": "gaussian"},
+            {"contrast": "full", "conditional": True},
+            {"net.kind": "conv", "net.channels": 2},
+        )
+    )
     config: AVBConfig
     monitor: str | None = "valid_nll"
 
     def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, shape=shape, classes=classes)
         hidden = self.encoder.head.in_features
-        self.ways = nn.Linear(hidden, 2 * config.noise * config.code)
-        nn.init.normal_(self.ways.weight, std=FIRST_WAYS / hidden**0.5)  # it starts nearly as a VAE
-        nn.init.zeros_(self.ways.bias)
-        self.critic = Critic(config.critic, hidden, config.code)
+        self.loadings = nn.Linear(hidden, 2 * config.noise_dim * config.latent_dim)
+        nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / hidden**0.5)  # nearly a VAE at first
+        nn.init.zeros_(self.loadings.bias)
+        self.critic = Critic(config.critic, hidden, config.latent_dim)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
         c = self.config
-        players = nn.ModuleList([self.encoder, self.ways, self.decoder])
+        vae = nn.ModuleList([self.encoder, self.loadings, self.decoder])
         if self.log_sigma.requires_grad:
-            players.register_parameter("log_sigma", self.log_sigma)
+            vae.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "avb": optim.adamw(players, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2)),
+            "avb": c.adam(vae),
             "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """Move the critic, then encoder and decoder by it, on one batch."""
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update the critic, then encoder and decoder with the updated critic, on one batch."""
         self.train()
-        beta = self._slow_down(progress)
-        posterior = self.sampler(batch.images, batch.labels)
-        against = reference(posterior, self.config.contrast)
-        figures = self._move_critic(posterior.detach(), Reference(*(part.detach() for part in against)))
-        codes = posterior.draw(1)
-        contrast = self.critic(posterior.hidden.detach(), against.normalised(codes)).mean()
-        kl = against.kl().mean() + contrast
-        reconstruction = self._rebuilding(codes[:, 0], batch).mean()
-        loss = reconstruction + beta * kl
-        main = self.optimizers["avb"]
-        norms = optim.update({main: loss}, clip=CLIP)
-        return figures | {
-            "loss": loss.detach(),
-            "reconstruction": reconstruction.detach(),
-            "kl": kl.detach(),
-            "contrast": contrast.detach(),
-            "beta_now": beta,
-            "grad_norm": norms[main],
-            "lr": main.param_groups[0]["lr"],
-        }
+        self.config.set_learning_rates(self.optimizers.values(), progress)
+        posterior = self.implicit_posterior(batch.images, batch.labels)
+        reference = gaussian_reference(posterior, self.config.contrast)
+        metrics = self._update_critic(posterior.detach(), reference.detach())
+        latents, contrast = self._draw(posterior, reference)
+        kl = reference.kl().mean() + contrast.mean()
+        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels).mean()
+        more = self._update("avb", reconstruction, kl, progress, clip=CLIP)
+        return {**metrics, **more, "contrast": contrast.mean().detach()}
 
-    def _move_critic(self, posterior: Posterior, against: Reference) -> dict[str, Tensor]:
-        """Teach the critic to tell codes of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
+    def _update_critic(self, posterior: ImplicitPosterior, reference: GaussianReference) -> dict[str, Tensor]:
+        """Train the critic to tell latents of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
         c = self.config.critic
         for _ in range(c.steps):
-            codes = against.normalised(posterior.draw(c.draws))
-            on_posterior = self.critic(posterior.hidden, codes)
-            on_gaussian = self.critic(posterior.hidden, torch.randn_like(codes))
-            loss = gan_losses.critic_loss("logistic", on_posterior, on_gaussian)
+            latents = reference.whiten(posterior.draw(c.draws))
+            posterior_scores = self.critic(posterior.features, latents)
+            gaussian_scores = self.critic(posterior.features, torch.randn_like(latents))
+            loss = gan_losses.GAN_LOSSES["logistic"].discriminator(posterior_scores, gaussian_scores)
             optim.update({self.optimizers["critic"]: loss})
-        return {"critic_loss": loss.detach(), "critic_bias": _bias(on_gaussian.detach())}
+        return {"critic_loss": loss.detach(), "critic_bias": _log_mean_exp(gaussian_scores.detach())}
+
+    def _draw(self, posterior: ImplicitPosterior, reference: GaussianReference) -> tuple[Tensor, Tensor]:
+        """Draw a latent of each image, (B, Z), and return it with the critic's score, (B,)."""
+        latents = posterior.draw(1)
+        contrast = self.critic(posterior.features.detach(), reference.whiten(latents))
+        return latents[:, 0], contrast[:, 0]
+
+    def implicit_posterior(self, images: Tensor, labels: Tensor | None = None) -> ImplicitPosterior:
+        """Return q(z | x) of B images; (B, C, H, W)."""
+        features = self.encoder.features(images, self.network_labels(labels))
+        return implicit_posterior(features, self.encoder.head(features), self.loadings(features))
 
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the means and log-variances of q(z | x); (B, C, H, W) → (B, Z), (B, Z)."""
-        found = self.sampler(images, labels)
-        return found.mean, 2 * found.deviation.log()
-
-    def sampler(self, images: Tensor, labels: Tensor | None = None) -> Posterior:
-        """Return what draws from q(z | x); (B, C, H, W) → a `Posterior` of B images."""
-        hidden = self.encoder.features(images, self._given(labels))
-        return sampler(hidden, self.encoder.head(hidden), self.ways(hidden))
-
-    def _rebuilding(self, codes: Tensor, batch: Batch) -> Tensor:
-        return self._loss(self.decoder(codes, self._given(batch.labels)), batch.images)
+        posterior = self.implicit_posterior(images, labels)
+        return posterior.mean, 2 * posterior.std.log()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure the bounds, the critic and the use of the code on held-out images."""
+        """Measure the bounds, the critic and the use of the latent on held-out images."""
         self.eval()
-        sums = torch.zeros(3, dtype=torch.float64)
-        images, means, scores = 0, [], []
+        measured, means, gaussian_scores = [], [], []
         for batch in batches:
-            posterior, against, codes, contrast = self._drawn(batch)
-            bound = self._rebuilding(codes, batch) + against.kl() + contrast
-            nll = -self.log_likelihood(batch.images, batch.labels, samples=DRAWS)
-            sums += torch.stack([part.double().sum() for part in (nll, bound, contrast)]).cpu()
-            images += len(batch.images)
+            posterior = self.implicit_posterior(batch.images, batch.labels)
+            bound, contrast, latents = self._bound(posterior, batch)
+            nll = -self.log_likelihood(batch.images, batch.labels, samples=VALID_DRAWS)
+            metrics = {"valid_nll": nll, "valid_bound": bound, "valid_contrast": contrast}
+            measured.append((len(batch.images), {name: each.mean() for name, each in metrics.items()}))
             means.append(posterior.mean)
-            scores.append(self.critic(posterior.hidden, torch.randn_like(codes)[:, None]))
-        nll, bound, contrast = (sums / images).tolist()
+            gaussian_scores.append(self.critic(posterior.features, torch.randn_like(latents)[:, None]))
         return {
-            "valid_nll": nll,
-            "valid_bound": bound,
-            "valid_contrast": contrast,
-            "valid_critic_bias": float(_bias(torch.cat(scores))),
-            "valid_active": float(gaussian.active_units(torch.cat(means))),
+            **mean_metrics(measured),
+            "valid_critic_bias": float(_log_mean_exp(torch.cat(gaussian_scores))),
+            "active_units": float(gaussian.active_units(torch.cat(means))),
         }
+
+    def _bound(self, posterior: ImplicitPosterior, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the negative bound of one draw of each latent, the critic's part, (B,), and the latents."""
+        reference = gaussian_reference(posterior, self.config.contrast)
+        latents, contrast = self._draw(posterior, reference)
+        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels)
+        return reconstruction + reference.kl() + contrast, contrast, latents
 
     @torch.no_grad()
     def adversarial_bound(self, batch: Batch) -> Tensor:
-        """Return what stands for the bound on log p(x), of one draw of each code, in nats; (B,).
+        """Return the adversarial bound on log p(x), of one draw of each latent, in nats; (B,).
 
-        It is one only where the critic is perfect: a weak critic sees less divergence than there is.
+        It is a bound only where the critic is perfect: a weak critic underestimates the divergence.
         """
         self.eval()
-        _, against, codes, contrast = self._drawn(batch)
-        constant = pixel_losses.constant(self.config.likelihood, batch.images[0].numel())
-        return -(self._rebuilding(codes, batch) + constant + against.kl() + contrast)
-
-    def _drawn(self, batch: Batch) -> tuple[Posterior, Reference, Tensor, Tensor]:
-        """Draw a code of each image, (B, Z), from what is returned first, and what the critic says, (B,)."""
-        posterior = self.sampler(batch.images, batch.labels)
-        against = reference(posterior, self.config.contrast)
-        codes = posterior.draw(1)
-        contrast = self.critic(posterior.hidden.detach(), against.normalised(codes))
-        return posterior, against, codes[:, 0], contrast[:, 0]
+        bound, *_ = self._bound(self.implicit_posterior(batch.images, batch.labels), batch)
+        return -(bound + pixel_losses.constant(self.config.likelihood, batch.images[0].numel()))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return how strange each image is: the loss at the mean code + the KL of a Gaussian; → (B,)."""
+        """Return the anomaly score: reconstruction loss at the mean of z, plus KL of a Gaussian; → (B,)."""
         self.eval()
-        posterior = self.sampler(images, labels)
-        logits = self.decoder(posterior.mean, self._given(labels))
-        return self._loss(logits, images) + reference(posterior, "full").kl()
+        posterior = self.implicit_posterior(images, labels)
+        kl = gaussian_reference(posterior, "full").kl()
+        return self._reconstruction_loss(posterior.mean, images, labels) + kl
 
-    @torch.no_grad()
-    def log_likelihood(
-        self,
-        images: Tensor,
-        labels: Tensor | None = None,
-        *,
-        samples: int = 5000,
-        rng: torch.Generator | None = None,
-    ) -> Tensor:
-        """log p(x), in nats, estimated by importance sampling; (B, C, H, W) → (B,).
+    def _proposal(
+        self, images: Tensor, labels: Tensor | None, rng: torch.Generator | None
+    ) -> likelihood.Proposal:
+        """Return the density that importance sampling draws from.
 
-        The draws are of the Gaussian with the posterior's moments, whose density is known: a lower bound in
-        expectation, whatever the critic.
+        The Gaussian with the posterior's moments, whose density is known: a lower bound whatever the critic.
         """
-        self.eval()
-        proposal = reference(self.sampler(images, labels), "full")
+        reference = gaussian_reference(self.implicit_posterior(images, labels), "full")
 
         def propose(draws: int) -> tuple[Tensor, Tensor]:
-            codes, log_q = proposal.draw(draws, rng)
-            return codes.transpose(0, 1), log_q.transpose(0, 1)
+            latents, log_q = reference.draw(draws, rng)
+            return latents.transpose(0, 1), log_q.transpose(0, 1)
 
-        log_p = likelihood.of_decoder(self, images, labels)
-        return likelihood.importance(log_p, propose, samples, len(images))
+        return propose
 
 
-def _bias(scores: Tensor) -> Tensor:
-    """log of the mean of exp T under the Gaussian; any shape → scalar."""
+def _log_mean_exp(scores: Tensor) -> Tensor:
+    """log E[exp T] of the critic's scores under the Gaussian; any shape → scalar."""
     return torch.logsumexp(scores.flatten(), dim=0) - math.log(scores.numel())

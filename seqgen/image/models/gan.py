@@ -1,155 +1,190 @@
-"""Generative adversarial network (Goodfellow et al. 2014), with the losses and penalties that came after it.
+"""Generative adversarial network (Goodfellow et al. 2014), with later losses and penalties.
 
-What differs from the papers: both players move at once, by gradients taken before either moves, which spares
-the critic a reading; and samples come from an average of the generator's past weights (Yazıcı et al. 2019),
-which does not swing with the game.
+What differs from the papers: generator and critic are updated at the same time, by gradients taken before
+either update, which saves a forward pass of the critic; and samples come from an exponential moving average
+of the generator's weights (Yazıcı et al. 2019), which changes less from step to step.
 
-Report figures: of the training batches `d_loss`, penalties included, and `g_loss`; `gap`, the critic's mean
-score of real images less that of made ones; `penalty` and `r1`, the critic's penalties before their weights;
-`grad_norm`, the generator's; `lr`. Then `valid_gap`, the gap of held-out images, which falls behind `gap`
-where the critic knows its training images by heart, and `variety`, the total variance of made images over
-that of held-out ones: 1 where they vary as much, near 0 where the generator has collapsed.
+Metrics: of the training batches `d_loss`, penalties included, and `g_loss`; `score_gap`, the critic's mean
+score of real images minus that of fake ones; `gradient_penalty` and `r1`, the critic's penalties before their
+weights; `grad_norm`, the generator's; `lr`. Then `valid_score_gap`, the gap between held-out images and
+generated ones, which falls below `score_gap` where the critic has memorised its training images, and
+`diversity`, the total variance of generated images over that of held-out ones: 1 where they vary as much,
+near 0 where the generator has collapsed.
 """
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Batch
+from seqgen.image.models.base import AdversarialModel, cycle_labels
 from seqgen.image.networks import adversarial
-from seqgen.image.networks.adversarial import GameConfig, Metrics
-from seqgen.image.networks.config import Schedule
-from seqgen.image.networks.networks import NetConfig, Shape, reader, writer
+from seqgen.image.networks.adversarial import AdversarialConfig
+from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
+
+VALID_SAMPLES = 1000
+"""Images generated for a report's metrics."""
 
 
 @dataclass(frozen=True)
-class GANConfig(Schedule):
+class GANConfig(AdversarialConfig):
     """Settings of the generative adversarial network."""
 
-    READ, PASSES = 1_500_000, (15, 200)
+    TOTAL_IMAGES, EPOCH_RANGE = 1_500_000, (15, 200)
 
     generator: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
-    critic: NetConfig = field(default_factory=lambda: NetConfig(activation="leaky_relu"))
-    game: GameConfig = field(default_factory=GameConfig)
-    code: int = 64
-    """units of the noise that an image is made of"""
-    conditional: bool = False
-    """generator and critic read the label"""
+    latent_dim: int = 64
+    """dimensions of a latent vector (Z)"""
     l1: float = 0.0
     """weight of the mean absolute difference, a pixel, from unrelated real images in the generator's loss"""
     critic_steps: int | None = None
-    """updates of the critic at each of the generator; none: 5 with wasserstein, else 1"""
-    batch_size: int = 64
-    """images of an update of either player"""
+    """updates of the critic for each of the generator; none: 5 with wasserstein, else 1"""
     epochs: int | None = None
-    """passes over the training split; none: about 1,500,000 images in all, 15 to 200 passes, and half as many
-    more for each further update of the critic"""
-
-    patience = None  # a game has no figure that only falls
+    """epochs of training; none: about 1,500,000 images in all, 15 to 200 epochs, and half as many more for
+    each further update of the critic"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.game.check(self.critic)
-        settings.bounds(self, code=(1, None), l1=(0.0, None), critic_steps=(1, None), batch_size=(2, None))
+        settings.bounds(self, l1=(0.0, None), critic_steps=(1, None))
 
     @property
     def critic_updates(self) -> int:
         """Updates of the critic in a step."""
-        return self.critic_steps or (5 if self.game.loss == "wasserstein" else 1)
+        return self.critic_steps or (5 if self.gan.loss == "wasserstein" else 1)
 
     @property
     def read_size(self) -> int:
-        """Real images of a step: each update of the critic sees its own."""
+        """Real images that a step reads: each update of the critic has its own."""
         return self.batch_size * self.critic_updates
 
-    def passes(self, images: int) -> int:
-        """Choose the passes over so many images: a generator that moves less often needs more of them."""
-        return round(super().passes(images) * (1 + self.critic_updates) / 2)
+    def default_epochs(self, images: int) -> int:
+        """Return the epochs for so many images: more where the generator has fewer updates in each."""
+        return round(super().default_epochs(images) * (1 + self.critic_updates) / 2)
 
 
-class GAN(adversarial.Player):
-    """A generator, the average of its past, and a critic."""
+class GAN(AdversarialModel):
+    """A generator, its moving average, and a critic."""
 
     Config = GANConfig
+    examples = (
+        {
+            "generator.kind": "conv",
+            "critic.kind": "conv",
+            "generator.channels": 3,
+            "critic.channels": 5,
+            "critic.hidden": 13,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "least_squares",
+            "generator.hidden": 7,
+            "generator.activation": "gelu",
+            "critic.hidden": 13,
+            "latent_dim": 3,
+            "l1": 0.05,
+        },
+        {
+            "gan.loss": "wasserstein",
+            "generator.hidden": 7,
+            "critic.hidden": 13,
+            "critic_steps": 2,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "hinge",
+            "gan.r1": 1.0,
+            "generator.kind": "conv",
+            "generator.channels": 3,
+            "critic.hidden": 13,
+            "conditional": True,
+            "latent_dim": 3,
+        },
+        {
+            "gan.loss": "energy",
+            "generator.hidden": 7,
+            "critic.hidden": 13,
+            "critic.normalise": "layer",
+            "latent_dim": 3,
+        },
+    )
+    idle_parameters = ("critic.head.bias",)  # cancels from the hinge loss near 0 and the Wasserstein loss
 
     def __init__(self, config: GANConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__(code=config.code, classes=classes if config.conditional else 0)
-        self.config = config
-        self.generator = writer(config.generator, config.code, shape, classes=self.classes)
-        self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.critic = reader(config.critic, shape, 1, classes=self.classes)
+        super().__init__(config, classes=classes)
+        self.generator = build_decoder(config.generator, config.latent_dim, shape, classes=self.classes)
+        self.critic = build_encoder(config.critic, shape, 1, classes=self.classes)
+        self._start_ema()
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c, adam = self.config, self.config.game.adam
+        c, adam = self.config, self.config.gan.adam
         self.optimizers = {
             "generator": adam(self.generator, c.generator),
             "critic": adam(self.critic, c.critic, critic=True),
         }
 
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """Move the critic by each part of the batch, and along with its last move the generator."""
-        c = self.config
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update the critic on each part of the batch, and on the last part the generator, too."""
+        size = self.config.batch_size
+        *first, last = (Batch(*part) for part in zip(*(x.split(size) for x in batch), strict=True))
         self.train()
-        adversarial.slow_down(self.optimizers.values(), progress)
-        *first, last = (Batch(*part) for part in zip(*(x.split(c.batch_size) for x in batch), strict=True))
-        generator, critic = self.optimizers["generator"], self.optimizers["critic"]
+        adversarial.set_learning_rates(self.optimizers.values(), progress)
         for real in first:
             with torch.no_grad():
-                fake = self._make(real.labels)
-            optim.update({critic: self._criticise(real, fake)[0]})
-        fake = self._make(last.labels)
-        d_loss, scores, figures = self._criticise(last, fake)
-        g_loss = c.game.generator_loss(scores)
-        if c.l1:
-            g_loss = g_loss + c.l1 * (fake - last.images).abs().mean()
-        norms = optim.update({critic: d_loss, generator: g_loss})
-        self.updates += 1
-        adversarial.follow(self.average, self.generator, keep=c.game.average, updates=int(self.updates))
-        lr = generator.param_groups[0]["lr"]
-        return figures | {"g_loss": g_loss.detach(), "grad_norm": norms[generator], "lr": lr}
+                fake = self._generate(real.labels)
+            loss, *_ = self._critic_loss(real, fake)
+            optim.update({self.optimizers["critic"]: loss})
+        return super().step(last, progress)
 
-    def _make(self, labels: Tensor) -> Tensor:
-        """Make an image of each label, with gradient; (B,) → (B, C, H, W)."""
-        codes = torch.randn(len(labels), self.config.code, device=labels.device)
-        return torch.sigmoid(self.generator(codes, self.given(labels)))
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+        """Return the losses by the names of their optimisers, and metrics."""
+        c = self.config
+        fake = self._generate(batch.labels)
+        d_loss, scores, metrics = self._critic_loss(batch, fake)
+        g_loss = c.gan.generator_loss(*scores)
+        if c.l1:
+            g_loss = g_loss + c.l1 * (fake - batch.images).abs().mean()
+        losses = {"critic": d_loss, "generator": g_loss}
+        return losses, {**metrics, "d_loss": d_loss.detach(), "g_loss": g_loss.detach()}
+
+    def _generate(self, labels: Tensor) -> Tensor:
+        """Generate an image of each label, with gradient; (B,) → (B, C, H, W)."""
+        latents = torch.randn(len(labels), self.config.latent_dim, device=labels.device)
+        return torch.sigmoid(self.generator(latents, self.network_labels(labels)))
 
     def _scores(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        return self.critic(images, self.given(labels))[:, 0]
+        return self.critic(images, self.network_labels(labels))[:, 0]
 
-    def _criticise(self, real: Batch, fake: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor | float]]:
-        """Return the critic's loss, its scores of the made images (B,), and figures."""
+    def _critic_loss(
+        self, real: Batch, fake: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], dict[str, Tensor]]:
+        """Return the critic's loss, its scores of real and fake images, (B,) each, and metrics."""
         c = self.config
-        on_real, on_fake = (self._scores(images, real.labels) for images in (real.images, fake))
-        rough, penalties = c.game.smoothness(
-            c.critic, lambda x: self._scores(x, real.labels), real.images, fake
+        real_scores, fake_scores = (self._scores(images, real.labels) for images in (real.images, fake))
+        penalty, metrics = c.gan.penalties(
+            c.critic, lambda images: self._scores(images, real.labels), real.images, fake
         )
-        loss = c.game.critic_loss(on_real, on_fake) + rough
-        gap = (on_real.mean() - on_fake.mean()).detach()
-        return loss, on_fake, {"d_loss": loss.detach(), "gap": gap, **penalties}
+        loss = c.gan.critic_loss(real_scores, fake_scores) + penalty
+        metrics["score_gap"] = (real_scores.mean() - fake_scores.mean()).detach()
+        return loss, (real_scores, fake_scores), metrics
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure the critic on held-out images, and how varied made ones are."""
+        """Measure the critic on held-out images, and the diversity of generated ones."""
         self.eval()
         held_out = [(batch.images, self._scores(*batch)) for batch in batches]
         images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
-        made = self.sample(adversarial.ROWS)
-        on_made = self._scores(made, adversarial.in_turn(len(made), self.classes, made.device))
-        return {"valid_gap": float(scores.mean() - on_made.mean())} | self.vary(made, images)
-
-    @torch.no_grad()
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the images of codes; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
-        self.eval()
-        return adversarial.written(self.average, codes, self.given(labels))
+        generated = self.sample(VALID_SAMPLES)
+        labels = cycle_labels(len(generated), self.classes, generated.device)
+        gap = float(scores.mean() - self._scores(generated, labels).mean())
+        return {"valid_score_gap": gap, **self.measure_diversity(generated, images)}
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return how strange each image is to the critic, its score negated; (B, C, H, W) → (B,)."""
+        """Return the anomaly score of images, the critic's score negated; (B, C, H, W) → (B,)."""
         self.eval()
         return -self._scores(images, labels)

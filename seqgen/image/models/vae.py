@@ -2,98 +2,77 @@
 
 Losses are sums over an image's pixels, in nats, averaged over the batch.
 
-Report figures, of the training batches and, as `valid_…`, of the validation split: `loss`, `reconstruction`
-+ β·`kl` (the training figure at the β of the moment, `beta_now`; the validation figure at the full one);
-`reconstruction`, -log p(x | z) of one draw of z; `kl`, KL(q(z | x) ‖ p(z)). Then `valid_active`, units of the
-code that tell images apart; `grad_norm`; `lr`.
+Metrics, of the training batches and, as `valid_…`, of the validation split: `loss`, `reconstruction` + β·`kl`
+(in training with the current β, `beta`; in validation with the final one); `reconstruction`, -log p(x | z) of
+one draw of z; `kl`, KL(q(z | x) ‖ p(z)). Then `active_units`, how many latent dimensions differ between
+validation images; `grad_norm`; `lr`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gaussian
-from seqgen.image.data.dataset import Batch, Images
+from seqgen.image.data.dataset import Batch
+from seqgen.image.models.base import ImageModel, mean_metrics
 from seqgen.image.networks import likelihood, pixel_losses
-from seqgen.image.networks.config import Schedule
-from seqgen.image.networks.networks import NetConfig, Shape, peak_lr, reader, writer
+from seqgen.image.networks.config import EncoderDecoderConfig
+from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import Likelihood
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
-class VAEConfig(Schedule):
+class VAEConfig(EncoderDecoderConfig):
     """Settings of the variational autoencoder."""
 
-    READ, PASSES = 4_000_000, (20, 300)
+    TOTAL_IMAGES, EPOCH_RANGE = 4_000_000, (20, 300)
 
-    net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
-    code: int = 50
-    """units of the code"""
-    conditional: bool = False
-    """encoder and decoder read the label"""
+    latent_dim: int = 50
+    """dimensions of a latent vector (Z)"""
     likelihood: Likelihood = "bernoulli"
-    """of a pixel given the code; squared_error is Σ(x - x̂)² as it stands"""
+    """p(x | z) of a pixel; squared_error is Σ(x - x̂)² without the constant of the density"""
     sigma: float | None = None
     """a pixel's standard deviation under the Gaussian likelihood; none: learnt, one for all pixels"""
     beta: float = 1.0
     """weight of the KL divergence; 1 is the evidence lower bound"""
-    warmup: float = 0.0
-    """share of training over which beta rises from 0"""
-    lr: float | None = None
-    """peak learning rate of Adam; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv"""
-    lr_floor: float = 0.0
-    """share of it that is left at the end of the cosine; 1 keeps it constant"""
-    beta2: float = 0.99
-    """decay of Adam's running mean of squared gradients"""
+    beta_warmup: float = 0.0
+    """fraction of training over which beta rises from 0"""
     epochs: int | None = None
-    """passes over the training split; none: about 4,000,000 images in all, 20 to 300 passes"""
-    patience: int | None = None
-    """reports without a better validation loss before training stops"""
+    """epochs of training; none: about 4,000,000 images in all, 20 to 300 epochs"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(
-            self,
-            code=(1, None),
-            sigma=(1e-4, None),
-            beta=(0.0, None),
-            warmup=(0.0, 1.0),
-            lr=(0.0, None),
-            lr_floor=(0.0, 1.0),
-            beta2=(0.0, 0.9999),
-            patience=(1, None),
-        )
-
+        settings.bounds(self, sigma=(1e-4, None), beta=(0.0, None), beta_warmup=(0.0, 1.0))
         if self.sigma is not None and self.likelihood != "gaussian":
             raise UserError(
                 f"sigma={self.sigma} is of the Gaussian likelihood, not of {self.likelihood}; set "
                 "likelihood=gaussian, or leave sigma out"
             )
 
-    def fitted(self, images: Images) -> Self:
-        """Fill in what was left to the number of images and the net."""
-        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
 
-
-class VAE(nn.Module):
-    """An encoder to a diagonal Gaussian over codes, and a decoder from a code."""
+class VAE(ImageModel):
+    """An encoder to a diagonal Gaussian over latents, and a decoder."""
 
     Config = VAEConfig
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"net.hidden": 7, "latent_dim": 3, "beta": 2.0, "beta_warmup": 0.5},
+        {"net.kind": "conv", "net.hidden": 7, "net.channels": 3, "latent_dim": 3, "conditional": True},
+        {"net.hidden": 7, "latent_dim": 3, "likelihood": "gaussian"},
+        {"net.hidden": 7, "latent_dim": 3, "likelihood": "squared_error"},
+    )
+    idle_parameters = ("log_sigma",)  # learnt with the Gaussian likelihood alone
     monitor: str | None = "valid_loss"
 
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
-        super().__init__()
-        self.config, self.shape = config, shape
-        self.classes = classes if config.conditional else 0
-        self.encoder = reader(config.net, shape, 2 * config.code, classes=self.classes)
-        self.decoder = writer(config.net, config.code, shape, classes=self.classes)
+        super().__init__(config, classes=classes)
+        self.encoder = build_encoder(config.net, shape, 2 * config.latent_dim, classes=self.classes)
+        self.decoder = build_decoder(config.net, config.latent_dim, shape, classes=self.classes)
         self.log_sigma = nn.Parameter(
             torch.tensor(config.sigma or 0.5).log(),
             requires_grad=config.likelihood == "gaussian" and config.sigma is None,
@@ -101,86 +80,71 @@ class VAE(nn.Module):
 
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
-        c = self.config
-        self.optimizers = {"vae": optim.adamw(self, lr=peak_lr(c.net, c.lr), betas=(0.9, c.beta2))}
+        self.optimizers = {"vae": self.config.adam(self)}
 
-    def step(self, batch: Batch, progress: float) -> dict[str, Tensor | float]:
-        """Move encoder and decoder by one batch."""
-        optimizer = self.optimizers["vae"]
-        beta = self._slow_down(progress)
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update encoder and decoder on one batch."""
         self.train()
-        reconstruction, kl = (part.mean() for part in self._parts(batch))
+        self.config.set_learning_rates(self.optimizers.values(), progress)
+        reconstruction, kl = (part.mean() for part in self._loss_parts(batch))
+        return self._update("vae", reconstruction, kl, progress)
+
+    def _update(
+        self, name: str, reconstruction: Tensor, kl: Tensor, progress: float, *, clip: float | None = None
+    ) -> StepMetrics:
+        """Update the parameters of an optimiser by the loss of these parts, scalars; return metrics."""
+        optimizer = self.optimizers[name]
+        beta = self._beta(progress)
         loss = reconstruction + beta * kl
-        norms = optim.update({optimizer: loss})
+        norms = optim.update({optimizer: loss}, clip=clip)
         return {
             "loss": loss.detach(),
             "reconstruction": reconstruction.detach(),
             "kl": kl.detach(),
-            "beta_now": beta,
+            "beta": beta,
             "grad_norm": norms[optimizer],
             "lr": optimizer.param_groups[0]["lr"],
         }
 
-    def _slow_down(self, progress: float) -> float:
-        """Set the learning rates for `progress` in [0, 1]; return the weight of the KL divergence."""
+    def _beta(self, progress: float) -> float:
+        """Return the weight of the KL divergence at `progress` in [0, 1)."""
         c = self.config
-        for optimizer in self.optimizers.values():
-            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=c.lr_floor))
-        return c.beta * (min(progress / c.warmup, 1.0) if c.warmup else 1.0)
+        return c.beta * (min(progress / c.beta_warmup, 1.0) if c.beta_warmup else 1.0)
 
-    def _parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the reconstruction loss of one draw of the code, and the KL divergence; both (B,) nats."""
-        labels = self._given(batch.labels)
-        mean, log_var = self.posterior(batch.images, labels)
-        logits = self.decoder(gaussian.sample(mean, log_var), labels)
-        return self._loss(logits, batch.images), gaussian.kl(mean, log_var).sum(dim=1)
+    def _loss_parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction loss of one draw of the latent, and the KL divergence; both (B,) nats."""
+        mean, log_var = self.posterior(batch.images, batch.labels)
+        latents = gaussian.sample(mean, log_var)
+        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels)
+        return reconstruction, gaussian.kl(mean, log_var).sum(dim=1)
 
-    def _loss(self, logits: Tensor, images: Tensor) -> Tensor:
+    def _reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return -log p(x | z) of each image, in nats; (B, Z) → (B,)."""
+        logits = self.decoder(latents, self.network_labels(labels))
         return pixel_losses.loss(self.config.likelihood, logits, images, self.log_sigma)
-
-    def _given(self, labels: Tensor | None) -> Tensor | None:
-        return labels if self.classes else None
 
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return q(z | x): mean and log-variance; (B, C, H, W) → (B, Z), (B, Z)."""
-        mean, log_var = self.encoder(images, self._given(labels)).chunk(2, dim=1)
+        mean, log_var = self.encoder(images, self.network_labels(labels)).chunk(2, dim=1)
         return mean, log_var
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure the loss and the use of the code on held-out images."""
+        """Measure the loss and the use of the latent on held-out images."""
         self.eval()
-        sums, images, means = torch.zeros(2, dtype=torch.float64), 0, []
+        measured, means = [], []
         for batch in batches:
-            reconstruction, kl = self._parts(batch)
-            sums += torch.stack([reconstruction.double().sum(), kl.double().sum()]).cpu()
-            images += len(batch.images)
+            reconstruction, kl = self._loss_parts(batch)
+            measured.append(
+                (len(batch.images), {"valid_reconstruction": reconstruction.mean(), "valid_kl": kl.mean()})
+            )
             means.append(self.encode(batch.images, batch.labels))
-        reconstruction, kl = (sums / images).tolist()
+        metrics = mean_metrics(measured)
         return {
-            "valid_loss": reconstruction + self.config.beta * kl,
-            "valid_reconstruction": reconstruction,
-            "valid_kl": kl,
-            "valid_active": float(gaussian.active_units(torch.cat(means))),
+            "valid_loss": metrics["valid_reconstruction"] + self.config.beta * metrics["valid_kl"],
+            **metrics,
+            "active_units": float(gaussian.active_units(torch.cat(means))),
         }
-
-    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Never stop: a likelihood has no collapse."""
-        return None
-
-    def samples(self, n: int) -> Tensor:
-        """Draw n images from the prior; conditional on the labels 0, 1, 2, … in turn."""
-        return self.sample(n)
-
-    @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
-        """Return the expected images of n codes from the prior, without pixel noise; (n, C, H, W)."""
-        self.eval()
-        device = self.log_sigma.device
-        codes = torch.randn(n, self.config.code, generator=rng, device=rng.device if rng else device)
-        if self.classes and labels is None:
-            labels = torch.arange(n, device=device) % self.classes
-        return self.decode(codes.to(device), labels)
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -189,22 +153,17 @@ class VAE(nn.Module):
         return self.posterior(images, labels)[0]
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the expected images of codes; (B, Z) → (B, C, H, W) in [0, 1]."""
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the expected images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
         self.eval()
-        return pixel_losses.means(self.config.likelihood, self.decoder(codes, self._given(labels)))
-
-    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return what the decoder makes of the images' mean codes; (B, C, H, W) → (B, C, H, W)."""
-        return self.decode(self.encode(images, labels), labels)
+        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
 
     @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return how strange each image is: reconstruction loss at the mean code + KL, in nats; → (B,)."""
+        """Return the anomaly score: reconstruction loss at the mean of z, plus KL, in nats; → (B,)."""
         self.eval()
         mean, log_var = self.posterior(images, labels)
-        logits = self.decoder(mean, self._given(labels))
-        return self._loss(logits, images) + gaussian.kl(mean, log_var).sum(dim=1)
+        return self._reconstruction_loss(mean, images, labels) + gaussian.kl(mean, log_var).sum(dim=1)
 
     @torch.no_grad()
     def log_likelihood(
@@ -220,11 +179,19 @@ class VAE(nn.Module):
         A lower bound in expectation, which tightens with the samples (Burda et al. 2016, eq. 8).
         """
         self.eval()
+        log_p = likelihood.decoder_log_likelihood(self, images, labels)
+        return likelihood.importance_sampling(
+            log_p, self._proposal(images, labels, rng), samples, len(images)
+        )
+
+    def _proposal(
+        self, images: Tensor, labels: Tensor | None, rng: torch.Generator | None
+    ) -> likelihood.Proposal:
+        """Return the density that importance sampling draws from: the posterior."""
         mean, log_var = self.posterior(images, labels)
 
         def propose(draws: int) -> tuple[Tensor, Tensor]:
-            codes = gaussian.sample(mean.expand(draws, -1, -1), log_var.expand(draws, -1, -1), rng)
-            return codes, gaussian.log_density(codes, mean, log_var)
+            latents = gaussian.sample(mean.expand(draws, -1, -1), log_var.expand(draws, -1, -1), rng)
+            return latents, gaussian.log_density(latents, mean, log_var)
 
-        log_p = likelihood.of_decoder(self, images, labels)
-        return likelihood.importance(log_p, propose, samples, len(images))
+        return propose

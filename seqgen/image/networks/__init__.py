@@ -1,4 +1,4 @@
-"""Networks of image models, their pixel losses and their settings; nothing that trains.
+"""Networks of image models, their losses and their settings; nothing here updates a weight.
 
 Start with `networks`.
 """

@@ -1,45 +1,88 @@
-"""How long an image model trains: images a step, passes over the data, reports."""
+"""Settings that image models share: the length of training, and the optimiser of models without a critic."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-from seqgen.core import settings
+from torch import nn
+from torch.optim import Optimizer
+
+from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Images
+from seqgen.image.networks.networks import NetConfig, peak_lr
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The settings that every image model has of its training's length."""
+class ImageTrainingConfig:
+    """The settings that every image model has."""
 
-    READ: ClassVar[int]
-    """Images read in all, about, where the passes are left open."""
-    PASSES: ClassVar[tuple[int, int]]
-    """Fewest and most passes then."""
+    TOTAL_IMAGES: ClassVar[int]
+    """Images of a whole training, about, where `epochs` is not given."""
+    EPOCH_RANGE: ClassVar[tuple[int, int]]
+    """Fewest and most epochs then."""
 
+    latent_dim: int = 32
+    """dimensions of a latent vector (Z)"""
+    conditional: bool = False
+    """every network also gets the label of the image"""
     batch_size: int = 128
-    """images a step"""
+    """images of a step"""
     epochs: int | None = None
-    """passes over the training split; none: by its size"""
+    """epochs of training; none: chosen by the number of training images"""
     report_every: int | None = None
     """steps between reports; none means an epoch, at most 40 reports"""
 
     def __post_init__(self) -> None:
-        settings.bounds(self, batch_size=(1, None), epochs=(1, None), report_every=(1, None))
+        settings.bounds(
+            self, latent_dim=(1, None), batch_size=(1, None), epochs=(1, None), report_every=(1, None)
+        )
 
     def fitted(self, images: Images) -> Self:
-        """Fill in what was left to the number of images."""
-        return replace(self, epochs=self.epochs or self.passes(len(images)))
+        """Fill in what was left to the number of training images."""
+        return replace(self, epochs=self.epochs or self.default_epochs(len(images)))
 
-    def passes(self, images: int) -> int:
-        """Choose the passes over so many images."""
-        fewest, most = self.PASSES
-        return min(max(round(self.READ / max(images, 1)), fewest), most)
+    def default_epochs(self, images: int) -> int:
+        """Return the epochs for so many training images."""
+        fewest, most = self.EPOCH_RANGE
+        return min(max(round(self.TOTAL_IMAGES / max(images, 1)), fewest), most)
 
     @property
     def read_size(self) -> int:
-        """Images of a step."""
+        """Images that a step reads."""
         return self.batch_size
 
     def total_steps(self, batches: int) -> int:
-        """Length of training in steps; `batches` make an epoch."""
+        """Return the length of training in steps; `batches` make an epoch."""
         return (self.epochs or 1) * batches
+
+
+@dataclass(frozen=True)
+class EncoderDecoderConfig(ImageTrainingConfig):
+    """The settings of a model that trains an encoder and a decoder by one loss, with Adam and a cosine."""
+
+    net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
+    lr: float | None = None
+    """peak learning rate of Adam; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv"""
+    lr_floor: float = 0.0
+    """fraction of it that is left at the end of the cosine; 1 keeps it constant"""
+    beta2: float = 0.99
+    """decay of Adam's running mean of squared gradients"""
+    patience: int | None = None
+    """reports without a better validation loss before training stops"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(self, lr=(0.0, None), lr_floor=(0.0, 1.0), beta2=(0.0, 0.9999), patience=(1, None))
+
+    def fitted(self, images: Images) -> Self:
+        """Fill in what was left to the number of training images and to the net."""
+        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
+
+    def adam(self, module: nn.Module) -> Optimizer:
+        """Return the optimiser of a module."""
+        return optim.adamw(module, lr=peak_lr(self.net, self.lr), betas=(0.9, self.beta2))
+
+    def set_learning_rates(self, optimizers: Iterable[Optimizer], progress: float) -> None:
+        """Set the learning rates for `progress` in [0, 1], along a cosine to `lr_floor`."""
+        for optimizer in optimizers:
+            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=self.lr_floor))

@@ -1,11 +1,12 @@
-"""Posteriors that are samplers, the Gaussians with their moments, and the critic of the two.
+"""Implicit posteriors, which have no density, Gaussians with the same moments, and the critic of both.
 
-B images, S draws of each, Z units of a code, E units of noise, H of an encoder's last hidden layer.
+B images, S draws of each, Z latent dimensions, E dimensions of the common noise, H units of an encoder's last
+hidden layer.
 """
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,99 +14,122 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.functional import gaussian
 
-BENT = 0.5
-"""Bound of a unit's bent ways, the root of their sum of squares, beside the 1 of its own noise."""
+Contrast = Literal["none", "diagonal", "full"]
+
+MAX_QUADRATIC = 0.5
+"""Bound of the norm of a dimension's quadratic loadings, relative to the loading of its independent noise."""
 
 
-class Posterior(NamedTuple):
-    """A sampler of codes for each of B images: z = mean + deviation · (own · ε₀ + ways · functions of ε)."""
+class ImplicitPosterior(NamedTuple):
+    """q(z | x) of B images: z = mean + std · (independent · ε₀ + loadings · h(ε)), h the Hermite functions.
 
-    hidden: Tensor
-    """(B, H): the encoder's last hidden layer, which tells the critic of the image"""
+    ε₀ (Z,) is independent noise, one number for each latent dimension; ε (E,) is common to all of them.
+    """
+
+    features: Tensor
+    """(B, H): the encoder's last hidden layer, the image as the critic gets it"""
     mean: Tensor
     """(B, Z)"""
-    deviation: Tensor
-    """(B, Z): the standard deviation of each unit"""
-    own: Tensor
-    """(B, Z): share of it that is noise of the unit's own, ε₀"""
-    ways: Tensor
-    """(B, Z, 2E): share of it that each function of the common noise has; own² + Σ ways² = 1"""
+    std: Tensor
+    """(B, Z): the standard deviation of each dimension"""
+    independent: Tensor
+    """(B, Z): the loading of the independent noise ε₀"""
+    loadings: Tensor
+    """(B, Z, 2E): the loading of each function of the common noise; independent² + Σ loadings² = 1"""
 
     def draw(self, draws: int, rng: torch.Generator | None = None) -> Tensor:
-        """Draw codes, differentiable in all parts; → (B, S, Z)."""
-        batch, units, functions = self.ways.shape
+        """Draw latents, differentiable in all parts; → (B, S, Z)."""
+        batch, dimensions, functions = self.loadings.shape
+        common_dimensions = functions // 2
         noise = torch.randn(
-            (batch, draws, units + functions // 2),
+            (batch, draws, dimensions + common_dimensions),
             generator=rng,
             device=self.mean.device,
             dtype=self.mean.dtype,
         )
-        own, common = noise.split([units, functions // 2], dim=2)
-        shape = self.own[:, None] * own + hermite(common) @ self.ways.transpose(1, 2)
-        return self.mean[:, None] + self.deviation[:, None] * shape
+        independent, common = noise.split([dimensions, common_dimensions], dim=2)
+        standardised = self.independent[:, None] * independent + hermite(common) @ self.loadings.mT
+        return self.mean[:, None] + self.std[:, None] * standardised
 
     def correlation(self) -> Tensor:
-        """Return the correlations of the units, exactly; (B, Z, Z)."""
-        return torch.diag_embed(self.own.square()) + self.ways @ self.ways.transpose(1, 2)
+        """Return the correlation matrix of the latent dimensions, exactly; (B, Z, Z)."""
+        return torch.diag_embed(self.independent.square()) + self.loadings @ self.loadings.mT
 
-    def detach(self) -> "Posterior":
-        """Return the same without its history."""
-        return Posterior(*(part.detach() for part in self))
+    def detach(self) -> "ImplicitPosterior":
+        """Return the same without gradient."""
+        return ImplicitPosterior(*(part.detach() for part in self))
 
 
-class Reference(NamedTuple):
+class GaussianReference(NamedTuple):
     """The Gaussian N(mean, L Lᵀ) that the critic compares the posterior of each of B images with."""
 
     mean: Tensor
     """(B, Z)"""
-    root: Tensor
+    cholesky: Tensor
     """(B, Z, Z): L, lower triangular"""
 
-    def normalised(self, codes: Tensor) -> Tensor:
-        """Return L⁻¹ (z - mean), which is standard normal of the Gaussian's own draws; (B, S, Z)."""
-        centred = (codes - self.mean[:, None]).transpose(1, 2)
-        return torch.linalg.solve_triangular(self.root, centred, upper=False).transpose(1, 2)
+    def whiten(self, latents: Tensor) -> Tensor:
+        """Return L⁻¹ (z - mean), standard normal for latents drawn from this Gaussian; (B, S, Z)."""
+        centred = (latents - self.mean[:, None]).mT
+        return torch.linalg.solve_triangular(self.cholesky, centred, upper=False).mT
 
     def draw(self, draws: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Draw codes; return them, (B, S, Z), and their log densities, (B, S)."""
+        """Draw latents; return them, (B, S, Z), and their log densities, (B, S)."""
         shape = len(self.mean), draws, self.mean.shape[1]
         noise = torch.randn(shape, generator=rng, device=self.mean.device)
-        codes = self.mean[:, None] + noise @ self.root.transpose(1, 2)
-        return codes, gaussian.prior_log_density(noise) - self._log_scale()[:, None]
+        latents = self.mean[:, None] + noise @ self.cholesky.mT
+        return latents, gaussian.prior_log_density(noise) - self._log_determinant()[:, None]
 
     def kl(self) -> Tensor:
         """KL(N(mean, L Lᵀ) ‖ N(0, I)), nats; → (B,)."""
-        spread = self.root.square().sum(dim=(1, 2)) + self.mean.square().sum(dim=1) - self.mean.shape[1]
-        return 0.5 * spread - self._log_scale()
+        trace = self.cholesky.square().sum(dim=(1, 2))
+        squares = trace + self.mean.square().sum(dim=1) - self.mean.shape[1]
+        return 0.5 * squares - self._log_determinant()
 
-    def _log_scale(self) -> Tensor:
-        return self.root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    def detach(self) -> "GaussianReference":
+        """Return the same without gradient."""
+        return GaussianReference(*(part.detach() for part in self))
+
+    def _log_determinant(self) -> Tensor:
+        """log det L; → (B,)."""
+        return self.cholesky.diagonal(dim1=1, dim2=2).log().sum(dim=1)
 
 
-def sampler(hidden: Tensor, moments: Tensor, ways: Tensor) -> Posterior:
-    """Return the sampler of an encoder's numbers; (B, H), (B, 2Z), (B, Z · 2E) → of B images.
+def implicit_posterior(features: Tensor, moments: Tensor, raw_loadings: Tensor) -> ImplicitPosterior:
+    """Return the posteriors of an encoder's outputs; (B, H), (B, 2Z), (B, Z · 2E).
 
-    Means and log-variances are those of a diagonal posterior; the ways then tell, beside a 1 for the unit's
-    own noise, how the variance is shared. What is bent weighs at most `BENT` beside that 1: without a bound
-    codes end on a curved surface of few dimensions, whose divergence is infinite and no critic sees it.
+    Args:
+        moments: means and log-variances, as those of a diagonal Gaussian.
+        raw_loadings: of the common noise, relative to a loading of 1 of the independent noise; of each latent
+            dimension first the E linear ones, then the E quadratic ones.
     """
     mean, log_var = moments.chunk(2, dim=1)
-    straight, bent = ways.unflatten(1, (mean.shape[1], -1)).chunk(2, dim=2)
-    bent = bent * torch.rsqrt(1 + bent.square().sum(dim=2, keepdim=True) / BENT**2)
-    ways = torch.cat([straight, bent], dim=2)
-    own = torch.rsqrt(1 + ways.square().sum(dim=2))
-    return Posterior(hidden, mean, (0.5 * log_var).exp(), own, own[..., None] * ways)
+    linear, quadratic = raw_loadings.unflatten(1, (mean.shape[1], -1)).chunk(2, dim=2)
+    relative = torch.cat([linear, _bound_norm(quadratic, MAX_QUADRATIC)], dim=2)
+    # The squares of all loadings of a dimension sum to 1, so that its variance is exp(log_var).
+    independent = torch.rsqrt(1 + relative.square().sum(dim=2))
+    std = (0.5 * log_var).exp()
+    return ImplicitPosterior(features, mean, std, independent, independent[..., None] * relative)
+
+
+def _bound_norm(vectors: Tensor, bound: float) -> Tensor:
+    """Shrink vectors smoothly to a norm below a bound; (…, E) → (…, E).
+
+    Without a bound of the quadratic loadings the latents would end on a curved surface of few dimensions,
+    whose KL divergence is infinite, and no critic would notice.
+    """
+    return vectors * torch.rsqrt(1 + vectors.square().sum(dim=2, keepdim=True) / bound**2)
 
 
 def hermite(noise: Tensor) -> Tensor:
-    """Return ε and (ε² - 1) / √2; (…, E) → (…, 2E).
+    """Return the first two Hermite polynomials, ε and (ε² - 1) / √2; (…, E) → (…, 2E).
 
     Of standard normal ε the 2E values are uncorrelated and have mean 0 and variance 1.
     """
     return torch.cat([noise, (noise.square() - 1) / math.sqrt(2)], dim=-1)
 
 
-def reference(posterior: Posterior, contrast: str) -> Reference:
+def gaussian_reference(posterior: ImplicitPosterior, contrast: Contrast) -> GaussianReference:
     """Return the Gaussian of a contrast: the prior (`none`), or one with the posterior's moments.
 
     KL(q ‖ p) = KL(q ‖ r) + KL(r ‖ p) for such an r and a standard normal p: log r and log p are quadratic,
@@ -113,12 +137,12 @@ def reference(posterior: Posterior, contrast: str) -> Reference:
     """
     if contrast == "none":
         eye = torch.eye(posterior.mean.shape[1], device=posterior.mean.device)
-        return Reference(torch.zeros_like(posterior.mean), eye.expand(len(posterior.mean), -1, -1))
+        return GaussianReference(torch.zeros_like(posterior.mean), eye.expand(len(posterior.mean), -1, -1))
     if contrast == "diagonal":
-        return Reference(posterior.mean, torch.diag_embed(posterior.deviation))
-    # Where numbers have run off the root is nan, and the update says so.
+        return GaussianReference(posterior.mean, torch.diag_embed(posterior.std))
+    # Of outputs that are not finite the root is nan, and the update raises.
     root, _ = torch.linalg.cholesky_ex(posterior.correlation())
-    return Reference(posterior.mean, posterior.deviation[..., None] * root)
+    return GaussianReference(posterior.mean, posterior.std[..., None] * root)
 
 
 @dataclass(frozen=True)
@@ -128,11 +152,11 @@ class CriticConfig:
     hidden: int = 256
     """units of a layer"""
     layers: int = 2
-    """layers between the code and the score"""
+    """layers between the latent and the score"""
     steps: int = 2
-    """updates at each update of encoder and decoder"""
+    """updates for each update of encoder and decoder"""
     draws: int = 4
-    """codes of each image, of the posterior and as many of the Gaussian, in an update"""
+    """latents of each image in an update, from the posterior and as many from the Gaussian"""
     lr: float = 1e-3
     """peak learning rate of its Adam"""
 
@@ -143,20 +167,19 @@ class CriticConfig:
 
 
 class Critic(nn.Module):
-    """T(x, z): how much likelier a normalised code is under the posterior than under the Gaussian, nats."""
+    """T(x, z): the log ratio, nats, of a whitened latent's density under the posterior to that of N(0, I)."""
 
-    def __init__(self, config: CriticConfig, hidden: int, code: int) -> None:
+    def __init__(self, config: CriticConfig, features: int, latent_dim: int) -> None:
         super().__init__()
-        self.of_image = nn.Linear(hidden, config.hidden)
-        self.of_code = nn.Linear(code, config.hidden, bias=False)
+        self.from_image = nn.Linear(features, config.hidden)
+        self.from_latent = nn.Linear(latent_dim, config.hidden, bias=False)
         layers: list[nn.Module] = [nn.SiLU()]
         for _ in range(config.layers - 1):
             layers += [nn.Linear(config.hidden, config.hidden), nn.SiLU()]
         last = nn.Linear(config.hidden, 1)
-        # Before it has learned anything it tells no code from another: they are normalised already.
-        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.weight)  # an untrained critic gives every latent the same score
         self.body = nn.Sequential(*layers, last)
 
-    def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
+    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
         """(B, H), (B, S, Z) → (B, S)."""
-        return self.body(self.of_image(hidden)[:, None] + self.of_code(codes)).squeeze(-1)
+        return self.body(self.from_image(features)[:, None] + self.from_latent(latents)).squeeze(-1)

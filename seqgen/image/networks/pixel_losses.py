@@ -1,7 +1,7 @@
-"""How a decoder's output becomes an image, and how well it explains one.
+"""The likelihood of an image under a decoder's output, and the expected image.
 
-`bernoulli` and `squared_error` squash the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The
-squared error Σ(x - x̂)² is, but for a constant, the Gaussian likelihood of variance ½.
+`bernoulli` and `squared_error` map the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The
+squared error Σ(x - x̂)² is, up to a constant, the negative log-likelihood of a Gaussian of variance ½.
 """
 
 import math
@@ -20,9 +20,9 @@ def means(likelihood: Likelihood, logits: Tensor) -> Tensor:
 
 
 def loss(likelihood: Likelihood, logits: Tensor, images: Tensor, log_sigma: Tensor | None = None) -> Tensor:
-    """-log p(image | code), summed over pixels, in nats; (…, C, H, W), (C, H, W) broadcast → (…).
+    """-log p(x | z), summed over pixels, in nats; (…, C, H, W), (C, H, W) broadcast → (…).
 
-    `squared_error` leaves the constant of the density away (see `constant`); `gaussian` has it.
+    `squared_error` omits the constant of the density (see `constant`); `gaussian` includes it.
 
     Args:
         log_sigma: logarithm of a pixel's standard deviation, scalar; for `gaussian`.
@@ -41,5 +41,10 @@ def loss(likelihood: Likelihood, logits: Tensor, images: Tensor, log_sigma: Tens
 
 
 def constant(likelihood: Likelihood, pixels: int) -> float:
-    """Return what `loss` leaves away, in nats an image: of the squared error ½·log π a pixel."""
+    """Return the constant that `loss` omits, in nats an image: of the squared error ½·log π a pixel."""
     return 0.5 * math.log(math.pi) * pixels if likelihood == "squared_error" else 0.0
+
+
+def squared_error(images: Tensor, reconstructions: Tensor) -> Tensor:
+    """Return Σ(x - x̂)² of each image; (B, C, H, W) twice → (B,)."""
+    return (reconstructions - images).square().flatten(1).sum(dim=1)

@@ -1,4 +1,4 @@
-"""From settings to an image run, and back from its folder.
+"""Training runs on images: from settings to a run folder, a run read back, and its figures.
 
-Start with `setup`.
+Start with `setup.train_job`.
 """

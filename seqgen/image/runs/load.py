@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from seqgen import image
-from seqgen.core import device, settings
+from seqgen.algorithms import Entry
+from seqgen.core import device as devices
+from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import ImageData, open_images
 from seqgen.training import run_folder
@@ -29,49 +31,71 @@ class TrainedImages:
         return self.run.config.get("names") or [str(label) for label in range(self.run.config["classes"])]
 
     @property
-    def learned(self) -> list[int]:
+    def training_labels(self) -> list[int]:
         """The labels that training images had."""
-        config = self.run.config
-        return config.get("learned") or [i for i in range(len(self.names)) if i != config["without"]]
+        return self.run.config["training_labels"]
 
     @cached_property
     def data(self) -> ImageData:
         """The images that the run was trained on; UserError where they are gone or have changed."""
         config = self.run.config
-        found = open_images(
+        opened = open_images(
             config["data"], seed=config["seed"], without=config["without"], binarise=config["binarise"]
         )
-        if found.hash != config["data_hash"]:
+        if opened.hash != config["data_hash"]:
             raise UserError(
                 f"the images '{config['data']}' are no longer those that run '{self.run.path}' was trained on"
             )
-        return found
+        return opened
 
 
-def load(path: Path | str | Run, device_name: str = "auto") -> TrainedImages:
-    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model."""
-    found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
-    if found.config.get("verb") != "image":
+def load(
+    path: Path | str | Run, device_name: str = "auto", *, trust: bool = False, given: str | None = None
+) -> TrainedImages:
+    """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
+
+    trust: whether the run may name code outside this package. given: the name of a model that the user gave
+    himself, which the run may name, too.
+    """
+    run = path if isinstance(path, Run) else run_folder.open_run(Path(path))
+    if run.config.get("verb") != "image":
         raise UserError(
-            f"'{found.path}' is a run on text, not on images; use 'seqgen sample --run {found.path}', "
+            f"'{run.path}' is a run on text, not on images; use 'seqgen sample --run {run.path}', "
             "or name a run on images with --run"
         )
-    where = device.pick(device_name)
-    model = build(found.config)
-    run_folder.load_into(model, found)
-    return TrainedImages(found, model.to(where).eval(), where)
+    entry = entry_of(run, trust=trust, given=given)
+    device = devices.pick(device_name)
+    model = build(run.config, entry)
+    run_folder.load_into(model, run)
+    return TrainedImages(run, model.to(device).eval(), device)
 
 
-def build(config: dict[str, Any]) -> Any:
+def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entry:
+    """Return the model that a run's configuration names, by the rules of `seqgen.training.load.entry_of`."""
+    name = str(run.config["algorithm"])
+    plugins.check_trusted(name, image.MODELS, run.path / run_folder.CONFIG, trust=trust, given=given)
+    entry = image.get(name)
+    if (
+        name not in image.MODELS
+        and not trust
+        and plugins.source_hash(entry.cls) != run.config.get("code_hash")
+    ):
+        raise UserError(
+            f"the code of '{name}' is not what it was when '{run.path}' was trained; give --trust to load "
+            "the run all the same"
+        )
+    return entry
+
+
+def build(config: dict[str, Any], entry: Entry) -> Any:
     """Return the model that a run's configuration describes, with fresh weights."""
-    cls = image.get(config["algorithm"])
     try:
         channels, height, width = config["shape"]
         classes = config["classes"]
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"the run's {run_folder.CONFIG} does not give the images' shape and classes; restore it or train again"
+            f"the run's {run_folder.CONFIG} does not give the images' shape and classes; "
+            "restore it or train again"
         ) from error
-    return cls(
-        settings.from_dict(cls.Config, config["settings"]), shape=(channels, height, width), classes=classes
-    )
+    values = settings.from_dict(entry.cls.Config, config["settings"])
+    return entry.cls(values, shape=(channels, height, width), classes=classes)

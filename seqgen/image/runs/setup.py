@@ -12,19 +12,20 @@ from typing import Any
 import torch
 
 from seqgen import image
-from seqgen.core import device, settings
+from seqgen.core import device as devices
+from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, plots
-from seqgen.training.data_config import slug
-from seqgen.training.job import ROOT, Job, existing, versions, whole
-from seqgen.training.loop import Medium, Plan
+from seqgen.training.data_config import short_name
+from seqgen.training.job import ROOT, Job, assemble, request
+from seqgen.training.loop import Medium
 from seqgen.training.run_folder import Run
 
 VALID_BATCH = 500
 """Validation images measured at a time."""
-REPORTS = 40
+MOST_REPORTS = 40
 """Reports of a training, about, where an epoch is shorter than that."""
 
 
@@ -51,8 +52,8 @@ def train_job(
     """Open the images and build the model with its settings.
 
     Args:
-        model: a name of `seqgen.image.MODELS`.
-        data: what `seqgen.image.data.dataset.open_images` opens, which also says what `binarise` and `without` do.
+        model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
+        data: what `seqgen.image.data.dataset.open_images` opens; `binarise` and `without` are its too.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
@@ -60,45 +61,40 @@ def train_job(
     Raises:
         UserError: the images, a setting or the run folder is not what it must be.
     """
-    cls = image.get(model)
+    entry = image.get(model)
     config = settings.override(
-        cls.Config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
+        entry.config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
     )
-    where = device.pick(device_name)
-    found = open_images(data, seed=seed, without=without, binarise=binarise)
-    config = config.fitted(found.train)
-    _check(config, found)
-    folder = Path(path) if path else ROOT / f"image-{model}-{slug(data)}"
-    asked = {
+    device = devices.pick(device_name)
+    opened = open_images(data, seed=seed, without=without, binarise=binarise)
+    config = config.fitted(opened.train)
+    _check(config, opened)
+    folder = Path(path) if path else ROOT / f"image-{model.rpartition(':')[2]}-{short_name(data)}"
+    config_keys = {
         "verb": "image",
         "algorithm": model,
         "settings": settings.to_dict(config),
         "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
-        "data_hash": found.hash,
+        "data_hash": opened.hash,
         "binarise": binarise,
-        "without": None if without is None else label_of(without, found.names),
+        "without": None if without is None else label_of(without, opened.names),
         "seed": seed,
     }
-    batches = ImageBatches(
-        found.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=where
+    return assemble(
+        request(folder, config_keys, entry.config().fitted(opened.train)),
+        config,
+        build=lambda described: load.build(described, entry),
+        facts=_facts(opened) | {"code_hash": plugins.source_hash(entry.cls)},
+        steps=steps,
+        fewest_steps_between_reports=lambda length: -(-length // MOST_REPORTS),
+        batches=ImageBatches(
+            opened.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=device
+        ),
+        validation=_Validation(opened.valid, device),
+        device=device,
+        medium=Medium("images", _count, plots.REPORT_SAMPLES, plots.write_report_samples),
+        notes=[_describe(opened)],
     )
-    before = existing(folder, asked)
-    length = whole(steps or config.total_steps(len(batches)), before)
-    made = Run(folder, (before.config if before else versions()) | asked | _facts(found, length))
-    torch.manual_seed(seed)
-    algorithm = load.build(made.config).to(where)
-    algorithm.configure()
-    report_every = config.report_every or min(max(len(batches), -(-length // REPORTS)), 1000)
-    plan = Plan(
-        steps=length,
-        report_every=report_every,
-        checkpoint_every=report_every,
-        patience=config.patience,
-        seed=seed,
-    )
-    medium = Medium("images", _count, plots.SHOWN, plots.report)
-    validation = _Validation(found.valid, where)
-    return Job(made, algorithm, batches, validation, plan, where, medium, [_note(found)])
 
 
 def _check(config: Any, data: ImageData) -> None:
@@ -109,23 +105,22 @@ def _check(config: Any, data: ImageData) -> None:
     if min(config.batch_size, len(data.train)) < 2 and any(net.normalise == "batch" for net in nets):
         raise UserError(
             f"batches of one image ({len(data.train)} for training, batch_size={config.batch_size}) cannot "
-            "be normalised over the batch; give more images, or set normalise to layer or none"
+            "have batch normalisation; give more images, or set normalise to layer or none"
         )
 
 
-def _facts(data: ImageData, steps: int) -> dict[str, Any]:
-    """Return what a run's configuration says beside what was asked for."""
+def _facts(data: ImageData) -> dict[str, Any]:
+    """Return what a run's configuration says of its images."""
     return {
-        "steps": steps,
         "shape": list(data.shape),
         "classes": data.classes,
         "names": list(data.names),
-        "learned": [label for label in data.train.labels.unique().tolist() if label >= 0],
+        "training_labels": [label for label in data.train.labels.unique().tolist() if label >= 0],
         "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
     }
 
 
-def _note(data: ImageData) -> str:
+def _describe(data: ImageData) -> str:
     channels, height, width = data.shape
     sizes = f"{len(data.train):,} training, {len(data.valid):,} validation, {len(data.test):,} test"
     binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
@@ -138,7 +133,7 @@ def _count(batch: Batch) -> int:
 
 @dataclass(frozen=True)
 class _Validation:
-    """The validation split as batches on a device, as often as asked for."""
+    """The validation split as batches on a device; it can be iterated again."""
 
     images: Images
     device: torch.device

@@ -1,0 +1,169 @@
+"""What several test files build: small algorithms and generators, sentences, corpora, a killed training."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqgen import algorithms
+from seqgen.core import settings
+from seqgen.data.batch import Batch
+from seqgen.data.tokenizer import EOS, PAD
+from seqgen.models.base import KINDS, Generator, GeneratorConfig
+
+V, LENGTH, Z = 13, 7, 3
+"""Tokens of the vocabulary, tokens of a sentence at most, dimensions of a latent vector."""
+
+GENERATOR_KINDS = tuple(KINDS)
+GENERATORS: dict[str, dict[str, Any]] = {
+    "rnn": {"embedding": 5, "hidden": 11},
+    "transformer": {"embedding": 5, "hidden": 12, "heads": 3, "expansion": 2},
+    "relational-memory": {"embedding": 5, "head_size": 5, "slots": 2},
+}
+"""Small sizes of each kind of generator."""
+SMALL: dict[str, Any] = {
+    "generator.dropout": 0.1,
+    "encoder.embedding": 5,
+    "encoder.hidden": 7,
+    "latent_dim": Z,
+    "batch_size": 3,
+    "discriminator.embedding": 5,
+    "discriminator.embeddings": 3,
+    "discriminator.hidden": 7,
+    "discriminator.projection_dim": 3,
+    "discriminator_pretraining_steps": 1,
+    "discriminator_steps": 2,
+    "policy.rollouts": 2,
+    "policy.entropy_coefficient": 0.1,
+    "samples": 5,
+    "critic.filters": 3,
+    "critic.hidden": 5,
+    "critic.pretraining_steps": 1,
+    "critic.penalty_every": 2,
+}
+"""Small sizes of everything else; an algorithm takes those that it has."""
+
+
+def config(name: str, values: dict[str, Any] | None = None) -> Any:
+    """Return the settings of an algorithm with small sizes under the values given."""
+    values = values or {}
+    default = algorithms.get(name).config()
+    kind = values.get("generator.kind", default.generator.kind)
+    default = settings.override(default, {"generator.kind": kind})
+    known = {key for key, *_ in settings.describe(type(default), default)}
+    small = {f"generator.{key}": size for key, size in GENERATORS[kind].items()} | SMALL
+    return settings.override(default, {key: size for key, size in small.items() if key in known} | values)
+
+
+def build(
+    name: str,
+    values: dict[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    vocab_size: int = V,
+    length: int = LENGTH,
+) -> Any:
+    """Return a small algorithm with fresh weights, ready to step."""
+    torch.manual_seed(seed)
+    algorithm = algorithms.get(name).cls(config(name, values), vocab_size=vocab_size, length=length)
+    algorithm.configure()
+    return algorithm
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every algorithm of both registries with each of its examples.
+
+    A name that differs from another by its settings alone has the first example only.
+    """
+    seen = set()
+    for name, entry in (algorithms.PRETRAIN | algorithms.ADVERSARIAL).items():
+        for values in entry.cls.examples if entry.cls not in seen else entry.cls.examples[:1]:
+            yield name, values
+        seen.add(entry.cls)
+
+
+def generator(
+    kind: str = "rnn", vocab_size: int = V, *, seed: int = 0, latent_dim: int = 0, **options: Any
+) -> Generator:
+    """Return a small generator of a kind, without dropout unless the options say otherwise."""
+    torch.manual_seed(seed)
+    values = GENERATORS[kind] | {"dropout": 0.0} | options
+    return GeneratorConfig.of_kind(kind)(kind=kind, **values).build(vocab_size, latent_dim=latent_dim)
+
+
+def sentences(
+    rows: int = 6, length: int = LENGTH, *, seed: int = 1, vocab_size: int = V, shortest: int = 2
+) -> Tensor:
+    """Draw sentences of `shortest` to `length` tokens, EOS included, of known words; (rows, length)."""
+    rng = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(4, vocab_size, (rows, length), generator=rng)
+    for row, end in enumerate(torch.randint(shortest - 1, length, (rows,), generator=rng).tolist()):
+        tokens[row, end] = EOS
+        tokens[row, end + 1 :] = PAD
+    return tokens
+
+
+def batch(rows: int = 6, length: int = LENGTH, *, seed: int = 1) -> Batch:
+    """Draw a batch of such sentences."""
+    return Batch(sentences(rows, length, seed=seed))
+
+
+def padded(tokens: Tensor, more: int = 5) -> Tensor:
+    """Add columns of PAD; (B, T) → (B, T + more)."""
+    return nn.functional.pad(tokens, (0, more), value=PAD)
+
+
+def run(algorithm: Any, steps: int = 4, *, given: Batch | None = None, seed: int = 5) -> list[dict[str, Any]]:
+    """Step through batches of their own, or one given again and again; return the metrics of each step."""
+    torch.manual_seed(seed)
+    return [algorithm.step(batch(seed=i) if given is None else given, i / steps) for i in range(steps)]
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """Copy a module's parameters, by name."""
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def moved(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    """Return the names of the parameters that are no longer what they were."""
+    return {name for name, parameter in module.named_parameters() if not torch.equal(parameter, before[name])}
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules of one shape have equal parameters."""
+    return all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def all_finite(metrics: dict[str, Any]) -> bool:
+    """Whether every metric is a finite number."""
+    return all(math.isfinite(float(value)) for value in metrics.values())
+
+
+def write_lines(path: Path, lines: list[str]) -> str:
+    """Write a corpus of one sentence a line; return its path as a user gives it."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def coin_corpus(path: Path, sentences: int = 60) -> str:
+    """Write a corpus of sentences of three coins, each with its number, so that none is a duplicate."""
+    coins = ("heads", "tails")
+    lines = [f"{coins[i % 2]} {coins[i // 2 % 2]} {coins[i // 4 % 2]} {i}" for i in range(sentences)]
+    return write_lines(path, lines)
+
+
+class Killed(BaseException):
+    """What `kill_at` raises: nothing that catches an Exception catches it."""
+
+
+def kill_at(step: int) -> Callable[..., None]:
+    """Return an observer of a training that dies after a step as `kill -9` would: nothing after it runs."""
+
+    def observe(progress: Any, report: Any) -> None:
+        if progress.step == step and report is None:
+            raise Killed
+
+    return observe

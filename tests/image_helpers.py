@@ -1,0 +1,65 @@
+"""What the tests of image models build: small models, random batches, a toy set of two modes."""
+
+from dataclasses import replace
+
+import torch
+
+from seqgen.core import settings
+from seqgen.image.data.dataset import Batch
+
+SHAPE, CLASSES = (2, 9, 11), 3
+MODES = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
+"""Two pixels of the toy images."""
+
+
+def build(cls, values=None, *, seed=0, shape=SHAPE, classes=CLASSES):
+    """Return a model with settings over its defaults, ready to train."""
+    torch.manual_seed(seed)
+    config = settings.override(cls.Config(), {"batch_size": 5} | (values or {}))
+    if config.epochs is None:
+        config = replace(config, epochs=1)
+    model = cls(config, shape=shape, classes=classes)
+    model.configure()
+    return model
+
+
+def batch(rows=5, *, seed=1, shape=SHAPE, classes=CLASSES):
+    """Return random images and labels."""
+    rng = torch.Generator().manual_seed(seed)
+    return Batch(torch.rand(rows, *shape, generator=rng), torch.randint(classes, (rows,), generator=rng))
+
+
+def train(model, steps=3, rows=None, *, shape=SHAPE):
+    """Train on random batches, and return the metrics of each step."""
+    torch.manual_seed(5)
+    rows = rows or model.config.read_size
+    return [model.step(batch(rows, seed=i, shape=shape), i / steps) for i in range(steps)]
+
+
+def weights(module):
+    """Return a copy of the parameters."""
+    return [p.clone() for p in module.parameters()]
+
+
+def same(module, before):
+    """Say whether the parameters are what they were."""
+    return all(torch.equal(p, q) for p, q in zip(module.parameters(), before, strict=True))
+
+
+def train_on_two_modes(cls, values, *, seed=0, steps=300):
+    """Return a model trained on images of two pixels, (0.1, 0.9) or (0.9, 0.1), with noise of 0.03."""
+    torch.manual_seed(seed)
+    model = cls(settings.override(cls.Config(), values), shape=(1, 1, 2), classes=0)
+    model.configure()
+    for i in range(steps):
+        pixels = MODES[torch.randint(2, (64,))] + 0.03 * torch.randn(64, 2)
+        model.step(Batch(pixels.view(64, 1, 1, 2), torch.zeros(64)), i / steps)
+    return model
+
+
+def near_the_modes(model):
+    """Return the fraction of samples near a mode, and the fraction that is nearer to the first mode."""
+    distances = (model.sample(1000).view(1000, 1, 2) - MODES).norm(dim=2)
+    near = (distances.min(dim=1).values < 0.15).float().mean()
+    first = (distances[:, 0] < distances[:, 1]).float().mean()
+    return float(near), float(first)
