@@ -119,6 +119,14 @@ def test_the_newcomers_page_is_short_and_shows_commands():
     assert len(commands("README.md")) > 8
 
 
+def test_the_layout_names_every_folder_of_code():
+    (layout,) = re.findall(r"## The layout of the code\n.*?```\n(.*?)```", read("README.md"), flags=re.S)
+    folders = [path.parent.relative_to(ROOT) for path in ROOT.glob("seqgen/*/__init__.py")]
+    assert sorted(line.split()[0] for line in layout.splitlines()) == sorted(
+        ["cli", "corpora", *map(str, folders)]
+    )
+
+
 def test_every_folder_that_a_readme_should_be_in_has_one():
     assert {"algorithms", "bench", "corpora", "evaluation", "image"} <= {
         Path(each).parent.name for each in READMES
