@@ -111,7 +111,7 @@ class Automaton:
     def ambiguous(self) -> list[str] | None:
         """Return tokens that two paths of a sentence share between splitting and meeting; None: unambiguous.
 
-        Two paths of a sentence split at some state, where one token leads to two targets, and generate the
+        Two paths of a sentence split at some state in which one token leads to two targets, and generate the
         same tokens from there: it suffices to search a common completion of each pair of targets of a token.
         """
         known: dict[tuple[int, int], list[str] | None] = {}

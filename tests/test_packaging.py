@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from seqgen import algorithms
+from seqgen import algorithms, image
 from seqgen.cli.main import app
 from seqgen.core import settings
 
@@ -87,25 +87,31 @@ def commands(readme):
     """Return the command lines that a README shows, in its text and in its blocks, and where each stands."""
     text = read(readme)
     inline = re.findall(r"`(seqgen [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
-    blocks = re.findall(r"```(?:bash|sh)?\n(.*?)```", text, flags=re.S)
-    lines = inline + [line for block in blocks for line in block.splitlines() if line.startswith("seqgen ")]
-    return {line.split("#")[0].strip() for line in lines if "|" not in line and "[" not in line}
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
+    fenced = [line for language, block in blocks if not language for line in block.splitlines()]
+    lines = inline + [line for line in fenced if line.startswith("seqgen ")]
+    return {" ".join(line.split("#")[0].split()) for line in lines if "|" not in line and "[" not in line}
 
 
 def settings_shown(readme):
     """Return (verb, algorithm, key=value, …) of each command of a README that sets settings."""
     shown = set()
     for line in commands(readme):
-        words = shlex.split(line)[1:]
-        pairs = [after for word, after in pairwise(words) if word == "--set"]
-        names = [word for word in words[1:2] if not word.startswith("-")]
-        if pairs and words[0] in DEFAULTS and not any("β" in pair for pair in pairs):
-            shown.add((words[0], *(names or [DEFAULTS[words[0]]]), *pairs))
+        words = shlex.split(line.replace("seqgen image train", "seqgen image-train"))[1:]
+        pairs = [after for word, after in pairwise(words) if word == "--set" and " | " not in after]
+        if pairs and words[0] in VERBS:
+            name = words[1] if not words[1].startswith("-") else VERBS[words[0]][1]
+            if ":" not in name:  # code of a README, which another test runs
+                shown.add((words[0], name, *pairs))
     return sorted(shown)
 
 
-DEFAULTS = {"pretrain": "mle", "adversarial": "seqgan"}
-"""The algorithm of each verb where a command names none."""
+VERBS = {
+    "pretrain": (algorithms.PRETRAIN, "mle"),
+    "adversarial": (algorithms.ADVERSARIAL, "seqgan"),
+    "image-train": (image.MODELS, "vae"),
+}
+"""The registry of each verb, and the algorithm of a command that names none."""
 
 
 def test_the_newcomers_page_is_short_and_shows_commands():
@@ -113,8 +119,18 @@ def test_the_newcomers_page_is_short_and_shows_commands():
     assert len(commands("README.md")) > 8
 
 
+def test_the_layout_names_every_folder_of_code():
+    (layout,) = re.findall(r"## The layout of the code\n.*?```\n(.*?)```", read("README.md"), flags=re.S)
+    folders = [path.parent.relative_to(ROOT) for path in ROOT.glob("seqgen/*/__init__.py")]
+    assert sorted(line.split()[0] for line in layout.splitlines()) == sorted(
+        ["cli", "corpora", *map(str, folders)]
+    )
+
+
 def test_every_folder_that_a_readme_should_be_in_has_one():
-    assert {"algorithms", "bench", "evaluation", "image"} <= {Path(each).parent.name for each in READMES}
+    assert {"algorithms", "bench", "corpora", "evaluation", "image"} <= {
+        Path(each).parent.name for each in READMES
+    }
 
 
 @pytest.mark.parametrize("line", sorted(set().union(*map(commands, READMES))))
@@ -135,8 +151,19 @@ def test_every_command_and_option_of_a_readme_exists(line):
 @pytest.mark.parametrize("command", sorted(set().union(*map(settings_shown, READMES))))
 def test_every_setting_of_a_readme_exists(command):
     verb, algorithm, *pairs = command
-    registry = {"pretrain": algorithms.PRETRAIN, "adversarial": algorithms.ADVERSARIAL}[verb]
-    settings.override(algorithms.get(algorithm, registry).config(), settings.parse_pairs(pairs))
+    config = algorithms.get(algorithm, VERBS[verb][0]).config()
+    settings.override(config, settings.parse_pairs(pairs))
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_setting_in_the_text_of_a_readme_exists(readme):
+    configs = [entry.config() for registry, _ in VERBS.values() for entry in registry.values()]
+    keys = {key for config in configs for key, *_ in settings.describe(type(config), config)}
+    known = {key[start:] for key in keys for start in (0, *(m.end() for m in re.finditer(r"\.", key)))}
+    text = re.sub(r"```.*?```", "", read(readme), flags=re.S)
+    for code in re.findall(r"`([^`]*)`", text):
+        for key in re.findall(r"(?:^|--set\s+)([a-z][a-z0-9_.]+)=", code):
+            assert key in known | {"key"}, f"{key} in `{code}`"
 
 
 @pytest.mark.parametrize("readme", READMES)

@@ -31,10 +31,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
                 "make room and run the same command again"
             ) from error
         if isinstance(error, OSError):
-            error.filename, error.filename2 = (
-                str(path),
-                None,
-            )  # the user has never heard of the temporary file
+            error.filename, error.filename2 = str(path), None  # not the temporary file
         raise
 
 

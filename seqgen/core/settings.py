@@ -183,7 +183,7 @@ def _resolve(key: str, known: list[str]) -> str:
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise UserError(f"setting '{key}' fits {' and '.join(fits)}; write the whole name")
+        raise UserError(f"setting '{key}' fits {' and '.join(fits)}; write the full name")
     endings = Counter(name.rsplit(".")[-1] for name in known)
     alone = [ending for ending, count in endings.items() if count == 1]
     raise UserError(f"no setting '{key}'" + did_you_mean(key, dict.fromkeys([*known, *alone])))

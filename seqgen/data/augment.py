@@ -19,7 +19,7 @@ words."""
 
 
 def words(tokens: Tensor) -> Tensor:
-    """Return True where a token is a word, that is neither PAD nor BOS nor EOS; (B, T) → (B, T)."""
+    """Return True for each token that is a word: not PAD, BOS or EOS; (B, T) → (B, T)."""
     return (tokens != PAD) & (tokens != BOS) & (tokens != EOS)
 
 

@@ -84,12 +84,12 @@ def open_corpus(
     hash = _digest([FORMAT, parts, drawn])
     rows = _split_cached(hash, found, seed)
     _refuse_emptied(found, rows, spec, valid, test)
-    train, held = found["train"], {role: found.get(role, found["train"]) for role in ("valid", "test")}
+    train, held_out = found["train"], {role: found.get(role, found["train"]) for role in ("valid", "test")}
     return Corpus(
         name=spec,
         train=train.select(rows.train, _digest([hash, "train"])),
-        valid=held["valid"].select(rows.valid, _digest([hash, "valid"])),
-        test=held["test"].select(rows.test, _digest([hash, "test"])),
+        valid=held_out["valid"].select(rows.valid, _digest([hash, "valid"])),
+        test=held_out["test"].select(rows.test, _digest([hash, "test"])),
         hash=hash,
         removed=rows.removed,
         grammar=spec if _is_built_in(spec) else None,

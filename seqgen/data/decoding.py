@@ -35,8 +35,8 @@ def blocks(file: IO[bytes], name: str) -> Iterator[str]:
 def lines(file: IO[bytes], name: str) -> Iterator[str]:
     """Yield the lines of a file, each with its newline, as fields of a CSV file may contain newlines."""
     for text in blocks(file, name):
-        *whole, rest = text.split("\n")
-        yield from (line + "\n" for line in whole)
+        *complete, rest = text.split("\n")
+        yield from (line + "\n" for line in complete)
         if rest:
             yield rest
 

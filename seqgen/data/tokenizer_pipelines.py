@@ -1,4 +1,4 @@
-"""How each kind of tokenizer splits text and joins it again, in parts of the `tokenizers` library."""
+"""The parts of the `tokenizers` library of which each kind of tokenizer consists, and choosing a kind."""
 
 import unicodedata
 from collections import Counter

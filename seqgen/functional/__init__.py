@@ -1,4 +1,10 @@
-"""Pure functions of tensors: losses, contrastive objectives, Gaussians, the chunked vocabulary projection.
+"""Pure functions of tensors: losses, densities, and the projection onto the vocabulary.
 
-Imports `core`; holds no state and no module. Start with `chunked_loss` and `gan_losses`.
+Imports `core`; nothing here has parameters or a state. Start with `chunked_loss`, the NLL of text without the
+logits of a batch.
+
+gan_losses          losses of discriminators and generators by name, for text and images
+contrastive_losses  contrastive losses, and rewards computed from the same similarities
+gaussian            KL, samples and densities of diagonal Gaussians, active units, mutual information
+vocab_projection    products with the vocabulary matrix in chunks that stay in the cache
 """

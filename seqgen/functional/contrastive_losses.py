@@ -1,7 +1,7 @@
 """Contrastive losses, and the rewards and measures computed from the same similarities.
 
 Embeddings are compared by their cosine, so their norms do not matter; the two functions of the logistic
-similarity compare by Euclidean distance instead. B sentences, T tokens, H hidden units, Z dimensions.
+similarity compare by Euclidean distance instead. B sentences, T tokens, H hidden and Z embedding dimensions.
 """
 
 import torch

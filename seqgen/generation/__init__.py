@@ -1,4 +1,10 @@
-"""Sampling from a generator and scoring with it: draws, rollouts, relaxations, search, likelihood.
+"""Sampling from a generator and scoring with it.
 
-Imports what stands above it, `models` and `functional` most. Start with `sample`.
+Imports `models`, `functional`, `metrics` and `data`. Start with `sample`, the loop over tokens; `categorical`
+is the draw of a token from a large vocabulary.
+
+rollouts            the expected reward of every prefix, for the policy gradient
+gumbel_softmax      relaxed samples, through which gradients flow
+contrastive_search  decoding that avoids repetition
+likelihood          NLL of text under a generator
 """

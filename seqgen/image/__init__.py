@@ -1,7 +1,17 @@
-"""Image models, one file each, on the contract, the loop and the run folder of the text algorithms.
+"""Image models, on the contract, the loop and the run folder of the text algorithms.
 
-Start with `models.gan` or `models.vae`. The registry names every model: adding one is a file in `models` and
-a line below; one that differs from another by its settings alone is a line with those settings.
+Imports `report` and the folders above it, `algorithms` and `training` most. Start with `models.vae` or
+`models.gan`; README.md has the commands and results. A subfolder imports only from those above it:
+
+data          images from files, folders and the hub
+networks      encoders, decoders, critics; pixel losses; settings
+models        one file a model
+runs          from settings to a run folder, and back
+evaluation    metrics of a run
+applications  anomalies, few labels, augmentation, figures
+
+The registry below names every model. Adding one is a file in `models` and a line here; a model that differs
+from another by its settings alone is a line with those settings.
 """
 
 from seqgen import algorithms

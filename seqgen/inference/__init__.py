@@ -1,4 +1,8 @@
-"""Inference with a trained run: sampling, latents, scores, 2-D maps.
+"""What one does with a trained run: samples, latent vectors, scores, maps.
 
-Imports `training` and what stands above it. Start with `latent_space`.
+Imports `training` and the folders above it. Start with `generate`, which samples in constant memory.
+
+latent_space               encoding, decoding, interpolation, nearest neighbours
+scoring                    log-probabilities and energies of sentences, and what they detect
+latent_map, projection_2d  latent vectors in the plane
 """

@@ -1,4 +1,8 @@
 """N-gram counts, and the Kneser–Ney language model estimated from them.
 
-Imports `core`. Start with `ngrams`.
+Imports nothing of seqgen. Start with `ngrams`, which counts by sorting integer ids.
+
+sparse_ngrams  counts as a sparse matrix of sentences by n-grams
+kneser_ney     the language model
+ngram_sampler  sentences sampled from it, the baseline of every evaluation
 """

@@ -1,4 +1,5 @@
 """Images from files, folders and the hub, and batches of them.
 
-Start with `dataset.open_images`.
+Imports `core` and `seqgen.data`. Start with `dataset.open_images`; `files` reads IDX, Parquet and picture
+files.
 """

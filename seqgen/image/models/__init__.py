@@ -1,4 +1,4 @@
-"""The image models, one file each, on the contract of `seqgen.algorithms.base`; `base` has what they share.
+"""The image models, one file each, on the contract of `seqgen.algorithms.base`.
 
-Start with `vae` or `gan`.
+Imports `data` and `networks` of `seqgen.image`. Start with `vae` or `gan`; `base` has what all models share.
 """

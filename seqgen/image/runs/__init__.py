@@ -1,4 +1,5 @@
-"""Training runs on images: from settings to a run folder, a run read back, and its figures.
+"""Training runs on images: from settings to a run folder, and a run read back.
 
-Start with `setup.train_job`.
+Imports `data`, `networks` and `models` of `seqgen.image`, and `seqgen.training`. Start with
+`setup.train_job`; `load` reads a run, `plots` writes grids of images and scatter plots.
 """
