@@ -1,5 +1,6 @@
 """What several test files build: small algorithms and generators, sentences, corpora, a killed training."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,7 +50,13 @@ SMALL: dict[str, Any] = {
 
 def config(name: str, values: dict[str, Any] | None = None) -> Any:
     """Return the settings of an algorithm with small sizes under the values given."""
-    values = values or {}
+    return _config(name, tuple((values or {}).items()))
+
+
+@functools.cache
+def _config(name: str, given: tuple[tuple[str, Any], ...]) -> Any:
+    """Cached, as reading the settings' help texts from their source takes longer than a step."""
+    values = dict(given)
     default = algorithms.get(name).config()
     kind = values.get("generator.kind", default.generator.kind)
     default = settings.override(default, {"generator.kind": kind})

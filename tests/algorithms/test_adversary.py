@@ -1,5 +1,7 @@
 """Generator and discriminator in turn: who learns when, where they start, and what the discriminator sees."""
 
+import math
+
 import pytest
 import torch
 from helpers import GENERATOR_KINDS, batch, build, generator, same, sentences
@@ -7,6 +9,7 @@ from helpers import GENERATOR_KINDS, batch, build, generator, same, sentences
 from seqgen.algorithms.adversary import without_unknown
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
+from seqgen.functional.gan_losses import cross_entropy
 
 
 def test_the_discriminator_learns_alone_first():
@@ -60,3 +63,41 @@ def test_without_dropout_there_are_gradients_and_the_mode_comes_back(kind):
         assert net.rnn.dropout == 0.5
     three, _ = net.hidden(tokens, net.initial(6))
     assert not torch.equal(one, three)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "least_squares"])
+def test_the_discriminators_loss_by_hand(loss):
+    algorithm = build("seqgan", {"discriminator.loss": loss})
+    real, fake = sentences(2), sentences(3, seed=2)
+    logits = {2: torch.tensor([0.0, 2.0]), 3: torch.tensor([0.0, -1.0, 1.0])}
+    algorithm.discriminator.forward = lambda tokens: logits[len(tokens)]
+    found, metrics = algorithm.discriminator_loss(real, fake)
+    if loss == "cross_entropy":
+        # -log σ of 0 and 2; -log(1 - σ) of 0, -1 and 1
+        on_real = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+        on_fake = (math.log(2) + math.log(1 + math.exp(-1)) + math.log(1 + math.e)) / 3
+        accuracy = (1 / 2 + 1 / 3) / 2  # 2 of 0 and 2 above 0; -1 below it
+    else:
+        on_real, on_fake = (1 + 1) / 2, (0 + 1 + 1) / 3
+        accuracy = (1 / 2 + 2 / 3) / 2  # the threshold is one half
+    assert found.item() == pytest.approx((on_real + on_fake) / 2, rel=1e-5)
+    assert float(metrics["d_accuracy"]) == pytest.approx(accuracy)
+
+
+def test_a_cnns_penalty_is_added():
+    algorithm = build("seqgan", {"discriminator.kind": "cnn", "discriminator.filters": 0.02}).eval()
+    real, fake = sentences(2), sentences(3, seed=2)
+    net = algorithm.discriminator
+    bare = cross_entropy(net(real), net(fake))
+    found, _ = algorithm.discriminator_loss(real, fake)
+    assert float(net.penalty().detach()) > 0
+    assert found.item() == pytest.approx((bare + net.penalty()).item(), rel=1e-5)
+
+
+def test_the_learning_rate_rises_then_falls_to_a_tenth():
+    algorithm = build("seqgan", {"warmup": 0.25, "lr": 0.1})
+    rates = []
+    for progress in (0.125, 0.25, 1.0):
+        algorithm.set_learning_rate(progress)
+        rates.append(algorithm.optimizers["generator"].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.05, 0.1, 0.01])

@@ -108,6 +108,7 @@ def test_the_relativistic_loss_knows_differences_only_and_pairs_as_far_as_there_
 def test_accuracy_weighs_real_and_fake_half_each_and_counts_the_threshold_as_wrong():
     # 1 of 2 real above 0, 1 of 3 fake below it: 0 itself is neither
     assert accuracy(REAL, FAKE).item() == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert accuracy(torch.zeros(2), torch.zeros(3)).item() == 0
     least_squares = gan_loss("least_squares")
     found = accuracy(
         torch.tensor([0.75, 0.25]), torch.tensor([0.5, -1.0, 0.25]), threshold=least_squares.threshold

@@ -94,9 +94,7 @@ def test_what_is_no_run_says_so(tmp_path):
 @pytest.mark.parametrize("config", [{}, {"format": run_folder.FORMAT + 1}])
 def test_a_run_of_another_format_is_refused(tmp_path, config):
     run_folder.create(tmp_path / "r", {"algorithm": "mle", "verb": "pretrain"} | config)
-    with pytest.raises(
-        UserError, match=r"is a run of format (None|2), and this version of seqgen reads format 1"
-    ):
+    with pytest.raises(UserError, match=r"is a run of format (None|2), and this version of seqgen reads"):
         run_folder.open_run(tmp_path / "r")
     assert run_folder.open_run(run_folder.create(tmp_path / "s", CONFIG).path).config == CONFIG
 

@@ -1,10 +1,9 @@
-"""From a corpus to a run: code outside the package and its trust, patience, and kinds of generators in a run."""
+"""From a corpus to a run: code outside the package and its trust, patience, kinds of generators in a run."""
 
 import json
 import sys
 
 import pytest
-import torch
 from helpers import coin_corpus
 
 import seqgen
@@ -88,17 +87,14 @@ def test_a_kind_of_generator_that_is_not_the_packages_is_refused(corpus):
 
 def test_patience_ends_adversarial_training(corpus):
     run = pretrain(corpus, path="runs/a", steps=2, values=SMALL)
-    # a rate at which the likelihood of validation text only falls, and no collapse before patience ends
-    values = GAN | {"lr": 3e-2, "teacher_forcing": 0.0, "patience": 2}
-    job = adversarial_job(run, path="runs/gan", steps=60, values=values)
-    job.algorithm.should_stop = lambda report, first: None
+    # a generator that does not move has the validation NLL of the first report at every other
+    job = adversarial_job(run, path="runs/gan", steps=60, values=GAN | {"lr": 0.0, "patience": 2})
+    assert job.algorithm.monitor is None
     progress = job.train()
+    assert progress.step == 2
     assert progress.finished.startswith("stopped: valid_nll has not improved on")
     assert progress.finished.endswith("for 2 reports")
-    assert progress.step < 61
-    nlls = [row["valid_nll"] for row in run_folder.open_run(run.path.parent / "gan").metrics()]
-    assert min(nlls[-2:]) >= min(nlls[:-2])
-    assert torch.isfinite(torch.tensor(nlls)).all()
+    assert adversarial_job(run, path="runs/patient", steps=3, values=GAN | {"lr": 0.0}).train().step == 4
 
 
 def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
@@ -111,9 +107,7 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
         adversarial(run, "scratchgan")
     with pytest.raises(UserError, match="seqgan learns from the corpus of the run that it starts from"):
         adversarial(run, "seqgan", corpus=corpus)
-    with pytest.raises(
-        UserError, match="seqgan starts from a run; give 'seqgen adversarial seqgan|no algorithm"
-    ):
+    with pytest.raises(UserError, match="no algorithm 'seqgan'"):
         pretrain(corpus, "seqgan")
 
 
