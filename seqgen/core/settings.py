@@ -7,6 +7,7 @@ if it is unambiguous: `layers`, if only one part has layers.
 
 import ast
 import dataclasses
+import functools
 import inspect
 import json
 import math
@@ -145,6 +146,7 @@ def _show(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@functools.cache
 def _field_docs(cls: type) -> dict[str, str]:
     """Read the string literal below each field from the source of the class and of those it extends."""
     docs = {}

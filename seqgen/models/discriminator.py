@@ -289,8 +289,8 @@ class MultiEmbeddingDiscriminator(nn.Module):
 
     Filters of four widths, the maximum of each over the sentence, a highway layer, dropout and two linear
     maps. Padding is the vector 0, and a filter's width of it always follows, so that its amount changes
-    nothing. A score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence side
-    by side. So the relativistic loss compares an embedding with the same embedding of its partner.
+    nothing. A score is an embedding's logit: `forward` returns B · R of them, the embeddings of a sentence
+    side by side. So the relativistic loss compares an embedding with the same embedding of its partner.
     """
 
     WIDTHS = (2, 3, 4, 5)
