@@ -8,7 +8,7 @@ import pytest
 import seqgen
 
 SMALL = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
-GAME = {"d_first": 1, "rollouts": 2, "batch_size": 4}
+GAN = {"discriminator_pretraining_steps": 1, "rollouts": 2, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def runs(tmp_path_factory):
     verbs = ("runs", "sits", "sleeps", "waits", "eats")
     corpus.write_text("".join(f"the {who} {verb} now.\n" for who in ("cat", "dog", "man") for verb in verbs))
     run = seqgen.pretrain(str(corpus), path=folder / "mle", steps=5, values=SMALL, min_count=1)
-    return run, seqgen.adversarial(run, path=folder / "gan", steps=3, values=GAME)
+    return run, seqgen.adversarial(run, path=folder / "gan", steps=3, values=GAN)
 
 
 def test_the_whole_path_in_python(runs):

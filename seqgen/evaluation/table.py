@@ -204,7 +204,11 @@ def _protocol(results: Mapping[str, Any]) -> list[str]:
         f"95 % ±: half the interval; {protocol['intervals']}",
         f"sacrebleu: {results['sacrebleu']['signature']}",
     ]
-    return [line for text in paragraphs for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ")]
+    return [
+        line
+        for text in paragraphs
+        for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    ]
 
 
 def _model_notes(results: Mapping[str, Any]) -> list[str]:

@@ -132,7 +132,7 @@ def reconstruct(
 def reconstruction_nll(algorithm: Any, tokens: Tensor) -> Tensor:
     """-log p(sentence | z) in nats at the latent z of the sentence, EOS included; (B, T) → (B,)."""
     generator = algorithm.generator
-    return -sentence_log_prob(generator, tokens, generator.state(algorithm.encode(tokens)))
+    return -sentence_log_prob(generator, tokens, generator.initial(len(tokens), algorithm.encode(tokens)))
 
 
 def interpolate_latents(start: Tensor, end: Tensor, steps: int, *, spherical: bool = False) -> Tensor:

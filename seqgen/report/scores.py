@@ -52,7 +52,7 @@ class ReportData:
 def heading(data: ReportData, *, n: int, seed: int, has_latents: bool) -> Html:
     """Name the runs and link to the sections."""
     about = [
-        f"{label}: {config['algorithm']} on {config['source']['corpus']}"
+        f"{label}: {config['algorithm']} on {config['data']['corpus']}"
         for label, config in zip(data.labels, data.configs, strict=True)
     ]
     shown = {anchor: title for anchor, title in SECTIONS.items() if anchor != "latents" or has_latents}

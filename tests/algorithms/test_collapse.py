@@ -30,7 +30,7 @@ def test_improving_is_never_collapse():
         (
             "unique",
             0.31,
-            "the share of unique sentences fell to 0.31 in 1,000 samples (start 0.98; limit 0.49)",
+            "the fraction of unique sentences fell to 0.31 in 1,000 samples (start 0.98; limit 0.49)",
         ),
         (
             "distinct_tokens",
@@ -63,7 +63,7 @@ def test_limits_can_be_set():
 
 def test_the_number_of_samples_need_not_be_known():
     assert collapsed({"unique": 0.1}, START) == (
-        "the share of unique sentences fell to 0.10 (start 0.98; limit 0.49)"
+        "the fraction of unique sentences fell to 0.10 (start 0.98; limit 0.49)"
     )
 
 

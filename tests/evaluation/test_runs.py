@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqgen.algorithms.configs import GeneratorConfig
 from seqgen.algorithms.mle import MLE, MLEConfig
+from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data import corpus as text
 from seqgen.data.tokenizer import EOS, train_tokenizer
@@ -37,7 +37,8 @@ def trained(tmp_path: Path) -> Trained:
     corpus = text.open_corpus(str(tmp_path / "train.txt"), test=str(tmp_path / "test.txt"), seed=0)
     tokenizer = train_tokenizer(corpus.train, "word", min_count=1)
     torch.manual_seed(0)
-    config = MLEConfig(generator=GeneratorConfig(embedding=5, hidden=7, dropout=0.0))
+    values = {"generator.embedding": 5, "generator.hidden": 7, "generator.dropout": 0.0}
+    config = settings.override(MLEConfig(), values)
     algorithm = MLE(config, vocab_size=tokenizer.vocab_size, length=6).eval()
     run = Run(tmp_path / "run", {"length": 6})
     found = Trained(run, algorithm, tokenizer, torch.device("cpu"))

@@ -83,7 +83,7 @@ def test_the_reconstruction_loss(vae: Trained) -> None:
     for pair, z in zip(pairs, latent_space.encode(vae, LINES), strict=True):
         ids = torch.tensor([[*vae.tokenizer.encode(pair.text), EOS]])
         with torch.no_grad():
-            nats = -float(log_prob(generator, ids, generator.state(z[None])).sum())
+            nats = -float(log_prob(generator, ids, generator.initial(1, z[None])).sum())
         assert pair.nll == pytest.approx(nats, rel=1e-5)
     assert [pair.reconstruction for pair in pairs] == latent_space.decode(
         vae, latent_space.encode(vae, LINES)
