@@ -43,7 +43,6 @@ from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.generation.gumbel_softmax import annealed, sample_relaxed
 from seqgen.generation.sample import sentence_log_prob
 from seqgen.models.base import GeneratorConfig
-from seqgen.models.calibration import calibrate
 
 VALID_SAMPLES = 20
 """Draws of a held-out sentence's latent vector for a report's likelihood."""
@@ -305,22 +304,10 @@ class AEGAN(LatentAlgorithm):
         state = self.generator.initial(len(tokens), self.encode(tokens))
         return -sentence_log_prob(self.generator, tokens, state)
 
-    def log_likelihood(  # type: ignore[override]
-        self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
-    ) -> Tensor:
-        """Estimate log p of sentences, in nats, by importance weighting of so many draws; (B, T) → (B,)."""
-        return vae_objective.importance_weights(
-            self.encoder, self.generator, tokens, samples=samples, rng=rng
-        ).log_likelihood()
-
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Calibrate the generator, then measure held-out sentences, their latents, energies, and samples."""
         networks, held_out = (self.encoder, self.generator), TokensOf(batches)
-        temperature = calibrate(
-            self.generator.head,
-            lambda: vae_objective.one_draw_nll(*networks, held_out),
-            fraction=self.config.calibration,
-        )
+        temperature = self.calibrate(held_out)
         samples = self.sample(1000)
         posteriors = vae_objective.posteriors(self.encoder, held_out)
         metrics: Metrics = {}

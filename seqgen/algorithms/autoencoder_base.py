@@ -1,5 +1,6 @@
 """What algorithms with latent vectors share: an encoder of sentences, and a generator that decodes them."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from seqgen.algorithms import vae_objective
 from seqgen.algorithms.base import RunningMean, TextAlgorithm
 from seqgen.core import optim
 from seqgen.generation.sample import Samples
+from seqgen.models.calibration import calibrate
 
 
 class LatentAlgorithm(TextAlgorithm):
@@ -41,6 +43,26 @@ class LatentAlgorithm(TextAlgorithm):
     def decode(self, latents: Tensor, length: int | None = None, **options: Any) -> Samples:
         """Decode latent vectors (B, Z), by the likeliest words unless `temperature` says otherwise."""
         return vae_objective.decode(self.generator, latents, length or self.length, **options)
+
+    def log_likelihood(  # type: ignore[override]
+        self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
+    ) -> Tensor:
+        """Estimate log p of sentences, in nats, by importance weighting of so many draws; (B, T) → (B,).
+
+        It needs an encoder that is a posterior (`likelihood` is then "estimated").
+        """
+        weights = vae_objective.importance_weights(
+            self.encoder, self.generator, tokens, samples=samples, rng=rng
+        )
+        return weights.log_likelihood()
+
+    def calibrate(self, held_out: Iterable[Tensor]) -> float:
+        """Calibrate the decoder by the NLL of sentences given a draw of their posterior; return the temperature."""
+        return calibrate(
+            self.generator.head,
+            lambda: vae_objective.one_draw_nll(self.encoder, self.generator, held_out),
+            fraction=self.config.calibration,
+        )
 
 
 class PretrainedAutoencoder(LatentAlgorithm):

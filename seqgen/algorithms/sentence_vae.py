@@ -37,7 +37,6 @@ from seqgen.data import augment
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
-from seqgen.models.calibration import calibrate
 
 COLLAPSED = 0.1
 """Nats a sentence of KL below which the latent vector tells nothing: the decoder is a language model."""
@@ -205,11 +204,7 @@ class SentenceVAE(PretrainedAutoencoder):
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Calibrate the decoder, then measure held-out bound, likelihood and latents, and samples."""
         networks, held_out = (self.encoder, self.generator), TokensOf(batches)
-        temperature = calibrate(
-            self.generator.head,
-            lambda: vae_objective.one_draw_nll(*networks, held_out),
-            fraction=self.config.calibration,
-        )
+        temperature = self.calibrate(held_out)
         metrics = vae_objective.measure(*networks, held_out, samples=VALID_SAMPLES)
         if metrics and self.tokens_per_batch.count:  # before training no latent vector tells anything
             metrics["collapsed"] = float(metrics["valid_kl"] < COLLAPSED)
@@ -217,14 +212,6 @@ class SentenceVAE(PretrainedAutoencoder):
             self.encoder_lags &= metrics["mutual_information"] > self.last_information
             self.last_information.fill_(metrics["mutual_information"])
         return metrics | sample_metrics(self.sample(1000)) | {"temperature": temperature}
-
-    def log_likelihood(  # type: ignore[override]
-        self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
-    ) -> Tensor:
-        """Estimate log p of sentences, in nats, by importance weighting of so many draws; (B, T) → (B,)."""
-        return vae_objective.importance_weights(
-            self.encoder, self.generator, tokens, samples=samples, rng=rng
-        ).log_likelihood()
 
 
 class _LossWindow:

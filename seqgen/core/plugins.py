@@ -94,3 +94,12 @@ def check_trusted(
         f"'{where}' names code outside seqgen, '{name}', which loading the run would execute; "
         "if you trust it, give the same command with --trust"
     )
+
+
+def check_unchanged(thing: Any, name: str, hash: str | None, run: Path) -> None:
+    """Raise UserError if outside code is not what it was when a run was trained, by the hash in its settings."""
+    if source_hash(thing) != hash:
+        raise UserError(
+            f"the code of '{name}' is not what it was when '{run}' was trained; give --trust to load the run "
+            "all the same"
+        )

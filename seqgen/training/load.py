@@ -96,11 +96,8 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
     if isinstance(generator, dict):
         plugins.check_trusted(str(generator.get("kind")), KINDS, where, trust=trust, given=given)
     entry = algorithms.get(name)
-    if name not in known and not trust and plugins.source_hash(entry.cls) != config.get("code_hash"):
-        raise UserError(
-            f"the code of '{name}' is not what it was when '{found.path}' was trained; give --trust to load "
-            "the run all the same"
-        )
+    if name not in known and not trust:
+        plugins.check_unchanged(entry.cls, name, config.get("code_hash"), found.path)
     return entry
 
 

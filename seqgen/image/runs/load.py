@@ -75,15 +75,8 @@ def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entr
     name = str(run.config["algorithm"])
     plugins.check_trusted(name, image.MODELS, run.path / run_folder.CONFIG, trust=trust, given=given)
     entry = image.get(name)
-    if (
-        name not in image.MODELS
-        and not trust
-        and plugins.source_hash(entry.cls) != run.config.get("code_hash")
-    ):
-        raise UserError(
-            f"the code of '{name}' is not what it was when '{run.path}' was trained; give --trust to load "
-            "the run all the same"
-        )
+    if name not in image.MODELS and not trust:
+        plugins.check_unchanged(entry.cls, name, run.config.get("code_hash"), run.path)
     return entry
 
 
