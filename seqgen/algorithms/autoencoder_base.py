@@ -57,7 +57,7 @@ class LatentAlgorithm(TextAlgorithm):
         return weights.log_likelihood()
 
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
-        """Calibrate the decoder by the NLL of sentences given a draw of their posterior; return the temperature."""
+        """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""
         return calibrate(
             self.generator.head,
             lambda: vae_objective.one_draw_nll(self.encoder, self.generator, held_out),

@@ -97,7 +97,7 @@ def check_trusted(
 
 
 def check_unchanged(thing: Any, name: str, hash: str | None, run: Path) -> None:
-    """Raise UserError if outside code is not what it was when a run was trained, by the hash in its settings."""
+    """Raise UserError if outside code is not what it was when a run was trained, by the hash that it has."""
     if source_hash(thing) != hash:
         raise UserError(
             f"the code of '{name}' is not what it was when '{run}' was trained; give --trust to load the run "
