@@ -62,7 +62,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class RNNDiscriminatorConfig:
-    """What a recurrent discriminator, and its training, can be told."""
+    """A recurrent discriminator and its training."""
 
     kind: Literal["generator", "rnn"] = "generator"
     """the generator's layers, started from its weights, or a recurrent network of its own"""

@@ -105,7 +105,7 @@ def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temper
     """Return the loss of an embedding's distance from the one before fine-tuning; (B, T) → scalar, nats.
 
     InfoNCE both ways between the embeddings of a batch under the two models (as Tian et al. 2020,
-    "Contrastive representation distillation"): a sentence's own is to be told from the others'. `origin` has
+    "Contrastive representation distillation"): a sentence's own is to be distinguished from the others'. `origin` has
     no dropout and no gradient.
     """
     with evaluating(origin):

@@ -18,7 +18,7 @@ from seqgen.models.encoder import RNNEncoder
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is benchmarked; the defaults are those of the published figures that we compare with."""
+    """What is benchmarked; the defaults are those of the published results that we compare with."""
 
     vocab: int = 10_000
     shortest: int = 10

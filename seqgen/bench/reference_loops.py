@@ -26,10 +26,10 @@ def sample(generator: Generator, batch: int, length: int) -> Tensor:
 
 @torch.no_grad()
 def rollout_rewards(generator: Generator, tokens: Tensor, discriminator: nn.Module, n: int) -> Tensor:
-    """Mean score of n continuations of every beginning, each read again from its start; (B, T) → (B, T).
+    """Mean score of n completions of every prefix, each read again from its start; (B, T) → (B, T).
 
-    The loops over n and over beginnings are those of the published code; unlike it, no logits are made
-    while a beginning is read.
+    The loops over n and over prefixes are those of the published code; unlike it, no logits are made
+    while a prefix is read.
     """
     batch, length = tokens.shape
     rewards = torch.zeros(batch, length, device=tokens.device)
@@ -54,7 +54,7 @@ def adversarial_update(
     length: int,
     rollouts: int,
 ) -> Tensor:
-    """Sample, score every beginning by rollouts and move the generator by REINFORCE; → the loss."""
+    """Sample, score every prefix by rollouts and update the generator by REINFORCE; → the loss."""
     tokens = sample(generator, batch, length)
     rewards = rollout_rewards(generator, tokens, discriminator, rollouts)
     logits, _ = generator(shifted(tokens), generator.initial(batch))

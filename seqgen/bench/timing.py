@@ -44,17 +44,17 @@ class Row:
         return self.naive.median / self.ours.median
 
     @property
-    def share(self) -> float | None:
+    def fraction_of_floor(self) -> float | None:
         """The part of our time that the floor takes; 1 is as fast as can be."""
         return None if self.floor is None else self.floor / self.ours.median
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, with the derived figures, for JSON."""
+        """Everything, with the derived numbers, for JSON."""
         rates = {
             "naive_per_second": self.naive.throughput(self.work),
             "ours_per_second": self.ours.throughput(self.work),
         }
-        return asdict(self) | rates | {"ratio": self.ratio, "share_of_floor": self.share}
+        return asdict(self) | rates | {"ratio": self.ratio, "fraction_of_floor": self.fraction_of_floor}
 
 
 def interleaved(
@@ -81,11 +81,11 @@ def interleaved(
 
 
 def table(rows: list[Row]) -> str:
-    """Lay rows out: throughput of both with milliseconds a call (least to most), ratio, floor, its share."""
+    """Lay rows out: throughput of both with milliseconds a call (least to most), ratio, floor, its fraction."""
     header = ("task", "naive", "ours", "ratio", "floor", "of floor")
     lines = [header]
     for row in rows:
-        floor = ("-", "-") if row.floor is None or row.share is None else (_ms(row.floor), f"{row.share:.0%}")
+        floor = ("-", "-") if row.floor is None or row.fraction_of_floor is None else (_ms(row.floor), f"{row.fraction_of_floor:.0%}")
         lines.append((row.task, _cell(row, row.naive), _cell(row, row.ours), f"{row.ratio:.1f}×", *floor))
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(

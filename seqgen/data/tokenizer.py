@@ -96,7 +96,7 @@ class Tokenizer:
     def extended(self, lines: Lines) -> "Tokenizer":
         """Return this tokenizer with the words or characters of more sentences added to its vocabulary.
 
-        Every token keeps its id. `bpe` and `byte` are returned unchanged, as their subwords were learnt
+        Every token keeps its id. `bpe` and `byte` are returned unchanged, as their subwords were learned
         jointly.
         """
         if self.kind in ("bpe", "byte"):

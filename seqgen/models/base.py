@@ -31,7 +31,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What every kind of generator can be told; a kind's own class adds its fields."""
+    """The settings of every kind of generator; a kind's own class adds its fields."""
 
     generator_class: ClassVar[str]
     """`module:Class` of the generator that the settings describe."""

@@ -58,7 +58,7 @@ def test_interleaved_takes_turns_and_leaves_the_warm_up_out():
 def test_rows_by_hand():
     row = Row("sampling", "sentences", 64, Timing(8, 7, 9), Timing(0.5, 0.4, 0.6), floor=0.125)
     assert row.ratio == 16
-    assert row.share == 0.25
+    assert row.fraction_of_floor == 0.25
     assert row.ours.throughput(row.work) == 128
     figures = row.as_dict()
     assert figures["ours_per_second"] == 128

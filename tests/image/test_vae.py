@@ -138,10 +138,10 @@ def test_held_out_metrics_do_not_depend_on_the_batches():
 
 
 def test_sigma_is_learnt_unless_given():
-    learnt = make({"likelihood": "gaussian"})
-    before = learnt.log_sigma.item()
-    learnt.step(batch(), 0.0)
-    assert learnt.log_sigma.item() != before
+    learned = make({"likelihood": "gaussian"})
+    before = learned.log_sigma.item()
+    learned.step(batch(), 0.0)
+    assert learned.log_sigma.item() != before
     given = make({"likelihood": "gaussian", "sigma": 0.2})
     given.step(batch(), 0.0)
     assert given.log_sigma.item() == pytest.approx(math.log(0.2))

@@ -224,3 +224,29 @@ def test_metrics_are_plain_json_lines(tmp_path):
 def test_throughput_is_zero_where_no_time_has_passed():
     assert loop.throughput(7, 2.0) == 3.5
     assert loop.throughput(7, 0.0) == 0.0
+
+
+class Sometimes(Toy):
+    """Every third step has a metric that the others lack."""
+
+    def step(self, batch, progress):
+        metrics = super().step(batch, progress)
+        return metrics | ({"rare": 5.0 + len(self.seen)} if len(self.seen) % 3 == 2 else {})
+
+
+def test_a_metric_is_averaged_over_the_steps_that_have_it(tmp_path):
+    # Steps 2 and 5 have it in the report at 7, step 8 alone in the one at 14; steps 11 and 14 as well.
+    _, made, _ = train(tmp_path, steps=14, report_every=7, toy=Sometimes())
+    rows = made.metrics()
+    assert "rare" not in rows[0]
+    assert rows[1]["rare"] == pytest.approx(((5 + 2) + (5 + 5)) / 2)
+    assert rows[2]["rare"] == pytest.approx(((5 + 8) + (5 + 11) + (5 + 14)) / 3)
+
+
+def test_such_an_average_goes_on_after_a_kill(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, steps=7, report_every=7, checkpoint_every=4, toy=Sometimes(), observe=kill_at(6))
+    toy = Sometimes()
+    toy.seen = [0.0] * 4  # the checkpoint is of step 4, after the first of the two steps
+    _, made, _ = train(tmp_path, steps=7, report_every=7, checkpoint_every=4, toy=toy)
+    assert made.metrics()[-1]["rare"] == pytest.approx(((5 + 2) + (5 + 5)) / 2)

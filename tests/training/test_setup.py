@@ -118,3 +118,47 @@ def test_the_configuration_keeps_what_replays_the_run(corpus):
     assert run.config["code_hash"] is None
     assert run.config["settings"]["generator"]["kind"] == "rnn"
     assert "source" not in run.config
+
+
+def test_a_setting_that_a_run_does_not_know_has_its_default(corpus):
+    run = pretrain(corpus, path="runs/a", steps=2, values=SMALL)
+    path = run.path / "config.json"
+    config = json.loads(path.read_text())
+    # As a run that was written before these settings existed: their defaults reproduce what it did.
+    del config["settings"]["contrastive"], config["settings"]["generator"]["attention"]
+    path.write_text(json.dumps(config))
+    assert pretrain(corpus, path="runs/a", steps=3, values=SMALL).metrics()[-1]["step"] == 3
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"holds a run with settings\.generator\.attention=False, not True"):
+        pretrain(corpus, path="runs/a", steps=3, values=SMALL | {"generator.attention": True})
+
+
+def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pretraining(corpus):
+    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    rates = {}
+    for steps in (1, 13):
+        values = GAN | {"discriminator_pretraining_steps": steps, "warmup": 0.5, "lr": 0.1}
+        job = adversarial_job(run, path=f"runs/gan-{steps}", steps=5, values=values)
+        rates[steps] = []
+        optimizer = job.algorithm.optimizers["generator"]
+        job.train(lambda progress, row, seen=rates[steps], o=optimizer: seen.append(o.param_groups[0]["lr"]))
+    # Five updates at 0, 1/5, 2/5, 3/5 and 4/5 of its training: rising up to ½, then a cosine to a tenth.
+    expected = [0.1 * each for each in (0.001, 0.4, 0.8, 0.914058, 0.410942)]
+    assert rates[1][-5:] == pytest.approx(expected, rel=1e-4)
+    assert rates[13][-5:] == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_teacher_forcing_no_likelihood_is_reported(corpus):
+    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    rows = adversarial(run, path="runs/gan", steps=2, values=GAN | {"teacher_forcing": 0.0}).metrics()
+    assert "reward" in rows[-1]
+    assert all("nll" not in row for row in rows)
+    rows = adversarial(run, path="runs/forced", steps=2, values=GAN).metrics()
+    assert rows[-1]["nll"] > 0
+
+
+def test_a_constant_reward_is_reported_as_it_is(corpus):
+    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    values = GAN | {"reward": "constant", "report_every": 2, "discriminator_pretraining_steps": 3}
+    rows = adversarial(run, path="runs/gan", steps=3, values=values).metrics()
+    assert [row.get("reward") for row in rows] == [None, None, pytest.approx(1.0), pytest.approx(1.0)]

@@ -38,7 +38,7 @@ class VAEConfig(EncoderDecoderConfig):
     likelihood: Likelihood = "bernoulli"
     """p(x | z) of a pixel; squared_error is Σ(x - x̂)² without the constant of the density"""
     sigma: float | None = None
-    """a pixel's standard deviation under the Gaussian likelihood; none: learnt, one for all pixels"""
+    """a pixel's standard deviation under the Gaussian likelihood; none: learned, one for all pixels"""
     beta: float = 1.0
     """weight of the KL divergence; 1 is the evidence lower bound"""
     beta_warmup: float = 0.0
@@ -66,7 +66,7 @@ class VAE(ImageModel):
         {"net.hidden": 7, "latent_dim": 3, "likelihood": "gaussian"},
         {"net.hidden": 7, "latent_dim": 3, "likelihood": "squared_error"},
     )
-    idle_parameters = ("log_sigma",)  # learnt with the Gaussian likelihood alone
+    idle_parameters = ("log_sigma",)  # learned with the Gaussian likelihood alone
     monitor: str | None = "valid_loss"
 
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
