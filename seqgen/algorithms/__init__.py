@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqgen.core import plugins, settings
+from seqgen.core.errors import UserError
 
 GROUP = "seqgen.algorithms"
 """Entry points under which an installed package offers algorithms."""
@@ -60,10 +61,13 @@ ADVERSARIAL = {
 
 
 def get(name: str, registry: Mapping[str, Entry] | None = None) -> Entry:
-    """Return the entry of a name; UserError with the nearest name where there is none."""
+    """Return the entry of a name; UserError with the nearest name, or the other verb, where there is none."""
     known = PRETRAIN | ADVERSARIAL if registry is None else registry
     if name in known:
         return known[name]
+    for other, verb in ((PRETRAIN, "pretrain"), (ADVERSARIAL, "adversarial")):
+        if registry in (PRETRAIN, ADVERSARIAL) and name in other:
+            raise UserError(f"'{name}' belongs to the other command: give 'seqgen {verb} {name}'")
     targets = {each: entry.target for each, entry in known.items()}
     cls = plugins.resolve(name, targets, "algorithm", group=GROUP)
     return Entry(f"{cls.__module__}:{cls.__qualname__}")

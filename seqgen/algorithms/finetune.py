@@ -105,8 +105,8 @@ def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temper
     """Return the loss of an embedding's distance from the one before fine-tuning; (B, T) → scalar, nats.
 
     InfoNCE both ways between the embeddings of a batch under the two models (as Tian et al. 2020,
-    "Contrastive representation distillation"): a sentence's own is to be distinguished from the others'. `origin` has
-    no dropout and no gradient.
+    "Contrastive representation distillation"): a sentence's own is to be distinguished from the others'.
+    `origin` has no dropout and no gradient.
     """
     with evaluating(origin):
         targets = sentence_embeddings(origin, tokens)

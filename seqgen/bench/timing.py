@@ -81,11 +81,15 @@ def interleaved(
 
 
 def table(rows: list[Row]) -> str:
-    """Lay rows out: throughput of both with milliseconds a call (least to most), ratio, floor, its fraction."""
+    """Lay rows out: throughput of both with milliseconds a call (least to most), ratio and floor."""
     header = ("task", "naive", "ours", "ratio", "floor", "of floor")
     lines = [header]
     for row in rows:
-        floor = ("-", "-") if row.floor is None or row.fraction_of_floor is None else (_ms(row.floor), f"{row.fraction_of_floor:.0%}")
+        floor = (
+            ("-", "-")
+            if row.floor is None or row.fraction_of_floor is None
+            else (_ms(row.floor), f"{row.fraction_of_floor:.0%}")
+        )
         lines.append((row.task, _cell(row, row.naive), _cell(row, row.ours), f"{row.ratio:.1f}×", *floor))
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(

@@ -245,7 +245,7 @@ def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
     assert algorithms.get("mle", algorithms.PRETRAIN) is algorithms.PRETRAIN["mle"]
     with pytest.raises(UserError, match="no algorithm 'seqgn'; did you mean 'seqgan'"):
         algorithms.get("seqgn")
-    with pytest.raises(UserError, match="no algorithm 'mle'"):
+    with pytest.raises(UserError, match="give 'seqgen pretrain mle'"):
         algorithms.get("mle", algorithms.ADVERSARIAL)
 
 

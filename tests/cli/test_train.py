@@ -197,7 +197,7 @@ def one_line(err):
         (["pretrain", "--corpus", "latin.txt"], "is not UTF-8: line 2"),
         (["pretrain", "--corpus", "binary.txt"], "NUL byte"),
         (["pretrain", "gan"], "no algorithm 'gan'"),
-        (["pretrain", "seqgan"], "no algorithm 'seqgan'"),
+        (["pretrain", "seqgan"], "give 'seqgen adversarial seqgan'"),
         (["pretrain", "--set", "hiden=3"], "no setting 'hiden'; did you mean 'hidden'"),
         (["pretrain", "--set", "dropout=2"], "out of range"),
         (["pretrain", "--set", "hidden"], "--set takes key=value"),

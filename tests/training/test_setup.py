@@ -107,7 +107,7 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
         adversarial(run, "scratchgan")
     with pytest.raises(UserError, match="seqgan learns from the corpus of the run that it starts from"):
         adversarial(run, "seqgan", corpus=corpus)
-    with pytest.raises(UserError, match="no algorithm 'seqgan'"):
+    with pytest.raises(UserError, match="give 'seqgen adversarial seqgan'"):
         pretrain(corpus, "seqgan")
 
 
