@@ -40,10 +40,10 @@ from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.implicit_posterior import (
     Contrast,
-    Critic,
-    CriticConfig,
     GaussianReference,
     ImplicitPosterior,
+    LatentCritic,
+    LatentCriticConfig,
     gaussian_reference,
     implicit_posterior,
 )
@@ -65,7 +65,7 @@ class AVBConfig(VAEConfig):
 
     epochs: int | None = None
     """epochs of training; none: about 4,000,000 images in all, 20 to 200 epochs"""
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic: LatentCriticConfig = field(default_factory=LatentCriticConfig)
     noise_dim: int = 16
     """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
     contrast: Contrast = "full"
@@ -99,7 +99,7 @@ class AVB(VAE):
         self.loadings = nn.Linear(hidden, 2 * config.noise_dim * config.latent_dim)
         nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / hidden**0.5)  # nearly a VAE at first
         nn.init.zeros_(self.loadings.bias)
-        self.critic = Critic(config.critic, hidden, config.latent_dim)
+        self.critic = LatentCritic(config.critic, hidden, config.latent_dim)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""

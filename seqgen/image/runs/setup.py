@@ -92,7 +92,7 @@ def train_job(
         ),
         validation=_Validation(opened.valid, device),
         device=device,
-        medium=Medium("images", _count, plots.REPORT_SAMPLES, plots.write_report_samples),
+        medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
         notes=[_describe(opened)],
     )
 
@@ -127,7 +127,7 @@ def _describe(data: ImageData) -> str:
     return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
 
 
-def _count(batch: Batch) -> int:
+def _count_images(batch: Batch) -> int:
     return len(batch.images)
 
 
