@@ -1,6 +1,5 @@
 """Settings that image models share: the length of training, and the optimiser of models without a critic."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -81,8 +80,3 @@ class EncoderDecoderConfig(ImageTrainingConfig):
     def adam(self, module: nn.Module) -> Optimizer:
         """Return the optimiser of a module."""
         return optim.adamw(module, lr=peak_lr(self.net, self.lr), betas=(0.9, self.beta2))
-
-    def set_learning_rates(self, optimizers: Iterable[Optimizer], progress: float) -> None:
-        """Set the learning rates for `progress` in [0, 1], along a cosine to `lr_floor`."""
-        for optimizer in optimizers:
-            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=self.lr_floor))
