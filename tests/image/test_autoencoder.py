@@ -91,6 +91,15 @@ def test_the_mean_and_covariance_of_latents_are_running_estimates():
     torch.testing.assert_close(model.latent_covariance, latents.T.cov(), rtol=0.1, atol=0.1)
 
 
+def test_a_step_takes_its_latents_into_the_running_moments():
+    model, data = make(), batch()
+    latents = model.encode(data.images)
+    model.step(data, 0.0)
+    # The first batch has the weight 1; deviations are from the initial mean, 0.
+    torch.testing.assert_close(model.latent_mean, latents.mean(dim=0))
+    torch.testing.assert_close(model.latent_covariance, latents.T @ latents / B)
+
+
 def test_samples_have_the_mean_and_covariance_of_the_training_latents():
     model = make(values={"net.layers": 0}, shape=(1, 1, Z))
     mean, covariance = torch.tensor([0.2, -0.4]), torch.tensor([[0.5, 0.3], [0.3, 0.25]])

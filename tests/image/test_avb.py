@@ -138,6 +138,18 @@ def test_the_bound_reported_is_that_of_every_image() -> None:
     assert bounds["valid_bound"] == pytest.approx(-float(avb.adversarial_bound(batch(7)).mean()))
 
 
+def test_the_gradient_of_encoder_and_decoder_is_bounded() -> None:
+    avb = model(likelihood="gaussian", sigma=1e-3)  # a pixel's error has the gradient error / σ²
+    networks = [avb.encoder, avb.loadings, avb.decoder]
+    parameters = [parameter for network in networks for parameter in network.parameters()]
+    before = [parameter.detach().clone() for parameter in parameters]
+    avb.optimizers["model"] = torch.optim.SGD([{"params": parameters, "initial_lr": 1e-5}], lr=1e-5)
+    assert avb.step(batch(), 0.0)["grad_norm"] > 2000
+    changes = [parameter.detach() - old for parameter, old in zip(parameters, before, strict=True)]
+    norm = torch.stack([change.norm() for change in changes]).norm()
+    assert float(norm) == pytest.approx(1e-5 * 1000, rel=1e-2)
+
+
 def test_numbers_that_run_off_stop_training() -> None:
     avb = model()
     with torch.no_grad():

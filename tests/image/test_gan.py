@@ -40,6 +40,20 @@ def test_collapse_stops_training():
     assert torch.equal(model.samples(7), model.samples(7))
 
 
+def test_learning_rates_end_at_a_tenth():
+    model = build(GAN, SMALL | {"lr": 0.01})
+    assert model.step(batch(), 1.0)["lr"] == pytest.approx(0.001)
+
+
+def test_the_moving_average_counts_its_updates():
+    model = build(GAN, SMALL)
+    (ema,) = (network.head.bias.clone() for network in model.ema.values())
+    for step, decay in ((1, 2 / 11), (2, 3 / 12), (3, 4 / 13)):  # (1 + n) / (10 + n) of n updates
+        model.step(batch(seed=step), 0.0)
+        ema = decay * ema + (1 - decay) * model.generator.head.bias.detach()
+        torch.testing.assert_close(model.ema["generator"].head.bias, ema)
+
+
 def test_bounds_of_settings():
     with pytest.raises(UserError, match="critic_steps=0 is out of range"):
         build(GAN, {"critic_steps": 0})
