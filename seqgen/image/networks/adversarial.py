@@ -192,7 +192,7 @@ def diversity(generated: Tensor, held_out: Tensor) -> Metrics:
 
 
 def collapsed(report: Metrics, highest: float) -> str | None:
-    """Say that the generator has collapsed where the diversity is below a tenth of the highest so far."""
+    """Return a message where the diversity is below a tenth of the highest so far, a collapse; else None."""
     now = report.get("diversity", highest)
     if now >= COLLAPSE_RATIO * highest:
         return None
