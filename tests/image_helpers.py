@@ -1,11 +1,11 @@
-"""What the tests of image models build: small models, random batches, a toy set of two modes."""
+"""What the tests of image models build and check: small models, batches, two modes, changes of networks."""
 
 from dataclasses import replace
 
 import torch
 
 from seqgen.core import settings
-from seqgen.image.data.dataset import Batch
+from seqgen.image.data.dataset import Batch, ImageBatches
 
 SHAPE, CLASSES = (2, 9, 11), 3
 MODES = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
@@ -63,3 +63,35 @@ def near_the_modes(model):
     near = (distances.min(dim=1).values < 0.15).float().mean()
     first = (distances[:, 0] < distances[:, 1]).float().mean()
     return float(near), float(first)
+
+
+def train_on_digits(model, data, *, seed, steps=300):
+    """Train a model on batches of 64 of the digits."""
+    model.configure()
+    batches = ImageBatches(data.train, 64, seed=seed)
+    for step in range(steps):
+        model.step(next(batches), step / steps)
+
+
+def check_gradient_steps(model, expected, data, *, seed, lr=0.1):
+    """Check that a step of gradient descent changes each network by the expected gradients, {name: […]}.
+
+    The step's random draws are those of `seed`. Return its metrics.
+    """
+    networks = {name: getattr(model, name) for name in expected}
+    before = {name: weights(network) for name, network in networks.items()}
+    model.optimizers = {
+        name: torch.optim.SGD([{"params": list(network.parameters()), "initial_lr": lr}], lr=lr)
+        for name, network in networks.items()
+    }
+    torch.manual_seed(seed)
+    metrics = model.step(data, 0.0)
+    for name, network in networks.items():
+        for now, old, gradient in zip(network.parameters(), before[name], expected[name], strict=True):
+            torch.testing.assert_close(now, old - lr * gradient)
+    return metrics
+
+
+def changed_networks(model, before):
+    """Return the names of the networks whose parameters differ from those before, {name: […]}."""
+    return {name for name, old in before.items() if not same(getattr(model, name), old)}

@@ -103,7 +103,7 @@ def left_out(
         model,
         data,
         folder=run,
-        notify=image_common.say(quiet),
+        notify=image_common.notifier(quiet),
         values=common.gather(config, settings),
         steps=steps,
         epochs=epochs,
@@ -113,7 +113,7 @@ def left_out(
     try:
         rows = list(results)
     except Interrupted as stop:
-        image_common.say(quiet)(f"interrupted and saved at step {stop.step}; the same command resumes")
+        image_common.notifier(quiet)(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
     if as_json:
         typer.echo(json.dumps({"labels": [asdict(row) for row in rows], "mean": anomalies.mean(rows)}))
@@ -135,10 +135,10 @@ def few_labels(
     """Classify test images from few labels: by a run's latents, and by raw pixels."""
     from seqgen.image.applications import few_labels as few
 
-    counts = _counts(labels)
+    counts = _parse_counts(labels)
     trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
-    _show(
-        few.few_labels(trained, counts, draws=draws, seed=seed, notify=image_common.say(quiet)),
+    _print_accuracies(
+        few.few_labels(trained, counts, draws=draws, seed=seed, notify=image_common.notifier(quiet)),
         as_json=as_json,
     )
 
@@ -162,12 +162,12 @@ def augment(
     The model is conditional on the label and is trained on no other image: nothing leaks from the rest.
     """
     from seqgen.core import device as devices
-    from seqgen.image.applications import augmentation as more
+    from seqgen.image.applications import augmentation
     from seqgen.image.data.dataset import open_images
 
-    counts = _counts(labels)
+    counts = _parse_counts(labels)
     devices.prepare(threads)
-    rows = more.augment(
+    rows = augmentation.augment(
         open_images(data, seed=seed),
         model,
         counts,
@@ -176,19 +176,19 @@ def augment(
         values=common.gather(config, settings),
         seed=seed,
         device=devices.pick(device),
-        notify=image_common.say(quiet),
+        notify=image_common.notifier(quiet),
     )
-    _show(rows, as_json=as_json)
+    _print_accuracies(rows, as_json=as_json)
 
 
-def _counts(listed: str) -> list[int]:
+def _parse_counts(listed: str) -> list[int]:
     """Parse numbers separated by commas."""
     if not all(each.strip().isdecimal() for each in listed.split(",")):
         raise UserError(f"--labels '{listed}': whole numbers separated by commas, as in 100,1000")
     return [int(each) for each in listed.split(",")]
 
 
-def _show(rows: "Iterable[Accuracies]", *, as_json: bool) -> None:
+def _print_accuracies(rows: "Iterable[Accuracies]", *, as_json: bool) -> None:
     """Print accuracies as a table, or as one JSON object."""
     from seqgen.image.applications.few_labels import table
 

@@ -29,19 +29,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 def load(
     run: Path | None, *, device: str, threads: int | None, quiet: bool, trust: bool = False
 ) -> "TrainedImages":
-    """Read the run named, or the latest image run, and say on stderr which it is."""
+    """Read the run named, or the latest image run, and print to stderr which one it is."""
     from seqgen.core import device as devices
     from seqgen.image.runs import load
 
     devices.prepare(threads)
     trained = load.load(run or latest(), device, trust=trust)
     config = trained.run.config
-    say(quiet)(f"run: {trained.run.path} ({config['algorithm']} on {config['data']})")
+    notifier(quiet)(f"run: {trained.run.path} ({config['algorithm']} on {config['data']})")
     return trained
 
 
-def say(quiet: bool) -> Callable[[str], None]:
-    """Return the function that tells the user about progress, on stderr."""
+def notifier(quiet: bool) -> Callable[[str], None]:
+    """Return the function that prints messages about progress to stderr, or nothing where `quiet`."""
     return (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
 
 

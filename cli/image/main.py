@@ -111,7 +111,7 @@ def evaluate(
         importance=importance,
         images=images,
         annealed=annealed,
-        notify=image_common.say(quiet),
+        notify=image_common.notifier(quiet),
     )
     typer.echo(json.dumps(report, ensure_ascii=False, indent=2) if as_json else evaluate.render(report))
 

@@ -118,23 +118,28 @@ def test_the_latest_run_is_the_latest_on_images(cli, runs, monkeypatch, tmp_path
 def test_every_picture_of_every_kind(cli, runs, tmp_path, run, args):
     command, *options = args
     for name in ("a.png", "b.png"):
-        found = cli("image", command, "--run", runs / run, "--quiet", "--out", name, *options)
-        assert found == (0, f"{name}\n", "")
+        result = cli("image", command, "--run", runs / run, "--quiet", "--out", name, *options)
+        assert result == (0, f"{name}\n", "")
     assert picture(tmp_path / "a.png").std() > 0
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_samples_as_files_are_data_again(cli, runs, tmp_path):
-    for label, folder in ((4, "made/3"), (8, "made/8")):
+    for label, folder in ((4, "digits-files/3"), (8, "digits-files/8")):
         args = ("--label", label, "--n", 21, "--out", folder, "--quiet")
         assert cli("image", "sample", "--run", runs / "labels", *args) == (0, f"{folder}\n", "")
-    assert cli("image", "train", "autoencoder", "--data", "made", *SMALL, 2, *TINY)[0] == 0
-    assert json.loads((tmp_path / "runs/image-autoencoder-made/config.json").read_text())["classes"] == 2
-    code, out, err = cli("image", "anomaly", "--run", runs / "labels", "--data", "made")
+    assert cli("image", "train", "autoencoder", "--data", "digits-files", *SMALL, 2, *TINY)[0] == 0
+    assert (
+        json.loads((tmp_path / "runs/image-autoencoder-digits-files/config.json").read_text())["classes"] == 2
+    )
+    code, out, err = cli("image", "anomaly", "--run", runs / "labels", "--data", "digits-files")
     assert code == 0
     rows = list(csv.reader(io.StringIO(out)))
     assert rows[0] == ["image", "label", "score"]
-    assert [row[:2] for row in rows[1:3]] == [["made/3/000000.png", "3"], ["made/3/000001.png", "3"]]
+    assert [row[:2] for row in rows[1:3]] == [
+        ["digits-files/3/000000.png", "3"],
+        ["digits-files/3/000001.png", "3"],
+    ]
     assert len(rows) == 43
     assert "AUROC of '3' against the rest: 0." in err
 
@@ -170,9 +175,9 @@ def test_evaluate(cli, runs, tmp_path):
     assert "3 draws, 5 images" in out
     assert "N 50" in out
     assert "drawing 50 samples" in err
-    found = json.loads(cli(*args, "--features", "corner.pt", "--annealed", 2, "--json", "--quiet")[1])
-    assert found["annealed"]["images"] == 2
-    assert found["protocol"]["features"] == "vectors of corner.pt"
+    report = json.loads(cli(*args, "--features", "corner.pt", "--annealed", 2, "--json", "--quiet")[1])
+    assert report["annealed"]["images"] == 2
+    assert report["protocol"]["features"] == "vectors of corner.pt"
 
 
 def test_few_labels(cli, runs):
@@ -182,9 +187,16 @@ def test_few_labels(cli, runs):
     assert out.splitlines()[0].startswith("labels")
     assert len(out.splitlines()) == 7
     assert "20 labels, latents, logistic: " in err
-    found = json.loads(cli(*args, "--json", "--quiet")[1])["accuracies"]
-    assert [row["input"] for row in found] == ["pixels"] * 3 + ["latents"] * 3
-    assert found[0].keys() == {"labels", "input", "classifier", "accuracies", "mean", "standard_deviation"}
+    accuracies = json.loads(cli(*args, "--json", "--quiet")[1])["accuracies"]
+    assert [row["input"] for row in accuracies] == ["pixels"] * 3 + ["latents"] * 3
+    assert accuracies[0].keys() == {
+        "labels",
+        "input",
+        "classifier",
+        "accuracies",
+        "mean",
+        "standard_deviation",
+    }
 
 
 def test_augment(cli, monkeypatch):
@@ -206,9 +218,9 @@ def test_left_out(cli, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["label", *"0123456789", "mean"]
     assert "without 9: AUROC 0." in err
-    found = json.loads(cli(*args, "--json", "--quiet")[1])
-    assert [row["label"] for row in found["labels"]] == list("0123456789")
-    assert found["mean"].keys() == {"model", "pca", "nearest"}
+    report = json.loads(cli(*args, "--json", "--quiet")[1])
+    assert [row["label"] for row in report["labels"]] == list("0123456789")
+    assert report["mean"].keys() == {"model", "pca", "nearest"}
     assert (tmp_path / "runs/left-out-vae-digits/without-4/model.safetensors").exists()
 
 
@@ -329,9 +341,9 @@ def test_a_run_on_text_is_refused(cli, tmp_path):
 
 
 def test_a_folder_that_holds_pictures_takes_no_samples(cli, runs, tmp_path):
-    args = ("image", "sample", "--run", runs / "plane", "--out", "made", "--quiet")
-    assert cli(*args, "--n", 5) == (0, "made\n", "")
+    args = ("image", "sample", "--run", runs / "plane", "--out", "digits-files", "--quiet")
+    assert cli(*args, "--n", 5) == (0, "digits-files\n", "")
     code, _, err = cli(*args, "--n", 3)
     assert code == 2
-    assert "'made' holds pictures already" in err
-    assert len(list((tmp_path / "made").iterdir())) == 5
+    assert "'digits-files' holds pictures already" in err
+    assert len(list((tmp_path / "digits-files").iterdir())) == 5

@@ -84,7 +84,20 @@ def test_penalties_of_a_linear_critic_and_the_pairs_of_two_kinds():
     assert not metrics
 
 
-def test_the_moving_ema_of_weights_and_the_copy_of_buffers():
+def test_a_penalised_loss_is_the_critics_loss_and_its_weighted_penalties():
+    weight = torch.tensor([3.0, 4.0])  # ‖w‖ = 5: R1 is ½ 25
+    scores = torch.tensor([0.5, 3.0]), torch.tensor([-2.0, 1.0])
+    loss, metrics = GANLossConfig(loss="hinge", r1=0.1).penalised_critic_loss(
+        NetConfig(), lambda x: x @ weight, scores, torch.zeros(7, 2), torch.ones(7, 2)
+    )
+    # Hinge: the mean of ½ and 0, and the mean of 0 and 2; gap: 1.75 - (-0.5).
+    assert loss.item() == pytest.approx(0.25 + 1.0 + 0.1 * 12.5)
+    assert {name: value.item() for name, value in metrics.items()} == pytest.approx(
+        {"d_loss": 2.5, "score_gap": 2.25, "r1": 12.5}
+    )
+
+
+def test_the_moving_average_of_weights_and_the_copy_of_buffers():
     module = nn.BatchNorm1d(3)
     ema = copy.deepcopy(module)
     with torch.no_grad():

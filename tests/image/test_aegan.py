@@ -7,8 +7,8 @@ from image_helpers import (
     MODES,
     batch,
     build,
+    changed_networks,
     near_the_modes,
-    same,
     train,
     train_on_two_modes,
     weights,
@@ -25,10 +25,6 @@ SMALL = {f"{net}.hidden": 7 for net in NETS} | {"latent_dim": 3}
 OFF = {"image_gan": 0.0, "latent_gan": 0.0, "image_cycle": 0.0, "latent_cycle": 0.0, "dirichlet": 0.0}
 
 
-def changed(model, before):
-    return {name for name in NETS if not same(getattr(model, name), before[name])}
-
-
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [("autoencoder", {"encoder", "generator"}), ("critic", {"critic"}), ("latent_critic", {"latent_critic"})],
@@ -40,7 +36,7 @@ def test_each_loss_changes_its_own_networks_alone(optimizer, expected):
     model.optimizers |= {name: model.optimizers[optimizer] for name in model.optimizers if name != optimizer}
     model.losses = lambda given: ({"autoencoder": losses(given)[0][optimizer]}, {})
     model.step(batch(), 0.0)
-    assert changed(model, before) == expected
+    assert changed_networks(model, before) == expected
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -59,7 +55,7 @@ def test_a_weight_of_zero_switches_a_loss_off(on, expected):
     model = build(ImageAEGAN, SMALL | OFF | on)
     before = {name: weights(getattr(model, name)) for name in NETS}
     model.step(batch(), 0.0)
-    assert changed(model, before) == expected
+    assert changed_networks(model, before) == expected
 
 
 def test_at_least_one_loss_is_on():

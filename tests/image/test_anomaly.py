@@ -39,16 +39,16 @@ def test_the_error_of_principal_components():
     np.testing.assert_allclose(anomaly.pca_error(known, images, 3).numpy(), expected, rtol=1e-3)
 
 
-def test_the_test_images_of_a_run_are_scored_and_the_label_left_out_is_strange(without_three):
-    found = anomaly.score(without_three)
+def test_the_test_images_of_a_run_are_scored_and_the_label_left_out_is_anomalous(without_three):
+    scored = anomaly.score(without_three)
     test = without_three.data.test
-    assert len(found.names) == len(found.labels) == len(found.scores) == len(test)
-    assert found.labels[:7] == [str(label) for label in test.labels[:7].tolist()]
-    assert found.anomalous == "3"
-    expected = roc_auc_score((test.labels == 3).numpy(), found.scores)
-    assert found.auroc.value == pytest.approx(expected, abs=1e-6)
+    assert len(scored.names) == len(scored.labels) == len(scored.scores) == len(test)
+    assert scored.labels[:7] == [str(label) for label in test.labels[:7].tolist()]
+    assert scored.anomalous == "3"
+    expected = roc_auc_score((test.labels == 3).numpy(), scored.scores)
+    assert scored.auroc.value == pytest.approx(expected, abs=1e-6)
     batch = test.batch(slice(11, 13))
-    np.testing.assert_allclose(found.scores[11:13], without_three.model.score(*batch).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(scored.scores[11:13], without_three.model.score(*batch).numpy(), rtol=1e-4)
     assert anomaly.score(without_three, anomalous="5").anomalous == "5"
     with pytest.raises(UserError, match="no image has the label '33'; did you mean '3'"):
         anomaly.score(without_three, anomalous="33")
@@ -60,18 +60,18 @@ def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
         for row in rows:
             picture = Image.fromarray(test.pixels[row, 0].numpy())
             plots.save(picture, tmp_path / kind / f"{row}.png")
-    found = anomaly.score(without_three, tmp_path, "anomalous")
-    assert [name.removeprefix(f"{tmp_path}/") for name in found.names] == [
+    scored = anomaly.score(without_three, tmp_path, "anomalous")
+    assert [name.removeprefix(f"{tmp_path}/") for name in scored.names] == [
         "anomalous/2.png",
         "anomalous/3.png",
         "normal/11.png",
         "normal/5.png",
         "normal/7.png",
     ]
-    assert found.labels == ["anomalous", "anomalous", "normal", "normal", "normal"]
+    assert scored.labels == ["anomalous", "anomalous", "normal", "normal", "normal"]
     all_images = anomaly.score(without_three)
-    np.testing.assert_allclose(found.scores, all_images.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
-    assert found.auroc is not None
+    np.testing.assert_allclose(scored.scores, all_images.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
+    assert scored.auroc is not None
     assert anomaly.score(without_three, tmp_path).auroc is None  # no folder is called 3
 
 
@@ -132,7 +132,7 @@ def test_a_conditional_model_does_not_get_the_label(tmp_path):
         scored_labels.append(labels.unique().tolist()) or real(images, labels)
     )
     torch.manual_seed(0)
-    found = anomaly.scores(run, images)
+    scores = anomaly.scores(run, images)
     assert scored_labels == [[label] for label in range(10) if label != 3]
     assert run.run.config["training_labels"] == [label for (label,) in scored_labels]
     run.run.config["training_labels"] = [2, 7]  # as of data whose labels have gaps
@@ -143,4 +143,4 @@ def test_a_conditional_model_does_not_get_the_label(tmp_path):
     scored_labels[:] = [[label] for label in run.training_labels]
     torch.manual_seed(0)
     each = [real(images.batch(slice(None)).images, torch.full((31,), label)) for (label,) in scored_labels]
-    assert np.allclose(found, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)
+    assert np.allclose(scores, torch.stack(each).amin(dim=0).numpy(), atol=1e-4)

@@ -10,7 +10,7 @@ from seqgen.image.data.dataset import ImageData, Images
 
 
 def shaped(n, seed, classes=3):
-    """Images (n, 1, 8, 8): a bright column that says the label, in noise."""
+    """Images (n, 1, 8, 8): a bright column whose place is the label, in noise."""
     rng = torch.Generator().manual_seed(seed)
     truth = torch.arange(n) % classes
     pixels = torch.randint(0, 90, (n, 1, 8, 8), generator=rng, dtype=torch.uint8)
@@ -70,7 +70,7 @@ def test_the_classifier_learns_from_images_and_from_as_many_samples(monkeypatch)
     assert not net.training
 
 
-def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_told_apart(monkeypatch):
+def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_classified(monkeypatch):
     monkeypatch.setattr(augmentation, "STEPS", 60)
     seen = []
     fit = augmentation.fit

@@ -10,7 +10,7 @@ from torch import distributions
 from seqgen import image
 from seqgen.core import settings
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import ImageBatches, in_order, open_images
+from seqgen.image.data.dataset import in_order, open_images
 from seqgen.image.models.autoencoder import Autoencoder, AutoencoderConfig, sparsity_penalty
 
 B, Z = 3, 2
@@ -79,7 +79,7 @@ def test_images_are_encoded_without_noise_after_training():
     torch.testing.assert_close(model.encode(data.images), model.encoder(data.images))
 
 
-def test_the_mean_and_covariance_of_codes_are_update_momentsed():
+def test_the_mean_and_covariance_of_latents_are_running_estimates():
     model = make()
     latents = torch.randn(1000, Z) @ torch.tensor([[2.0, 0.0], [1.0, 0.5]]) + torch.tensor([3.0, -1.0])
     for part in latents.split(100):
@@ -91,7 +91,16 @@ def test_the_mean_and_covariance_of_codes_are_update_momentsed():
     torch.testing.assert_close(model.latent_covariance, latents.T.cov(), rtol=0.1, atol=0.1)
 
 
-def test_samples_have_the_mean_and_covariance_of_the_codes():
+def test_a_step_takes_its_latents_into_the_running_moments():
+    model, data = make(), batch()
+    latents = model.encode(data.images)
+    model.step(data, 0.0)
+    # The first batch has the weight 1; deviations are from the initial mean, 0.
+    torch.testing.assert_close(model.latent_mean, latents.mean(dim=0))
+    torch.testing.assert_close(model.latent_covariance, latents.T @ latents / B)
+
+
+def test_samples_have_the_mean_and_covariance_of_the_training_latents():
     model = make(values={"net.layers": 0}, shape=(1, 1, Z))
     mean, covariance = torch.tensor([0.2, -0.4]), torch.tensor([[0.5, 0.3], [0.3, 0.25]])
     with torch.no_grad():
@@ -129,10 +138,7 @@ def test_it_learns_the_digits(name):
     torch.manual_seed(5)
     config = settings.override(image.get(name).config(), {"net.hidden": 64, "net.layers": 1, "lr": 1e-2})
     model = Autoencoder(config, shape=data.shape, classes=10)
-    model.configure()
-    batches = ImageBatches(data.train, 64, seed=5)
-    for step in range(300):
-        model.step(next(batches), step / 300)
+    helpers.train_on_digits(model, data, seed=5)
     valid = list(in_order(data.valid, 100))
     images = valid[0].images
     variance = (images - images.mean(dim=0)).square().sum(dim=(1, 2, 3)).mean()

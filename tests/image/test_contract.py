@@ -93,6 +93,8 @@ def test_latents_reconstructions_and_scores(cls, values):
         latents = model.encode(images, labels)
         assert latents.shape == (4, model.config.latent_dim)
         torch.testing.assert_close(model.decode(latents, labels), model.reconstruct(images, labels))
+    if hasattr(model, "log_likelihood"):
+        assert model.log_likelihood(images, labels, samples=3).shape == (4,)
     if hasattr(model, "posterior"):
         mean, log_var = model.posterior(images, labels)
         torch.testing.assert_close(mean, latents)
@@ -115,6 +117,18 @@ def test_a_conditional_model_depends_on_the_label_and_another_ignores_it(cls, va
         assert torch.equal(one, other) != model.config.conditional
     cycled = model.sample(4, torch.tensor([0, 1, 2, 0]), rng=torch.Generator().manual_seed(2))
     assert torch.equal(model.sample(4, rng=torch.Generator().manual_seed(2)), cycled)
+
+
+@pytest.mark.parametrize("cls", CLASSES_OF_MODELS)
+def test_learning_rates_follow_a_cosine_to_their_floor(cls):
+    model = build(cls, cls.examples[0] | {"lr": 0.01})
+    floor = model.config.lr_floor
+    for progress, factor in ((0.0, 1.0), (0.5, (1 + floor) / 2), (1.0, floor)):
+        metrics = model.step(batch(model.config.read_size), progress)
+        assert metrics["lr"] == pytest.approx(0.01 * factor, abs=1e-9)
+        groups = [group for each in model.optimizers.values() for group in each.param_groups]
+        for group in groups:
+            assert group["lr"] / group["initial_lr"] == pytest.approx(factor, abs=1e-9)
 
 
 @pytest.mark.parametrize("cls", CLASSES_OF_MODELS)

@@ -201,22 +201,22 @@ def test_annealing_a_decoder_is_exact_where_the_likelihood_is_known() -> None:
 
     images = torch.rand(2, 1, 1, 3, generator=torch.Generator().manual_seed(0))
     rng = torch.Generator().manual_seed(1)
-    found = evaluate.annealed(
+    estimate = evaluate.annealed(
         Linear(), Batch(images, torch.tensor([-1, -1])), chains=2003, temperatures=40, leapfrogs=3, rng=rng
     )
     marginal = torch.distributions.MultivariateNormal(
         torch.zeros(3), weight[:, None] @ weight[None] + torch.eye(3) / 4
     )
     torch.testing.assert_close(
-        found.log_likelihood.float(), marginal.log_prob(images[:, 0, 0]), rtol=1e-2, atol=1e-2
+        estimate.log_likelihood.float(), marginal.log_prob(images[:, 0, 0]), rtol=1e-2, atol=1e-2
     )
 
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("pixels", "quick")
 def test_a_report_on_a_gpu(runs: dict[str, TrainedImages]) -> None:
-    found = load.load(runs["avb"].run, "cuda")
-    report = evaluate.evaluate(found, 97, importance=50, images=23)
+    trained = load.load(runs["avb"].run, "cuda")
+    report = evaluate.evaluate(trained, 97, importance=50, images=23)
     on_cpu = evaluate.evaluate(runs["avb"], 97, importance=50, images=23)
     assert report["likelihood"]["nll"] == pytest.approx(on_cpu["likelihood"]["nll"], abs=0.3)
     assert report["training_images"] == pytest.approx(on_cpu["training_images"])

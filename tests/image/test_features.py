@@ -69,8 +69,8 @@ def test_accuracy_by_hand() -> None:
         return torch.stack([0.5 - level, level - 0.5], dim=1)
 
     pixels = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)[:, None, None, None].expand(4, 1, 2, 3)
-    found = features.accuracy(brightness, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
-    assert found == pytest.approx(2 / 3)
+    value = features.accuracy(brightness, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
+    assert value == pytest.approx(2 / 3)
 
 
 def test_images_are_shifted_with_a_black_border() -> None:
@@ -87,12 +87,12 @@ def test_images_are_shifted_with_a_black_border() -> None:
 def test_components_take_the_place_of_labels(digits: ImageData) -> None:
     # With as many components as pixels nothing is lost: distances are those of the pixels.
     data = ImageData("blind", unlabelled(digits.train), digits.valid, unlabelled(digits.test), 0, "")
-    found = features.choose(data)
-    assert found.name == "64 principal components of the training images"
-    assert found.accuracy is None
+    chosen = features.choose(data)
+    assert chosen.name == "64 principal components of the training images"
+    assert chosen.accuracy is None
     images = data.test.batch(slice(0, 7)).images
     torch.testing.assert_close(
-        torch.cdist(found.of(images), found.of(images)),
+        torch.cdist(chosen.of(images), chosen.of(images)),
         torch.cdist(images.flatten(1), images.flatten(1)),
         rtol=1e-3,
         atol=1e-3,
@@ -119,11 +119,11 @@ class Maps(nn.Module):
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_network_from_a_file_sees_bytes_of_three_channels(digits: ImageData, tmp_path: Path) -> None:
     torch.jit.script(Sums()).save(tmp_path / "sums.pt")
-    found = features.choose(digits, tmp_path / "sums.pt")
+    chosen = features.choose(digits, tmp_path / "sums.pt")
     # 2 × 3 pixels of 1, 0.5 → bytes 255, 128 (half to even): 6 · 255 = 1530 and 6 · 128 = 768 in each channel
     images = torch.tensor([1.0, 0.5])[:, None, None, None].expand(2, 1, 2, 3)
-    assert found.of(images).tolist() == [[1530, 1530, 1530, 255], [768, 768, 768, 128]]
-    assert found.name == "vectors of sums.pt"
+    assert chosen.of(images).tolist() == [[1530, 1530, 1530, 255], [768, 768, 768, 128]]
+    assert chosen.name == "vectors of sums.pt"
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

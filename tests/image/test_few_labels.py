@@ -12,7 +12,7 @@ from seqgen.image.data.dataset import ImageData, Images
 
 
 def noisy_images(n, seed):
-    """Images (n, 1, 5, 7) of noise, but for one pixel that says the label, 0 to 2."""
+    """Images (n, 1, 5, 7) of noise, but for one pixel that depends on the label, 0 to 2."""
     rng = torch.Generator().manual_seed(seed)
     truth = torch.arange(n) % 3
     pixels = torch.randint(0, 256, (n, 1, 5, 7), generator=rng, dtype=torch.uint8)
@@ -22,7 +22,7 @@ def noisy_images(n, seed):
 
 @pytest.fixture
 def run():
-    """A run whose latents are the pixel that says the label, and nothing else."""
+    """A run whose latents are the pixel that depends on the label, and nothing else."""
     config = SimpleNamespace(conditional=False)
     model = SimpleNamespace(encode=lambda images, _: images[:, :, 2, 3], config=config)
     parts = [noisy_images(n, seed) for seed, n in enumerate((121, 11, 61))]
@@ -62,7 +62,7 @@ def test_inputs_are_scaled_by_one_number():
     assert (same == 0).all()
 
 
-def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
+def test_latents_that_are_the_label_beat_pixels_that_hide_it(run):
     messages = []
     rows = list(few_labels.few_labels(run, (6, 30), draws=2, notify=messages.append))
     assert [(row.labels, row.input, row.classifier) for row in rows] == [
@@ -83,7 +83,7 @@ def test_codes_that_say_the_label_beat_pixels_that_hide_it(run):
     assert list(few_labels.few_labels(run, (30,), draws=2, classifiers=one, seed=1)) != [rows[7], rows[10]]
 
 
-def test_the_table_says_mean_and_standard_deviation():
+def test_the_table_has_mean_and_standard_deviation():
     # mean 0.7; deviations ∓0.1 and 0 about it: √(0.02 / 2) = 0.1
     row = few_labels.Accuracies(1000, "latents", "svm", [0.6, 0.7, 0.8])
     assert row.standard_deviation == pytest.approx(0.1)

@@ -55,9 +55,9 @@ def run(model):
     images = Images(torch.randint(0, 256, (13, 1, 8, 8), generator=rng, dtype=torch.uint8), truth)
     data = ImageData("noise", images, images, images, classes=3, hash="")
     config = {"algorithm": "halver", "classes": 3, "without": None, "training_labels": [0, 1, 2]}
-    found = TrainedImages(Run(Path("r"), config), model, torch.device("cpu"))
-    found.__dict__["data"] = data  # what would be read anew
-    return found
+    trained = TrainedImages(Run(Path("r"), config), model, torch.device("cpu"))
+    trained.__dict__["data"] = data  # what would be read anew
+    return trained
 
 
 @pytest.fixture
@@ -82,35 +82,35 @@ def test_images_are_balanced_over_labels():
 
 
 def test_reconstructions_stand_below_their_originals(drawn):
-    found = run(Halver())
-    figures.reconstructions(found, 13, "p")
+    trained = run(Halver())
+    figures.reconstructions(trained, 13, "p")
     images, (across, path), options = drawn[0]
     assert (across, path, options["captions"]) == (10, "p", ["original", "reconstruction"] * 2)
     assert images.shape == (40, 1, 8, 8)
-    truth = figures.test_batch(found, 13, 0)
+    truth = figures.test_batch(trained, 13, 0)
     first, second = images[:10], images[20:23]
     assert torch.equal(torch.cat([first, second]), truth.images)
-    assert torch.equal(images[10:20], found.model.reconstruct(first, None))
-    assert torch.equal(images[30:33], found.model.reconstruct(second, None))
+    assert torch.equal(images[10:20], trained.model.reconstruct(first, None))
+    assert torch.equal(images[30:33], trained.model.reconstruct(second, None))
     assert (images[23:30] == 1).all()  # white where there is no image
     assert (images[33:] == 1).all()
 
 
 def test_noise_has_the_given_standard_deviation(drawn):
     config = AutoencoderConfig(net=NetConfig(hidden=5), latent_dim=2, noise_std=0.1)
-    found = run(Autoencoder(config, shape=(1, 8, 8), classes=3))
-    found.data.test.pixels.fill_(128)
+    trained = run(Autoencoder(config, shape=(1, 8, 8), classes=3))
+    trained.data.test.pixels.fill_(128)
     for noise, expected in ((None, 0.1), (0.05, 0.05), (0.0, 0.0)):
-        figures.denoised(found, 10, "p", noise=noise)
+        figures.denoised(trained, 10, "p", noise=noise)
         images, _, options = drawn.pop()
         assert options["captions"] == ["noisy", "denoised", "clean"]
         noisy, reconstructed, clean = images.split(10)
         assert (clean == 128 / 255).all()
         assert (noisy - clean).std().item() == pytest.approx(expected, rel=0.1)
-        assert torch.equal(reconstructed, found.model.reconstruct(noisy, None))
-    found = run(Halver())  # a model that was trained without noise
-    found.data.test.pixels.fill_(128)
-    figures.denoised(found, 10, "p")
+        assert torch.equal(reconstructed, trained.model.reconstruct(noisy, None))
+    trained = run(Halver())  # a model that was trained without noise
+    trained.data.test.pixels.fill_(128)
+    figures.denoised(trained, 10, "p")
     noisy, _, clean = drawn.pop()[0].split(10)
     assert (noisy - clean).std().item() == pytest.approx(0.3, rel=0.2)
     assert noisy.min() >= 0
@@ -118,19 +118,19 @@ def test_noise_has_the_given_standard_deviation(drawn):
 
 
 def test_interpolations_go_from_image_to_image(drawn):
-    found = run(Halver())
-    figures.interpolations(found, "p", rows=4, points=5)
+    trained = run(Halver())
+    figures.interpolations(trained, "p", rows=4, points=5)
     images, (across, _), _ = drawn[0]
     assert across == 9
     rows = images.view(4, 9, 1, 8, 8)
-    starts, ends = figures.image_pairs(found, 4, 0)
+    starts, ends = figures.image_pairs(trained, 4, 0)
     assert starts.labels.tolist() == [0, 2, 1, 0]
     assert ends.labels.tolist() == [1, 0, 2, 1]
     assert torch.equal(rows[:, 0], starts.images)
     assert torch.equal(rows[:, 8], ends.images)
     assert (rows[:, [1, 7]] == 1).all()  # white between images and paths
-    torch.testing.assert_close(rows[:, 2], found.model.reconstruct(starts.images, None))
-    torch.testing.assert_close(rows[:, 6], found.model.reconstruct(ends.images, None))
+    torch.testing.assert_close(rows[:, 2], trained.model.reconstruct(starts.images, None))
+    torch.testing.assert_close(rows[:, 6], trained.model.reconstruct(ends.images, None))
     torch.testing.assert_close(rows[:, 4], (rows[:, 2] + rows[:, 6]) / 2)
 
 
@@ -139,10 +139,10 @@ def test_interpolations_of_a_conditional_model_keep_the_label(drawn):
     model = Halver(conditional=True)
     decode = model.decode
     model.decode = lambda latents, labels: (seen.append(labels), decode(latents))[1]
-    found = run(model)
-    starts, ends = figures.image_pairs(found, 7, 0)
+    trained = run(model)
+    starts, ends = figures.image_pairs(trained, 7, 0)
     assert torch.equal(starts.labels, ends.labels)
-    figures.interpolations(found, "p", rows=3, points=2)
+    figures.interpolations(trained, "p", rows=3, points=2)
     assert seen[0].tolist() == [0, 0, 1, 1, 2, 2]
 
 
@@ -170,21 +170,21 @@ def test_the_manifold_is_the_latent_plane(drawn):
 
 
 def test_samples_of_a_label(drawn):
-    found = run(Halver(conditional=True))
-    figures.samples(found, 5, "p", label=2, columns=4)
+    trained = run(Halver(conditional=True))
+    figures.samples(trained, 5, "p", label=2, columns=4)
     images, (across, _), _ = drawn[0]
     assert across == 4
     assert (images == 0.2).all()
     with pytest.raises(UserError, match="no label '3'; the labels are 0, 1, 2"):
-        figures.samples(found, 5, "p", label=3)
+        figures.samples(trained, 5, "p", label=3)
     with pytest.raises(UserError, match="'r' is not conditional; drop --label, or train with --set cond"):
         figures.samples(run(Halver()), 5, "p", label=2)
 
 
 def test_samples_are_files_of_their_own_size_and_the_same_for_a_seed(tmp_path):
-    found = run(Halver())
+    trained = run(Halver())
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        figures.sample_files(found, 7, tmp_path / name, seed=seed)
+        figures.sample_files(trained, 7, tmp_path / name, seed=seed)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"{i:06d}.png" for i in range(7)]
     with Image.open(tmp_path / "a/000005.png") as picture:
         assert (picture.size, picture.mode) == ((8, 8), "L")
@@ -210,12 +210,12 @@ def test_a_map_of_latents(tmp_path):
 
 def test_the_plane_of_an_autoencoder_is_that_of_its_training_latents(drawn):
     config = AutoencoderConfig(net=NetConfig(hidden=5), latent_dim=2)
-    found = run(Autoencoder(config, shape=(1, 8, 8), classes=3))
-    found.model.latent_mean.copy_(torch.tensor([3.0, -2.0]))
-    found.model.latent_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
-    figures.manifold(found, "p", side=2)
+    trained = run(Autoencoder(config, shape=(1, 8, 8), classes=3))
+    trained.model.latent_mean.copy_(torch.tensor([3.0, -2.0]))
+    trained.model.latent_covariance.copy_(torch.tensor([[4.0, 1.0], [1.0, 0.25]]))
+    figures.manifold(trained, "p", side=2)
     images, _, _ = drawn[0]
     quartile = 0.674490  # of the standard normal
     rows = [[-1, 1], [1, 1], [-1, -1], [1, -1]]  # the first dimension grows to the right, the second upwards
     latents = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
-    assert torch.allclose(images, found.model.decode(latents), atol=1e-6)
+    assert torch.allclose(images, trained.model.decode(latents), atol=1e-6)

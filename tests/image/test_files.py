@@ -64,8 +64,8 @@ def test_mnist_is_mnist(data_dir):
     assert (len(data.train), len(data.valid), len(data.test)) == (57_000, 3_000, 10_000)
     assert data.shape == (1, 28, 28)
     # the known mean of the training pixels, 0.1307
-    whole = torch.cat([data.train.pixels, data.valid.pixels])
-    assert float(whole.float().mean()) / 255 == pytest.approx(0.1307, abs=1e-4)
+    pixels_of_both = torch.cat([data.train.pixels, data.valid.pixels])
+    assert float(pixels_of_both.float().mean()) / 255 == pytest.approx(0.1307, abs=1e-4)
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
@@ -260,7 +260,7 @@ def empty(folder):
         (empty, "holds no images; looked for IDX files"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path, make, message):
+def test_what_cannot_be_read_is_an_error(tmp_path, make, message):
     make(tmp_path)
     with pytest.raises(UserError, match=message):
         open_images(str(tmp_path))

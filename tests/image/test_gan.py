@@ -2,7 +2,18 @@
 
 import pytest
 import torch
-from image_helpers import SHAPE, batch, build, near_the_modes, same, train, train_on_two_modes, weights
+from image_helpers import (
+    SHAPE,
+    batch,
+    build,
+    changed_networks,
+    check_gradient_steps,
+    near_the_modes,
+    same,
+    train,
+    train_on_two_modes,
+    weights,
+)
 
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
@@ -27,6 +38,20 @@ def test_collapse_stops_training():
     assert float(model.highest_diversity) == pytest.approx(report["diversity"])
     assert "collapsed" in (model.should_stop({"diversity": 0.09 * report["diversity"]}, report) or "")
     assert torch.equal(model.samples(7), model.samples(7))
+
+
+def test_learning_rates_end_at_a_tenth():
+    model = build(GAN, SMALL | {"lr": 0.01})
+    assert model.step(batch(), 1.0)["lr"] == pytest.approx(0.001)
+
+
+def test_the_moving_average_counts_its_updates():
+    model = build(GAN, SMALL)
+    (ema,) = (network.head.bias.clone() for network in model.ema.values())
+    for step, decay in ((1, 2 / 11), (2, 3 / 12), (3, 4 / 13)):  # (1 + n) / (10 + n) of n updates
+        model.step(batch(seed=step), 0.0)
+        ema = decay * ema + (1 - decay) * model.generator.head.bias.detach()
+        torch.testing.assert_close(model.ema["generator"].head.bias, ema)
 
 
 def test_bounds_of_settings():
@@ -59,7 +84,7 @@ def test_the_first_updates_are_the_critics_alone(monkeypatch):
     def record(losses, **options):
         before = {"generator": weights(model.generator), "critic": weights(model.critic)}
         norms = update(losses, **options)
-        changed.append({name for name, old in before.items() if not same(getattr(model, name), old)})
+        changed.append(changed_networks(model, before))
         return norms
 
     monkeypatch.setattr(optim, "update", record)
@@ -79,19 +104,7 @@ def test_both_networks_follow_the_gradients_of_their_own_losses():
         "critic": torch.autograd.grad(d_loss, list(model.critic.parameters()), retain_graph=True),
         "generator": torch.autograd.grad(g_loss, list(model.generator.parameters())),
     }
-    lr = 0.1
-    old = {name: weights(getattr(model, name)) for name in expected}
-    model.optimizers = {
-        name: torch.optim.SGD([{"params": list(getattr(model, name).parameters()), "initial_lr": lr}], lr=lr)
-        for name in expected
-    }
-    torch.manual_seed(3)
-    metrics = model.step(real, 0.0)
-    for name, gradients in expected.items():
-        for now, before, gradient in zip(
-            getattr(model, name).parameters(), old[name], gradients, strict=True
-        ):
-            torch.testing.assert_close(now, before - lr * gradient)
+    metrics = check_gradient_steps(model, expected, real, seed=3)
     assert float(metrics["d_loss"]) == pytest.approx(d_loss.item(), rel=1e-5)
     assert float(metrics["g_loss"]) == pytest.approx(g_loss.item(), rel=1e-5)
     assert same(model.ema["generator"], weights(model.generator))

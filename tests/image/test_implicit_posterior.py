@@ -9,10 +9,10 @@ from torch import Tensor
 from seqgen.core import optim
 from seqgen.functional import gan_losses, gaussian
 from seqgen.image.networks.implicit_posterior import (
-    Critic,
-    CriticConfig,
     GaussianReference,
     ImplicitPosterior,
+    LatentCritic,
+    LatentCriticConfig,
     gaussian_reference,
     hermite,
     implicit_posterior,
@@ -132,7 +132,7 @@ def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
     hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     mean = torch.tensor([[0.5, -0.4], [-0.6, 0.2]])
     deviation = torch.tensor([[0.6, 0.9], [0.8, 0.7]])
-    critic = Critic(CriticConfig(hidden=32), 2, 2)
+    critic = LatentCritic(LatentCriticConfig(hidden=32), 2, 2)
     optimizer = optim.adamw(critic, lr=1e-2)
     loss_of = gan_losses.GAN_LOSSES["logistic"].discriminator
     steps = 400
@@ -153,7 +153,7 @@ def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
 
 
 def test_an_untrained_critic_gives_every_latent_the_same_score() -> None:
-    critic = Critic(CriticConfig(), H, Z)
+    critic = LatentCritic(LatentCriticConfig(), H, Z)
     scores = critic(torch.randn(B, H), torch.randn(B, 11, Z))
     assert scores.shape == (B, 11)
     assert scores.unique().numel() == 1

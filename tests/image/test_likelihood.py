@@ -30,7 +30,7 @@ def test_log_p_by_hand(kind: str) -> None:
     # latent s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
     images = torch.tensor([1.0, 0.0]).expand(B, 1, 1, 2)
     latents = torch.arange(S)[:, None, None] + torch.arange(B)[None, :, None].float()
-    found = likelihood.decoder_log_likelihood(decoder_model(kind), images, 2 * torch.arange(B))(latents)
+    log_p = likelihood.decoder_log_likelihood(decoder_model(kind), images, 2 * torch.arange(B))(latents)
     for s in range(S):
         for b in range(B):
             level = s + 3.0 * b
@@ -40,15 +40,15 @@ def test_log_p_by_hand(kind: str) -> None:
                 "bernoulli": math.log(probability) + math.log(1 - probability),
                 "squared_error": -((1 - probability) ** 2) - probability**2 - math.log(math.pi),
             }[kind]
-            assert found[s, b].item() == pytest.approx(expected, rel=1e-4), (s, b)
+            assert log_p[s, b].item() == pytest.approx(expected, rel=1e-4), (s, b)
 
 
 def test_labels_are_left_out_where_the_decoder_is_not_conditional() -> None:
     model = decoder_model("gaussian")
     model.classes = 0
     images = torch.zeros(B, 1, 1, 2)
-    found = likelihood.decoder_log_likelihood(model, images, torch.arange(B))(torch.zeros(S, B, 1))
-    assert found.unique().numel() == 1
+    log_p = likelihood.decoder_log_likelihood(model, images, torch.arange(B))(torch.zeros(S, B, 1))
+    assert log_p.unique().numel() == 1
 
 
 def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,6 +62,6 @@ def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         latents = torch.arange(first + 1.0, first + draws + 1)[:, None, None].expand(draws, B, 1)
         return latents, gaussian.prior_log_density(latents) + math.log(2)
 
-    found = likelihood.importance_sampling(lambda latents: latents[..., 0].log(), propose, 5, B)
+    log_p = likelihood.importance_sampling(lambda latents: latents[..., 0].log(), propose, 5, B)
     assert sizes == [2, 2, 1]
-    torch.testing.assert_close(found, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))
+    torch.testing.assert_close(log_p, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))

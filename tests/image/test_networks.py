@@ -42,7 +42,7 @@ def test_convolutions_halve_while_four_pixels_are_left():
     assert build_encoder(net, (1, 45, 45), Z).body[0][0].in_features == 8 * 5 * 5
 
 
-def test_a_dense_net_has_the_layers_asked_for():
+def test_a_dense_net_has_the_layers_of_its_settings():
     # the seed's 784-256-2: two matrices of each, with biases
     net = NetConfig(hidden=256, layers=1)
     sizes = [p.numel() for p in build_encoder(net, (1, 28, 28), 2).parameters()]
@@ -52,7 +52,7 @@ def test_a_dense_net_has_the_layers_asked_for():
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_encoder_and_decoder_have_the_layers_asked_for(layers):
+def test_encoder_and_decoder_have_the_layers_of_their_settings(layers):
     net = NetConfig(hidden=11, layers=layers)
     for module in (build_encoder(net, (1, 5, 7), Z), build_decoder(net, Z, (1, 5, 7))):
         assert sum(isinstance(m, nn.Linear) for m in module.modules()) == layers + 1

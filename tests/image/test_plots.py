@@ -16,10 +16,10 @@ def opened(path):
 def test_every_image_stands_where_it_belongs():
     # 5 images of 3 × 2 pixels in rows of 2: three rows, a pixel 22 wide (64 / 3 rounded up), one between
     images = torch.arange(5)[:, None, None, None].expand(5, 1, 3, 2) / 5
-    found = plots.tiles(images, 2)
-    assert found.shape == ((3 * 3 + 2) * 22, (2 * 2 + 1) * 22)
-    small = found[::22, ::22]
-    assert np.array_equal(small.repeat(22, axis=0).repeat(22, axis=1), found)
+    canvas = plots.tiles(images, 2)
+    assert canvas.shape == ((3 * 3 + 2) * 22, (2 * 2 + 1) * 22)
+    small = canvas[::22, ::22]
+    assert np.array_equal(small.repeat(22, axis=0).repeat(22, axis=1), canvas)
     for i in range(5):
         top, left = i // 2 * 4, i % 2 * 3
         assert (small[top : top + 3, left : left + 2] == round(i / 5 * 255)).all()
@@ -30,17 +30,17 @@ def test_every_image_stands_where_it_belongs():
 
 def test_without_a_gap_and_in_colour():
     images = torch.rand(6, 3, 64, 64)
-    found = plots.tiles(images, 3, gap=False)
-    assert found.shape == (128, 192, 3)
+    canvas = plots.tiles(images, 3, gap=False)
+    assert canvas.shape == (128, 192, 3)
     expected = (images[4] * 255).round().byte().permute(1, 2, 0).numpy()
-    assert np.array_equal(found[64:, 64:128], expected)
+    assert np.array_equal(canvas[64:, 64:128], expected)
 
 
 def test_values_outside_the_range_are_cut_off():
     images = torch.tensor([-0.5, 1.5])[:, None, None, None].expand(2, 1, 64, 64)
-    found = plots.tiles(images, 2, gap=False)
-    assert (found[:, :64] == 0).all()
-    assert (found[:, 64:] == 255).all()
+    canvas = plots.tiles(images, 2, gap=False)
+    assert (canvas[:, :64] == 0).all()
+    assert (canvas[:, 64:] == 255).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 8, 8), (2, 2, 8, 8)])
@@ -54,13 +54,13 @@ def test_a_grid_is_the_same_file_twice_and_captions_stand_beside_its_rows(tmp_pa
     for name in ("a.png", "b.png"):
         plots.grid(images, 3, tmp_path / name, captions=["noisy", "clean"])
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    found = opened(tmp_path / "a.png")
+    grid = opened(tmp_path / "a.png")
     plots.grid(images, 3, tmp_path / "bare.png")
     bare = opened(tmp_path / "bare.png")
-    assert found.shape[0] == bare.shape[0]
-    margin = found.shape[1] - bare.shape[1]
-    assert np.array_equal(found[:, margin:], bare)
-    for half in np.array_split(found[:, :margin], 2):  # a word for each row, on white
+    assert grid.shape[0] == bare.shape[0]
+    margin = grid.shape[1] - bare.shape[1]
+    assert np.array_equal(grid[:, margin:], bare)
+    for half in np.array_split(grid[:, :margin], 2):  # a word for each row, on white
         assert half.min() < 100
         assert (half == 255).mean() > 0.7
 

@@ -8,7 +8,7 @@ import torch
 from torch import distributions
 
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Batch, ImageBatches, in_order, open_images
+from seqgen.image.data.dataset import Batch, in_order, open_images
 from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import pixel_losses
 from seqgen.image.networks.networks import NetConfig
@@ -85,8 +85,8 @@ def linear_gaussian():
 def test_nll_of_a_linear_gaussian_model_is_exact_under_its_posterior():
     model, marginal = linear_gaussian()
     images = marginal.sample((B,))
-    found = model.log_likelihood(images.view(B, 1, 3, 5), samples=2)
-    torch.testing.assert_close(found, marginal.log_prob(images), rtol=0.0, atol=1e-3)
+    log_p = model.log_likelihood(images.view(B, 1, 3, 5), samples=2)
+    torch.testing.assert_close(log_p, marginal.log_prob(images), rtol=0.0, atol=1e-3)
 
 
 def test_importance_sampling_makes_up_for_a_wrong_posterior():
@@ -96,8 +96,8 @@ def test_importance_sampling_makes_up_for_a_wrong_posterior():
         model.encoder.head.bias[:Z] += 0.1
         model.encoder.head.bias[Z:] += 0.5  # wider than the truth, so that weights are bounded
     rng = torch.Generator().manual_seed(7)
-    found = model.log_likelihood(images.view(B, 1, 3, 5), samples=20_000, rng=rng)
-    torch.testing.assert_close(found, marginal.log_prob(images), rtol=0.0, atol=1e-2)
+    log_p = model.log_likelihood(images.view(B, 1, 3, 5), samples=20_000, rng=rng)
+    torch.testing.assert_close(log_p, marginal.log_prob(images), rtol=0.0, atol=1e-2)
 
 
 def test_squared_error_has_a_density():
@@ -170,10 +170,7 @@ def test_it_learns_the_digits(seed):
     model = VAE(
         VAEConfig(net=NetConfig(hidden=64, layers=1), latent_dim=8, lr=1e-2), shape=data.shape, classes=10
     )
-    model.configure()
-    batches = ImageBatches(data.train, 64, seed=seed)
-    for step in range(300):
-        model.step(next(batches), step / 300)
+    helpers.train_on_digits(model, data, seed=seed)
     valid = model.evaluate(list(in_order(data.valid, 100)))
     # Independent pixels at their means are the best that a decoder without a latent can do.
     means = data.train.batch(slice(None)).images.mean(dim=0).clamp(1e-3, 1 - 1e-3)

@@ -36,7 +36,7 @@ def area(scores: np.ndarray, is_anomalous: np.ndarray) -> Auroc:
 
 
 @dataclass(frozen=True)
-class Scored:
+class AnomalyScores:
     """The anomaly scores of some images."""
 
     names: list[str]
@@ -51,7 +51,7 @@ class Scored:
     """how well the scores separate it from the rest"""
 
 
-def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | None = None) -> Scored:
+def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | None = None) -> AnomalyScores:
     """Score the pictures of a folder, or the test images of the run.
 
     Args:
@@ -61,7 +61,7 @@ def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | N
     Raises:
         UserError: no pictures there, pictures that the model does not fit, or no image of that label.
     """
-    names, labels, images = _test_images(trained) if folder is None else _pictures(trained, folder)
+    names, labels, images = _test_images(trained) if folder is None else _read_pictures(trained, folder)
     left_out = trained.run.config["without"]
     label = anomalous or (None if left_out is None else trained.names[left_out])
     if anomalous is not None and anomalous not in labels:
@@ -69,8 +69,8 @@ def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | N
             f"no image has the label '{anomalous}'" + did_you_mean(anomalous, sorted(set(labels)))
         )
     values = scores(trained, images)
-    found = area(values, np.array(labels) == label) if label in labels else None
-    return Scored(names, labels, values, label, found)
+    auroc_of_label = area(values, np.array(labels) == label) if label in labels else None
+    return AnomalyScores(names, labels, values, label, auroc_of_label)
 
 
 @torch.no_grad()
@@ -100,7 +100,7 @@ def _test_images(trained: TrainedImages) -> tuple[list[str], list[str], Images]:
     return [str(i) for i in range(len(images))], labels, images
 
 
-def _pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str], Images]:
+def _read_pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str], Images]:
     paths = files.pictures_in(folder)
     if not paths:
         raise UserError(f"no pictures in '{folder}'; give a folder of {', '.join(sorted(files.PICTURES))}")

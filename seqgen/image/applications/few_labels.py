@@ -32,9 +32,9 @@ class Accuracies:
     labels: int
     """labelled images, as many of each class"""
     input: str
-    """its input"""
+    """what the classifier gets: `pixels` or `latents` here, the training set in `augmentation`"""
     classifier: str
-    """its kind"""
+    """`neighbours`, `logistic`, `svm`, or `conv net` in `augmentation`"""
     accuracies: list[float]
     """on the test images, one for each draw"""
 

@@ -123,8 +123,8 @@ def open_images(
         raise UserError(f"no binarisation '{binarise}'" + did_you_mean(binarise, BINARISE))
     source = files.read(spec)
     splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in source.splits.items()}
-    digest = _hash(splits)
-    classes = _classes(spec, splits)
+    digest = _hash_splits(splits)
+    classes = _count_classes(spec, splits)
     names = tuple(source.names) or tuple(map(str, range(classes)))
     rng = torch.Generator().manual_seed(seed)
     missing = [name for name in ("valid", "test") if name not in splits]
@@ -134,9 +134,9 @@ def open_images(
             f"{' and '.join(missing)} images are held out of them"
         )
     if "test" not in splits:
-        splits["train"], splits["test"] = _split(splits["train"], TEST_FRACTION, rng)
+        splits["train"], splits["test"] = _hold_out(splits["train"], TEST_FRACTION, rng)
     if "valid" not in splits:
-        splits["train"], splits["valid"] = _split(splits["train"], VALID_FRACTION, rng)
+        splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
     if without is not None:
         left_out = label_of(without, names)
         _check_label(spec, splits["train"], left_out, names)
@@ -184,7 +184,7 @@ class ImageBatches(Stream, Iterator[Batch]):
         if batch_size < 1:
             raise ValueError(f"a batch size of {batch_size} is too small; give 1 or more")
         target = torch.device(device)
-        self._images = images.to(target) if _fits(images, target) else images
+        self._images = images.to(target) if _fits_in_memory(images, target) else images
         self._batch_size = min(batch_size, len(images))
         self._seed, self._binarise = seed, binarise
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
@@ -231,21 +231,21 @@ def _bernoulli(means: Tensor, rng: torch.Generator) -> Tensor:
     return (torch.rand(means.shape, generator=rng, device=means.device) < means).float()
 
 
-def _fits(images: Images, device: torch.device) -> bool:
+def _fits_in_memory(images: Images, device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return images.pixels.numel() < MEMORY_FRACTION * free
 
 
-def _split(images: Images, fraction: float, rng: torch.Generator) -> tuple[Images, Images]:
+def _hold_out(images: Images, fraction: float, rng: torch.Generator) -> tuple[Images, Images]:
     """Return the images without a random fraction of them, and that fraction, at least one image."""
     held_out = min(max(round(fraction * len(images)), 1), len(images) - 1)
     order = torch.randperm(len(images), generator=rng)
     return images.rows(order[held_out:].sort().values), images.rows(order[:held_out].sort().values)
 
 
-def _classes(spec: str, splits: dict[str, Images]) -> int:
+def _count_classes(spec: str, splits: dict[str, Images]) -> int:
     """Return how many labels there are, counted from 0; UserError where they are out of range."""
     lowest, highest = (
         int(bound(torch.stack([bound(images.labels) for images in splits.values()])))
@@ -269,7 +269,7 @@ def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) ->
         )
 
 
-def _hash(splits: dict[str, Images]) -> str:
+def _hash_splits(splits: dict[str, Images]) -> str:
     digest = hashlib.sha256()
     for name in sorted(splits):
         pixels, labels = splits[name].pixels, splits[name].labels

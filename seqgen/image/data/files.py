@@ -54,14 +54,17 @@ def read(spec: str) -> ImageSource:
         UserError: no such folder, nothing readable in it, corrupt files, or images of several sizes.
     """
     if spec == "digits":
-        return ImageSource({"train": _digits()})
+        return ImageSource({"train": _read_digits()})
     folder = Path(spec)
     if spec and folder.is_dir():
-        source = _folder(folder)
+        source = _read_folder(folder)
     elif spec in HUB:
         tables = huggingface.load(HUB[spec])
         source = ImageSource(
-            {name: _table(split.with_format("arrow")[:], f"{spec}, {name}") for name, split in tables.items()}
+            {
+                name: _read_table(split.with_format("arrow")[:], f"{spec}, {name}")
+                for name, split in tables.items()
+            }
         )
     else:
         names = ", ".join(["digits", *HUB])
@@ -70,7 +73,7 @@ def read(spec: str) -> ImageSource:
     return source
 
 
-def _digits() -> Split:
+def _read_digits() -> Split:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -88,31 +91,31 @@ def pictures_in(folder: Path) -> list[Path]:
     return [path for path in files_in(folder) if path.suffix.lower() in PICTURES]
 
 
-def _folder(folder: Path) -> ImageSource:
+def _read_folder(folder: Path) -> ImageSource:
     inside = files_in(folder)
     if any("images" in path.name and "idx3" in path.name for path in inside):
-        return ImageSource(_idx(folder, inside))
+        return ImageSource(_read_idx_folder(folder, inside))
     tables = [path for path in inside if path.suffix == ".parquet"]
     if tables:
-        return ImageSource(_parquet(folder, tables))
+        return ImageSource(_read_parquet_folder(folder, tables))
     pictures = pictures_in(folder)
     if pictures:
-        return _pictures(folder, pictures)
+        return _read_picture_folder(folder, pictures)
     raise UserError(
         f"'{folder}' holds no images; looked for IDX files (train-images-idx3-ubyte, also .gz), "
         f"train*.parquet, and pictures ({', '.join(sorted(PICTURES))})"
     )
 
 
-def _idx(folder: Path, inside: list[Path]) -> dict[str, Split]:
+def _read_idx_folder(folder: Path, inside: list[Path]) -> dict[str, Split]:
     splits = {}
     for name, stems in IDX_NAMES.items():
         images = _only_file(folder, inside, [f"{stem}-images" for stem in stems])
         labels = _only_file(folder, inside, [f"{stem}-labels" for stem in stems])
         if images is None:
             continue
-        pixels = _idx_array(images, dimensions=3)[:, None]
-        numbers = np.full(len(pixels), -1) if labels is None else _idx_array(labels, dimensions=1)
+        pixels = _read_idx_file(images, dimensions=3)[:, None]
+        numbers = np.full(len(pixels), -1) if labels is None else _read_idx_file(labels, dimensions=1)
         if len(numbers) != len(pixels):
             raise UserError(f"'{images}' has {len(pixels)} images and '{labels}' {len(numbers)} labels")
         splits[name] = pixels, numbers.astype(np.int64)
@@ -130,7 +133,7 @@ def _only_file(folder: Path, inside: list[Path], stems: list[str]) -> Path | Non
     return matches[0] if matches else None
 
 
-def _idx_array(path: Path, *, dimensions: int) -> np.ndarray:
+def _read_idx_file(path: Path, *, dimensions: int) -> np.ndarray:
     """Read an IDX file of unsigned bytes.
 
     Its header is two zeros, the type, the number of dimensions, and their sizes as big-endian uint32.
@@ -151,7 +154,7 @@ def _idx_array(path: Path, *, dimensions: int) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy()
 
 
-def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
+def _read_parquet_folder(folder: Path, tables: list[Path]) -> dict[str, Split]:
     from pyarrow import ArrowException, concat_tables, parquet
 
     splits = {}
@@ -171,13 +174,13 @@ def _parquet(folder: Path, tables: list[Path]) -> dict[str, Split]:
         for path, table in zip(parts, read, strict=True):
             if table.schema != read[0].schema:
                 raise UserError(f"'{parts[0]}' and '{path}' have different columns; keep those of one kind")
-        splits[name] = _table(concat_tables(read), str(parts[0]))
+        splits[name] = _read_table(concat_tables(read), str(parts[0]))
     if "train" not in splits:
         raise UserError(f"'{folder}' has no train*.parquet; it holds {', '.join(p.name for p in tables)}")
     return splits
 
 
-def _table(table: "Table", name: str) -> Split:
+def _read_table(table: "Table", name: str) -> Split:
     """Read the hub's schema: a column of pictures {bytes, path}, and `label` where there are labels."""
     column = next((each for each in COLUMNS if each in table.column_names), None)
     if column is None or not re.search(r"bytes: (large_)?binary", str(table.schema.field(column).type)):
@@ -195,7 +198,7 @@ def _table(table: "Table", name: str) -> Split:
     return pixels, labels.to_numpy().astype(np.int64)
 
 
-def _pictures(folder: Path, pictures: list[Path]) -> ImageSource:
+def _read_picture_folder(folder: Path, pictures: list[Path]) -> ImageSource:
     """Read pictures; folders `train`, `valid` and `test` are splits, the folders of each split its labels."""
     splits_of, label_names_of = _splits_and_label_names(folder, pictures)
     names = sorted(set(label_names_of.values()))
@@ -244,7 +247,7 @@ def decode_pictures(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
     pixels: list[np.ndarray] = []
     first = ""
     for name, content in encoded:
-        picture = _decode(name, content)
+        picture = _decode_picture(name, content)
         first = first or name
         if pixels and picture.shape[1:] != pixels[0].shape[1:]:
             sizes = [f"{each.shape[2]}×{each.shape[1]}" for each in (pixels[0], picture)]
@@ -258,7 +261,7 @@ def decode_pictures(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
     return np.stack([np.broadcast_to(each, (channels, *each.shape[1:])) for each in pixels])
 
 
-def _decode(name: str, content: bytes | None) -> np.ndarray:
+def _decode_picture(name: str, content: bytes | None) -> np.ndarray:
     """Return a picture as (C, H, W) uint8, C = 1 for grey and 3 for colour; transparency is left out."""
     from PIL import Image, UnidentifiedImageError
 

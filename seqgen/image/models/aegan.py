@@ -18,22 +18,31 @@ the mean variance of a dimension of their latents, 1 under the prior; and `diver
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqgen.algorithms.base import Metrics
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import AdversarialModel
-from seqgen.image.models.gan import VALID_SAMPLES
+from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel
 from seqgen.image.networks.adversarial import AdversarialConfig, GANLossConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import squared_error
 
 WEIGHTS = ("image_gan", "latent_gan", "image_cycle", "latent_cycle", "dirichlet")
+
+SMALL: dict[str, Any] = {
+    "encoder.hidden": 7,
+    "generator.hidden": 7,
+    "critic.hidden": 7,
+    "latent_critic.hidden": 13,
+    "latent_dim": 3,
+}
+"""Sizes of dense networks for `examples`."""
 
 
 @dataclass(frozen=True)
@@ -86,34 +95,9 @@ class ImageAEGAN(AdversarialModel):
             "latent_critic.hidden": 13,
             "latent_dim": 3,
         },
-        {
-            "gan.loss": "energy",
-            "gan.gradient_penalty": 1.0,
-            "encoder.hidden": 7,
-            "generator.hidden": 7,
-            "critic.hidden": 7,
-            "latent_critic.hidden": 13,
-            "latent_dim": 3,
-        },
-        {
-            "gan.loss": "wasserstein",
-            "encoder.hidden": 7,
-            "generator.hidden": 7,
-            "critic.hidden": 7,
-            "latent_critic.hidden": 13,
-            "conditional": True,
-            "latent_dim": 3,
-        },
-        {
-            "gan.loss": "hinge",
-            "gan.r1": 1.0,
-            "encoder.hidden": 7,
-            "generator.hidden": 7,
-            "critic.hidden": 7,
-            "latent_critic.hidden": 13,
-            "dirichlet": 0.0,
-            "latent_dim": 3,
-        },
+        SMALL | {"gan.loss": "energy", "gan.gradient_penalty": 1.0},
+        SMALL | {"gan.loss": "wasserstein", "conditional": True},
+        SMALL | {"gan.loss": "hinge", "gan.r1": 1.0, "dirichlet": 0.0},
     )
     # They cancel from the hinge loss near 0 and the Wasserstein loss.
     idle_parameters = ("critic.head.bias", "latent_critic.head.bias")
@@ -138,7 +122,7 @@ class ImageAEGAN(AdversarialModel):
             "latent_critic": adam(self.latent_critic, c.latent_critic, critic=True),
         }
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:
         """Return the losses by the names of their optimisers, and metrics."""
         c, labels = self.config, self.network_labels(batch.labels)
         images = batch.images
@@ -175,7 +159,7 @@ class ImageAEGAN(AdversarialModel):
 
     def _cycle_losses(
         self, images: tuple[Tensor, Tensor], latents: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor | float]]:
+    ) -> tuple[Tensor, StepMetrics]:
         """Return the weighted loss of both cycles, given the start and the end of each, and metrics."""
         image_cycle, latent_cycle = (
             gan_losses.feature_distance(end.flatten(1), start.flatten(1)) for start, end in (images, latents)
@@ -188,12 +172,10 @@ class ImageAEGAN(AdversarialModel):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return a critic's loss, the GAN loss of encoder and generator, and metrics."""
         gan = self.config.gan
-        real_scores, fake_scores = critic(real), torch.cat([critic(fake) for fake in fakes])
-        penalty, _ = gan.penalties(net, critic, real, *fakes)
-        loss = gan.critic_loss(real_scores, fake_scores) + penalty
-        gap = (real_scores.mean() - fake_scores.mean()).detach()
-        metrics = {f"d_loss_{name}": loss.detach(), f"score_gap_{name}": gap}
-        return loss, gan.generator_loss(real_scores, fake_scores), metrics
+        scores = critic(real), torch.cat([critic(fake) for fake in fakes])
+        loss, metrics = gan.penalised_critic_loss(net, critic, scores, real, *fakes)
+        named = {f"{key}_{name}": metrics[key] for key in ("d_loss", "score_gap")}
+        return loss, gan.generator_loss(*scores), named
 
     def _generate(self, latents: Tensor, labels: Tensor | None) -> Tensor:
         return torch.sigmoid(self.generator(latents, labels))

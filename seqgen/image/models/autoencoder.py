@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import optim, settings
+from seqgen.core import settings
 from seqgen.functional import gaussian
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import ImageModel, mean_metrics
-from seqgen.image.networks import pixel_losses
+from seqgen.image.models.base import EncoderDecoderModel, mean_metrics
 from seqgen.image.networks.config import EncoderDecoderConfig
 from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 
@@ -61,7 +60,7 @@ class AutoencoderConfig(EncoderDecoderConfig):
         )
 
 
-class Autoencoder(ImageModel):
+class Autoencoder(EncoderDecoderModel):
     """An encoder to a latent and a decoder from it."""
 
     Config = AutoencoderConfig
@@ -71,7 +70,6 @@ class Autoencoder(ImageModel):
         {"net.hidden": 7, "latent_dim": 5, "sparsity_weight": 0.1, "likelihood": "bernoulli"},
         {"net.hidden": 7, "latent_dim": 3, "noise_std": 0.3},
     )
-    monitor: str | None = "valid_loss"
     latent_mean: Tensor
     """Running mean of the training latents; (Z,)."""
     latent_covariance: Tensor
@@ -87,26 +85,17 @@ class Autoencoder(ImageModel):
         self.register_buffer("latent_covariance", torch.eye(config.latent_dim))
         self.register_buffer("batches_seen", torch.zeros(()))
 
-    def configure(self) -> None:
-        """Create the optimiser; call it once the module is on its device."""
-        self.optimizers = {"autoencoder": self.config.adam(self)}
-
-    def step(self, batch: Batch, progress: float) -> StepMetrics:
-        """Update encoder and decoder on one batch."""
-        self.train()
-        self.config.set_learning_rates(self.optimizers.values(), progress)
-        latents, metrics = self._losses(batch)
-        optimizer = self.optimizers["autoencoder"]
-        norms = optim.update({optimizer: metrics["loss"]})
+    def training_loss(self, batch: Batch, progress: float) -> tuple[Tensor, StepMetrics]:
+        """Return the loss of a batch, and its parts; the running moments take up the latents."""
+        latents, losses = self._losses(batch)
         self._update_moments(latents.detach())
-        detached = {name: value.detach() for name, value in metrics.items()}
-        return {**detached, "grad_norm": norms[optimizer], "lr": optimizer.param_groups[0]["lr"]}
+        return losses["loss"], {name: value.detach() for name, value in losses.items()}
 
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the latents (B, Z) of a batch, and its loss with its parts."""
         c = self.config
         latents = self._latents(self.corrupt(batch.images), batch.labels)
-        loss = reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels).mean()
+        loss = reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels).mean()
         metrics = {"reconstruction": reconstruction}
         if c.sparsity_weight:
             penalty = sparsity_penalty(latents.mean(dim=0), c.sparsity_target)
@@ -117,10 +106,6 @@ class Autoencoder(ImageModel):
     def _latents(self, images: Tensor, labels: Tensor | None) -> Tensor:
         latents = self.encoder(images, self.network_labels(labels))
         return torch.sigmoid(latents) if self.config.sparsity_weight else latents
-
-    def _reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
-        logits = self.decoder(latents, self.network_labels(labels))
-        return pixel_losses.loss(self.config.likelihood, logits, images)
 
     def corrupt(self, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Return images with Gaussian noise of `noise_std`, clipped to [0, 1]; (B, C, H, W)."""
@@ -171,15 +156,9 @@ class Autoencoder(ImageModel):
         return self._latents(images, labels)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
-        self.eval()
-        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
-
-    @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the anomaly score of images, the reconstruction loss; (B, C, H, W) → (B,)."""
-        return self._reconstruction_loss(self.encode(images, labels), images, labels)
+        return self.reconstruction_loss(self.encode(images, labels), images, labels)
 
 
 def sparsity_penalty(means: Tensor, target: float) -> Tensor:

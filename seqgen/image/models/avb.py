@@ -40,10 +40,10 @@ from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.implicit_posterior import (
     Contrast,
-    Critic,
-    CriticConfig,
     GaussianReference,
     ImplicitPosterior,
+    LatentCritic,
+    LatentCriticConfig,
     gaussian_reference,
     implicit_posterior,
 )
@@ -53,8 +53,6 @@ VALID_DRAWS = 20
 """Latents drawn of each validation image for its likelihood."""
 INITIAL_LOADING = 0.1
 """Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
-CLIP = 1000.0
-"""Bound of the gradient norm of encoder and decoder: for rare outliers only."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class AVBConfig(VAEConfig):
 
     epochs: int | None = None
     """epochs of training; none: about 4,000,000 images in all, 20 to 200 epochs"""
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic: LatentCriticConfig = field(default_factory=LatentCriticConfig)
     noise_dim: int = 16
     """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
     contrast: Contrast = "full"
@@ -92,6 +90,7 @@ class AVB(VAE):
     )
     config: AVBConfig
     monitor: str | None = "valid_nll"
+    clip = 1000.0  # for rare outliers only
 
     def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, shape=shape, classes=classes)
@@ -99,7 +98,7 @@ class AVB(VAE):
         self.loadings = nn.Linear(hidden, 2 * config.noise_dim * config.latent_dim)
         nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / hidden**0.5)  # nearly a VAE at first
         nn.init.zeros_(self.loadings.bias)
-        self.critic = Critic(config.critic, hidden, config.latent_dim)
+        self.critic = LatentCritic(config.critic, hidden, config.latent_dim)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -108,22 +107,20 @@ class AVB(VAE):
         if self.log_sigma.requires_grad:
             vae.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "avb": c.adam(vae),
+            "model": c.adam(vae),
             "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 
-    def step(self, batch: Batch, progress: float) -> StepMetrics:
-        """Update the critic, then encoder and decoder with the updated critic, on one batch."""
-        self.train()
-        self.config.set_learning_rates(self.optimizers.values(), progress)
+    def training_loss(self, batch: Batch, progress: float) -> tuple[Tensor, StepMetrics]:
+        """Update the critic on a batch; return the loss of encoder and decoder by it, and metrics."""
         posterior = self.implicit_posterior(batch.images, batch.labels)
         reference = gaussian_reference(posterior, self.config.contrast)
-        metrics = self._update_critic(posterior.detach(), reference.detach())
+        critic_metrics = self._update_critic(posterior.detach(), reference.detach())
         latents, contrast = self._draw(posterior, reference)
         kl = reference.kl().mean() + contrast.mean()
-        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels).mean()
-        more = self._update("avb", reconstruction, kl, progress, clip=CLIP)
-        return {**metrics, **more, "contrast": contrast.mean().detach()}
+        reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels).mean()
+        loss, parts = self._weighted_loss(reconstruction, kl, progress)
+        return loss, {**parts, "contrast": contrast.mean().detach(), **critic_metrics}
 
     def _update_critic(self, posterior: ImplicitPosterior, reference: GaussianReference) -> dict[str, Tensor]:
         """Train the critic to tell latents of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
@@ -175,7 +172,7 @@ class AVB(VAE):
         """Return the negative bound of one draw of each latent, the critic's part, (B,), and the latents."""
         reference = gaussian_reference(posterior, self.config.contrast)
         latents, contrast = self._draw(posterior, reference)
-        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels)
+        reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels)
         return reconstruction + reference.kl() + contrast, contrast, latents
 
     @torch.no_grad()
@@ -194,7 +191,7 @@ class AVB(VAE):
         self.eval()
         posterior = self.implicit_posterior(images, labels)
         kl = gaussian_reference(posterior, "full").kl()
-        return self._reconstruction_loss(posterior.mean, images, labels) + kl
+        return self.reconstruction_loss(posterior.mean, images, labels) + kl
 
     def _proposal(
         self, images: Tensor, labels: Tensor | None, rng: torch.Generator | None

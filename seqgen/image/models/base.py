@@ -1,4 +1,8 @@
-"""What image models share beside the contract: labels, samples of the prior, EMA networks and collapse."""
+"""What image models share beside the contract: labels and samples, one step for each of two families.
+
+An `EncoderDecoderModel` minimises one loss, which has the likelihood of images; an `AdversarialModel` has a
+critic, and a loss for each optimiser.
+"""
 
 import copy
 from abc import abstractmethod
@@ -11,7 +15,11 @@ from torch import Tensor, nn
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core import optim
 from seqgen.image.data.dataset import Batch
-from seqgen.image.networks import adversarial
+from seqgen.image.networks import adversarial, pixel_losses
+from seqgen.image.networks.networks import ImageDecoder, ImageEncoder
+
+VALID_SAMPLES = 1000
+"""Images generated for a report's metrics."""
 
 
 class ImageModel(Algorithm):
@@ -34,6 +42,12 @@ class ImageModel(Algorithm):
     def network_labels(self, labels: Tensor | None) -> Tensor | None:
         """Return the labels as the networks take them: None where the model is not conditional."""
         return labels if self.classes else None
+
+    def set_learning_rates(self, progress: float) -> None:
+        """Set the learning rates for `progress` in [0, 1), along a cosine that ends at `lr_floor`."""
+        factor = optim.warmup_cosine(progress, warmup=0.0, floor=self.config.lr_floor)
+        for optimizer in self.optimizers.values():
+            optim.scale_lr(optimizer, factor)
 
     def prior(self, noise: Tensor) -> Tensor:
         """Return latents of the prior from standard normal noise; (N, Z) → (N, Z)."""
@@ -58,6 +72,55 @@ class ImageModel(Algorithm):
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the decoder's images of the images' latents; (B, C, H, W) → (B, C, H, W)."""
         return self.decode(self.encode(images, labels), labels)
+
+
+class EncoderDecoderModel(ImageModel):
+    """An encoder and a decoder that minimise one loss, with the settings of an `EncoderDecoderConfig`."""
+
+    monitor: str | None = "valid_loss"
+    clip: ClassVar[float | None] = None
+    """Bound of the gradient norm of encoder and decoder."""
+    encoder: ImageEncoder
+    decoder: ImageDecoder
+    log_sigma: nn.Parameter | None
+    """Logarithm of a pixel's standard deviation, scalar, where there is a Gaussian likelihood."""
+
+    def __init__(self, config: Any, *, classes: int) -> None:
+        super().__init__(config, classes=classes)
+        self.register_parameter("log_sigma", None)
+
+    def configure(self) -> None:
+        """Create the optimiser; call it once the module is on its device."""
+        self.optimizers = {"model": self.config.adam(self)}
+
+    @abstractmethod
+    def training_loss(self, batch: Batch, progress: float) -> tuple[Tensor, StepMetrics]:
+        """Return the loss that a step minimises, scalar, and its parts as metrics."""
+
+    def step(self, batch: Batch, progress: float) -> StepMetrics:
+        """Update encoder and decoder on one batch."""
+        self.train()
+        self.set_learning_rates(progress)
+        loss, metrics = self.training_loss(batch, progress)
+        optimizer = self.optimizers["model"]
+        norms = optim.update({optimizer: loss}, clip=self.clip)
+        return {
+            "loss": loss.detach(),
+            **metrics,
+            "grad_norm": norms[optimizer],
+            "lr": optimizer.param_groups[0]["lr"],
+        }
+
+    def reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
+        """Return -log p(x | z) of each image, in nats; (B, Z), (B, C, H, W) → (B,)."""
+        logits = self.decoder(latents, self.network_labels(labels))
+        return pixel_losses.loss(self.config.likelihood, logits, images, self.log_sigma)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return the expected images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
+        self.eval()
+        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
 
 
 class AdversarialModel(ImageModel):
@@ -87,13 +150,13 @@ class AdversarialModel(ImageModel):
         self.ema = copy.deepcopy(self._averaged_networks()).requires_grad_(False)
 
     @abstractmethod
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:
         """Return the losses by the names of their optimisers, and metrics."""
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update every network on one batch, each by its own loss, at the same time."""
         self.train()
-        adversarial.set_learning_rates(self.optimizers.values(), progress)
+        self.set_learning_rates(progress)
         losses, metrics = self.losses(batch)
         norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
         self.updates += 1
@@ -113,7 +176,7 @@ class AdversarialModel(ImageModel):
         return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
 
     def measure_diversity(self, generated: Tensor, held_out: Tensor) -> Metrics:
-        """Compare the diversity of generated images with that of held-out ones, and remember the highest."""
+        """Return the diversity of generated images relative to that of held-out ones; keep the highest."""
         metrics = adversarial.diversity(generated, held_out)
         self.highest_diversity.clamp_(min=metrics.get("diversity", 0.0))
         return metrics

@@ -14,6 +14,7 @@ near 0 where the generator has collapsed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,13 +22,12 @@ from torch import Tensor
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import AdversarialModel, cycle_labels
-from seqgen.image.networks import adversarial
+from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel, cycle_labels
 from seqgen.image.networks.adversarial import AdversarialConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 
-VALID_SAMPLES = 1000
-"""Images generated for a report's metrics."""
+SMALL: dict[str, Any] = {"generator.hidden": 7, "critic.hidden": 13, "latent_dim": 3}
+"""Sizes of dense networks for `examples`."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +73,14 @@ class GAN(AdversarialModel):
     examples = (
         {
             "generator.kind": "conv",
-            "critic.kind": "conv",
             "generator.channels": 3,
+            "critic.kind": "conv",
             "critic.channels": 5,
             "critic.hidden": 13,
             "latent_dim": 3,
         },
-        {
-            "gan.loss": "least_squares",
-            "generator.hidden": 7,
-            "generator.activation": "gelu",
-            "critic.hidden": 13,
-            "latent_dim": 3,
-            "l1": 0.05,
-        },
-        {
-            "gan.loss": "wasserstein",
-            "generator.hidden": 7,
-            "critic.hidden": 13,
-            "critic_steps": 2,
-            "latent_dim": 3,
-        },
+        SMALL | {"gan.loss": "least_squares", "generator.activation": "gelu", "l1": 0.05},
+        SMALL | {"gan.loss": "wasserstein", "critic_steps": 2},
         {
             "gan.loss": "hinge",
             "gan.r1": 1.0,
@@ -103,13 +90,7 @@ class GAN(AdversarialModel):
             "conditional": True,
             "latent_dim": 3,
         },
-        {
-            "gan.loss": "energy",
-            "generator.hidden": 7,
-            "critic.hidden": 13,
-            "critic.normalise": "layer",
-            "latent_dim": 3,
-        },
+        SMALL | {"gan.loss": "energy", "critic.normalise": "layer"},
     )
     idle_parameters = ("critic.head.bias",)  # cancels from the hinge loss near 0 and the Wasserstein loss
 
@@ -132,7 +113,7 @@ class GAN(AdversarialModel):
         size = self.config.batch_size
         *first, last = (Batch(*part) for part in zip(*(x.split(size) for x in batch), strict=True))
         self.train()
-        adversarial.set_learning_rates(self.optimizers.values(), progress)
+        self.set_learning_rates(progress)
         for real in first:
             with torch.no_grad():
                 fake = self._generate(real.labels)
@@ -140,7 +121,7 @@ class GAN(AdversarialModel):
             optim.update({self.optimizers["critic"]: loss})
         return super().step(last, progress)
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:
         """Return the losses by the names of their optimisers, and metrics."""
         c = self.config
         fake = self._generate(batch.labels)
@@ -149,7 +130,7 @@ class GAN(AdversarialModel):
         if c.l1:
             g_loss = g_loss + c.l1 * (fake - batch.images).abs().mean()
         losses = {"critic": d_loss, "generator": g_loss}
-        return losses, {**metrics, "d_loss": d_loss.detach(), "g_loss": g_loss.detach()}
+        return losses, {**metrics, "g_loss": g_loss.detach()}
 
     def _generate(self, labels: Tensor) -> Tensor:
         """Generate an image of each label, with gradient; (B,) → (B, C, H, W)."""
@@ -164,13 +145,13 @@ class GAN(AdversarialModel):
     ) -> tuple[Tensor, tuple[Tensor, Tensor], dict[str, Tensor]]:
         """Return the critic's loss, its scores of real and fake images, (B,) each, and metrics."""
         c = self.config
-        real_scores, fake_scores = (self._scores(images, real.labels) for images in (real.images, fake))
-        penalty, metrics = c.gan.penalties(
-            c.critic, lambda images: self._scores(images, real.labels), real.images, fake
-        )
-        loss = c.gan.critic_loss(real_scores, fake_scores) + penalty
-        metrics["score_gap"] = (real_scores.mean() - fake_scores.mean()).detach()
-        return loss, (real_scores, fake_scores), metrics
+
+        def critic(images: Tensor) -> Tensor:
+            return self._scores(images, real.labels)
+
+        scores = critic(real.images), critic(fake)
+        loss, metrics = c.gan.penalised_critic_loss(c.critic, critic, scores, real.images, fake)
+        return loss, scores, metrics
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:

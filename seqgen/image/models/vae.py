@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import optim, settings
+from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gaussian
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import ImageModel, mean_metrics
-from seqgen.image.networks import likelihood, pixel_losses
+from seqgen.image.models.base import EncoderDecoderModel, mean_metrics
+from seqgen.image.networks import likelihood
 from seqgen.image.networks.config import EncoderDecoderConfig
 from seqgen.image.networks.networks import Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import Likelihood
@@ -56,7 +56,7 @@ class VAEConfig(EncoderDecoderConfig):
             )
 
 
-class VAE(ImageModel):
+class VAE(EncoderDecoderModel):
     """An encoder to a diagonal Gaussian over latents, and a decoder."""
 
     Config = VAEConfig
@@ -67,7 +67,7 @@ class VAE(ImageModel):
         {"net.hidden": 7, "latent_dim": 3, "likelihood": "squared_error"},
     )
     idle_parameters = ("log_sigma",)  # learned with the Gaussian likelihood alone
-    monitor: str | None = "valid_loss"
+    log_sigma: nn.Parameter
 
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, classes=classes)
@@ -78,33 +78,18 @@ class VAE(ImageModel):
             requires_grad=config.likelihood == "gaussian" and config.sigma is None,
         )
 
-    def configure(self) -> None:
-        """Create the optimiser; call it once the module is on its device."""
-        self.optimizers = {"vae": self.config.adam(self)}
-
-    def step(self, batch: Batch, progress: float) -> StepMetrics:
-        """Update encoder and decoder on one batch."""
-        self.train()
-        self.config.set_learning_rates(self.optimizers.values(), progress)
+    def training_loss(self, batch: Batch, progress: float) -> tuple[Tensor, StepMetrics]:
+        """Return reconstruction loss + β · KL with the current β, the mean over a batch, and its parts."""
         reconstruction, kl = (part.mean() for part in self._loss_parts(batch))
-        return self._update("vae", reconstruction, kl, progress)
+        return self._weighted_loss(reconstruction, kl, progress)
 
-    def _update(
-        self, name: str, reconstruction: Tensor, kl: Tensor, progress: float, *, clip: float | None = None
-    ) -> StepMetrics:
-        """Update the parameters of an optimiser by the loss of these parts, scalars; return metrics."""
-        optimizer = self.optimizers[name]
+    def _weighted_loss(
+        self, reconstruction: Tensor, kl: Tensor, progress: float
+    ) -> tuple[Tensor, StepMetrics]:
+        """Return the sum of both parts, scalars, with the current β, and the parts as metrics."""
         beta = self._beta(progress)
-        loss = reconstruction + beta * kl
-        norms = optim.update({optimizer: loss}, clip=clip)
-        return {
-            "loss": loss.detach(),
-            "reconstruction": reconstruction.detach(),
-            "kl": kl.detach(),
-            "beta": beta,
-            "grad_norm": norms[optimizer],
-            "lr": optimizer.param_groups[0]["lr"],
-        }
+        metrics: StepMetrics = {"reconstruction": reconstruction.detach(), "kl": kl.detach(), "beta": beta}
+        return reconstruction + beta * kl, metrics
 
     def _beta(self, progress: float) -> float:
         """Return the weight of the KL divergence at `progress` in [0, 1)."""
@@ -115,13 +100,8 @@ class VAE(ImageModel):
         """Return the reconstruction loss of one draw of the latent, and the KL divergence; both (B,) nats."""
         mean, log_var = self.posterior(batch.images, batch.labels)
         latents = gaussian.sample(mean, log_var)
-        reconstruction = self._reconstruction_loss(latents, batch.images, batch.labels)
+        reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels)
         return reconstruction, gaussian.kl(mean, log_var).sum(dim=1)
-
-    def _reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return -log p(x | z) of each image, in nats; (B, Z) → (B,)."""
-        logits = self.decoder(latents, self.network_labels(labels))
-        return pixel_losses.loss(self.config.likelihood, logits, images, self.log_sigma)
 
     def posterior(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return q(z | x): mean and log-variance; (B, C, H, W) → (B, Z), (B, Z)."""
@@ -153,17 +133,11 @@ class VAE(ImageModel):
         return self.posterior(images, labels)[0]
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the expected images of latents; (B, Z) → (B, C, H, W) in [0, 1]."""
-        self.eval()
-        return pixel_losses.means(self.config.likelihood, self.decoder(latents, self.network_labels(labels)))
-
-    @torch.no_grad()
     def score(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the anomaly score: reconstruction loss at the mean of z, plus KL, in nats; → (B,)."""
         self.eval()
         mean, log_var = self.posterior(images, labels)
-        return self._reconstruction_loss(mean, images, labels) + gaussian.kl(mean, log_var).sum(dim=1)
+        return self.reconstruction_loss(mean, images, labels) + gaussian.kl(mean, log_var).sum(dim=1)
 
     @torch.no_grad()
     def log_likelihood(

@@ -16,19 +16,22 @@ the decoder's; `lr`. Then, on held-out images, `valid_kl`, `valid_squared_error`
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seqgen.algorithms.base import Metrics
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import settings
 from seqgen.functional import gan_losses, gaussian
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import AdversarialModel
-from seqgen.image.models.gan import VALID_SAMPLES
+from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel
 from seqgen.image.networks.adversarial import AdversarialConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import squared_error
+
+SMALL: dict[str, Any] = {"encoder.hidden": 7, "decoder.hidden": 7, "critic.hidden": 7, "latent_dim": 3}
+"""Sizes of dense networks for `examples`."""
 
 
 @dataclass(frozen=True)
@@ -72,32 +75,9 @@ class VAEGAN(AdversarialModel):
             "critic.hidden": 7,
             "latent_dim": 3,
         },
-        {
-            "gan.loss": "least_squares",
-            "encoder.hidden": 7,
-            "decoder.hidden": 7,
-            "critic.hidden": 7,
-            "pixel_weight": 1.0,
-            "latent_dim": 3,
-        },
-        {
-            "gan.loss": "wasserstein",
-            "encoder.hidden": 7,
-            "decoder.hidden": 7,
-            "critic.hidden": 7,
-            "conditional": True,
-            "latent_dim": 3,
-        },
-        {
-            "gan.loss": "hinge",
-            "gan.r1": 1.0,
-            "encoder.hidden": 7,
-            "decoder.hidden": 7,
-            "critic.hidden": 7,
-            "feature_weight": 0.0,
-            "pixel_weight": 0.5,
-            "latent_dim": 3,
-        },
+        SMALL | {"gan.loss": "least_squares", "pixel_weight": 1.0},
+        SMALL | {"gan.loss": "wasserstein", "conditional": True},
+        SMALL | {"gan.loss": "hinge", "gan.r1": 1.0, "feature_weight": 0.0, "pixel_weight": 0.5},
     )
     idle_parameters = ("critic.head.bias",)  # cancels from the hinge loss near 0 and the Wasserstein loss
     averaged = ("encoder", "decoder")
@@ -119,7 +99,7 @@ class VAEGAN(AdversarialModel):
             "critic": adam(self.critic, c.critic, critic=True),
         }
 
-    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor | float]]:
+    def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:
         """Return the loss of each network by its name, and metrics."""
         c, images = self.config, batch.images
         labels = self.network_labels(batch.labels)
@@ -127,27 +107,25 @@ class VAEGAN(AdversarialModel):
         reconstructions, generated = self._decode_pairs(mean, log_var, labels)
         features = [self.critic.features(x, labels) for x in (images, reconstructions, generated)]
         real_scores, *fake = (self.critic.head(each)[:, 0] for each in features)
-        fake_scores = torch.cat(fake)
+        scores = real_scores, torch.cat(fake)
         kl = gaussian.kl(mean, log_var).sum(dim=1).mean()
         distance = gan_losses.feature_distance(features[1], features[0])
         error = squared_error(images, reconstructions).mean()
         reconstruction = c.feature_weight * distance + c.pixel_weight * error / 2
-        penalty, penalties = c.gan.penalties(
-            c.critic, lambda x: self.critic(x, labels)[:, 0], images, reconstructions, generated
+        d_loss, critic_metrics = c.gan.penalised_critic_loss(
+            c.critic, lambda x: self.critic(x, labels)[:, 0], scores, images, reconstructions, generated
         )
         losses = {
             "encoder": c.beta * kl + reconstruction,
-            "decoder": c.gamma * reconstruction + c.gan.generator_loss(real_scores, fake_scores),
-            "critic": c.gan.critic_loss(real_scores, fake_scores) + penalty,
+            "decoder": c.gamma * reconstruction + c.gan.generator_loss(*scores),
+            "critic": d_loss,
         }
-        metrics: dict[str, Tensor | float] = {
-            "d_loss": losses["critic"].detach(),
+        metrics: StepMetrics = {
+            **critic_metrics,
             "g_loss": losses["decoder"].detach(),
-            "score_gap": (real_scores.mean() - fake_scores.mean()).detach(),
             "kl": kl.detach(),
             "feature_distance": distance.detach(),
             "squared_error": error.detach(),
-            **penalties,
         }
         return losses, metrics
 

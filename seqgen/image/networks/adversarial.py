@@ -3,7 +3,7 @@
 A critic gives an image, or a latent vector, one number, its score; higher is more real.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -21,8 +21,6 @@ CHUNK = 1000
 """Images decoded at a time: bounds memory."""
 COLLAPSE_RATIO = 0.1
 """Fraction of the highest diversity so far below which a generator has collapsed."""
-LR_FLOOR = 0.1
-"""Fraction of the learning rate that is left at the end of the cosine."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +116,28 @@ class GANLossConfig:
             total = total + weight * metrics["r1"]
         return total, {name: penalty.detach() for name, penalty in metrics.items()}
 
+    def penalised_critic_loss(
+        self,
+        net: NetConfig,
+        critic: Callable[[Tensor], Tensor],
+        scores: tuple[Tensor, Tensor],
+        real: Tensor,
+        *fakes: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a critic's loss with its gradient penalties, and metrics.
+
+        The metrics are `d_loss`, this loss; `score_gap`, the mean score of real samples minus that of fake
+        ones; and the penalties. The other arguments are those of `penalties`.
+
+        Args:
+            scores: of the real and of all fake samples, (R,) and (F,).
+        """
+        real_scores, fake_scores = scores
+        penalty, penalties = self.penalties(net, critic, real, *fakes)
+        loss = self.critic_loss(real_scores, fake_scores) + penalty
+        gap = real_scores.mean() - fake_scores.mean()
+        return loss, {"d_loss": loss.detach(), "score_gap": gap.detach(), **penalties}
+
 
 @dataclass(frozen=True)
 class AdversarialConfig(ImageTrainingConfig):
@@ -129,17 +149,12 @@ class AdversarialConfig(ImageTrainingConfig):
     """images of an update of any network"""
 
     patience = None  # no metric of a GAN falls all the time
+    lr_floor = 0.1  # of the learning rates at the end of their cosine
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.gan.check(self.critic)
         settings.bounds(self, batch_size=(2, None))
-
-
-def set_learning_rates(optimizers: Iterable[Optimizer], progress: float) -> None:
-    """Set the learning rates for `progress` in [0, 1], along a cosine to a tenth."""
-    for optimizer in optimizers:
-        optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=LR_FLOOR))
 
 
 @torch.no_grad()
@@ -177,7 +192,7 @@ def diversity(generated: Tensor, held_out: Tensor) -> Metrics:
 
 
 def collapsed(report: Metrics, highest: float) -> str | None:
-    """Say that the generator has collapsed where the diversity is below a tenth of the highest so far."""
+    """Return a message where the diversity is below a tenth of the highest so far, a collapse; else None."""
     now = report.get("diversity", highest)
     if now >= COLLAPSE_RATIO * highest:
         return None

@@ -1,6 +1,5 @@
 """Settings that image models share: the length of training, and the optimiser of models without a critic."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -17,9 +16,9 @@ class ImageTrainingConfig:
     """The settings that every image model has."""
 
     TOTAL_IMAGES: ClassVar[int]
-    """Images of a whole training, about, where `epochs` is not given."""
+    """Images read in all, about, where `epochs` is not given; an image counts once for each epoch."""
     EPOCH_RANGE: ClassVar[tuple[int, int]]
-    """Fewest and most epochs then."""
+    """Fewest and most epochs that are chosen in that case."""
 
     latent_dim: int = 32
     """dimensions of a latent vector (Z)"""
@@ -38,7 +37,7 @@ class ImageTrainingConfig:
         )
 
     def fitted(self, images: Images) -> Self:
-        """Fill in what was left to the number of training images."""
+        """Return the settings with `epochs`, where not given, chosen by the number of training images."""
         return replace(self, epochs=self.epochs or self.default_epochs(len(images)))
 
     def default_epochs(self, images: int) -> int:
@@ -75,14 +74,9 @@ class EncoderDecoderConfig(ImageTrainingConfig):
         settings.bounds(self, lr=(0.0, None), lr_floor=(0.0, 1.0), beta2=(0.0, 0.9999), patience=(1, None))
 
     def fitted(self, images: Images) -> Self:
-        """Fill in what was left to the number of training images and to the net."""
+        """Return the settings with `epochs` and `lr` chosen by images and net, where they are not given."""
         return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
 
     def adam(self, module: nn.Module) -> Optimizer:
         """Return the optimiser of a module."""
         return optim.adamw(module, lr=peak_lr(self.net, self.lr), betas=(0.9, self.beta2))
-
-    def set_learning_rates(self, optimizers: Iterable[Optimizer], progress: float) -> None:
-        """Set the learning rates for `progress` in [0, 1], along a cosine to `lr_floor`."""
-        for optimizer in optimizers:
-            optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=0.0, floor=self.lr_floor))

@@ -146,7 +146,7 @@ def gaussian_reference(posterior: ImplicitPosterior, contrast: Contrast) -> Gaus
 
 
 @dataclass(frozen=True)
-class CriticConfig:
+class LatentCriticConfig:
     """The critic T(x, z)."""
 
     hidden: int = 256
@@ -166,10 +166,10 @@ class CriticConfig:
         )
 
 
-class Critic(nn.Module):
+class LatentCritic(nn.Module):
     """T(x, z): the log ratio, nats, of a whitened latent's density under the posterior to that of N(0, I)."""
 
-    def __init__(self, config: CriticConfig, features: int, latent_dim: int) -> None:
+    def __init__(self, config: LatentCriticConfig, features: int, latent_dim: int) -> None:
         super().__init__()
         self.from_image = nn.Linear(features, config.hidden)
         self.from_latent = nn.Linear(latent_dim, config.hidden, bias=False)

@@ -54,8 +54,9 @@ def load(
 ) -> TrainedImages:
     """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
 
-    trust: whether the run may name code outside this package. given: the name of a model that the user gave
-    himself, which the run may name, too.
+    Args:
+        trust: whether the run may name code outside this package.
+        given: a model outside this package that the user has named; the run may name it without `trust`.
     """
     run = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if run.config.get("verb") != "image":

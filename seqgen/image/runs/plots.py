@@ -38,7 +38,7 @@ def grid(
 
     Args:
         captions: a word for each row, at its left.
-        gap: leave a white gap space the images.
+        gap: leave a white gap between the images.
 
     Raises:
         ValueError: there is no image, or it is neither grey (C 1) nor in colour (C 3).
@@ -155,7 +155,7 @@ def scatter(
     Args:
         labels: -1 where there is none; those points are grey.
         names: of the labels 0, 1, 2, …, where they have names.
-        axes: what the axes are, with their units; None where only distances space points mean anything.
+        axes: what the axes are, with their units; None where only distances between points mean anything.
     """
     from matplotlib import patheffects
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import

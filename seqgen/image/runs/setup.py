@@ -53,7 +53,7 @@ def train_job(
 
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
-        data: what `seqgen.image.data.dataset.open_images` opens; `binarise` and `without` are its too.
+        data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
@@ -92,7 +92,7 @@ def train_job(
         ),
         validation=_Validation(opened.valid, device),
         device=device,
-        medium=Medium("images", _count, plots.REPORT_SAMPLES, plots.write_report_samples),
+        medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
         notes=[_describe(opened)],
     )
 
@@ -110,7 +110,7 @@ def _check(config: Any, data: ImageData) -> None:
 
 
 def _facts(data: ImageData) -> dict[str, Any]:
-    """Return what a run's configuration says of its images."""
+    """Return the facts about its images that a run's configuration records."""
     return {
         "shape": list(data.shape),
         "classes": data.classes,
@@ -127,7 +127,7 @@ def _describe(data: ImageData) -> str:
     return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
 
 
-def _count(batch: Batch) -> int:
+def _count_images(batch: Batch) -> int:
     return len(batch.images)
 
 
