@@ -37,6 +37,7 @@ from seqgen.training.job import ROOT, Job, Request, assemble, request
 from seqgen.training.load import Trained
 from seqgen.training.loop import Medium, Stream
 from seqgen.training.run_folder import Run
+from seqgen.training.start import initial_run, run_of_same_algorithm
 
 __all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
 
@@ -100,7 +101,7 @@ def pretrain_job(
     entry = algorithms.get(algorithm, algorithms.PRETRAIN)
     if entry.cls.needs_start:
         raise UserError(f"{algorithm} starts from a run; give 'seqgen adversarial {algorithm} --init RUN'")
-    start = None if init is None else _run_of_same_algorithm(init, algorithm, trust=trust)
+    start = None if init is None else run_of_same_algorithm(init, algorithm, trust=trust)
     config = entry.config()
     if start:
         config = settings.override(config, finetune.shapes(start.run.config))
@@ -122,16 +123,6 @@ def pretrain_job(
         seed=seed,
         device_name=device_name,
     )
-
-
-def _run_of_same_algorithm(init: Run | Path | str, algorithm: str, *, trust: bool) -> Trained:
-    """Read the run to fine-tune; UserError where it is of another algorithm."""
-    start = load.load(init, "cpu", trust=trust, given=algorithm)
-    name = start.run.config["algorithm"]
-    if name != algorithm:
-        other = f"; give 'seqgen pretrain {name}'" if name in algorithms.PRETRAIN else ""
-        raise UserError(f"'{start.run.path}' is a run of {name}, not of {algorithm}{other}")
-    return start
 
 
 def adversarial_job(
@@ -174,7 +165,7 @@ def adversarial_job(
         raise UserError(
             f"{algorithm} learns from the corpus of the run that it starts from; leave --corpus out"
         )
-    found = _initial_run(init, path, algorithm, entry.cls, trust=trust)
+    found = initial_run(init, path, algorithm, entry.cls, trust=trust)
     load.check(found)
     if found.config["algorithm"] == algorithm and init is None:
         path, found = found.path, run_folder.open_run(Path(found.config["init"]))
@@ -204,49 +195,6 @@ def adversarial_job(
         start=start,
         adopt=lambda fresh: fresh.start_from(start.algorithm),
     )
-
-
-def _initial_run(
-    init: Run | Path | str | None, path: Path | str | None, algorithm: str, cls: Any, *, trust: bool
-) -> Run:
-    """Find the run to start from, or without `init` perhaps the training to go on with."""
-    if init is not None:
-        found = init if isinstance(init, Run) else run_folder.open_run(Path(init))
-        if problem := _misfit(found, cls, trust=trust):
-            raise UserError(f"{algorithm} cannot start from '{found.path}': {problem}")
-        return found
-    if path is not None and (Path(path) / run_folder.CONFIG).exists():
-        return run_folder.open_run(Path(path))
-    newest = run_folder.latest(ROOT)
-    candidates = ([run_folder.open_run(newest)] if newest else []) + run_folder.newest_first(ROOT)
-    if candidates and candidates[0].config["algorithm"] == algorithm:
-        return candidates[0]
-    for each in candidates:
-        if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
-            return each
-    default = "sentence-vae" if cls.latent else "mle"
-    raise UserError(
-        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
-        "or name one with --init"
-    )
-
-
-def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
-    """Say why an algorithm that needs a start cannot start from a run, or None where it can.
-
-    It needs a generator without a latent vector, or, where it has latent vectors itself, an encoder and a
-    decoder.
-    """
-    if found.config["verb"] == "image":
-        return "it is a run on images, not on text"
-    start = load.entry_of(found, trust=trust).cls
-    if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
-        return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
-    if cls.latent and not start.latent:
-        return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"
-    if start.latent and not cls.latent:
-        return f"the generator of {found.config['algorithm']} reads latent vectors; start from a run of mle"
-    return None
 
 
 def _config_keys(

@@ -1,0 +1,64 @@
+"""The run that a training starts from: found, and accepted by what it can do."""
+
+from pathlib import Path
+from typing import Any
+
+from seqgen import algorithms
+from seqgen.core.errors import UserError
+from seqgen.training import load, run_folder
+from seqgen.training.job import ROOT
+from seqgen.training.load import Trained
+from seqgen.training.run_folder import Run
+
+
+def run_of_same_algorithm(init: Run | Path | str, algorithm: str, *, trust: bool) -> Trained:
+    """Read the run to fine-tune; UserError where it is of another algorithm."""
+    start = load.load(init, "cpu", trust=trust, given=algorithm)
+    name = start.run.config["algorithm"]
+    if name != algorithm:
+        other = f"; give 'seqgen pretrain {name}'" if name in algorithms.PRETRAIN else ""
+        raise UserError(f"'{start.run.path}' is a run of {name}, not of {algorithm}{other}")
+    return start
+
+
+def initial_run(
+    init: Run | Path | str | None, path: Path | str | None, algorithm: str, cls: Any, *, trust: bool
+) -> Run:
+    """Find the run to start from, or without `init` perhaps the training to go on with."""
+    if init is not None:
+        found = init if isinstance(init, Run) else run_folder.open_run(Path(init))
+        if problem := _misfit(found, cls, trust=trust):
+            raise UserError(f"{algorithm} cannot start from '{found.path}': {problem}")
+        return found
+    if path is not None and (Path(path) / run_folder.CONFIG).exists():
+        return run_folder.open_run(Path(path))
+    newest = run_folder.latest(ROOT)
+    candidates = ([run_folder.open_run(newest)] if newest else []) + run_folder.newest_first(ROOT)
+    if candidates and candidates[0].config["algorithm"] == algorithm:
+        return candidates[0]
+    for each in candidates:
+        if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
+            return each
+    default = "sentence-vae" if cls.latent else "mle"
+    raise UserError(
+        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
+        "or name one with --init"
+    )
+
+
+def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
+    """Say why an algorithm that needs a start cannot start from a run, or None where it can.
+
+    It needs a generator without a latent vector, or, where it has latent vectors itself, an encoder and a
+    decoder.
+    """
+    if found.config["verb"] == "image":
+        return "it is a run on images, not on text"
+    start = load.entry_of(found, trust=trust).cls
+    if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
+        return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
+    if cls.latent and not start.latent:
+        return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"
+    if start.latent and not cls.latent:
+        return f"the generator of {found.config['algorithm']} reads latent vectors; start from a run of mle"
+    return None
