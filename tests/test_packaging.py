@@ -98,7 +98,7 @@ def settings_shown(readme):
     shown = set()
     for line in commands(readme):
         words = shlex.split(line.replace("seqgen image train", "seqgen image-train"))[1:]
-        pairs = [after for word, after in pairwise(words) if word == "--set" and " | " not in after]
+        pairs = [after for word, after in pairwise(words) if word == "--set"]
         if pairs and words[0] in VERBS:
             name = words[1] if not words[1].startswith("-") else VERBS[words[0]][1]
             if ":" not in name:  # code of a README, which another test runs

@@ -1,12 +1,11 @@
 """ScratchGAN: a GAN of text that is trained from nothing (de Masson d'Autume et al. 2019, arXiv:1905.09922).
 
-Without pretraining or a likelihood term. A recurrent discriminator says after every token how likely
+There is no pretraining and no likelihood term. A recurrent discriminator says after every token how likely
 the prefix is to be real, so every token has a reward of its own, 2 D - 1; a token's return is the discounted
-sum of the rewards that follow (eq. 6), less a moving average of the returns (eq. 5). Large batches and a
-strongly regularised discriminator are what makes it work.
+sum of the rewards that follow (eq. 6), less a moving average of the returns (eq. 5).
 
-What differs from the paper, and why: batches of 128 in place of 512, and no GloVe embeddings, which are
-English words of another corpus; the entropy term of `seqgen.algorithms.policy_gradient` is off.
+What differs from the paper, and why: batches of 128 in place of 512, for a CPU; no GloVe embeddings, which
+are English words of another corpus; the entropy term of `seqgen.algorithms.policy_gradient` is off.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the mean return of the last
 tokens, and of `seqgen.algorithms.adversary`, `d_loss` and `d_accuracy` being means over tokens.
