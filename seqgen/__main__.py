@@ -33,6 +33,8 @@ def map_packages(root: Path) -> None:
 
 if __name__ == "__main__":
     map_packages(Path(__file__).resolve().parents[1])
+    if importlib.util.find_spec("seqgen.cli") is None:
+        sys.exit(f"seqgen: no command line in '{Path(__file__).parent}'; run it from another folder")
     from seqgen.cli.main import main
 
     main()

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -60,12 +61,25 @@ def test_the_module_is_the_command_from_another_folder(tmp_path):
 
 
 def test_the_module_is_the_command_in_an_uninstalled_checkout():
-    # -S leaves out the finder of an editable installation: only the bare folders of the repository are left.
-    packages = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
-    environment = {**os.environ, "PYTHONPATH": packages}
-    result = run_module(["corpora", "list"], cwd=ROOT, options=["-S"], env=environment)
+    result = run_uninstalled(["corpora", "list"], cwd=ROOT)
     assert result.returncode == 0, result.stderr
     assert "scenes" in result.stdout
+
+
+def test_a_folder_without_the_command_line_is_one_clear_line(tmp_path):
+    folder = tmp_path / "seqgen"
+    folder.mkdir()
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(ROOT / "seqgen" / name, folder / name)
+    result = run_uninstalled(["corpora", "list"], cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == f"seqgen: no command line in '{folder}'; run it from another folder\n"
+
+
+def run_uninstalled(arguments, *, cwd):
+    # -S leaves out the finder of an editable installation: only the bare folders below `cwd` are left.
+    packages = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    return run_module(arguments, cwd=cwd, options=["-S"], env={**os.environ, "PYTHONPATH": packages})
 
 
 def test_an_error_of_the_module_names_the_module(tmp_path):
