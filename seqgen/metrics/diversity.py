@@ -62,8 +62,3 @@ def length_statistics(text: EncodedText) -> dict[str, float]:
     summary = {"mean": lengths.mean(), "sd": lengths.std(), "min": lengths.min(), "max": lengths.max()}
     summary |= {name: np.quantile(lengths, q) for name, q in QUANTILES.items()}
     return {name: float(value) for name, value in summary.items()}
-
-
-def vocabulary_size(text: EncodedText) -> int:
-    """Count the distinct tokens."""
-    return len(np.unique(text.ids))

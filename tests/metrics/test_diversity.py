@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seqgen.metrics.diversity import copies, distinct, length_statistics, unique_fraction, vocabulary_size
+from seqgen.metrics.diversity import copies, distinct, length_statistics, unique_fraction
 from seqgen.ngrams.ngrams import EncodedText, encode_sentences
 
 
@@ -38,12 +38,6 @@ def test_lengths_by_hand() -> None:
     assert found["mean"] == pytest.approx(3.0)
     assert found["sd"] == pytest.approx(3.5**0.5)
     assert (found["min"], found["50%"], found["max"]) == (1.0, 2.5, 6.0)
-
-
-def test_vocabulary_counts_the_words_that_occur() -> None:
-    vocabulary: dict[str, int] = {}
-    encode_sentences([["x", "y", "z"]], vocabulary)
-    assert vocabulary_size(encode_sentences([["z", "z"], ["y"]], vocabulary)) == 2
 
 
 @pytest.mark.parametrize(("model", "distinct_sentences"), [("leakgan", 7_063), ("textgan", 318)])
