@@ -7,6 +7,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# Tests of parity compare the code, not the ten bits that cuDNN's recurrent kernels keep by default.
+torch.backends.cudnn.allow_tf32 = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -137,7 +137,9 @@ def gradient_penalty(
     if real.shape != fake.shape:
         raise ValueError(f"pairs need one shape, not {tuple(real.shape)} and {tuple(fake.shape)}")
     weight = torch.rand(len(real), *[1] * (real.dim() - 1), generator=rng, device=real.device)
-    between = torch.lerp(fake.detach(), real.detach(), weight.to(real.dtype))
+    # Under autocast real embeddings are float32 where generated ones are bfloat16.
+    dtype = torch.promote_types(real.dtype, fake.dtype)
+    between = torch.lerp(fake.detach().to(dtype), real.detach().to(dtype), weight.to(dtype))
     norms = (
         _gradients(critic, between).flatten(1).norm(dim=1)
     )  # at a gradient of 0 the norm's own gradient is 0, not nan

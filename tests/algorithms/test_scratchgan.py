@@ -86,3 +86,11 @@ def test_it_needs_no_start_and_no_likelihood():
     assert "nll" not in algorithm.generator_step(None, 0.0, sentences())
     with pytest.raises(UserError, match=r"scratchgan scores prefixes: leave discriminator.bidirectional out"):
         settings.override(algorithm.config, {"discriminator.bidirectional": True})
+
+
+def test_it_stops_where_sentences_repeat_and_for_nothing_that_random_weights_have_more_of():
+    algorithm = build("scratchgan")
+    first = {"unique": 1.0, "sample_nll": 6.2, "distinct_tokens": 492.0, "valid_nll": 6.2}
+    later = {"unique": 0.9, "sample_nll": 1.3, "distinct_tokens": 97.0, "valid_nll": 9.0}
+    assert algorithm.should_stop(later, first) is None
+    assert "unique sentences fell to 0.40" in algorithm.should_stop(later | {"unique": 0.4}, first)

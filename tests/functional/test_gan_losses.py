@@ -195,6 +195,20 @@ def test_penalties_reach_the_critic_alone():
     assert real.grad is None
 
 
+def test_pairs_of_different_types_meet_in_the_wider_one():
+    """As under autocast, where embeddings that were looked up are wider than those that were mixed."""
+    real, fake = images(0), images(1)
+    seen = []
+
+    def critic(x):
+        seen.append(x.dtype)
+        return x.flatten(1).sum(dim=1)
+
+    gradient_penalty(critic, real, fake.bfloat16())
+    gradient_penalty(critic, real.bfloat16(), fake)
+    assert seen == [torch.float32] * 2
+
+
 def test_pairs_of_different_shapes():
     _, critic = linear_critic(1.0)
     with pytest.raises(ValueError, match="pairs need one shape"):
