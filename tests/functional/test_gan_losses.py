@@ -204,8 +204,8 @@ def test_pairs_of_different_types_meet_in_the_wider_one():
         seen.append(x.dtype)
         return x.flatten(1).sum(dim=1)
 
-    gradient_penalty(critic, real, fake.bfloat16())
-    gradient_penalty(critic, real.bfloat16(), fake)
+    gan_losses.gradient_penalty(critic, real, fake.bfloat16())
+    gan_losses.gradient_penalty(critic, real.bfloat16(), fake)
     assert seen == [torch.float32] * 2
 
 
