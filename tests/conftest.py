@@ -1,6 +1,7 @@
 """What every test may use: the real data, and one torch thread so that timings and results do not drift."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ def data_dir() -> Path:
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the token cache of tests out of the user's."""
     monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(params=["compacted", "in full"])
+def shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What has ended leaves the batch, as on the CPU, or stays behind a mask, as on an accelerator."""
+    if request.param == "in full":
+        for name, module in list(sys.modules.items()):
+            if name.startswith("seqgen.") and hasattr(module, "is_host"):
+                monkeypatch.setattr(module, "is_host", lambda device: False)
+    return request.param
 
 
 @pytest.fixture(scope="session")

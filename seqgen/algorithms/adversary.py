@@ -19,6 +19,7 @@ from seqgen.algorithms import collapse
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import AdversarialConfig
 from seqgen.core import optim
+from seqgen.core.device import autocast, is_host
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import accuracy, gan_loss
@@ -30,6 +31,7 @@ class Adversary(TextAlgorithm):
 
     config: AdversarialConfig
     needs_start: ClassVar[bool] = True
+    on_host = ("updates",)
     updates: Tensor
     """Steps done; scalar."""
 
@@ -86,7 +88,7 @@ class Adversary(TextAlgorithm):
         """
         c, real = self.config, batch.tokens
         metrics: StepMetrics = {}
-        with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+        with autocast(real.device, bf16=c.bf16):
             parts = real.split(c.batch_size)
             if self.updates >= c.discriminator_pretraining_steps:
                 done = self.generator_progress(progress)
@@ -126,6 +128,14 @@ class Adversary(TextAlgorithm):
 
 
 def without_unknown(real: Tensor) -> Tensor:
-    """Leave out real sentences (R, T) with unknown words, unless all have them."""
-    known = real[~(real == UNK).any(dim=1)]
-    return known if len(known) else real
+    """Leave out real sentences (R, T) with unknown words, unless all have them.
+
+    On an accelerator, where counting them would wait for the device, others take their places in turn.
+    """
+    is_known = ~(real == UNK).any(dim=1)
+    if is_host(real.device):
+        known = real[is_known]
+        return known if len(known) else real
+    count = is_known.sum()
+    places = torch.arange(len(real), device=real.device) % count.where(count > 0, len(real))
+    return real[is_known.int().argsort(descending=True, stable=True)[places]]

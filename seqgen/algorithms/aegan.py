@@ -36,6 +36,7 @@ from seqgen.algorithms.autoencoder_base import LatentAlgorithm
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig, sample_metrics
 from seqgen.algorithms.configs import EncoderConfig, default_generator
 from seqgen.core import optim, settings
+from seqgen.core.device import autocast, is_host
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional import gaussian
@@ -145,6 +146,7 @@ class AEGAN(LatentAlgorithm):
     needs_start: ClassVar[bool] = True
     inherits: ClassVar[tuple[str, ...]] = ("generator", "encoder", "latent_dim", "weight_decay")
     likelihood = "estimated"
+    on_host = ("updates",)
     idle_parameters = ("encoder.log_var.",)  # cross entropy would shrink the posteriors to points
     examples = (
         {},
@@ -197,7 +199,7 @@ class AEGAN(LatentAlgorithm):
         self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         tau = annealed(progress, start=c.tau, end=c.tau_end)
         self.train()
-        with torch.autocast(real.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+        with autocast(real.device, bf16=c.bf16):
             latents = self._encode(real)
             generated = self._generate(tau)
             metrics = self._critics_step(real, latents.detach(), generated)
@@ -220,7 +222,8 @@ class AEGAN(LatentAlgorithm):
         latents = self.prior(c.samples)
         if c.relaxation == "policy_gradient" or not (self._is_adversarial() or c.losses.contrastive):
             tokens = self.decode(latents, temperature=1.0, forbid=(UNK,)).tokens
-            tokens = tokens[:, : int((tokens != PAD).any(dim=0).sum())]
+            if is_host(tokens.device):
+                tokens = tokens[:, : int((tokens != PAD).any(dim=0).sum())]
             return Generated(latents, tokens, tokens)
         with self.generator.without_dropout():
             soft, tokens = sample_relaxed(

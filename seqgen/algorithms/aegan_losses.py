@@ -74,10 +74,11 @@ def reinforce(generator: Generator, latents: Tensor, tokens: Tensor, scores: Ten
     mask = tokens != PAD
     earned = scores.detach()[:, None] * mask
     advantages = rewards.advantages(earned, rewards.leave_one_out(earned, mask), mask)
-    weights = rewards.normalise(advantages, mask)[mask] / mask.sum().clamp(min=1)
+    weights = rewards.normalise(advantages, mask) / mask.sum().clamp(min=1)
     hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens), latents))
     bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
-    return chunked_loss.head_loss(hidden[mask], generator.head.weight, bias, tokens[mask], weights).loss
+    rows, targets, row_weights = chunked_loss.real_rows(mask, hidden, tokens, weights)
+    return chunked_loss.head_loss(rows, generator.head.weight, bias, targets, row_weights).loss
 
 
 @torch.no_grad()

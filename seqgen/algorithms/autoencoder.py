@@ -25,6 +25,7 @@ from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
 from seqgen.algorithms.base import Metrics, StepMetrics, sample_metrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
+from seqgen.core.device import autocast, widened
 from seqgen.data import augment
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD
@@ -85,7 +86,7 @@ class Autoencoder(PretrainedAutoencoder):
         self.set_learning_rates(factor)
         self.train()
         mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
-        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+        with autocast(tokens.device, bf16=c.bf16):
             latents = self.encoder(self.corrupted(tokens))[0].float()
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)
         norm = latents.square().sum() / 2
@@ -119,6 +120,8 @@ class Autoencoder(PretrainedAutoencoder):
 
     def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw n latent vectors from the fitted Gaussian; (n, Z)."""
-        variances, axes = torch.linalg.eigh(self.latent_cov.double().cpu())  # of any rank
-        spread = (axes * variances.clamp(min=0).sqrt()).float().to(self.latent_mean.device)
+        cov = widened(self.latent_cov)
+        # A covariance may lack rank; its factor then needs a jitter. No look at whether it went well.
+        jitter = (1e-9 * cov.diagonal().mean() + 1e-12) * torch.eye(len(cov), device=cov.device)
+        spread = torch.linalg.cholesky_ex(cov + jitter).L.to(self.latent_mean.dtype)
         return self.latent_mean + super().prior(n, rng) @ spread.t()

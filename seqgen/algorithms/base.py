@@ -10,7 +10,7 @@ nats a token, their own negative log-likelihood, an estimate of the generator's 
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -96,10 +96,20 @@ class Algorithm(nn.Module):
     """Settings to test the algorithm with, one dictionary a variant: small networks, every branch."""
     idle_parameters: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the names of parameters that no step changes."""
+    on_host: ClassVar[tuple[str, ...]] = ()
+    """Buffers that every step looks at, such as counters: they stay on the CPU, where that costs nothing."""
     monitor: str | None = None
     """The metric of a report that the kept weights minimise; None keeps the latest before `should_stop`."""
     config: Any
     optimizers: dict[str, Optimizer]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert the module as any other, except for the buffers `on_host`."""
+        kept = {name: getattr(self, name) for name in self.on_host}
+        super()._apply(fn, recurse)
+        for name, buffer in kept.items():
+            setattr(self, name, buffer)
+        return self
 
     @abstractmethod
     def configure(self) -> None:

@@ -14,17 +14,17 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, RunningMean, StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import PretrainingConfig
 from seqgen.algorithms.finetune import alignment
 from seqgen.core import optim, settings
+from seqgen.core.device import autocast
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD
 from seqgen.functional import contrastive_losses
-from seqgen.functional.chunked_loss import head_loss
+from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.likelihood import generator_likelihood
 from seqgen.generation.sample import shifted
 from seqgen.models import calibration
@@ -177,11 +177,10 @@ def nll_and_states(generator: Generator, tokens: Tensor, *, bf16: bool = False) 
     t it stands for the token t - 1, BOS at the first.
     """
     mask = tokens != PAD
-    with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=bf16):
+    with autocast(tokens.device, bf16=bf16):
         states, _ = generator.representations(shifted(tokens), generator.initial(len(tokens)))
-        targets = tokens[mask]
-        weights = torch.full((len(targets),), 1.0 / len(targets), device=tokens.device)
-        head, hidden = generator.head, generator.dropout(states)[mask]
+        head = generator.head
+        hidden, targets, weights = real_rows(mask, generator.dropout(states), tokens, mask / mask.sum())
         return head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 

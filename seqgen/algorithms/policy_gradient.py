@@ -22,9 +22,10 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig
 from seqgen.algorithms.mle import mean_nll
 from seqgen.core import optim, settings
+from seqgen.core.device import is_host
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD, UNK
-from seqgen.functional.chunked_loss import HeadLoss, head_loss
+from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.sample import shifted
 
 ENTROPY_RATE = 0.05
@@ -93,8 +94,7 @@ class PolicyGradient(Adversary):
         with generator.without_dropout():
             hidden, _ = generator.hidden(shifted(rollout.tokens), generator.initial(len(rollout.tokens)))
         advantages, losses = self.advantages(rollout, hidden, progress)
-        policy = self.policy_loss(rollout, hidden, advantages)
-        loss = policy.loss
+        loss, entropy = self.policy_loss(rollout, hidden, advantages)
         metrics: StepMetrics = {}
         if weight := self.config.policy.teacher_forcing:
             generator.train()
@@ -102,8 +102,6 @@ class PolicyGradient(Adversary):
             loss = loss + weight * nll
             metrics["nll"] = nll.detach()
         norms = optim.update({optimizer: loss} | losses, clip=self.config.clip)
-        assert policy.entropy is not None
-        entropy = policy.entropy.mean()
         self.hold_entropy(entropy)
         last = rollout.mask.sum(dim=1, keepdim=True) - 1
         return metrics | {
@@ -118,7 +116,7 @@ class PolicyGradient(Adversary):
         tokens = self.generate(self.config.batch_size)
         mask = tokens != PAD
         rewards = self.token_rewards(tokens, mask, context)  # before the cut: completions may be longer
-        longest = int(mask.any(dim=0).sum())
+        longest = int(mask.any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
         return Rollout(tokens[:, :longest], mask[:, :longest], rewards[:, :longest])
 
     @abstractmethod
@@ -130,27 +128,23 @@ class PolicyGradient(Adversary):
         hidden: what the head reads at each position, (B, T, H). progress: the fraction of its updates done.
         """
 
-    def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> HeadLoss:
-        """Return -Σ advantage · log p(token) / count, less the weighted mean entropy, and the entropies."""
+    def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -Σ advantage · log p(token) / count less the weighted mean entropy, and that entropy."""
         generator, mask = self.generator, rollout.mask
-        count = mask.sum()
-        entropy_weights = (self.entropy_coefficient / count).expand(int(count))
-        bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
-        return head_loss(
-            hidden[mask],
-            generator.head.weight,
-            bias,
-            rollout.tokens[mask],
-            advantages[mask] / count,
-            entropy_weights,
+        mean = mask / mask.sum()
+        rows, targets, *weights, mean_rows = real_rows(
+            mask, hidden, rollout.tokens, advantages * mean, self.entropy_coefficient * mean, mean
         )
+        bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
+        policy = head_loss(rows, generator.head.weight, bias, targets, *weights)
+        assert policy.entropy is not None
+        return policy.loss, (policy.entropy * mean_rows).sum()
 
     def hold_entropy(self, entropy: Tensor) -> None:
         """Raise the entropy coefficient while the entropy is too low, lower it while it is too high."""
         fraction = self.config.policy.target_entropy
         if not fraction:
             return
-        if self.target_entropy.isnan():
-            self.target_entropy.copy_(entropy * fraction)
+        self.target_entropy.copy_(self.target_entropy.where(~self.target_entropy.isnan(), entropy * fraction))
         change = ENTROPY_RATE * (self.target_entropy - entropy)
         self.entropy_coefficient.add_(change).clamp_(-ENTROPY_BOUND, ENTROPY_BOUND)

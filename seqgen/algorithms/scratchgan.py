@@ -80,9 +80,10 @@ class ScratchGAN(PolicyGradient):
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return the cross entropy of all prefixes, and the accuracy; real (R, T), fake (F, T')."""
-        on_real, on_fake = (self.prefix_logits(tokens)[tokens != PAD] for tokens in (real, fake))
-        loss = cross_entropy(on_real, on_fake, smoothing=self.config.label_smoothing)
-        return loss, {"d_accuracy": accuracy(on_real, on_fake)}
+        on_real, on_fake = (self.prefix_logits(tokens) for tokens in (real, fake))
+        masks = real != PAD, fake != PAD
+        loss = cross_entropy(on_real, on_fake, smoothing=self.config.label_smoothing, masks=masks)
+        return loss, {"d_accuracy": accuracy(on_real, on_fake, masks=masks)}
 
     def token_rewards(self, tokens: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         """Return the discounted sum of 2 D - 1 of each token and those after it; (B, T)."""
@@ -99,5 +100,5 @@ class ScratchGAN(PolicyGradient):
         return (rollout.rewards - self.baseline) * rollout.mask, {}
 
     def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop where sentences repeat; random weights are no measure for entropy, vocabulary or likelihood."""
+        """Stop where sentences repeat; random weights are no measure of entropy, vocabulary or likelihood."""
         return collapse.collapsed({"unique": report["unique"]}, first)

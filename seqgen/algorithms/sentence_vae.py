@@ -33,6 +33,7 @@ from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
 from seqgen.algorithms.base import Metrics, StepMetrics, sample_metrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
+from seqgen.core.device import autocast
 from seqgen.data import augment
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD
@@ -109,6 +110,7 @@ class SentenceVAE(PretrainedAutoencoder):
     config: SentenceVAEConfig
     likelihood = "estimated"
     monitor: str | None = "valid_nll"
+    on_host = ("is_warming_up", "encoder_lags")
     examples = (
         {},
         {"penalty": "kl", "anneal": "cyclical", "encoder.bidirectional": False},
@@ -174,7 +176,7 @@ class SentenceVAE(PretrainedAutoencoder):
         """Return the negative bound over the mean number of tokens of a batch, and its parts; (B, T)."""
         c = self.config
         mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
-        with torch.autocast(tokens.device.type, dtype=torch.bfloat16, enabled=c.bf16):
+        with autocast(tokens.device, bf16=c.bf16):
             mean, log_var = self.encoder(augment.mask_words(tokens, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()
             latents = gaussian.sample(mean, log_var)

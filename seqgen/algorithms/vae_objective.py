@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core.device import is_host
 from seqgen.data.augment import mask_words
 from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
-from seqgen.functional.chunked_loss import head_loss
+from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.sample import Samples, log_prob, sample, shifted
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.encoder import RNNEncoder
@@ -98,8 +99,9 @@ def reconstruction(
     hidden, _ = generator.hidden(
         mask_words(shifted(tokens), mask_rate), generator.initial(len(tokens), latents)
     )
-    targets, head = tokens[real], generator.head
-    return head_loss(hidden[real], head.weight, head.bias, targets, hidden.new_ones(len(targets))).loss
+    head = generator.head
+    rows, targets, weights = real_rows(real, hidden, tokens, real.to(hidden.dtype))
+    return head_loss(rows, head.weight, head.bias, targets, weights).loss
 
 
 def encode(encoder: RNNEncoder, tokens: Tensor) -> Tensor:
@@ -184,7 +186,8 @@ def _weigh(
     encoder: RNNEncoder, generator: Generator, tokens: Tensor, samples: int, rng: torch.Generator | None
 ) -> Weights:
     """Weigh `samples` latent vectors for each of a few sentences, (B, T) → (S, B)."""
-    tokens = tokens[:, : max(1, int((tokens != PAD).any(dim=0).sum()))]
+    if is_host(tokens.device):
+        tokens = tokens[:, : max(1, int((tokens != PAD).any(dim=0).sum()))]
     mean, log_var = (part.float()[:, None] for part in encoder(tokens))  # (B, 1, Z)
     proposals = _proposals(mean, log_var, samples)
     shapes = [(len(tokens), count, mean.shape[-1]) for count, *_ in proposals]

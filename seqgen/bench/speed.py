@@ -12,7 +12,7 @@ from seqgen.bench import reference_loops
 from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
 from seqgen.core import optim, settings
 from seqgen.data.tokenizer import EOS, PAD
-from seqgen.functional.chunked_loss import head_loss
+from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.functional.vocab_projection import chunk_rows, matmul
 from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import sample, shifted
@@ -81,7 +81,7 @@ def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
     discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(
         generator.head.weight.device
     )
-    plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
+    plain, fast = _copy(generator), _copy(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-4), optim.adamw(fast, lr=1e-4)
     shape = {"batch": sizes.batch, "length": sizes.length, "rollouts": sizes.rollouts}
 
@@ -108,7 +108,7 @@ def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
 
 def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
     tokens = reference_loops.sample(generator, sizes.batch, sizes.length)
-    plain, fast = copy.deepcopy(generator), copy.deepcopy(generator)
+    plain, fast = _copy(generator), _copy(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
     ones = torch.ones(tokens.shape, device=tokens.device)
     timings = interleaved(
@@ -124,14 +124,23 @@ def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
     return _row("pretraining step", "tokens", work, timings, chunks=chunks(generator, 3 * work))
 
 
+def _copy(generator: Generator) -> Generator:
+    """Copy a generator, with the recurrent weights in one piece of memory, as cuDNN wants them."""
+    copied = copy.deepcopy(generator)
+    for module in copied.modules():
+        if isinstance(module, torch.nn.RNNBase):
+            module.flatten_parameters()
+    return copied
+
+
 def _update(
     generator: Generator, optimizer: torch.optim.AdamW, tokens: Tensor, token_weights: Tensor
-) -> dict[torch.optim.Optimizer, float]:
+) -> dict[torch.optim.Optimizer, float | Tensor]:
     """Update the generator by the mean of weight · -log p(token), as the algorithms of the package do."""
     mask = tokens != PAD
     hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
-    weights = token_weights[mask] / mask.sum()
-    loss = head_loss(hidden[mask], generator.head.weight, generator.head.bias, tokens[mask], weights).loss
+    rows, targets, weights = real_rows(mask, hidden, tokens, token_weights * mask / mask.sum())
+    loss = head_loss(rows, generator.head.weight, generator.head.bias, targets, weights).loss
     return optim.update({optimizer: loss}, clip=5.0)
 
 

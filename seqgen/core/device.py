@@ -1,5 +1,7 @@
 """Devices and threads: choosing by name, and what torch needs set before training or sampling."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from seqgen.core.errors import UserError
@@ -33,6 +35,25 @@ def pick(name: str = "auto") -> torch.device:
     elif device.type != "cpu":
         raise UserError(f"no device '{name}'; allowed: auto, cpu, cuda, cuda:N, mps")
     return device
+
+
+def is_host(device: torch.device) -> bool:
+    """Whether the host can look at a tensor of this device without waiting for anything.
+
+    Only there do loops leave out rows that have ended or padding: on an accelerator the look costs more than
+    the rows, so all shapes are fixed and masks say what counts.
+    """
+    return device.type == "cpu"
+
+
+def widened(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a float64 copy, or a float32 one on MPS, which has no wider type."""
+    return tensor.float() if tensor.device.type == "mps" else tensor.double()
+
+
+def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[object]:
+    """Run the networks in bfloat16 where that is asked for."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
 
 
 def prepare(threads: int | None = None) -> None:

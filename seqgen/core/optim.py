@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from seqgen.core.device import is_host
+
 
 def adamw(
     module: nn.Module, *, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)
@@ -20,8 +22,9 @@ def adamw(
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    # The fused kernel passes over memory once, the default a dozen times.
-    optimizer = AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=True)
+    # The fused kernel passes over memory once, the default a dozen times; it can also leave an update out.
+    is_fused = not any(p.is_meta for p in parameters)
+    optimizer = AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=is_fused)
     for group in optimizer.param_groups:
         group["initial_lr"] = lr
     return optimizer
@@ -41,17 +44,21 @@ def scale_lr(optimizer: Optimizer, factor: float) -> None:
         group["lr"] = group["initial_lr"] * factor
 
 
-def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> dict[Optimizer, float]:
+def update(
+    losses: Mapping[Optimizer, Tensor], *, clip: float | None = None
+) -> dict[Optimizer, float | Tensor]:
     """Step each optimizer on its own loss; return the norm of each gradient before clipping.
 
     All gradients are computed before any step, and a loss changes the parameters of its own optimizer only.
     Optimizers with the same loss (the same tensor) share one backward pass. `clip` bounds the gradient norm
-    of each optimizer.
+    of each optimizer. Where a gradient is not finite no parameter changes: on the CPU that is an error at
+    once; an accelerator leaves the update out by itself, its norms stay tensors, and `check_finite` raises
+    the error once the host looks.
 
     Raises:
-        FloatingPointError: a gradient is not finite; no parameter has changed.
+        FloatingPointError: a gradient is not finite (CPU).
     """
-    norms = {}
+    norms: dict[Optimizer, Tensor] = {}
     shared: dict[Tensor, list[Optimizer]] = {}
     for optimizer, loss in losses.items():
         shared.setdefault(loss, []).append(optimizer)
@@ -63,17 +70,45 @@ def update(losses: Mapping[Optimizer, Tensor], *, clip: float | None = None) -> 
             parameter.grad = gradient
         limit = math.inf if clip is None else clip
         for optimizer, part in zip(optimizers, parts, strict=True):
-            norms[optimizer] = float(nn.utils.clip_grad_norm_(part, limit))
-    for optimizer, norm in norms.items():
-        if not math.isfinite(norm):
-            for other in losses:
-                other.zero_grad(set_to_none=True)
-            loss = losses[optimizer].detach()
-            raise FloatingPointError(f"the gradient's norm is {norm} at a loss of {float(loss)}")
+            norms[optimizer] = nn.utils.clip_grad_norm_(part, limit)
+    if all(is_host(norm.device) for norm in norms.values()):
+        _raise_if_not_finite(norms, losses)
+    else:
+        _leave_out_if_not_finite(norms)
     for optimizer in losses:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return norms
+    return {o: float(norm) if is_host(norm.device) else norm for o, norm in norms.items()}
+
+
+def _raise_if_not_finite(norms: Mapping[Optimizer, Tensor], losses: Mapping[Optimizer, Tensor]) -> None:
+    for optimizer, norm in norms.items():
+        if not math.isfinite(float(norm)):
+            for other in losses:
+                other.zero_grad(set_to_none=True)
+            loss = losses[optimizer].detach()
+            raise FloatingPointError(f"the gradient's norm is {float(norm)} at a loss of {float(loss)}")
+
+
+def _leave_out_if_not_finite(norms: Mapping[Optimizer, Tensor]) -> None:
+    """Leave the next step out on the device itself, and count that; an optimiser not fused steps by 0."""
+    is_finite = torch.stack([*norms.values()]).isfinite().all()
+    found = (~is_finite).float()
+    for optimizer in norms:
+        if optimizer.defaults.get("fused"):
+            optimizer.found_inf = found  # type: ignore[attr-defined]  # the flag of torch's gradient scaler
+        else:
+            for parameter in _parameters(optimizer):
+                if parameter.grad is not None:
+                    parameter.grad = parameter.grad.where(is_finite, 0)
+        optimizer.left_out = getattr(optimizer, "left_out", 0) + found  # type: ignore[attr-defined]
+
+
+def check_finite(optimizers: Iterable[Optimizer]) -> None:
+    """Raise FloatingPointError if an accelerator left updates out as a gradient was not finite."""
+    for optimizer in optimizers:
+        if count := int(getattr(optimizer, "left_out", 0)):
+            raise FloatingPointError(f"a gradient was not finite in {count} updates, which were left out")
 
 
 def _parameters(optimizer: Optimizer) -> Iterable[Tensor]:

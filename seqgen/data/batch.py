@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from typing import cast
 
+import torch
 from torch import Tensor
 
 
@@ -23,12 +25,19 @@ class Batch:
         """Return the number of sentences B."""
         return len(self.tokens)
 
-    def to(self, device: object, non_blocking: bool = False) -> "Batch":
-        """Return a copy on a device."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return Batch(
-            *(part if part is None else part.to(device, non_blocking=non_blocking) for part in parts)  # type: ignore[arg-type]
-        )
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Return a copy on a device; without waiting for it where `non_blocking`."""
+        target = torch.device(device)
+
+        def moved(part: Tensor | None) -> Tensor | None:
+            if part is None:
+                return None
+            # Only from pinned memory a copy goes on beside the host.
+            source = part.pin_memory() if non_blocking and target.type == "cuda" else part
+            return source.to(target, non_blocking=non_blocking)
+
+        tokens, *rest = (getattr(self, field.name) for field in fields(self))
+        return Batch(cast(Tensor, moved(tokens)), *(moved(part) for part in rest))
 
 
 @dataclass(frozen=True)

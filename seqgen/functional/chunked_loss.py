@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from seqgen.functional.vocab_projection import Project, chunk_rows, in_range, matmul, no_autocast, projection
+from seqgen.core.device import is_host
+from seqgen.functional.vocab_projection import (
+    Project,
+    attempts,
+    chunk_rows,
+    in_range,
+    matmul,
+    no_autocast,
+    projection,
+)
 
 LN2 = math.log(2)
 
@@ -36,13 +45,24 @@ def head_loss(
     hidden (N, H), weight (V, H), bias (V,), targets (N,) ids, weights (N,) of any sign (a mask, 1/N, or an
     advantage), entropy_weights (N,) or None (a bonus, or below 0 a penalty). Never holds (N, V): logits are
     computed a chunk of rows at a time, and the gradients of hidden, weight and bias are computed in the
-    forward pass, from the chunk's softmax. Leave rows of padding out beforehand: a weight of 0 costs as much
-    as any other. Not twice differentiable; weights get no gradient.
+    forward pass, from the chunk's softmax. Leave rows of padding out beforehand (`real_rows`): a weight of 0
+    costs as much as any other. Not twice differentiable; weights get no gradient.
     """
     wanted = torch.is_grad_enabled() and any(part.requires_grad for part in (hidden, weight, bias))
     with no_autocast(hidden.device):
         loss, nll, entropy = _HeadLoss.apply(hidden, weight, bias, targets, weights, entropy_weights, wanted)
     return HeadLoss(loss, nll, None if entropy_weights is None else entropy)
+
+
+def real_rows(mask: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """Lay parts (B, T, …) out as rows (N, …): those where the mask (B, T) is True.
+
+    On an accelerator, where counting them would wait for the device, they are all rows, N = B · T: give those
+    of padding the weight 0.
+    """
+    if is_host(mask.device):
+        return tuple(part[mask] for part in parts)
+    return tuple(part.flatten(0, 1) for part in parts)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -141,7 +161,7 @@ def _chunk(
     A function of its own so that a chunk's logits are freed before the next chunk's are computed: memory that
     is given back to the system and asked for again costs more than what is computed in it.
     """
-    for subtract_max in (False, True):
+    for subtract_max in attempts(rows.hidden.device):
         log2_logits = project(rows.hidden, subtract_max)
         at_target = log2_logits.gather(1, rows.targets)
         if scratch is None:

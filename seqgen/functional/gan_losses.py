@@ -48,14 +48,27 @@ def energy(margin: float) -> GANLoss:
     )
 
 
-def cross_entropy(real: Tensor, fake: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    real: Tensor,
+    fake: Tensor,
+    *,
+    smoothing: float = 0.0,
+    masks: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return the binary cross entropy of as many real as fake samples, in nats; log 2 by chance.
 
     -½ E[log D(x)] - ½ E[log(1 - D(x̂))] with D = σ(score). One-sided label smoothing (Salimans et al. 2016,
-    §3.4) gives real samples the label 1 - smoothing.
+    §3.4) gives real samples the label 1 - smoothing. `masks`: which of the real and the fake scores count.
     """
-    on_real = F.binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - smoothing))
-    return (on_real + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))) / 2
+    loss = F.binary_cross_entropy_with_logits
+    on_real = loss(real, torch.full_like(real, 1 - smoothing), reduction="none")
+    on_fake = loss(fake, torch.zeros_like(fake), reduction="none")
+    of_real, of_fake = masks or (None, None)
+    return (_mean(on_real, of_real) + _mean(on_fake, of_fake)) / 2
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    return values.mean() if mask is None else (values * mask).sum() / mask.sum()
 
 
 def _relativistic(high: Tensor, low: Tensor) -> Tensor:
@@ -117,9 +130,20 @@ def gan_loss(name: str) -> GANLoss:
     return GAN_LOSSES[name]
 
 
-def accuracy(real: Tensor, fake: Tensor, *, threshold: float = 0.0) -> Tensor:
-    """Return the fraction of samples classified correctly, real and fake ones weighing half each; scalar."""
-    return ((real > threshold).float().mean() + (fake < threshold).float().mean()) / 2
+def accuracy(
+    real: Tensor,
+    fake: Tensor,
+    *,
+    threshold: float = 0.0,
+    masks: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the fraction of samples classified correctly, real and fake ones weighing half each; scalar.
+
+    `masks`: which of the real and the fake scores count.
+    """
+    of_real, of_fake = masks or (None, None)
+    on_real, on_fake = (real > threshold).float(), (fake < threshold).float()
+    return (_mean(on_real, of_real) + _mean(on_fake, of_fake)) / 2
 
 
 def gradient_penalty(

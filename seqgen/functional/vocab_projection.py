@@ -3,7 +3,8 @@
 Two facts about CPUs shape it. oneDNN's float32 product is twice as fast as the BLAS behind `addmm` on
 processors that are not Intel's, and no slower on those that are. And exp2 is vectorised where exp and softmax
 are several times slower; so logits are computed in base 2 and exponentiated in place. Their maximum is not
-subtracted first: that is only needed, and then done, where a row leaves the range of the type.
+subtracted first: that is only needed, and then done, where a row leaves the range of the type. An
+accelerator, where a look at the range would wait, always subtracts it.
 """
 
 import math
@@ -13,6 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from seqgen.core.device import is_host
 
 LOG2E = math.log2(math.e)
 CHUNK_ELEMENTS = 256 * 5000
@@ -61,15 +64,26 @@ def projection(weight: Tensor, bias: Tensor, dtype: torch.dtype, *, scale: float
     return project
 
 
+def attempts(device: torch.device) -> tuple[bool, ...]:
+    """Return whether to subtract each row's maximum: not at first, where the host can see if it is needed."""
+    return (False, True) if is_host(device) else (True,)
+
+
 def in_range(sums: Tensor) -> bool:
-    """Return whether every row's sum of exponentials is well within float32's range; False if one is NaN."""
+    """Return whether every row's sum of exponentials is well within float32's range; False if one is NaN.
+
+    On an accelerator nothing is looked at, and the answer is True: what is not finite there is found by the
+    check of gradients (`seqgen.core.optim`).
+    """
+    if not is_host(sums.device):
+        return True
     low, high = torch.aminmax(sums)
     return SAFE[0] < low.item() and high.item() < SAFE[1]
 
 
 def no_autocast(device: torch.device) -> AbstractContextManager[object]:
     """Take products in the types given; autocast's own switch is slow, so it is only used where it is on."""
-    on = torch.is_autocast_enabled(device.type)
+    on = device.type != "meta" and torch.is_autocast_enabled(device.type)
     return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 

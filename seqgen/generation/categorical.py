@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.functional.vocab_projection import Project, chunk_rows, in_range, no_autocast, projection
+from seqgen.functional.vocab_projection import (
+    Project,
+    attempts,
+    chunk_rows,
+    in_range,
+    no_autocast,
+    projection,
+)
+from seqgen.models.vocab_head import ruled_out
 
 BELOW_ONE = 1 - 2.0**-23
 """A factor that makes every float32 smaller than it was."""
@@ -38,8 +46,8 @@ def draw(
     probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
 
     Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
-    a token of probability 0 is never drawn. UserError for settings out of range; ValueError where no token
-    is left, or logits are not finite.
+    a token of probability 0 is never drawn. UserError for settings out of range; on the CPU ValueError where
+    no token is left, or logits are not finite (an accelerator is not waited for).
     """
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
     tokens, log_probs = drawer(weight, bias, hidden.dtype, **how)(hidden, count or 1)  # type: ignore[arg-type]
@@ -59,8 +67,7 @@ def drawer(
 ) -> Drawer:
     """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
     _check(temperature, top_k, top_p)
-    if len(forbid):
-        bias = bias.index_fill(0, torch.as_tensor(list(forbid), device=bias.device), -math.inf)
+    bias = ruled_out(bias, forbid, -math.inf)
     step = chunk_rows(len(weight), weight.device)
     with torch.no_grad():
         project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
@@ -114,7 +121,7 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
 
 def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return exp(logits) (R, V), up to a factor of each row, sums of its blocks (R, K) and running sums."""
-    for subtract_max in (False, True):
+    for subtract_max in attempts(states.device):
         exps = project(states, subtract_max).exp2_()
         block_sums = _block_sums(exps)
         block_cdf = block_sums.cumsum(dim=1)

@@ -6,21 +6,21 @@ Gumbel-softmax", eq. 2; Maddison et al. 2017). The lower the temperature, the ne
 gradient.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from seqgen.core.device import is_host
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.models.base import Generator
 from seqgen.models.state import State, select
-from seqgen.models.vocab_head import NEVER
+from seqgen.models.vocab_head import NEVER, ruled_out
 
 
 class Relaxed(NamedTuple):
-    """What `sample_relaxed` returns; T is the length of the longest sentence."""
+    """What `sample_relaxed` returns; T is the length of the longest sentence, on an accelerator the most."""
 
     soft: Tensor
     """(B, T, V) vectors whose rows sum to 1, differentiable; the one-hot of PAD after the end."""
@@ -46,23 +46,29 @@ def sample_relaxed(
     of the drawn token, and the gradient is that of the soft vector (the straight-through estimator of Bengio
     et al. 2013). `forbid` are ids that are never drawn. Dropout is as the generator's mode has it.
 
-    A sentence that has ended is not advanced, and the logits are not kept: of every token that is generated,
-    two vectors (V,) are, three where `hard`, beside what is returned.
+    On the CPU a sentence that has ended is not advanced; an accelerator advances all of them to the full
+    length. The logits are not kept: of every token that is generated, two vectors (V,) are, three where
+    `hard`, beside what is returned.
     """
     if not temperature > 0:
         raise ValueError(f"the temperature of a relaxation must be above 0, not {temperature}")
     device = generator.head.weight.device
-    forbidden = torch.as_tensor(list(forbid), dtype=torch.long, device=device)
     state = generator.initial(batch) if state is None else state
     rows = torch.arange(batch, device=device)
     given: Tensor = torch.full((batch, 1), BOS, device=device)
-    vectors, places, drawn = [], [], []
-    for t in range(length):
+
+    def step(given: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         hidden, state = generator.hidden(given, state)
-        logits = generator.head(hidden[:, 0]).float().index_fill(1, forbidden, NEVER)
+        logits = ruled_out(generator.head(hidden[:, 0]).float(), forbid, NEVER)
         soft = _soften(logits, temperature, rng)
         tokens = soft.detach().argmax(dim=1)
-        soft = _StraightThrough.apply(soft, tokens) if hard else soft
+        return (_StraightThrough.apply(soft, tokens) if hard else soft), tokens, state
+
+    if not is_host(device):
+        return _in_full(step, given, state, length)
+    vectors, places, drawn = [], [], []
+    for t in range(length):
+        soft, tokens, state = step(given, state)
         vectors.append(soft)
         places.append(rows * length + t)
         drawn.append(tokens)
@@ -73,6 +79,28 @@ def sample_relaxed(
             break
         given = soft[:, None]
     return _together(batch, length, len(drawn), torch.cat(places), torch.cat(drawn), torch.cat(vectors))
+
+
+def _in_full(
+    step: Callable[[Tensor, State], tuple[Tensor, Tensor, State]], given: Tensor, state: State, length: int
+) -> Relaxed:
+    """Advance all sentences to the full length; what follows an end is the one-hot of PAD."""
+    alive = torch.ones(len(given), dtype=torch.bool, device=given.device)
+    vectors, drawn = [], []
+    for _ in range(length):
+        soft, tokens, state = step(given, state)
+        vectors.append(soft.where(alive[:, None], _one_hot_of_padding(soft)))
+        drawn.append(tokens.where(alive, PAD))
+        alive = alive & (tokens != EOS)
+        given = vectors[-1][:, None]
+    return Relaxed(torch.stack(vectors, dim=1), torch.stack(drawn, dim=1))
+
+
+def _one_hot_of_padding(vectors: Tensor) -> Tensor:
+    """Return the one-hot (V,) of PAD for vectors (…, V)."""
+    one_hot = vectors.new_zeros(vectors.shape[-1])
+    one_hot[PAD] = 1
+    return one_hot
 
 
 def _soften(logits: Tensor, temperature: float, rng: torch.Generator | None) -> Tensor:
@@ -88,8 +116,7 @@ def _together(
     """Put tokens (R,) and their vectors (R, V) at their places b · length + t of a batch."""
     places = places // length * longest + places % length
     tokens = torch.full((batch * longest,), PAD, device=drawn.device).index_copy(0, places, drawn)
-    ended = F.one_hot(torch.tensor(PAD, device=drawn.device), vectors.shape[1]).to(vectors.dtype)
-    soft = ended.expand(batch * longest, -1).index_copy(0, places, vectors)
+    soft = _one_hot_of_padding(vectors).expand(batch * longest, -1).index_copy(0, places, vectors)
     return Relaxed(soft.unflatten(0, (batch, longest)), tokens.unflatten(0, (batch, longest)))
 
 

@@ -1,15 +1,18 @@
 """Monte-Carlo rollouts: the expected reward of every prefix of a sentence (Yu et al. 2017, eq. 4).
 
 Sentences and all completions of all their prefixes advance together, one token at a time, as one growing
-batch, so nothing is read twice; a completion that ends is scored and leaves the batch.
+batch, so nothing is read twice. On the CPU a completion that ends is scored and leaves the batch; on an
+accelerator it stays, masked, so that no shape depends on what was drawn and nothing waits for the device.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.core.device import is_host
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation.categorical import draw
 from seqgen.models.base import Generator, evaluating, state_bytes
@@ -17,7 +20,7 @@ from seqgen.models.discriminator import PrefixReader, scores
 from seqgen.models.state import State, concatenate, repeat, select
 
 Score = Callable[[Tensor], Tensor]
-"""Rewards of whole sentences, (R, T) → (R,): without gradient, each row by itself."""
+"""Rewards of whole sentences, (R, T) ids, PAD after the end → (R,): without gradient, each row by itself."""
 
 
 def rollout_rewards(
@@ -40,11 +43,11 @@ def rollout_rewards(
     Q is the reward of the sentence itself, and 0 at padding.
 
     reward: a discriminator, whose logits `of_logits` turns into rewards, or a callable on whole sentences,
-        (R, L) ids with L ≤ T → (R,). A discriminator that is a `PrefixReader` reads along with the policy.
+        (R, L) ids with L ≤ T, PAD after the end → (R,). A discriminator
+        that is a `PrefixReader` reads along with the policy.
     forbid: ids that no completion draws. state: the policy's initial state, B rows, where it is not zeros.
     max_state_bytes: bounds the states of policy and discriminator that are held at once, by taking parts of
-    the
-        batch, then of the n, one after the other; at least one completion of every prefix of one sentence.
+        the batch, then of the n, one after the other; at least one completion of each prefix of one sentence.
 
     Dropout and gradients are off while it runs.
     """
@@ -63,8 +66,10 @@ def rollout_rewards(
             rows = max(1, max_state_bytes // (state_bytes(policy, length) + state_bytes(reader, length)))
         for part, counts in _parts(tokens, n, rows):
             for count in counts:
-                lock_step = _LockStep(policy, reader, tokens[part], select(given, part), count, how)
-                of_completions, of_sentences = lock_step.run()
+                lock_step = _Compacted if is_host(tokens.device) else _InFull
+                of_completions, of_sentences = lock_step(
+                    policy, reader, tokens[part], select(given, part), count, how
+                ).run()
                 rewards[part] += of_completions.sum(dim=-1) / n
             last = (tokens[part] != PAD).sum(dim=1, keepdim=True) - 1
             rewards[part] = rewards[part].scatter(1, last.clamp(min=0), of_sentences[:, None])
@@ -77,7 +82,9 @@ def _parts(tokens: Tensor, n: int, max_rows: int | None) -> Iterator[tuple[slice
     if max_rows is None:
         yield slice(0, batch), [n]
         return
-    longest = int((tokens != PAD).sum(dim=1).amax()) if batch else 1
+    longest = tokens.shape[1]
+    if is_host(tokens.device):
+        longest = int((tokens != PAD).sum(dim=1).amax()) if batch else 1
     prefixes = max(1, longest - 1)
     count = min(n, max(1, (max_rows - 1) // prefixes))
     sentences = max(1, max_rows // (1 + prefixes * count))
@@ -86,8 +93,8 @@ def _parts(tokens: Tensor, n: int, max_rows: int | None) -> Iterator[tuple[slice
         yield slice(start, min(start + sentences, batch)), [count] * full + [rest] * (rest > 0)
 
 
-class _LockStep:
-    """A batch of sentences and n completions of each of their prefixes, advanced together.
+class _Compacted:
+    """A batch of sentences and n completions of each of their prefixes, advanced together while they last.
 
     The rows alive are the sentences that have not ended, in order, then the completions, oldest first. A
     row's `slot` is the place of its reward, so rows need no order: slots of completions come first, (B, T, n)
@@ -97,7 +104,7 @@ class _LockStep:
     def __init__(
         self,
         policy: Generator,
-        reader: PrefixReader,
+        reader: "_Reader",
         tokens: Tensor,
         state: State,
         n: int,
@@ -160,16 +167,95 @@ class _LockStep:
         ended[: self.sentences] = self.lengths[sentence] == t + 1
         if not ended.any():
             return
-        self.rewards[self.slot[ended]] = self.reader.score(features[ended]).to(self.rewards.dtype)
+        endings = self.reader.endings(features[ended])
+        self.rewards[self.slot[ended]] = self.reader.score(endings).to(self.rewards.dtype)
         alive = ~ended
         self.sentences = int(alive[: self.sentences].sum())
         self.slot, self.newest = self.slot[alive], self.newest[alive]
         self.state, self.reader_state = select(self.state, alive), select(self.reader_state, alive)
 
 
+class _InFull:
+    """What `_Compacted` does, with rows that stay: every shape follows from those of the arguments.
+
+    Rows are the B sentences, then B · n completions of their first token, of their first two, and so on. What
+    a reader needs of a row's end is kept when the row ends, and scored after the last token.
+    """
+
+    def __init__(
+        self,
+        policy: Generator,
+        reader: "_Reader",
+        tokens: Tensor,
+        state: State,
+        n: int,
+        how: dict[str, Any],
+    ) -> None:
+        batch = len(tokens)
+        self.policy, self.reader, self.tokens, self.n = policy, reader, tokens, n
+        self.weight, self.bias, self.how = policy.head.weight, policy.head.bias, how
+        self.lengths = (tokens != PAD).sum(dim=1)
+        self.state, self.reader_state = state, reader.initial(batch)
+        self.newest = torch.full((batch,), BOS, device=tokens.device)
+        self.alive = self.lengths > 0
+        self.kept: Tensor | None = None
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        """Advance all rows to the full length; rewards as of `_Compacted.run`."""
+        batch, length = self.tokens.shape
+        for t in range(length):
+            self._advance(t)
+            features, self.reader_state = self.reader.read(self.newest[:, None], self.reader_state)
+            self._keep(self.reader.endings(features, length), t)
+        assert self.kept is not None, "sentences have at least one position"
+        rewards = self.reader.score(self.kept).float()
+        of_sentences = rewards[:batch].where(self.lengths > 0, 0)
+        of_completions = rewards[batch:].view(length - 1, batch, self.n).transpose(0, 1)
+        # A sentence's last prefix is the sentence: nothing completes it, nor what lies beyond.
+        prefixes = torch.arange(1, length, device=rewards.device)
+        goes_on = (prefixes < self.lengths[:, None])[..., None]
+        return F.pad(of_completions.where(goes_on, 0), (0, 0, 0, 1)), of_sentences
+
+    def _advance(self, t: int) -> None:
+        """Give every row its token t, and start n completions of every prefix of t tokens."""
+        batch = len(self.tokens)
+        hidden, self.state = self.policy.hidden(self.newest[:, None], self.state)
+        hidden = hidden[:, -1]
+        drawn, _ = draw(hidden[batch:], self.weight, self.bias, **self.how)
+        self.newest = torch.cat((self.tokens[:, t], drawn))
+        if t > 0:
+            branches, _ = draw(hidden[:batch], self.weight, self.bias, count=self.n, **self.how)
+            self.newest = torch.cat((self.newest, branches.flatten()))
+            own, n = slice(batch), self.n
+            self.state = concatenate((self.state, repeat(select(self.state, own), n)))
+            self.reader_state = concatenate((self.reader_state, repeat(select(self.reader_state, own), n)))
+            self.alive = torch.cat((self.alive, (self.lengths > t).repeat_interleave(n)))
+
+    def _keep(self, endings: Tensor, t: int) -> None:
+        """Keep what is read of the rows that end with token t; they count no longer."""
+        batch, length = self.tokens.shape
+        of_sentences = self.lengths == t + 1
+        is_last = t + 1 == length
+        of_completions = torch.ones_like(self.newest[batch:], dtype=torch.bool)
+        ended = torch.cat((of_sentences, of_completions if is_last else self.newest[batch:] == EOS))
+        if self.kept is None:
+            self.kept = endings
+            return
+        before = F.pad(self.kept, (0, 0, 0, len(endings) - len(self.kept)))
+        self.kept = endings.where((ended & self.alive)[:, None], before)
+        self.alive = self.alive & ~ended
+
+
+class _Reader(PrefixReader, Protocol):
+    """A reader whose sentences may end at different times."""
+
+    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
+        """Take what `score` needs of the features that `read` returned; → (R, F), or (R, length) ids."""
+
+
 def _prefix_reader(
     reward: nn.Module | Score, device: torch.device, of_logits: Callable[[Tensor], Tensor]
-) -> PrefixReader:
+) -> _Reader:
     if getattr(reward, "reads_prefixes", False):
         return _DiscriminatorReader(reward, of_logits)  # type: ignore[arg-type]
     if isinstance(reward, nn.Module):
@@ -185,8 +271,11 @@ class _DiscriminatorReader:
         self.read = discriminator.read
         self._discriminator, self._of_logits = discriminator, of_logits
 
+    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
+        return features[:, -1]
+
     def score(self, features: Tensor) -> Tensor:
-        return self._of_logits(self._discriminator.score(features[:, -1]))
+        return self._of_logits(self._discriminator.score(features))
 
 
 class _SentenceReader:
@@ -198,6 +287,9 @@ class _SentenceReader:
 
     def initial(self, batch: int) -> State:
         return (torch.empty(batch, 0, dtype=torch.long, device=self._device),)
+
+    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
+        return F.pad(features, (0, 0 if length is None else length - features.shape[1]), value=PAD)
 
     def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         prefix = torch.cat((state[0], tokens), dim=1)

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
-from seqgen.functional.chunked_loss import head_loss
+from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.categorical import Drawer, drawer
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State, select
@@ -47,7 +48,8 @@ def sample(
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
     initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
     `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. Dropout and gradients
-    are off while it runs. A sentence that has ended is not advanced any further.
+    are off while it runs. On the CPU a sentence that has ended is not advanced any further; an accelerator
+    advances all of them to the full length, so that nothing waits for it.
     """
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
     if search is not None:
@@ -64,27 +66,65 @@ def sample(
             )
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
         tokens[:, : given.shape[1] - 1] = given[:, 1:]
-    draws: dict[bool, Drawer] = {}
+    samples = Samples(tokens, log_probs)
     with evaluating(generator):
         state = generator.initial(batch) if state is None else state
-        active: Tensor | None = None  # all of them
-        for t in range(given.shape[1] - 1, length):
-            hidden, state = generator.hidden(given, state)
-            early = t < min_length
-            if early not in draws:
-                how["forbid"] = (*forbid, EOS) if early else forbid
-                draws[early] = drawer(generator.head.weight, generator.head.bias, hidden.dtype, **how)
-            drawn, scores = (part[:, 0] for part in draws[early](hidden[:, -1], 1))
-            rows = slice(None) if active is None else active
-            tokens[rows, t], log_probs[rows, t] = drawn, scores
-            alive = drawn != EOS
-            if not alive.all():
-                state, drawn = select(state, alive), drawn[alive]
-                active = alive.nonzero()[:, 0] if active is None else active[alive]
-            if not len(drawn):
-                break
-            given = drawn[:, None]
-    return Samples(tokens, log_probs)
+        draws = _Draws(generator, min_length, forbid, how)
+        run = _compacted if is_host(device) else _in_full
+        run(generator, draws, given, state, samples)
+    return samples
+
+
+class _Draws:
+    """Draws of the token at a position, which before `min_length` is not the end."""
+
+    def __init__(
+        self, generator: Generator, min_length: int, forbid: Sequence[int], how: dict[str, Any]
+    ) -> None:
+        self.head, self.min_length, self.forbid, self.how = generator.head, min_length, forbid, how
+        self.drawers: dict[bool, Drawer] = {}
+
+    def __call__(self, hidden: Tensor, t: int) -> tuple[Tensor, Tensor]:
+        """Draw token t of every row by what the head reads, (R, H) → tokens, log-probabilities, (R,)."""
+        is_early = t < self.min_length
+        if is_early not in self.drawers:
+            forbid = (*self.forbid, EOS) if is_early else self.forbid
+            self.drawers[is_early] = drawer(
+                self.head.weight, self.head.bias, hidden.dtype, forbid=forbid, **self.how
+            )
+        drawn, scores = self.drawers[is_early](hidden, 1)
+        return drawn[:, 0], scores[:, 0]
+
+
+def _compacted(generator: Generator, draw: _Draws, given: Tensor, state: State, samples: Samples) -> None:
+    """Fill in samples after the tokens given (B, P); sentences that end leave the batch."""
+    tokens, log_probs = samples
+    active: Tensor | None = None  # all of them
+    for t in range(given.shape[1] - 1, tokens.shape[1]):
+        hidden, state = generator.hidden(given, state)
+        drawn, scores = draw(hidden[:, -1], t)
+        rows = slice(None) if active is None else active
+        tokens[rows, t], log_probs[rows, t] = drawn, scores
+        alive = drawn != EOS
+        if not alive.all():
+            state, drawn = select(state, alive), drawn[alive]
+            active = alive.nonzero()[:, 0] if active is None else active[alive]
+        if not len(drawn):
+            break
+        given = drawn[:, None]
+
+
+def _in_full(generator: Generator, draw: _Draws, given: Tensor, state: State, samples: Samples) -> None:
+    """Fill in samples as `_compacted` does; sentences that have ended go on, and a mask leaves that out."""
+    tokens, log_probs = samples
+    alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    for t in range(given.shape[1] - 1, tokens.shape[1]):
+        hidden, state = generator.hidden(given, state)
+        drawn, scores = draw(hidden[:, -1], t)
+        tokens[:, t] = drawn.where(alive, PAD)
+        log_probs[:, t] = scores.where(alive, 0)
+        alive = alive & (drawn != EOS)
+        given = tokens[:, t : t + 1]
 
 
 def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:
@@ -96,12 +136,13 @@ def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -
     real = tokens != PAD
     with torch.no_grad():
         hidden, _ = generator.hidden(shifted(tokens), state)
-        targets = tokens[real]
+        rows, targets = real_rows(real, hidden, tokens)
         head = generator.head
-        nll = head_loss(
-            hidden[real], head.weight, head.bias, targets, torch.ones_like(targets, dtype=hidden.dtype)
-        ).nll
-    return torch.zeros(tokens.shape, device=tokens.device, dtype=nll.dtype).masked_scatter(real, -nll)
+        ones = torch.ones_like(targets, dtype=hidden.dtype)
+        nll = head_loss(rows, head.weight, head.bias, targets, ones).nll
+    if not is_host(tokens.device):
+        return (-nll).view(tokens.shape).masked_fill(~real, 0)
+    return torch.zeros(tokens.shape, dtype=nll.dtype).masked_scatter(real, -nll)
 
 
 def sentence_log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:

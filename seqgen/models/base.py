@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.models.state import State
-from seqgen.models.vocab_head import NEVER, VocabHead
+from seqgen.models.vocab_head import NEVER, VocabHead, ruled_out
 
 KINDS = {
     "rnn": "seqgen.models.rnn_generator:RNNConfig",
@@ -167,8 +167,7 @@ class Generator(nn.Module):
 
     def bias(self, forbid: Sequence[int] = ()) -> Tensor:
         """Return the head's bias under which the tokens `forbid` are never generated; (V,)."""
-        ids = torch.tensor(list(forbid), dtype=torch.long, device=self.head.offset.device)
-        return self.head.bias.index_fill(0, ids, NEVER)
+        return ruled_out(self.head.bias, forbid, NEVER)
 
     @contextmanager
     def without_dropout(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.core.device import widened
 from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.models.discriminator import embed, real_positions
 
@@ -72,7 +73,7 @@ class SentenceCritic(nn.Module):
 
         def coordinates(tokens: Tensor) -> Tensor:
             embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1])).detach()
-            found = torch.linalg.solve_triangular(basis.detach(), embedded.double(), upper=True, left=False)
+            found = torch.linalg.solve_triangular(basis.detach(), widened(embedded), upper=True, left=False)
             return found.to(embedded.dtype)
 
         narrow = basis.to(self.embedding.weight.dtype)
@@ -82,11 +83,11 @@ class SentenceCritic(nn.Module):
 
     def _embedding_basis(self) -> Tensor:
         """Return Lᵀ (E, E), L the Cholesky factor of the embedding's Gram matrix, in double precision."""
-        weight = self.embedding.weight.double()
+        weight = widened(self.embedding.weight)
         gram = weight.t() @ weight
         # Of fewer tokens than dimensions it is singular without a jitter.
         jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
-        return torch.linalg.cholesky(gram + jitter).t()
+        return torch.linalg.cholesky_ex(gram + jitter).L.t()  # without a look at whether it went well
 
 
 class LatentCritic(nn.Module):

@@ -1,9 +1,8 @@
 """The encoder: a sentence to a latent vector, or to the mean and log variance of a Gaussian."""
 
-import torch
 from torch import Tensor, nn
 
-from seqgen.models.discriminator import embed, real_positions
+from seqgen.models.discriminator import embed, last_states, real_positions
 from seqgen.models.rnn_generator import CELLS
 
 
@@ -39,14 +38,7 @@ class RNNEncoder(nn.Module):
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → (B, F), F = H or 2 H."""
         lengths = real_positions(tokens).sum(dim=1).clamp(min=1)
         embedded = self.dropout(embed(self.embedding, tokens))
-        rows = torch.arange(len(tokens), device=tokens.device)
-        ends = [self.forwards(embedded)[0][rows, lengths - 1]]
-        if self.backwards is not None:
-            # Each sentence reversed within its own length: faster than a packed sequence.
-            steps = torch.arange(tokens.shape[1], device=tokens.device)
-            reversed_steps = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
-            ends.append(self.backwards(embedded[rows[:, None], reversed_steps])[0][rows, lengths - 1])
-        return self.dropout(torch.cat(ends, dim=1))
+        return self.dropout(last_states(self.forwards, self.backwards, embedded, lengths))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → mean (B, Z), log variance (B, Z)."""

@@ -1,5 +1,7 @@
 """The vocabulary head: hidden states to logits, with the tokens that are never generated ruled out."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,15 @@ from seqgen.data.tokenizer import BOS, PAD
 
 NEVER = -1e4
 """Logit added to PAD and BOS: finite, so that 0 · NEVER is 0, and exp(NEVER) is 0 in every float format."""
+
+
+def ruled_out(bias: Tensor, forbid: Sequence[int], logit: float) -> Tensor:
+    """Return biases or logits (…, V) with those of the tokens `forbid` replaced, without a copy of ids."""
+    if len(forbid):
+        bias = bias.clone()
+        for token in forbid:
+            bias.select(-1, token).fill_(logit)
+    return bias
 
 
 class VocabHead(nn.Module):

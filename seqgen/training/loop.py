@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
+from seqgen.core import optim
+from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
 from seqgen.training import run_folder
@@ -74,8 +76,8 @@ class Progress:
     since_best: int = 0
     finished: str = ""
     """Why training ended; empty while it has not."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the metrics of steps since the last report."""
+    sums: dict[str, float | Tensor] = field(default_factory=dict)
+    """Sums of the metrics of steps since the last report; on an accelerator they stay there until read."""
     counts: dict[str, int] = field(default_factory=dict)
     """How many steps had each of these metrics."""
     counted: int = 0
@@ -186,14 +188,16 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
             "batches": batches.state_dict(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-            "progress": vars(progress),
+            "progress": vars(progress) | {"sums": {name: float(x) for name, x in progress.sums.items()}},
         },
     )
 
 
 def _add(progress: Progress, metrics: StepMetrics, *, counted: int) -> None:
     for name, value in metrics.items():
-        progress.sums[name] = progress.sums.get(name, 0.0) + float(value)
+        on_host = not isinstance(value, Tensor) or is_host(value.device)
+        number = float(value) if on_host else value.double()  # type: ignore[union-attr]
+        progress.sums[name] = progress.sums.get(name, 0.0) + number
         progress.counts[name] = progress.counts.get(name, 0) + 1
     progress.counted += counted
 
@@ -214,6 +218,7 @@ def _report(
     epoch: float,
 ) -> Metrics:
     """Measure, show samples, keep the weights if they are the best, and decide whether to stop."""
+    optim.check_finite(algorithm.optimizers.values())
     row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
     spent = progress.seconds - progress.seconds_at_report
     row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)

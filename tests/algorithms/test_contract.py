@@ -1,6 +1,7 @@
 """The contract, held by every algorithm of both registries with each of its examples."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -254,6 +255,41 @@ def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
 def test_every_setting_has_a_help_text(name, kind):
     small = config(name, {"generator.kind": kind})
     assert all(text for _, _, _, text in settings.describe(type(small), small))
+
+
+@every
+def test_nothing_waits_for_an_accelerator(name, values):
+    """On torch's meta device a look at a value raises an error, and so does a CPU tensor beside others."""
+    if values.get("aggressive"):
+        pytest.skip("aggressive training decides by the losses themselves")
+    algorithm = build(name, values).to("meta")
+    algorithm.configure()
+    tokens = torch.empty_like(batch().tokens, device="meta")
+    for i in range(3):
+        metrics = algorithm.step(Batch(tokens), i / 3)
+        assert any(value.is_meta for value in metrics.values() if isinstance(value, torch.Tensor))
+    assert algorithm.sample(5, temperature=0.7, min_length=2).tokens.shape == (5, LENGTH)
+    if algorithm.likelihood:
+        assert algorithm.log_likelihood(tokens).is_meta
+
+
+@pytest.mark.parametrize("name", algorithms.PRETRAIN)
+def test_a_step_with_masks_is_that_without_the_padding(name, monkeypatch):
+    def stepped() -> dict[str, torch.Tensor]:
+        chance = {"generator.dropout": 0.0, "encoder.dropout": 0.0}
+        known = {key: value for key, value in chance.items() if name != "mle" or "encoder" not in key}
+        algorithm = build(name, known)
+        torch.manual_seed(5)
+        for i in range(3):
+            algorithm.step(batch(seed=i), i / 3)
+        return weights(algorithm)
+
+    compacted = stepped()
+    for module in [module for key, module in sys.modules.items() if key.startswith("seqgen.")]:
+        if hasattr(module, "is_host"):
+            monkeypatch.setattr(module, "is_host", lambda device: False)
+    for key, weight in stepped().items():
+        torch.testing.assert_close(weight, compacted[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
 @pytest.mark.cuda

@@ -71,3 +71,23 @@ def test_a_moving_average_by_hand():
     optim.update_ema(average, module, decay=0.75)
     assert average.weight.item() == pytest.approx(0.75 * 2 + 0.25 * 4)
     assert module.weight.item() == 4.0
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_on_an_accelerator_an_update_that_is_not_finite_is_left_out_and_found_later(fused, monkeypatch):
+    monkeypatch.setattr(optim, "is_host", lambda device: False)
+    w, v = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.tensor(3.0))
+    one, two = (torch.optim.AdamW([p], lr=0.1, weight_decay=0.0, fused=fused) for p in (w, v))
+    norms = optim.update({one: w * 5, two: v * 7}, clip=3.0)
+    assert [float(norms[o]) for o in (one, two)] == [5.0, 7.0]
+    assert all(isinstance(norm, torch.Tensor) for norm in norms.values())
+    # Adam's first step is its learning rate, whatever the gradient.
+    assert (w.item(), v.item()) == (pytest.approx(1.9), pytest.approx(2.9))
+    optim.check_finite([one, two])
+    optim.update({one: w * 5, two: v * math.nan})
+    if fused:  # nothing at all has happened; an optimiser that is not fused steps by its momentum
+        assert (w.item(), v.item()) == (pytest.approx(1.9), pytest.approx(2.9))
+    assert math.isfinite(w.item())
+    assert math.isfinite(v.item())
+    with pytest.raises(FloatingPointError, match="not finite in 1 updates"):
+        optim.check_finite([one, two])

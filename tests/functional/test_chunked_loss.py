@@ -162,3 +162,14 @@ def test_cuda_equals_cpu(entropy):
     gradients = torch.autograd.grad(ours.loss, there)
     for gradient, wanted in zip(gradients, torch.autograd.grad(expected.loss, leaves), strict=True):
         torch.testing.assert_close(gradient.cpu(), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_real_rows_are_those_of_the_mask_or_all_with_the_same_loss(shapes):
+    hidden, weight, bias = (torch.randn(*shape) for shape in ((3, 5, 7), (11, 7), (11,)))
+    tokens = torch.randint(11, (3, 5))
+    mask = torch.arange(5) < torch.tensor([5, 2, 1])[:, None]
+    states, targets, weights = chunked_loss.real_rows(mask, hidden, tokens, mask / mask.sum())
+    assert len(states) == len(targets) == (8 if shapes == "compacted" else 15)
+    expected = F.cross_entropy(F.linear(hidden, weight, bias)[mask], tokens[mask])
+    found = head_loss(states, weight, bias, targets, weights).loss
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)

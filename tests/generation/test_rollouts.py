@@ -17,6 +17,7 @@ from seqgen.models.state import State, concatenate
 
 B, T, N, V, E, H = 7, 5, 3, 13, 2, 11
 
+both = pytest.mark.usefixtures("shapes")
 SENTENCES = torch.tensor(
     [
         [4, 5, 6, 7, 8],
@@ -93,6 +94,7 @@ def one_by_one(policy, tokens: Tensor, score, n: int, state=None) -> Tensor:
     return rewards
 
 
+@both
 @pytest.mark.parametrize("rows", [None, 1, 19, 40])
 @pytest.mark.parametrize("kind", GENERATOR_KINDS)
 def test_each_reward_lands_at_its_sentence_and_position(kind, rows):
@@ -129,6 +131,7 @@ DISCRIMINATORS = {
 }
 
 
+@both
 @pytest.mark.parametrize("rows", [None, 17])
 @pytest.mark.parametrize("judge", DISCRIMINATORS)
 @pytest.mark.parametrize("options", POLICIES.values(), ids=POLICIES)
@@ -171,6 +174,7 @@ def place_sum(whole: Tensor) -> Tensor:
     return (whole * torch.arange(1, whole.shape[1] + 1)).sum(dim=1) % 7 / 7.0
 
 
+@both
 @pytest.mark.parametrize("rows", [None, 700])
 def test_mean_of_many_rollouts_is_the_expectation(rows):
     n, policy, sentences = 3000, generator(vocab=5, ends=0.5), all_sentences(3)
@@ -190,6 +194,7 @@ def test_mean_of_many_rollouts_is_the_expectation(rows):
         assert abs(rewards[b, t].item() - mean) < 4 * error, (b, t)
 
 
+@both
 def test_rewards_make_the_gradient_of_the_expected_score():
     # Σ_Y p(Y) Σ_t Q(Y, t) ∇ log p(y_t | y_<t) = ∇ Σ_Y p(Y) score(Y), over all sentences Y
     policy, sentences = generator(vocab=5, ends=0.5), all_sentences(3)
@@ -218,6 +223,7 @@ def distinct_share(whole: Tensor) -> Tensor:
     return torch.tensor([len(set(row)) / len(row) for row in whole.tolist()])
 
 
+@both
 @pytest.mark.parametrize("judge", DISCRIMINATORS)
 def test_the_last_token_earns_the_score_of_the_sentence_and_padding_nothing(judge):
     reward = discriminator(**DISCRIMINATORS[judge]).eval()
@@ -235,6 +241,7 @@ def test_of_logits_makes_rewards_of_a_discriminators_logits():
     torch.testing.assert_close(rewards[torch.arange(B), LAST], expected, rtol=1e-5, atol=1e-6)
 
 
+@both
 def test_permuting_the_batch_permutes_the_rewards():
     policy, reward = generator(), discriminator()
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
@@ -243,6 +250,7 @@ def test_permuting_the_batch_permutes_the_rewards():
     torch.testing.assert_close(permuted, rewards[order], rtol=1e-5, atol=1e-6)
 
 
+@both
 @pytest.mark.parametrize(
     "tokens",
     [
@@ -269,6 +277,7 @@ def test_edges(tokens, rows):
         torch.testing.assert_close(rewards, expected, rtol=1e-5, atol=1e-6)
 
 
+@both
 def test_an_initial_state_is_where_the_policy_starts():
     policy, reward = generator(), discriminator().eval()
     state = tuple(2 * torch.randn(B, 1, H) for _ in range(2))
@@ -413,6 +422,7 @@ def test_cuda_rollouts_repeat_bit_by_bit():
     assert torch.equal(rewards(), rewards())
 
 
+@both
 def test_forbidden_tokens_are_in_no_completion() -> None:
     policy = generator(spread=1.0)
     seen = []

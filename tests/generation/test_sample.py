@@ -16,6 +16,7 @@ from seqgen.generation.sample import log_prob, sample
 from seqgen.models.base import Generator, evaluating
 
 V, H = 97, 5
+both = pytest.mark.usefixtures("shapes")
 DRAWS = 1_000_000
 FEWER = 100_000
 
@@ -210,6 +211,7 @@ OPTIONS = [
 ]
 
 
+@both
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_sentences_end_with_eos_then_pad(options):
     g = generator(**options)
@@ -223,6 +225,7 @@ def test_sentences_end_with_eos_then_pad(options):
     assert 0 < int(ended.any(dim=1).sum()) < 31
 
 
+@both
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_log_probs_are_the_models(options):
     g = generator(**options)
@@ -235,6 +238,7 @@ def test_log_probs_are_the_models(options):
     torch.testing.assert_close(scored, full.where(tokens != PAD, 0.0).detach(), rtol=1e-4, atol=1e-5)
 
 
+@both
 def test_padding_is_irrelevant_to_log_prob():
     g = generator()
     tokens, _ = sample(g, 5, 13, rng=rng())
@@ -250,6 +254,7 @@ def test_first_tokens_follow_the_model():
     assert chi_square(tokens, torch.softmax(logits[0, 0].detach().double(), dim=-1)) > 1e-4
 
 
+@both
 def test_second_tokens_follow_the_model_though_others_ended():
     g = generator()
     tokens, _ = sample(g, 100_000, 2, rng=rng())
@@ -258,6 +263,7 @@ def test_second_tokens_follow_the_model_though_others_ended():
     assert chi_square(after, torch.softmax(logits[0, 1].detach().double(), dim=-1)) > 1e-4
 
 
+@both
 @pytest.mark.parametrize(
     "prompt", [torch.tensor([5, 9]), torch.tensor([[5, 9], [6, 4], [5, 5]])], ids=["P", "B, P"]
 )
@@ -271,6 +277,7 @@ def test_prompts_are_read_first(prompt):
         sample(g, 3, 2, prompt=prompt)
 
 
+@both
 def test_min_length_and_forbid():
     tokens, _ = sample(generator(), 200, 13, min_length=4, forbid=(5, 6), rng=rng())
     assert not (tokens[:, :4] == EOS).any()
@@ -278,6 +285,7 @@ def test_min_length_and_forbid():
     assert not torch.isin(tokens, torch.tensor([5, 6])).any()
 
 
+@both
 def test_initial_state_is_where_it_starts():
     g = generator()
     _, state = g.hidden(torch.tensor([[BOS, 5, 9]]).expand(3, 3), g.initial(3))

@@ -31,6 +31,17 @@ def test_metrics_are_finite_and_every_parameter_changes_but_the_idle_ones(cls, v
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize(("cls", "values"), CASES)
+def test_nothing_waits_for_an_accelerator(cls, values):
+    """On torch's meta device a look at a value raises an error, and so does a CPU tensor beside others."""
+    model = build(cls, values).to("meta")
+    model.configure()
+    for i in range(3):
+        metrics = model.step(batch(model.config.read_size).to("meta"), i / 3)
+        assert any(value.is_meta for value in metrics.values() if isinstance(value, torch.Tensor))
+    assert model.sample(5).is_meta
+
+
 @pytest.mark.parametrize("cls", CLASSES_OF_MODELS)
 def test_idle_parameters_exist(cls):
     names = [name for name, _ in build(cls, cls.examples[0]).named_parameters()]

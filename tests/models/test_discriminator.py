@@ -129,10 +129,10 @@ def run_cell(cell: nn.LSTMCell, embedded: Tensor) -> Tensor:
 def test_lstm_equals_a_loop_of_cells_over_real_tokens(bidirectional):
     discriminator = rnn(bidirectional=bidirectional)
     cells = []
-    for suffix in ("", "_reverse")[: 1 + bidirectional]:
+    for layers in (discriminator.rnn, discriminator.backwards)[: 1 + bidirectional]:
         cell = nn.LSTMCell(EMBEDDING, HIDDEN)
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(cell, part).data = getattr(discriminator.rnn, f"{part}_l0{suffix}").data
+            getattr(cell, part).data = getattr(layers, f"{part}_l0").data
         cells.append(cell)
     logits = discriminator(TOKENS)
     for row, length in enumerate(LENGTHS):

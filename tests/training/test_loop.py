@@ -250,3 +250,27 @@ def test_such_an_average_goes_on_after_a_kill(tmp_path):
     toy.seen = [0.0] * 4  # the checkpoint is of step 4, after the first of the two steps
     _, made, _ = train(tmp_path, steps=7, report_every=7, checkpoint_every=4, toy=toy)
     assert made.metrics()[-1]["rare"] == pytest.approx(((5 + 2) + (5 + 5)) / 2)
+
+
+def test_on_an_accelerator_sums_stay_there_until_they_are_read(tmp_path, monkeypatch):
+    def toy(steps_done=0):
+        torch.manual_seed(3)
+        made = Sometimes()
+        made.seen = [0.0] * steps_done
+        return made
+
+    kept = []
+
+    def observe(progress, report):
+        kept.append(progress.sums.get("loss"))
+        kill_at(6)(progress, report)
+
+    plan = {"steps": 7, "report_every": 7, "checkpoint_every": 4}
+    _, here, _ = train(tmp_path / "here", **plan, toy=toy())
+    monkeypatch.setattr(loop, "is_host", lambda device: False)
+    with pytest.raises(Killed):
+        train(tmp_path / "there", **plan, toy=toy(), observe=observe)
+    assert isinstance(kept[-1], torch.Tensor)
+    _, there, _ = train(tmp_path / "there", **plan, toy=toy(steps_done=4))
+    for name in ("loss", "rare"):
+        assert there.metrics()[-1][name] == pytest.approx(here.metrics()[-1][name], rel=1e-6)

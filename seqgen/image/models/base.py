@@ -130,6 +130,7 @@ class AdversarialModel(ImageModel):
     """Names of the networks that `ema` averages; the last one generates images."""
     main_optimizer: ClassVar[str] = "generator"
     """The optimiser whose gradient norm and learning rate are reported."""
+    on_host = ("updates",)
     ema: nn.ModuleDict
     """Exponential moving averages of the networks of `averaged`, by their names."""
     updates: Tensor
