@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.core import cuda_graphs
 from seqgen.core.device import is_host
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation.categorical import draw
@@ -191,30 +192,44 @@ class _InFull:
         n: int,
         how: dict[str, Any],
     ) -> None:
-        batch = len(tokens)
-        self.policy, self.reader, self.tokens, self.n = policy, reader, tokens, n
-        self.weight, self.bias, self.how = policy.head.weight, policy.head.bias, how
-        self.lengths = (tokens != PAD).sum(dim=1)
-        self.state, self.reader_state = state, reader.initial(batch)
-        self.newest = torch.full((batch,), BOS, device=tokens.device)
-        self.alive = self.lengths > 0
-        self.kept: Tensor | None = None
+        self.policy, self.reader, self.n, self.how = policy, reader, n, how
+        self.given = (tokens, *state)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Advance all rows to the full length; rewards as of `_Compacted.run`."""
-        batch, length = self.tokens.shape
+        tokens = self.given[0]
+        lengths = (tokens != PAD).sum(dim=1)
+        batch, length = tokens.shape
+        rewards = self.reader.score(self._endings()).float()
+        of_sentences = rewards[:batch].where(lengths > 0, 0)
+        of_completions = rewards[batch:].view(length - 1, batch, self.n).transpose(0, 1)
+        # A sentence's last prefix is the sentence: nothing completes it, nor what lies beyond.
+        prefixes = torch.arange(1, length, device=rewards.device)
+        goes_on = (prefixes < lengths[:, None])[..., None]
+        return F.pad(of_completions.where(goes_on, 0), (0, 0, 0, 1)), of_sentences
+
+    def _endings(self) -> Tensor:
+        """Return what is kept of every row's end, by a CUDA graph where there can be one."""
+        if self.how["rng"] is not None:
+            return self._advanced(*self.given)[0]
+        key = ("rollouts", self.n, self.how["temperature"], tuple(self.how["forbid"]), self.reader.key)
+        modules = (self.policy, *self.reader.modules)
+        return cuda_graphs.replay(self._advanced, self.given, modules=modules, key=key)[0]
+
+    def _advanced(self, tokens: Tensor, *state: Tensor) -> tuple[Tensor]:
+        batch, length = tokens.shape
+        self.tokens, self.lengths = tokens, (tokens != PAD).sum(dim=1)
+        self.weight, self.bias = self.policy.head.weight, self.policy.head.bias
+        self.state, self.reader_state = state, self.reader.initial(batch)
+        self.newest = torch.full_like(tokens[:, 0], BOS)
+        self.alive = self.lengths > 0
+        self.kept: Tensor | None = None
         for t in range(length):
             self._advance(t)
             features, self.reader_state = self.reader.read(self.newest[:, None], self.reader_state)
             self._keep(self.reader.endings(features, length), t)
         assert self.kept is not None, "sentences have at least one position"
-        rewards = self.reader.score(self.kept).float()
-        of_sentences = rewards[:batch].where(self.lengths > 0, 0)
-        of_completions = rewards[batch:].view(length - 1, batch, self.n).transpose(0, 1)
-        # A sentence's last prefix is the sentence: nothing completes it, nor what lies beyond.
-        prefixes = torch.arange(1, length, device=rewards.device)
-        goes_on = (prefixes < self.lengths[:, None])[..., None]
-        return F.pad(of_completions.where(goes_on, 0), (0, 0, 0, 1)), of_sentences
+        return (self.kept,)
 
     def _advance(self, t: int) -> None:
         """Give every row its token t, and start n completions of every prefix of t tokens."""
@@ -249,6 +264,11 @@ class _InFull:
 class _Reader(PrefixReader, Protocol):
     """A reader whose sentences may end at different times."""
 
+    key: str
+    """What distinguishes it from a reader of other features."""
+    modules: tuple[nn.Module, ...]
+    """What it reads with."""
+
     def endings(self, features: Tensor, length: int | None = None) -> Tensor:
         """Take what `score` needs of the features that `read` returned; → (R, F), or (R, length) ids."""
 
@@ -266,9 +286,12 @@ def _prefix_reader(
 class _DiscriminatorReader:
     """A discriminator that needs no more of a prefix than its state."""
 
+    key = "prefixes"
+
     def __init__(self, discriminator: PrefixReader, of_logits: Callable[[Tensor], Tensor]) -> None:
         self.initial = discriminator.initial
         self.read = discriminator.read
+        self.modules: tuple[nn.Module, ...] = (discriminator,)  # type: ignore[assignment]
         self._discriminator, self._of_logits = discriminator, of_logits
 
     def endings(self, features: Tensor, length: int | None = None) -> Tensor:
@@ -280,6 +303,9 @@ class _DiscriminatorReader:
 
 class _SentenceReader:
     """A reward of whole sentences: the state is the tokens so far, (R, t)."""
+
+    key = "sentences"
+    modules: tuple[nn.Module, ...] = ()
 
     def __init__(self, reward: Score, device: torch.device) -> None:
         self.score = reward

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core import cuda_graphs
 from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
@@ -56,8 +57,6 @@ def sample(
         how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
         return search(generator, batch, length, **how)
     device = generator.head.weight.device
-    tokens = torch.full((batch, length), PAD, device=device)
-    log_probs = torch.zeros(batch, length, device=device)
     given = torch.full((batch, 1), BOS, device=device)
     if prompt is not None:
         if prompt.shape[-1] >= length:
@@ -65,14 +64,24 @@ def sample(
                 f"the prompt has {prompt.shape[-1]} tokens; length is {length} and must exceed it"
             )
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
-        tokens[:, : given.shape[1] - 1] = given[:, 1:]
-    samples = Samples(tokens, log_probs)
-    with evaluating(generator):
-        state = generator.initial(batch) if state is None else state
+
+    def run(given: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
         draws = _Draws(generator, min_length, forbid, how)
-        run = _compacted if is_host(device) else _in_full
-        run(generator, draws, given, state, samples)
-    return samples
+        return (_compacted if is_host(device) else _in_full)(generator, draws, given, state, length)
+
+    with evaluating(generator):
+        inputs = (given, *(generator.initial(batch) if state is None else state))
+        if rng is not None:
+            return Samples(*run(*inputs))
+        key = ("sample", length, temperature, top_k, top_p, min_length, tuple(forbid))
+        return Samples(*cuda_graphs.replay(run, inputs, modules=(generator,), key=key))
+
+
+def _begun(given: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Return tokens (B, length), BOS and a prompt (B, P) being given, and their log-probabilities of 0."""
+    tokens = torch.full((len(given), length), PAD, device=given.device)
+    tokens[:, : given.shape[1] - 1] = given[:, 1:]
+    return tokens, torch.zeros(len(given), length, device=given.device)
 
 
 class _Draws:
@@ -96,9 +105,11 @@ class _Draws:
         return drawn[:, 0], scores[:, 0]
 
 
-def _compacted(generator: Generator, draw: _Draws, given: Tensor, state: State, samples: Samples) -> None:
-    """Fill in samples after the tokens given (B, P); sentences that end leave the batch."""
-    tokens, log_probs = samples
+def _compacted(
+    generator: Generator, draw: _Draws, given: Tensor, state: State, length: int
+) -> tuple[Tensor, Tensor]:
+    """Generate after the tokens given (B, P); sentences that end leave the batch."""
+    tokens, log_probs = _begun(given, length)
     active: Tensor | None = None  # all of them
     for t in range(given.shape[1] - 1, tokens.shape[1]):
         hidden, state = generator.hidden(given, state)
@@ -112,11 +123,14 @@ def _compacted(generator: Generator, draw: _Draws, given: Tensor, state: State, 
         if not len(drawn):
             break
         given = drawn[:, None]
+    return tokens, log_probs
 
 
-def _in_full(generator: Generator, draw: _Draws, given: Tensor, state: State, samples: Samples) -> None:
-    """Fill in samples as `_compacted` does; sentences that have ended go on, and a mask leaves that out."""
-    tokens, log_probs = samples
+def _in_full(
+    generator: Generator, draw: _Draws, given: Tensor, state: State, length: int
+) -> tuple[Tensor, Tensor]:
+    """Generate as `_compacted` does; sentences that have ended go on, and a mask leaves that out."""
+    tokens, log_probs = _begun(given, length)
     alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     for t in range(given.shape[1] - 1, tokens.shape[1]):
         hidden, state = generator.hidden(given, state)
@@ -125,6 +139,7 @@ def _in_full(generator: Generator, draw: _Draws, given: Tensor, state: State, sa
         log_probs[:, t] = scores.where(alive, 0)
         alive = alive & (drawn != EOS)
         given = tokens[:, t : t + 1]
+    return tokens, log_probs
 
 
 def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:

@@ -422,6 +422,23 @@ def test_cuda_rollouts_repeat_bit_by_bit():
     assert torch.equal(rewards(), rewards())
 
 
+@pytest.mark.cuda
+def test_max_state_bytes_bounds_the_memory_of_the_device():
+    policy = generator(hidden=512).cuda()
+    reward = discriminator().cuda()
+    tokens = torch.randint(4, V, (23, 31), device="cuda")
+
+    def peak(limit: int | None) -> int:
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        rng = torch.Generator("cuda").manual_seed(5)
+        rollout_rewards(policy, tokens, reward, 13, max_state_bytes=limit, rng=rng)
+        return torch.cuda.max_memory_allocated() - before
+
+    assert peak(2**20) < peak(None) / 4
+
+
 @both
 def test_forbidden_tokens_are_in_no_completion() -> None:
     policy = generator(spread=1.0)

@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+import torch
 from helpers import coin_corpus
 
 import seqgen
@@ -162,3 +163,18 @@ def test_a_constant_reward_is_reported_as_it_is(corpus):
     values = GAN | {"reward": "constant", "report_every": 2, "discriminator_pretraining_steps": 3}
     rows = adversarial(run, path="runs/gan", steps=3, values=values).metrics()
     assert [row.get("reward") for row in rows] == [None, None, pytest.approx(1.0), pytest.approx(1.0)]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("devices", [("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")])
+def test_a_run_goes_on_where_another_device_stopped(corpus, devices):
+    still = SMALL | {"generator.dropout": 0.0, "report_every": 2}
+    trained = {}
+    for name, (first, second) in {"there": devices, "here": ("cpu", "cpu")}.items():
+        for steps, device in ((3, first), (7, second)):
+            pretrain(str(corpus), path=name, values=still, steps=steps, device_name=device)
+        trained[name] = load.load(name, "cpu")
+        assert trained[name].run.metrics()[-1]["step"] == 7
+    weights = trained["here"].algorithm.state_dict()
+    for key, weight in trained["there"].algorithm.state_dict().items():
+        torch.testing.assert_close(weight, weights[key], rtol=1e-3, atol=1e-4, msg=key)
