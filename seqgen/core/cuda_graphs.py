@@ -9,7 +9,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,7 +20,8 @@ MOST_GRAPHS = 8
 """Graphs kept of a module; the one that was not used for longest goes first."""
 
 _graphs: WeakKeyDictionary[nn.Module, "OrderedDict[Hashable, _Graph | None]"] = WeakKeyDictionary()
-_pools: dict[torch.device, Any] = {}
+_anchors: dict[torch.device, torch.cuda.CUDAGraph] = {}
+"""An empty graph of each device: the memory that graphs share lives as long as one that uses it."""
 _failures: list[str] = []
 """Why recording failed; after the first failure no graph is recorded any more."""
 
@@ -61,14 +61,18 @@ class _Graph:
 
     def __init__(self, function: Function, inputs: tuple[Tensor, ...]) -> None:
         device = inputs[0].device
-        pool = _pools.setdefault(device, torch.cuda.graph_pool_handle())
         self.inputs = tuple(part.clone() for part in inputs)
         self.graph = torch.cuda.CUDAGraph()
         dtype = _autocast_dtype()
         # Weights that autocast has cast before would be read from memory that is soon given back.
         uncached = nullcontext() if dtype is None else torch.autocast("cuda", dtype, cache_enabled=False)
-        with torch.cuda.device(device), uncached, torch.cuda.graph(self.graph, pool=pool):
-            self.outputs = function(*self.inputs)
+        with torch.cuda.device(device), uncached:
+            if device not in _anchors:
+                _anchors[device] = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(_anchors[device]):
+                    torch.zeros(1, device=device)
+            with torch.cuda.graph(self.graph, pool=_anchors[device].pool()):
+                self.outputs = function(*self.inputs)
 
     def replay(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         for mine, given in zip(self.inputs, inputs, strict=True):
@@ -79,9 +83,15 @@ class _Graph:
 
 def _record(function: Function, inputs: tuple[Tensor, ...]) -> _Graph | None:
     """Record a function; None, with one warning for all, where it cannot be."""
+    device = inputs[0].device
+    generator = torch.cuda.default_generators[device.index or 0]
+    random_state = generator.get_state()
     try:
         return _Graph(function, inputs)
     except RuntimeError as error:
+        # The generator takes itself to be recorded still; a fresh state does not.
+        generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
+        generator.set_state(random_state)
         _failures.append(" ".join(str(error).split())[:120])
         warnings.warn(f"CUDA graphs are off, which is slower: {_failures[0]}", stacklevel=2)
         return None

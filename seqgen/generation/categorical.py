@@ -23,6 +23,7 @@ BELOW_ONE = 1 - 2.0**-23
 
 
 Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+FusedDraw = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 def draw(
@@ -69,8 +70,12 @@ def drawer(
     _check(temperature, top_k, top_p)
     bias = ruled_out(bias, forbid, -math.inf)
     step = chunk_rows(len(weight), weight.device)
+    is_plain = temperature > 0 and top_k is None and top_p is None
+    fused = _fused_draw(weight.device) if is_plain and dtype != torch.float64 else None
     with torch.no_grad():
         project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
+        if fused:
+            weight, bias = weight.to(dtype), bias.float()
 
     def draw_chunk(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         if temperature == 0:
@@ -85,6 +90,8 @@ def drawer(
             uniform = torch.rand(len(hidden), count, device=hidden.device, generator=rng)
             if not len(hidden):
                 return uniform.long(), uniform
+            if fused:
+                return fused(hidden, weight, bias, uniform, 1 / temperature)
             if len(hidden) <= step:
                 return draw_chunk(hidden, uniform)
             parts = map(draw_chunk, hidden.split(step), uniform.split(step))
@@ -92,6 +99,17 @@ def drawer(
             return torch.cat(tokens), torch.cat(log_probs)
 
     return draw_rows
+
+
+def _fused_draw(device: torch.device) -> "FusedDraw | None":
+    """Return the draw that never writes logits, on CUDA with Triton; it takes a fraction of the time."""
+    if device.type != "cuda":
+        return None
+    try:
+        from seqgen.generation import triton_draw
+    except ImportError:
+        return None
+    return triton_draw.draw
 
 
 def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:

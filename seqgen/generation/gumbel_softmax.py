@@ -99,7 +99,7 @@ def _in_full(
 def _one_hot_of_padding(vectors: Tensor) -> Tensor:
     """Return the one-hot (V,) of PAD for vectors (…, V)."""
     one_hot = vectors.new_zeros(vectors.shape[-1])
-    one_hot[PAD] = 1
+    one_hot.select(0, PAD).fill_(1)  # an assignment would wait for the device
     return one_hot
 
 
