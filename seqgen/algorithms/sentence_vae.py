@@ -110,7 +110,7 @@ class SentenceVAE(PretrainedAutoencoder):
     config: SentenceVAEConfig
     likelihood = "estimated"
     monitor: str | None = "valid_nll"
-    on_host = ("is_warming_up", "encoder_lags")
+    on_host = ("is_warming_up", "encoder_lags", "last_information")
     examples = (
         {},
         {"penalty": "kl", "anneal": "cyclical", "encoder.bidirectional": False},

@@ -1,6 +1,5 @@
 """The speed of training a sentence-VAE, against a plain loop and the floor."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from seqgen.algorithms.vae_objective import reconstruction
 from seqgen.bench import reference_loops
-from seqgen.bench.speed import chunks, device_clock, product, rnn_generator
+from seqgen.bench.speed import chunks, copied, device_clock, product, rnn_generator
 from seqgen.bench.timing import Clock, Row, interleaved
 from seqgen.core import optim
 from seqgen.data.tokenizer import EOS, PAD
@@ -40,7 +39,7 @@ def run(
     decoder = rnn_generator(sizes.vocab, sizes.embedding, sizes.hidden, latent_dim=sizes.latent_dim).to(
         device
     )
-    plain = copy.deepcopy(encoder), copy.deepcopy(decoder)
+    plain = copied(encoder), copied(decoder)
     plain_optimizers = [optim.adamw(network, lr=1e-3) for network in plain]
     optimizers = [optim.adamw(network, lr=1e-3) for network in (encoder, decoder)]
 

@@ -3,9 +3,10 @@
 import copy
 import time
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgen.algorithms.configs import default_generator
 from seqgen.bench import reference_loops
@@ -20,6 +21,7 @@ from seqgen.models.base import Generator
 from seqgen.models.discriminator import RNNDiscriminator
 
 NEVER = -1e4
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
     discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(
         generator.head.weight.device
     )
-    plain, fast = _copy(generator), _copy(generator)
+    plain, fast = copied(generator), copied(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-4), optim.adamw(fast, lr=1e-4)
     shape = {"batch": sizes.batch, "length": sizes.length, "rollouts": sizes.rollouts}
 
@@ -108,7 +110,7 @@ def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
 
 def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
     tokens = reference_loops.sample(generator, sizes.batch, sizes.length)
-    plain, fast = _copy(generator), _copy(generator)
+    plain, fast = copied(generator), copied(generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
     ones = torch.ones(tokens.shape, device=tokens.device)
     timings = interleaved(
@@ -124,13 +126,13 @@ def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock)
     return _row("pretraining step", "tokens", work, timings, chunks=chunks(generator, 3 * work))
 
 
-def _copy(generator: Generator) -> Generator:
-    """Copy a generator, with the recurrent weights in one piece of memory, as cuDNN wants them."""
-    copied = copy.deepcopy(generator)
-    for module in copied.modules():
-        if isinstance(module, torch.nn.RNNBase):
+def copied(network: N) -> N:
+    """Copy a network, its recurrent weights in one piece of memory, as cuDNN wants them."""
+    fresh = copy.deepcopy(network)
+    for module in fresh.modules():
+        if isinstance(module, nn.RNNBase):
             module.flatten_parameters()
-    return copied
+    return fresh
 
 
 def _update(

@@ -52,7 +52,7 @@ def draw(
         HIDDEN=32,
         PRECISION=PRECISION,
     )
-    _find[(rows, count)](
+    _find[(rows * count,)](
         states,
         weight,
         bias,
@@ -145,8 +145,8 @@ def _find(
     HIDDEN: tl.constexpr,
 ):
     """Find the tile of a uniform number, then the token within it."""
-    row = tl.program_id(0).to(tl.int64)
-    place = row * count + tl.program_id(1)
+    place = tl.program_id(0).to(tl.int64)
+    row = place // count
     tile_index = tl.arange(0, TILES_UP)
     known = tile_index < TILES
     tops = tl.load(maxima + row * TILES + tile_index, mask=known, other=-float("inf"))
