@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
-from seqgen.models.rnn_generator import CELLS, RNNConfig
+from seqgen.models.rnn_generator import CELLS, RNNConfig, recur
 from seqgen.models.state import State
 
 PAPER_FILTERS = {
@@ -146,13 +146,7 @@ class RNNDiscriminator(nn.Module):
 
     def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features (B, T, H), State."""
-        given = tuple(part.transpose(0, 1).contiguous() for part in state)
-        embedded = self.dropout(embed(self.embedding, tokens))
-        if isinstance(self.rnn, nn.LSTM):
-            features, (h, c) = self.rnn(embedded, given)
-            return features, (h.transpose(0, 1), c.transpose(0, 1))
-        features, h = self.rnn(embedded, given[0])
-        return features, (h.transpose(0, 1),)
+        return recur(self.rnn, self.dropout(embed(self.embedding, tokens)), state)
 
     def score(self, features: Tensor) -> Tensor:
         """Return the logit that a sentence is real, by the features after its last token; (…, H) → (…)."""

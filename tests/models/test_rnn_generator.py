@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from seqgen.data.tokenizer import BOS, PAD
+from seqgen.models import rnn_generator
 from seqgen.models.rnn_generator import SMALL_STEP, RNNGenerator
 from seqgen.models.state import concatenate, repeat, select
 from seqgen.models.vocab_head import VocabHead
@@ -42,6 +43,24 @@ def test_step_by_step_equals_teacher_forcing(options):
     for part, other in zip(state, end, strict=True):
         assert part.shape[0] == B
         torch.testing.assert_close(part, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", SHAPES, ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_steps_by_cells_are_those_of_the_layers(options, monkeypatch):
+    g = generator(**options).eval()
+    expected, end = g(ids(), g.initial(B))
+    calls = []
+    monkeypatch.setattr(rnn_generator, "is_host", lambda device: False)
+    monkeypatch.setattr(g.rnn, "forward", lambda *given: calls.append(given))
+    state, steps = g.initial(B), []
+    with torch.no_grad():
+        for t in range(T):
+            one, state = g(ids()[:, t : t + 1], state)
+            steps.append(one)
+    assert not calls
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected.detach(), rtol=1e-4, atol=1e-5)
+    for part, other in zip(state, end, strict=True):
+        torch.testing.assert_close(part, other.detach(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch", [B, 379], ids=["bare cell", "layer"])
