@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from seqgen import algorithms
 from seqgen.core import settings
@@ -174,3 +176,17 @@ def kill_at(step: int) -> Callable[..., None]:
             raise Killed
 
     return observe
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails where an operation sees tensors of two devices: an upload, or a CPU number beside others.
+
+    torch's meta device by itself lets both pass, as long as the CPU's tensor is a copy's or has no dimension.
+    """
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        leaves = tree_leaves((args, kwargs or {}))
+        devices = {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
+        devices |= {leaf.type for leaf in leaves if isinstance(leaf, torch.device)} if len(devices) else set()
+        assert len(devices) <= 1, f"{func} of {devices}"
+        return func(*args, **(kwargs or {}))

@@ -165,7 +165,8 @@ class SentenceVAE(PretrainedAutoencoder):
             return optim.warmup_cosine(progress / c.warm_start, warmup=c.warmup), 0.0
         if self.is_warming_up:
             self.is_warming_up.fill_(False)
-            fresh = c.generator.build(self.generator.vocab_size, latent_dim=c.latent_dim)
+            with self.generator.head.weight.device:
+                fresh = c.generator.build(self.generator.vocab_size, latent_dim=c.latent_dim)
             self.generator.load_state_dict(fresh.state_dict())
             self.optimizers["generator"].state.clear()
         rest = (progress - c.warm_start) / (1 - c.warm_start)

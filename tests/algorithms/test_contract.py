@@ -8,6 +8,7 @@ import torch
 from helpers import (
     GENERATOR_KINDS,
     LENGTH,
+    OneDevice,
     V,
     all_finite,
     batch,
@@ -266,9 +267,11 @@ def test_nothing_waits_for_an_accelerator(name, values):
     algorithm.configure()
     tokens = torch.empty_like(batch().tokens, device="meta")
     for i in range(3):
-        metrics = algorithm.step(Batch(tokens), i / 3)
+        with OneDevice():
+            metrics = algorithm.step(Batch(tokens), i / 3)
         assert any(value.is_meta for value in metrics.values() if isinstance(value, torch.Tensor))
-    assert algorithm.sample(5, temperature=0.7, min_length=2).tokens.shape == (5, LENGTH)
+    with OneDevice():
+        assert algorithm.sample(5, temperature=0.7, min_length=2).tokens.shape == (5, LENGTH)
     if algorithm.likelihood:
         assert algorithm.log_likelihood(tokens).is_meta
 
