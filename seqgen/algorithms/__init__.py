@@ -47,6 +47,7 @@ PRETRAIN = {
 """What maximises likelihood: `seqgen pretrain NAME`."""
 
 ADVERSARIAL = {
+    "residual": Entry("seqgen.algorithms.residual:Residual"),
     "seqgan": Entry("seqgen.algorithms.seqgan:SeqGAN"),
     "maligan": Entry("seqgen.algorithms.maligan:MaliGAN"),
     "rankgan": Entry(

@@ -146,6 +146,8 @@ class TextAlgorithm(Algorithm):
     """Whether the sentences of a batch have similar lengths, which wastes little on padding."""
     latent: ClassVar[bool] = False
     """Whether it has latent vectors: `encoder`, `prior`, `encode` and `decode`."""
+    takes_candidates: ClassVar[bool] = False
+    """Whether `sample` chooses among `candidates`."""
     likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"
     """How `log_likelihood` knows log p of a sentence; None where there is no such method."""
     inherits: ClassVar[tuple[str, ...]] = ("generator",)

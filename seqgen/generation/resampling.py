@@ -1,0 +1,101 @@
+"""A generator reweighted by an energy: p(x) = g(x) · exp f(x) / Z (Deng et al. 2020, arXiv:2004.11714).
+
+Z = E_g exp f, so everything is an expectation over samples of g. What p gains on g in the likelihood of data,
+KL(data‖g) - KL(data‖p) = E_data f - log E_g exp f, is the Donsker–Varadhan bound at f (Donsker & Varadhan
+1983). All energies here are f, in nats; sums are float64.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def log_normaliser(energies: Tensor) -> Tensor:
+    """Return log Z = log E_g exp f by energies of samples of g, (N,); scalar, float64."""
+    return energies.double().logsumexp(dim=0) - math.log(len(energies))
+
+
+def effective_sample_size(energies: Tensor) -> float:
+    """Return the fraction (Σ w)² / (N Σ w²) of samples that count, w = exp f (Kong 1992); in (0, 1]."""
+    log_weights = energies.double()
+    logs = 2 * log_weights.logsumexp(dim=0) - (2 * log_weights).logsumexp(dim=0)
+    return float((logs - math.log(len(energies))).exp())
+
+
+class Gain(NamedTuple):
+    """What the reweighted generator gains in the likelihood of data, nats a sentence."""
+
+    nats: float
+    error: float
+    """Its standard error, over real sentences and samples (delta method)."""
+    effective: float
+    """Effective sample size, as a fraction of the samples."""
+
+
+def gain(on_real: Tensor, on_fake: Tensor) -> Gain:
+    """Return E_data f - log E_g exp f by energies of real sentences (R,) and of samples of g (F,)."""
+    on_real, on_fake = on_real.double(), on_fake.double()
+    log_z = log_normaliser(on_fake)
+    weights = (on_fake - log_z).exp()
+    variance = on_real.var() / len(on_real) + weights.var() / len(on_fake)
+    nats = float(on_real.mean() - log_z)
+    return Gain(nats, math.sqrt(float(variance)), effective_sample_size(on_fake))
+
+
+def choose(energies: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+    """Choose one of each row's K candidates with probability softmax f; (N, K) → indices (N,).
+
+    This is sampling–importance–resampling: as K grows the chosen follow p, at K = 1 they follow g.
+    """
+    uniform = torch.rand(len(energies), 1, device=energies.device, generator=rng)
+    cdf = torch.softmax(energies.float(), dim=1).cumsum(dim=1)
+    places = torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True)
+    return places[:, 0].clamp(max=energies.shape[1] - 1)
+
+
+def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:
+    """Return log of the density, relative to g, of what `choose` draws from K candidates; (N,), float64.
+
+    A sentence of energy f is chosen with density g(x) · K · E[exp f / (exp f + S)], S the sum of exp of the
+    K - 1 other candidates' energies. The expectation is taken over groups of the pool (F,), energies of
+    independent samples of g in a random order.
+
+    Raises:
+        ValueError: the pool has fewer than K - 1 energies.
+    """
+    if candidates == 1:
+        return torch.zeros_like(energies, dtype=torch.float64)
+    others = candidates - 1
+    if len(pool) < others:
+        raise ValueError(
+            f"{candidates} candidates need a pool of at least {others} energies, not {len(pool)}"
+        )
+    groups = pool.double()[: len(pool) // others * others].view(-1, others).logsumexp(dim=1)  # (G,)
+    own = energies.double()
+    found = [
+        (part[:, None] - torch.logaddexp(part[:, None], groups)).logsumexp(dim=1) for part in own.split(1024)
+    ]
+    return torch.cat(found) - math.log(len(groups)) + math.log(candidates)
+
+
+def fitted_scale(on_real: Tensor, on_fake: Tensor) -> float:
+    """Return the s > 0 at which the binary cross entropy of s · f is least; energies (R,), (F,).
+
+    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1.
+    """
+    on_real, on_fake = on_real.double(), on_fake.double()
+
+    def loss(scale: float) -> float:
+        real = torch.nn.functional.softplus(-scale * on_real).mean()
+        return float(real + torch.nn.functional.softplus(scale * on_fake).mean())
+
+    low, high = 0.0, 4.0  # the loss is convex in s
+    for _ in range(50):
+        third = (high - low) / 3
+        if loss(low + third) < loss(high - third):
+            high -= third
+        else:
+            low += third
+    return (low + high) / 2

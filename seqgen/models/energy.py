@@ -1,0 +1,196 @@
+"""The energy of a sentence: the logit by which real sentences are told from a generator's.
+
+f(x) = a linear part over named summaries plus a network as its remainder. Both read what the generator says
+of the sentence: the log-probability of each of its tokens.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqgen.core import settings
+from seqgen.data.tokenizer import PAD
+
+LOG_PROB_SCALE = 0.3
+"""Factor of a token's log-probability beside its embedding: nats are larger than embeddings."""
+WIDTHS = (1, 2, 3, 4, 5)
+"""Tokens that a filter of the convolutional network covers."""
+
+
+@dataclass(frozen=True)
+class EnergyConfig:
+    """The energy and its network."""
+
+    network: Literal["rnn", "transformer", "cnn", "none"] = "rnn"
+    """bidirectional LSTM, Transformer encoder, convolutions, or the linear part alone"""
+    linear: bool = True
+    """a linear part over summaries of the sentence"""
+    embedding: int = 64
+    """size of a token's embedding"""
+    hidden: int = 96
+    """units of each direction of an rnn, width of a transformer, filters of each width of a cnn"""
+    layers: int = 1
+    """layers of an rnn or a transformer"""
+    heads: int = 4
+    """attention heads of a transformer"""
+    dropout: float = 0.1
+    """fraction dropped of embeddings and of what the last layers read"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(
+            self,
+            embedding=(1, None),
+            hidden=(1, None),
+            layers=(1, None),
+            heads=(1, None),
+            dropout=(0.0, 0.99),
+        )
+
+    def build(self, vocab_size: int, summaries: int) -> "SentenceEnergy":
+        """Return a fresh energy, 0 for every sentence."""
+        return SentenceEnergy(vocab_size, summaries, self)
+
+
+class SentenceEnergy(nn.Module):
+    """Tokens, their log-probabilities and summaries of a sentence → its energy; padding changes nothing."""
+
+    mean: Tensor
+    """Mean of each summary, by which it is centred; (S,)."""
+    deviation: Tensor
+    """Standard deviation of each summary, by which it is divided; (S,)."""
+
+    def __init__(self, vocab_size: int, summaries: int, config: EnergyConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(summaries))
+        self.register_buffer("deviation", torch.ones(summaries))
+        self.linear = nn.Linear(summaries, 1) if config.linear else None
+        self.embedding: nn.Embedding | None = None
+        self.network: _RNN | _Transformer | _CNN | None = None
+        last = nn.Linear(128, 1)
+        if config.network != "none":
+            self.embedding = nn.Embedding(vocab_size, config.embedding)
+            self.network = NETWORKS[config.network](config.embedding + 1, config)
+            first = nn.Linear(self.network.features + 1, 128)
+            drops = (nn.Dropout(config.dropout) for _ in range(2))
+            self.output = nn.Sequential(next(drops), first, nn.LeakyReLU(0.1), next(drops), last)
+        self.dropout = nn.Dropout(config.dropout)
+        for layer in (self.linear, last):
+            if layer is not None:
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, tokens: Tensor, log_probs: Tensor, summaries: Tensor) -> Tensor:
+        """Return the energies of sentences, in nats; (B, T), (B, T), (B, S) → (B,)."""
+        total = log_probs.new_zeros(len(tokens))
+        if self.linear is not None:
+            total = total + self.linear((summaries - self.mean) / self.deviation)[:, 0]
+        if self.network is not None and self.embedding is not None:
+            real = tokens != PAD
+            known = log_probs.where(real, 0.0)[..., None] * LOG_PROB_SCALE
+            inputs = torch.cat((self.dropout(self.embedding(tokens)), known), dim=2)
+            length = real.sum(dim=1, keepdim=True).clamp(min=1)
+            features = self.network(inputs * real[..., None], real)
+            mean = known.sum(dim=(1, 2))[:, None] / length.sqrt()
+            total = total + self.output(torch.cat((features, mean), dim=1))[:, 0]
+        return total
+
+    @torch.no_grad()
+    def standardise(self, summaries: Tensor) -> None:
+        """Centre and scale summaries from now on by those of many sentences, (N, S)."""
+        self.mean.copy_(summaries.mean(dim=0))
+        self.deviation.copy_(summaries.std(dim=0).clamp(min=1e-6))
+
+    @torch.no_grad()
+    def take_over_embedding(self, weight: Tensor) -> None:
+        """Start from a generator's embedding (V, E), by its directions of largest variance.
+
+        From few sentences a discriminator learns little of what words are alike; the generator has.
+        """
+        if self.embedding is None:
+            return
+        centred = weight.float() - weight.float().mean(dim=0)
+        left, values, _ = torch.linalg.svd(centred, full_matrices=False)
+        kept = min(self.embedding.embedding_dim, len(values))
+        coordinates = left[:, :kept] * values[:kept]
+        self.embedding.weight[:, :kept] = coordinates / coordinates.std().clamp(min=1e-6)
+
+
+class _RNN(nn.Module):
+    """LSTM layers for either direction; mean, maximum and last states."""
+
+    def __init__(self, inputs: int, config: EnergyConfig) -> None:
+        super().__init__()
+        between = config.dropout if config.layers > 1 else 0.0
+        how = {"num_layers": config.layers, "dropout": between, "batch_first": True}
+        self.forwards, self.backwards = (nn.LSTM(inputs, config.hidden, **how) for _ in range(2))
+        self.features = 6 * config.hidden
+
+    def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
+        lengths = real.sum(dim=1).clamp(min=1)
+        rows = torch.arange(len(inputs), device=inputs.device)
+        steps = torch.arange(inputs.shape[1], device=inputs.device)
+        reversed_steps = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
+        states = torch.cat(
+            (self.forwards(inputs)[0], self.backwards(inputs[rows[:, None], reversed_steps])[0]), dim=2
+        )
+        return torch.cat((_pooled(states, real), states[rows, lengths - 1]), dim=1)
+
+
+class _Transformer(nn.Module):
+    """A Transformer encoder, sinusoidal positions (Vaswani et al. 2017); mean and maximum of its states."""
+
+    def __init__(self, inputs: int, config: EnergyConfig) -> None:
+        super().__init__()
+        width = -(-config.hidden // (2 * config.heads)) * 2 * config.heads
+        self.input = nn.Linear(inputs, width)
+        layer = nn.TransformerEncoderLayer(
+            width, config.heads, 2 * width, config.dropout, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.features = 2 * width
+
+    def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
+        hidden = self.input(inputs)
+        width = hidden.shape[2]
+        rates = torch.exp(torch.arange(0, width, 2, device=hidden.device) * (-math.log(1e4) / width))
+        angles = torch.arange(hidden.shape[1], device=hidden.device)[:, None] * rates
+        positions = torch.cat((angles.sin(), angles.cos()), dim=1).to(hidden.dtype)
+        # A row of padding alone would attend to nothing: its first position counts as real.
+        padding = ~real & (torch.arange(real.shape[1], device=real.device) > 0)
+        return _pooled(self.layers(hidden + positions, src_key_padding_mask=padding), real)
+
+
+class _CNN(nn.Module):
+    """Filters of five widths; the maximum of each over the sentence, whose ends are padded by zeros."""
+
+    def __init__(self, inputs: int, config: EnergyConfig) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(nn.Conv1d(inputs, config.hidden, width) for width in WIDTHS)
+        self.features = config.hidden * len(WIDTHS)
+
+    def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
+        channels = inputs.transpose(1, 2)
+        pooled = [
+            F.relu(each(F.pad(channels, (width - 1, width)))).amax(dim=2)
+            for width, each in zip(WIDTHS, self.convolutions, strict=True)
+        ]
+        return torch.cat(pooled, dim=1)
+
+
+NETWORKS: dict[str, type[_RNN] | type[_Transformer] | type[_CNN]] = {
+    "rnn": _RNN,
+    "transformer": _Transformer,
+    "cnn": _CNN,
+}
+
+
+def _pooled(states: Tensor, real: Tensor) -> Tensor:
+    """Mean and maximum of states over the real positions; (B, T, H) → (B, 2 H)."""
+    mask = real[..., None]
+    mean = (states * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+    largest = states.masked_fill(~mask, -1e4).amax(dim=1).where(real.any(dim=1, keepdim=True), 0.0)
+    return torch.cat((mean, largest), dim=1)
