@@ -7,10 +7,9 @@ log(data / g), so nothing has to be pushed through samples to the generator: p g
 discriminator knows (`seqgen.generation.resampling.gain`). A sentence is sampled by drawing K candidates from
 g and choosing one with probability ∝ exp f.
 
-What differs from the papers, and why: the discriminator is small, and reads what g says of each token; f has
-a linear part over summaries of the sentence (`seqgen.generation.summaries`), which a small corpus can
-determine; its scale is fitted to held-out sentences, as one that was fitted to training sentences is too sure
-of itself.
+What differs from the papers, and why: the discriminator is small, and reads what g says of each token; f may
+have a linear part over summaries of the sentence (`seqgen.generation.summaries`); its scale is fitted to
+held-out sentences, as one that was fitted to training sentences is too sure of itself.
 
 Report metrics: of training batches `d_loss`, the binary cross entropy, log 2 by chance, and `d_accuracy`; of
 held-out sentences against fresh samples `valid_loss`, after the scale was fitted, `scale`; `gain`, nats a
@@ -60,7 +59,7 @@ class ResidualConfig(TrainingConfig):
     energy: EnergyConfig = field(default_factory=EnergyConfig)
     steps: int = 3000
     """updates of the energy at most"""
-    batch_size: int = 128
+    batch_size: int = 64
     """real sentences of an update, and as many generated ones"""
     lr: float = 2e-3
     """learning rate of AdamW at its highest; a cosine to zero follows"""
@@ -101,14 +100,19 @@ class Residual(TextAlgorithm):
     idle_parameters = ("generator.",)
     examples = (
         {},
-        {"energy.network": "transformer", "energy.linear": False},
+        {"energy.network": "transformer", "energy.linear": True},
         {
             "energy.network": "cnn",
             "generator.kind": "transformer",
             "generator.hidden": 12,
             "generator.heads": 3,
         },
-        {"energy.network": "none", "generator.kind": "relational-memory", "generator.head_size": 5},
+        {
+            "energy.network": "none",
+            "energy.linear": True,
+            "generator.kind": "relational-memory",
+            "generator.head_size": 5,
+        },
     )
     scale: Tensor
     """Factor of the energy, fitted to held-out sentences; scalar."""

@@ -83,9 +83,12 @@ def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:
 def fitted_scale(on_real: Tensor, on_fake: Tensor) -> float:
     """Return the s > 0 at which the binary cross entropy of s · f is least; energies (R,), (F,).
 
-    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1.
+    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1. Of
+    energies that are all 0 it is 1.
     """
     on_real, on_fake = on_real.double(), on_fake.double()
+    if not (on_real.any() or on_fake.any()):
+        return 1.0
 
     def loss(scale: float) -> float:
         real = torch.nn.functional.softplus(-scale * on_real).mean()

@@ -17,6 +17,8 @@ from seqgen.data.tokenizer import PAD
 
 LOG_PROB_SCALE = 0.3
 """Factor of a token's log-probability beside its embedding: nats are larger than embeddings."""
+EMBEDDING_DEVIATION = 0.4
+"""Standard deviation of the embedding that is taken over from a generator."""
 WIDTHS = (1, 2, 3, 4, 5)
 """Tokens that a filter of the convolutional network covers."""
 
@@ -27,8 +29,9 @@ class EnergyConfig:
 
     network: Literal["rnn", "transformer", "cnn", "none"] = "rnn"
     """bidirectional LSTM, Transformer encoder, convolutions, or the linear part alone"""
-    linear: bool = True
-    """a linear part over summaries of the sentence"""
+    linear: bool = False
+    """a linear part over summaries of the sentence; it soon sees how likely a generator finds its own
+    training sentences, and then learns that in place of what is wrong with its samples"""
     embedding: int = 64
     """size of a token's embedding"""
     hidden: int = 96
@@ -116,7 +119,9 @@ class SentenceEnergy(nn.Module):
         left, values, _ = torch.linalg.svd(centred, full_matrices=False)
         kept = min(self.embedding.embedding_dim, len(values))
         coordinates = left[:, :kept] * values[:kept]
-        self.embedding.weight[:, :kept] = coordinates / coordinates.std().clamp(min=1e-6)
+        self.embedding.weight[:, :kept] = (
+            EMBEDDING_DEVIATION * coordinates / coordinates.std().clamp(min=1e-6)
+        )
 
 
 class _RNN(nn.Module):

@@ -1,0 +1,95 @@
+"""Reweighted generators: normaliser, gain and the choice among candidates, against enumeration."""
+
+import math
+
+import pytest
+import torch
+
+from seqgen.generation import resampling
+
+PROBS = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+"""g over four sentences."""
+ENERGIES = torch.tensor([0.5, -1.0, 1.5, 0.0], dtype=torch.float64)
+"""f of each of them."""
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def drawn(n, seed=0):
+    return torch.multinomial(PROBS, n, replacement=True, generator=rng(seed))
+
+
+def test_normaliser_and_effective_sample_size_by_hand():
+    energies = torch.tensor([math.log(1.0), math.log(2.0), math.log(3.0)])
+    assert resampling.log_normaliser(energies).item() == pytest.approx(math.log(2.0))
+    # (1 + 2 + 3)² / (3 · (1 + 4 + 9))
+    assert resampling.effective_sample_size(energies) == pytest.approx(36 / 42)
+    assert resampling.effective_sample_size(torch.full((5,), 700.0)) == pytest.approx(1.0)
+
+
+def test_the_gain_is_the_fall_of_the_divergence_and_the_error_covers_it():
+    data = torch.tensor([0.3, 0.1, 0.5, 0.1], dtype=torch.float64)
+    weights = PROBS * ENERGIES.exp()
+    model = weights / weights.sum()
+    exact = float((data * (model / PROBS).log()).sum())  # KL(data‖g) - KL(data‖p)
+    seen = []
+    for seed in range(200):
+        on_real = ENERGIES[torch.multinomial(data, 307, replacement=True, generator=rng(seed))]
+        found = resampling.gain(on_real, ENERGIES[drawn(401, seed + 1000)])
+        seen.append((found.nats - exact) / found.error)
+    z = torch.tensor(seen)
+    assert abs(z.mean().item()) < 0.3
+    assert z.std().item() == pytest.approx(1.0, abs=0.2)
+
+
+def exactly_chosen(candidates):
+    """Enumerate the candidates: the distribution of what is chosen."""
+    chosen = torch.zeros(4, dtype=torch.float64)
+    for row in torch.cartesian_prod(*[torch.arange(4)] * candidates).view(-1, candidates):
+        weight = ENERGIES[row].softmax(dim=0)
+        chosen.index_add_(0, row, PROBS[row].prod() * weight)
+    return chosen
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 5])
+def test_the_chosen_have_the_distribution_of_the_enumeration(candidates):
+    n = 40_000
+    rows = drawn(n * candidates).view(n, candidates)
+    places = resampling.choose(ENERGIES[rows], rng=rng(1))
+    counts = torch.bincount(rows[torch.arange(n), places], minlength=4).double()
+    expected = n * exactly_chosen(candidates)
+    assert float(((counts - expected).square() / expected).sum()) < 3 + 4 * math.sqrt(6)
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 5])
+def test_their_density_is_that_of_the_enumeration(candidates):
+    pool = ENERGIES[drawn(400_000, seed=3)]
+    density = PROBS * resampling.log_chosen(ENERGIES, candidates, pool).exp()
+    torch.testing.assert_close(density, exactly_chosen(candidates), rtol=1e-2, atol=0)
+    assert density.sum().item() == pytest.approx(1.0, abs=5e-3)
+
+
+def test_many_candidates_come_near_the_reweighted_generator():
+    weights = PROBS * ENERGIES.exp()
+    found = PROBS * resampling.log_chosen(ENERGIES, 101, ENERGIES[drawn(400_000)]).exp()
+    torch.testing.assert_close(found, weights / weights.sum(), rtol=2e-2, atol=0)
+
+
+def test_a_pool_too_small_is_refused():
+    with pytest.raises(ValueError, match="5 candidates need a pool of at least 4 energies"):
+        resampling.log_chosen(ENERGIES, 5, ENERGIES[:3])
+
+
+def test_candidates_of_no_weight_are_not_chosen_and_large_energies_do_not_overflow():
+    energies = torch.tensor([[900.0, -900.0, 900.0]]).expand(1001, 3)
+    places = resampling.choose(energies, rng=rng())
+    assert set(places.tolist()) == {0, 2}
+
+
+def test_the_fitted_scale_is_where_the_cross_entropy_is_least():
+    # Logits that are twice what they should be: real and fake overlap as N(±½, 1) do, whose logit is x.
+    x = torch.randn(20_000, generator=rng(), dtype=torch.float64)
+    assert resampling.fitted_scale(2 * (x + 0.5), 2 * (x - 0.5)) == pytest.approx(0.5, abs=0.03)
+    assert resampling.fitted_scale(torch.zeros(3), torch.zeros(4)) == 1.0

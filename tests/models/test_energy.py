@@ -1,0 +1,104 @@
+"""The energy: its parts, its padding, and what it takes over from a generator."""
+
+import pytest
+import torch
+from helpers import V, padded, sentences
+from sklearn.linear_model import LogisticRegression
+
+from seqgen.data.tokenizer import PAD
+from seqgen.functional.gan_losses import cross_entropy
+from seqgen.models.energy import NETWORKS, EnergyConfig
+
+S = 7
+
+
+def build(network="rnn", **options):
+    torch.manual_seed(0)
+    config = EnergyConfig(network, linear=True, embedding=5, hidden=12, heads=3, **options)
+    energy = config.build(V, S).eval()
+    with torch.no_grad():  # it starts from 0
+        for parameter in energy.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return energy
+
+
+def inputs(rows=6):
+    tokens = sentences(rows)
+    rng = torch.Generator().manual_seed(2)
+    return tokens, -torch.rand(tokens.shape, generator=rng), torch.randn(rows, S, generator=rng)
+
+
+@pytest.mark.parametrize("network", ["none", *NETWORKS])
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_fresh_energy_is_0_for_every_sentence(network, linear):
+    energy = EnergyConfig(network, linear, embedding=5, hidden=12, heads=3).build(V, S).eval()
+    assert energy(*inputs()).tolist() == [0.0] * 6
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_padding_and_other_sentences_change_nothing(network, layers):
+    energy = build(network, layers=layers)
+    tokens, log_probs, summaries = inputs()
+    together = energy(tokens, log_probs, summaries)
+    assert together.std() > 1e-3
+    longer = padded(tokens)
+    filled = torch.full(longer.shape, -7.0)
+    filled[:, : tokens.shape[1]] = log_probs
+    torch.testing.assert_close(energy(longer, filled, summaries), together, rtol=1e-4, atol=1e-5)
+    for i in range(3):
+        row = slice(i, i + 1)
+        alone = energy(tokens[row], log_probs[row], summaries[row])
+        torch.testing.assert_close(alone, together[row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_words_their_order_and_their_log_probs_are_read(network):
+    energy = build(network)
+    tokens, log_probs, summaries = inputs()
+    base = energy(tokens, log_probs, summaries)
+    swapped = tokens.clone()
+    swapped[:, [0, 1]] = tokens[:, [1, 0]]
+    differs = (tokens[:, 0] != tokens[:, 1]) & (tokens[:, 1] != PAD)
+    assert ((energy(swapped, log_probs, summaries) - base).abs() > 1e-6)[differs].all()
+    changed = log_probs.clone()
+    changed[:, 0] -= 1
+    assert ((energy(tokens, changed, summaries) - base).abs() > 1e-6).all()
+
+
+def test_the_linear_part_fits_as_logistic_regression_does():
+    rng = torch.Generator().manual_seed(4)
+    real = torch.randn(307, S, generator=rng) * 3 + 1
+    fake = torch.randn(307, S, generator=rng) * 2 - torch.arange(S) / S
+    energy = EnergyConfig("none", linear=True).build(V, S)
+    energy.standardise(torch.cat((real, fake)))
+    tokens = torch.full((307, 1), 5)
+
+    def loss():
+        logits = [energy(tokens, tokens.float(), part) for part in (real, fake)]
+        return cross_entropy(*logits)
+
+    optimizer = torch.optim.LBFGS(energy.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    x = ((torch.cat((real, fake)) - energy.mean) / energy.deviation).numpy()
+    y = [1] * 307 + [0] * 307
+    fitted = LogisticRegression(C=1e6, max_iter=1000, tol=1e-8).fit(x, y)
+    torch.testing.assert_close(
+        energy.linear.weight[0].detach(), torch.tensor(fitted.coef_[0]).float(), rtol=1e-2, atol=1e-3
+    )
+
+
+def test_the_embedding_keeps_which_words_of_the_generator_are_alike():
+    energy = EnergyConfig(embedding=5).build(V, S)
+    weight = torch.randn(V, 3, generator=torch.Generator().manual_seed(1))
+    energy.take_over_embedding(weight)
+    kept = energy.embedding.weight.detach()[:, :3]
+    ratio = torch.pdist(kept) / torch.pdist(weight)  # a rotation of three dimensions, and one scale
+    torch.testing.assert_close(ratio, torch.full_like(ratio, ratio.mean().item()), rtol=1e-4, atol=0)
