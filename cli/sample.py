@@ -43,6 +43,10 @@ def sample(
         int | None,
         typer.Option(min=1, help="Maximum number of tokens; that of the training data if not given."),
     ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a residual model: candidates of which each sentence is chosen."),
+    ] = None,
     unique: Annotated[bool, typer.Option("--unique", help="Leave duplicates out.")] = False,
     unknown: Annotated[bool, typer.Option("--unknown", help="Allow the unknown-word token.")] = False,
     format: Annotated[str, typer.Option("--format", help="text or jsonl (with log-probabilities).")] = "text",
@@ -78,6 +82,7 @@ def sample(
         seed=seed,
         unique=unique,
         unknown=unknown,
+        candidates=candidates,
         with_log_prob=format == "jsonl",
         notify=notify,
         **options,

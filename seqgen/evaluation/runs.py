@@ -11,9 +11,10 @@ from seqgen.data.token_ids import encode_lines
 from seqgen.evaluation.latent import latent_metrics
 from seqgen.evaluation.quality_diversity import Point, measure
 from seqgen.evaluation.references import References, build_references, random_subset
+from seqgen.evaluation.residual import residual_metrics
 from seqgen.evaluation.scores import Results
 from seqgen.evaluation.text import SentenceSet, compare
-from seqgen.generation.likelihood import Likelihood, bounded_batches, generator_likelihood, of_sentences
+from seqgen.generation.likelihood import Likelihood, bounded_batches, of_sentences, sentence_likelihood
 from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import has_latents
 from seqgen.inference.scoring import score
@@ -121,6 +122,7 @@ def _sample_set(
         latent=latent_metrics(trained, tokenisation=tokenisation, seed=seed)
         if has_latents(trained)
         else None,
+        residual=residual_metrics(trained, seed=seed) if trained.algorithm.takes_candidates else None,
     )
 
 
@@ -136,7 +138,7 @@ def likelihood_of_test(
         batches = (
             tokens.to(trained.device) for tokens in bounded_batches(encode_lines(lines, trained.tokenizer))
         )
-        return generator_likelihood(algorithm.generator, batches, seed=seed)
+        return sentence_likelihood(algorithm.log_likelihood, batches, seed=seed)
     if algorithm.likelihood is None:
         return None
     how = estimate or Estimate()

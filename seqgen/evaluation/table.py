@@ -84,6 +84,14 @@ BLOCKS: dict[str, list[Column]] = {
         Column("sacreBLEU", ("latent", "bleu"), ".2f"),
         Column("exact", ("latent", "exact")),
     ],
+    "gain of the energy on its generator, nats per test sentence: of the model, of what is sampled": [
+        Column("gain", ("residual", "gain")),
+        Column("± SE", ("residual", "gain_error")),
+        Column("sampled", ("residual", "gain_sampled")),
+        Column("± SE", ("residual", "gain_sampled_error")),
+        Column("candidates", ("residual", "candidates"), "d"),
+        Column("effective", ("residual", "effective"), ".3f"),
+    ],
     "under the grammar of the corpus, nats per sentence": [
         Column("valid", ("grammar", "valid")),
         Column("samples", ("grammar", "nll"), ".3f"),

@@ -31,6 +31,7 @@
 | `nll_gen`         | nats per token of the samples under the model itself, at temperature 1, or null        |
 | `likelihood`      | `test`, `gen`: every field of `Likelihood`; `samples`: importance samples, if estimated|
 | `latent`          | metrics of a run with latents (`seqgen.evaluation.latent`), else null                  |
+| `residual`        | what an energy gains on its generator (`seqgen.evaluation.residual`), else null        |
 | `grammar`         | on a built-in corpus: the result of `grammar_scores`                                   |
 | `real`            | the same scores of as many training sentences; its copying is that of the references   |
 | `baseline`        | the same scores of as many samples of a Kneser–Ney model of the training sentences     |
@@ -79,6 +80,7 @@ class SentenceSet:
     nll_test: LikelihoodMetrics | None = None
     nll_gen: LikelihoodMetrics | None = None
     latent: Mapping[str, Any] | None = None
+    residual: Mapping[str, Any] | None = None
 
 
 def evaluate(
@@ -184,7 +186,7 @@ def _set_row(
         if likelihood and likelihood.interval:
             row["intervals"][key] = list(likelihood.interval)
     row["likelihood"] = {"test": test and test.as_dict(), "gen": gen and gen.as_dict()}
-    row["latent"] = sentences.latent
+    row["latent"], row["residual"] = sentences.latent, sentences.residual
     if grammar:
         row["grammar"] = grammar_scores(lines, references.refs, grammar, test)
     return row

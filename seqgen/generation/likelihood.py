@@ -81,6 +81,20 @@ def likelihood(
     return of_sentences(nats, tokens, unknown=unknown, seed=seed)
 
 
+def sentence_likelihood(
+    score: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, seed: int | None = None
+) -> Likelihood:
+    """Sum -log p over batches of ids (B, T) where `score` gives log p of whole sentences, (B,)."""
+    nats: list[float] = []
+    tokens: list[int] = []
+    unknown = 0
+    for batch in batches:
+        nats += (-score(batch).double()).tolist()
+        tokens += (batch != PAD).sum(dim=1).tolist()
+        unknown += int((batch == UNK).sum())
+    return of_sentences(nats, tokens, unknown=unknown, seed=seed)
+
+
 def of_sentences(
     nats: Sequence[float], tokens: Sequence[int], *, unknown: int = 0, seed: int | None = None
 ) -> Likelihood:

@@ -32,6 +32,7 @@ def generate(
     unique: bool = False,
     with_log_prob: bool = False,
     unknown: bool = False,
+    candidates: int | None = None,
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Iterator[Sentence]:
@@ -44,11 +45,19 @@ def generate(
             latent-variable model by importance sampling with 50 latents per sentence, a model without a
             likelihood not at all.
         unknown: allow the unknown-word token, which is otherwise never sampled.
+        candidates: of how many candidates a residual model chooses each sentence; none: its setting.
         options: temperature, top_k, top_p, min_length, length, search.
     """
     ids = trained.tokenizer.encode(prompt) if prompt else []
     if UNK in ids:
         notify(f"the prompt '{prompt}' has words or characters that the model has never seen")
+    if candidates is not None:
+        if not trained.algorithm.takes_candidates:
+            raise UserError(
+                f"candidates are for a residual model, and '{trained.run.path}' is a run of "
+                f"{trained.run.config['algorithm']}; leave --candidates out"
+            )
+        options["candidates"] = candidates
     length = options.pop("length", None) or trained.run.config["length"]
     if len(ids) >= length:
         raise UserError(
