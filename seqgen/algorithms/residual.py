@@ -240,7 +240,7 @@ class Residual(TextAlgorithm):
         metrics: Metrics = {}
         if found:
             of_generator, on_real = (torch.cat([each[i] for each in found]) for i in range(2))
-            scale = resampling.fitted_scale(on_real, on_fake)
+            scale, offset = resampling.calibrate(on_real, on_fake)
             self.scale.fill_(scale)
             on_real, on_fake = scale * on_real, scale * on_fake
             gain = resampling.gain(on_real, on_fake)
@@ -248,7 +248,7 @@ class Residual(TextAlgorithm):
             log_z = float(resampling.log_normaliser(on_fake))
             nll = -float((of_generator + on_real.double() - log_z).sum()) / tokens
             metrics = {
-                "valid_loss": float(cross_entropy(on_real, on_fake)),
+                "valid_loss": float(cross_entropy(on_real + offset, on_fake + offset)),
                 "scale": scale,
                 "gain": gain.nats,
                 "gain_error": gain.error,

@@ -80,25 +80,36 @@ def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:
     return torch.cat(found) - math.log(len(groups)) + math.log(candidates)
 
 
-def fitted_scale(on_real: Tensor, on_fake: Tensor) -> float:
-    """Return the s > 0 at which the binary cross entropy of s · f is least; energies (R,), (F,).
+def calibrate(on_real: Tensor, on_fake: Tensor) -> tuple[float, float]:
+    """Return s ≥ 0 and b at which the binary cross entropy of s · f + b is least (Platt 1999); (R,), (F,).
 
-    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1. Of
-    energies that are all 0 it is 1.
+    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1. The
+    offset b changes no density, as log Z takes it up; without it s would have to make up for it. Of energies
+    that are all alike s is 1.
     """
-    on_real, on_fake = on_real.double(), on_fake.double()
-    if not (on_real.any() or on_fake.any()):
-        return 1.0
+    logits = torch.cat((on_real, on_fake)).double()
+    if float(logits.std()) < 1e-9:
+        return 1.0, -float(logits.mean())
+    signs = torch.cat((torch.ones_like(on_real), -torch.ones_like(on_fake))).double()
+    weights = torch.cat(
+        (torch.full_like(on_real, 0.5 / len(on_real)), torch.full_like(on_fake, 0.5 / len(on_fake)))
+    )
+    inputs, weights = torch.stack((logits, torch.ones_like(logits)), dim=1), weights.double()
+    found = torch.tensor([1.0, 0.0], dtype=torch.float64, device=logits.device)
 
-    def loss(scale: float) -> float:
-        real = torch.nn.functional.softplus(-scale * on_real).mean()
-        return float(real + torch.nn.functional.softplus(scale * on_fake).mean())
+    def loss(parameters: Tensor) -> float:
+        return float((weights * torch.nn.functional.softplus(-signs * (inputs @ parameters))).sum())
 
-    low, high = 0.0, 4.0  # the loss is convex in s
-    for _ in range(50):
-        third = (high - low) / 3
-        if loss(low + third) < loss(high - third):
-            high -= third
-        else:
-            low += third
-    return (low + high) / 2
+    for _ in range(50):  # Newton's method, a step halved until it lowers the loss
+        wrong = torch.sigmoid(-signs * (inputs @ found))
+        gradient = -(weights * signs * wrong) @ inputs
+        curvature = (weights * wrong * (1 - wrong))[:, None] * inputs
+        ridge = 1e-9 * torch.eye(2, dtype=torch.float64, device=logits.device)
+        step = torch.linalg.solve(curvature.t() @ inputs + ridge, gradient)
+        before = loss(found)
+        while loss(found - step) > before and float(step.abs().max()) > 1e-12:
+            step = step / 2
+        found = found - step
+        if float(step.abs().max()) < 1e-10:
+            break
+    return max(float(found[0]), 0.0), float(found[1])

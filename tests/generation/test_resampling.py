@@ -88,8 +88,17 @@ def test_candidates_of_no_weight_are_not_chosen_and_large_energies_do_not_overfl
     assert set(places.tolist()) == {0, 2}
 
 
-def test_the_fitted_scale_is_where_the_cross_entropy_is_least():
-    # Logits that are twice what they should be: real and fake overlap as N(±½, 1) do, whose logit is x.
+def test_calibration_finds_the_scale_and_the_offset_of_the_logit():
+    # N(½, 1) and N(-½, 1) have the log ratio x; here it is doubled and moved by 3.
     x = torch.randn(20_000, generator=rng(), dtype=torch.float64)
-    assert resampling.fitted_scale(2 * (x + 0.5), 2 * (x - 0.5)) == pytest.approx(0.5, abs=0.03)
-    assert resampling.fitted_scale(torch.zeros(3), torch.zeros(4)) == 1.0
+    scale, offset = resampling.calibrate(2 * (x + 0.5) + 3, 2 * (x[:9001] - 0.5) + 3)
+    assert scale == pytest.approx(0.5, abs=0.03)
+    assert offset == pytest.approx(-1.5, abs=0.1)
+
+
+def test_calibration_of_energies_that_are_alike_or_the_wrong_way_round():
+    assert resampling.calibrate(torch.full((3,), 2.0), torch.full((4,), 2.0)) == (1.0, -2.0)
+    assert resampling.calibrate(torch.tensor([-1.0, 0.0, 0.5]), torch.tensor([1.0, 0.0, 2.0]))[0] == 0.0
+    scale, offset = resampling.calibrate(torch.tensor([90.0, 80.0]), torch.tensor([-90.0, -1.0]))
+    assert math.isfinite(scale)
+    assert math.isfinite(offset)

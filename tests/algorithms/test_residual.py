@@ -1,0 +1,136 @@
+"""The residual energy model: what is sampled and scored, against enumeration of all short sentences."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from helpers import LENGTH, batch, build, generator, sentences
+
+from seqgen.algorithms import residual
+from seqgen.core.errors import UserError
+from seqgen.data.batch import Batch
+from seqgen.data.tokenizer import EOS, PAD, UNK
+from seqgen.generation import resampling
+from seqgen.generation.sample import sentence_log_prob
+
+WORDS = (4, 5, 6)
+SENTENCES = torch.tensor(
+    [[EOS, PAD]]
+    + [[word, EOS] for word in (UNK, *WORDS)]
+    + [list(pair) for pair in itertools.product((UNK, *WORDS), (UNK, *WORDS))]
+)
+"""Every sentence of at most two tokens over four words, the cut ones included."""
+
+
+def enumerated():
+    """A model of seven tokens and two positions, its energy of each sentence, and g of each."""
+    algorithm = build("residual", vocab_size=7, length=2).eval()
+    algorithm._logits = lambda tokens, log_probs: torch.where(
+        tokens[:, 0] == 5, 1.5, torch.where(tokens[:, 1] == EOS, -1.0, 0.25)
+    )
+    energies = algorithm._logits(SENTENCES, None).double()
+    probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
+    assert probs.sum().item() == pytest.approx(1.0, abs=1e-6)
+    return algorithm, energies, probs
+
+
+def test_the_likelihood_is_the_generators_times_the_weight_and_sums_to_1():
+    algorithm, energies, probs = enumerated()
+    algorithm.scale.fill_(0.5)
+    algorithm.log_z.fill_(math.log(float((probs * (energies / 2).exp()).sum())))
+    found = algorithm.log_likelihood(SENTENCES)
+    expected = (probs * (energies / 2).exp()).log() - float(algorithm.log_z)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert found.exp().sum().item() == pytest.approx(1.0, abs=1e-5)
+    torch.testing.assert_close(
+        algorithm.energy(SENTENCES) + found, algorithm.log_z.double().expand(len(found))
+    )
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 5])
+def test_sentences_are_chosen_by_their_energy(candidates, monkeypatch):
+    monkeypatch.setattr(residual, "ROWS", 1009)  # several parts
+    algorithm, energies, probs = enumerated()
+    n = 20_000
+    tokens = algorithm.sample(n, candidates=candidates, rng=torch.Generator().manual_seed(3)).tokens
+    assert tokens.shape == (n, 2)
+    pool = energies[torch.multinomial(probs, 200_000, replacement=True)]
+    expected = n * probs * resampling.log_chosen(energies, candidates, pool).exp()
+    counts = (tokens[:, None] == SENTENCES).all(dim=2).sum(dim=0).double()
+    statistic = float(((counts - expected).square() / expected).sum())
+    freedom = len(SENTENCES) - 1
+    assert statistic < freedom + 5 * math.sqrt(2 * freedom)
+
+
+def test_a_report_fits_scale_and_normaliser():
+    algorithm, energies, probs = enumerated()
+    algorithm.config = type(algorithm.config)(held_out_samples=50_000)
+    # Held-out sentences from the model with half the energy: so much the scale has to be.
+    weights = probs * (energies / 2).exp()
+    rows = torch.multinomial(weights, 20_000, replacement=True, generator=torch.Generator().manual_seed(2))
+    torch.manual_seed(1)
+    report = algorithm.evaluate([Batch(part) for part in SENTENCES[rows].split(997)])
+    assert report["scale"] == pytest.approx(0.5, abs=0.05)
+    assert float(algorithm.scale) == pytest.approx(report["scale"])
+    exact = weights / weights.sum()
+    gain = float((exact * (exact / probs).log()).sum())
+    assert report["gain"] == pytest.approx(gain, abs=4 * report["gain_error"])
+    assert report["log_z"] == pytest.approx(math.log(float(weights.sum())), abs=0.02)
+    lengths = (SENTENCES != PAD).sum(dim=1)
+    nll = -float((exact * exact.log()).sum()) / float((exact * lengths).sum())
+    assert report["valid_nll"] == pytest.approx(nll, abs=0.02)
+
+
+def test_prompts_states_and_forbidden_words():
+    algorithm = build("residual").eval()
+    prompt = torch.tensor([5, 9])
+    tokens = algorithm.sample(7, prompt=prompt).tokens
+    assert torch.equal(tokens[:, :2], prompt.expand(7, 2))
+    prompts = torch.tensor([[5, 9], [6, 4], [7, 7]])
+    assert torch.equal(algorithm.sample(3, prompt=prompts).tokens[:, :2], prompts)
+    assert not torch.isin(algorithm.sample(101, forbid=(UNK, 5)).tokens, torch.tensor([UNK, 5])).any()
+    assert algorithm.sample(0).tokens.shape == (0, LENGTH)
+    _, state = algorithm.generator.hidden(prompts, algorithm.generator.initial(3))
+    assert algorithm.sample(3, state=state).tokens.shape == (3, LENGTH)
+    with pytest.raises(UserError, match="candidates is -1; it must be at least 1"):
+        algorithm.sample(3, candidates=-1)
+
+
+def test_it_starts_from_a_run_and_its_generator_stays():
+    class Start:
+        generator = generator("rnn", seed=8)
+
+    algorithm = build("residual", {"generator.dropout": 0.5})
+    algorithm.start_from(Start)
+    tokens = sentences()
+    before = sentence_log_prob(algorithm.generator, tokens)
+    assert torch.equal(before, sentence_log_prob(Start.generator, tokens))
+    assert algorithm.discriminator.deviation.std() > 0
+    for i in range(3):
+        algorithm.step(batch(seed=i), i / 3)
+    assert torch.equal(before, sentence_log_prob(algorithm.generator, tokens))
+
+
+@pytest.mark.parametrize("network", ["rnn", "cnn", "transformer"])
+def test_it_learns_what_the_generator_does_wrong(network):
+    """Real sentences begin and end with the same word; the generator knows nothing of that."""
+    values = {"energy.network": network, "energy.embedding": 11, "energy.hidden": 24, "batch_size": 64}
+    values |= {"steps": 150, "lr": 0.01, "energy.dropout": 0.0}
+    algorithm = build("residual", values, length=4)
+    with torch.no_grad():  # uniform over the words, three of them
+        algorithm.generator.head.weight.zero_()
+        algorithm.generator.head.offset[[UNK, EOS]] = -30.0
+    rng = torch.Generator().manual_seed(0)
+
+    def real(rows):
+        tokens = torch.randint(4, 13, (rows, 4), generator=rng)
+        tokens[:, 3] = tokens[:, 0]
+        return Batch(tokens)
+
+    for i in range(150):
+        algorithm.step(real(64), i / 150)
+    report = algorithm.evaluate([real(1000)])
+    assert report["gain"] > 0.5 * math.log(9)
+    tokens = algorithm.sample(500, candidates=50).tokens
+    assert (tokens[:, 0] == tokens[:, 3]).float().mean() > 0.6  # 1/9 by chance
