@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -100,9 +101,15 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     for note in job.notes:
         notify(note)
     notify(f"run: {job.run.path} ({job.run.config['algorithm']}, {job.plan.steps:,} steps, {job.device})")
+
+    def train_fold(fold: "Job") -> None:
+        notify(f"run: {fold.run.path} ({fold.plan.steps:,} steps)")
+        with closing(Display(fold.run, fold.plan, quiet=quiet)) as display:
+            fold.train(display)
+
     display = Display(job.run, job.plan, quiet=quiet)
     try:
-        progress = job.train(display)
+        progress = job.train(display, train_fold=train_fold)
     except Interrupted as stop:
         display.close()
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")

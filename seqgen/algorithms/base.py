@@ -146,6 +146,8 @@ class TextAlgorithm(Algorithm):
     """Whether the sentences of a batch have similar lengths, which wastes little on padding."""
     latent: ClassVar[bool] = False
     """Whether it has latent vectors: `encoder`, `prior`, `encode` and `decode`."""
+    cross_fits: ClassVar[bool] = False
+    """Whether it learns from a generator's scores of training sentences (`seqgen.training.cross_fitting`)."""
     takes_candidates: ClassVar[bool] = False
     """Whether `sample` chooses among `candidates`."""
     likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"

@@ -9,7 +9,10 @@ g and choosing one with probability ∝ exp f.
 
 What differs from the papers, and why: the discriminator is small, and reads what g says of each token; f may
 have a linear part over summaries of the sentence (`seqgen.generation.summaries`); its scale is fitted to
-held-out sentences, as one that was fitted to training sentences is too sure of itself.
+held-out sentences, as one that was fitted to training sentences is too sure of itself. And where g finds the
+sentences that it was trained on likelier than others, training sentences and samples come from generators
+that were trained without them (`seqgen.training.cross_fitting`): the discriminator would else learn which
+sentences g has seen.
 
 Report metrics: of training batches `d_loss`, the binary cross entropy, log 2 by chance, and `d_accuracy`; of
 held-out sentences against fresh samples `valid_loss`, after the scale was fitted, `scale`; `gain`, nats a
@@ -20,7 +23,7 @@ sample size as a fraction of the samples; `log_z`; `valid_nll` and `valid_ppl` o
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -39,11 +42,12 @@ from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
+from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
 from seqgen.generation.sample import Samples, log_prob, sample
-from seqgen.models.base import GeneratorConfig, evaluating
+from seqgen.models.base import Generator, GeneratorConfig, evaluating
 from seqgen.models.energy import EnergyConfig
 from seqgen.models.state import State, repeat, select
 
@@ -73,16 +77,28 @@ class ResidualConfig(TrainingConfig):
     """reports without a lower held-out loss before training stops; nothing shows before 200 steps or so"""
     candidates: int = 8
     """candidates of which a sentence is chosen (K)"""
+    cross_fitting: Literal["auto", "on", "off"] = "auto"
+    """score training sentences by generators that have not seen them, which are trained first; auto: where
+    the generator finds its training sentences more than 0.05 nats a token likelier than others"""
+    folds: int = 5
+    """parts of the corpus, and generators, of cross-fitting"""
     held_out_samples: int = 5000
     """samples of the generator that a report measures by, and that the normaliser is estimated from"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(self, steps=(1, None), candidates=(1, None), held_out_samples=(100, None))
+        limits = {"steps": (1, None), "candidates": (1, None), "held_out_samples": (100, None)}
+        settings.bounds(self, folds=(2, None), **limits)
 
     def fitted(self, sentences: int) -> Self:
         """Fill in the generator's dropout where no run gave it."""
         return replace(self, generator=with_dropout(self.generator, sentences))
+
+    def cross_fitted(self, is_needed: bool) -> Self:
+        """Return the settings with what was left open decided by whether cross-fitting is needed."""
+        linear = is_needed if self.energy.linear is None else self.energy.linear
+        fitting: Literal["on", "off"] = "on" if is_needed else "off"
+        return replace(self, cross_fitting=fitting, energy=replace(self.energy, linear=linear))
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""
@@ -95,6 +111,7 @@ class Residual(TextAlgorithm):
     Config = ResidualConfig
     config: ResidualConfig
     needs_start: ClassVar[bool] = True
+    cross_fits: ClassVar[bool] = True
     takes_candidates: ClassVar[bool] = True
     monitor: str | None = "valid_loss"
     idle_parameters = ("generator.",)
@@ -123,6 +140,7 @@ class Residual(TextAlgorithm):
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.generator = config.generator.build(vocab_size).requires_grad_(False)
         self.discriminator = config.energy.build(vocab_size, len(summaries.NAMES))
+        self.folds: list[Generator] = []  # of which nothing is saved with the weights
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("log_z", torch.zeros(()))
 
@@ -132,6 +150,10 @@ class Residual(TextAlgorithm):
         self.discriminator.take_over_embedding(self.generator.embedding.weight)
         samples = sample(self.generator, 2000, self.length)
         self.discriminator.standardise(summaries.summarise(*samples))
+
+    def take_folds(self, generators: list[Generator]) -> None:
+        """Learn from generators that have not seen the sentences of their fold (`seqgen.data.folds`)."""
+        self.folds = [generator.requires_grad_(False).eval() for generator in generators]
 
     def configure(self) -> None:
         """Create the optimiser; called once the module is on its device."""
@@ -145,16 +167,32 @@ class Residual(TextAlgorithm):
         optim.scale_lr(optimizer, optim.warmup_cosine(progress, warmup=c.warmup))
         real = batch.tokens
         with autocast(real.device, bf16=c.bf16):
-            fake, fake_log_probs = sample(self.generator, len(real), self.length)
-            with evaluating(self.generator):
-                real_log_probs = log_prob(self.generator, real)
-            tokens, log_probs = _stacked((real, fake)), _stacked((real_log_probs, fake_log_probs))
+            fakes = self._fakes(len(real))
+            tokens = _stacked([real, *(fake.tokens for fake in fakes)])
+            log_probs = _stacked([self._log_probs(real), *(fake.log_probs for fake in fakes)])
             self.discriminator.train()
             logits = self._logits(tokens, log_probs)
-            on_real, on_fake = logits.split((len(real), len(fake)))
+            on_real, on_fake = logits[: len(real)], logits[len(real) :]
             loss = cross_entropy(on_real, on_fake)
         optim.update({optimizer: loss}, clip=c.clip)
         return {"d_loss": loss.detach(), "d_accuracy": accuracy(on_real, on_fake)}
+
+    def _fakes(self, n: int) -> list[Samples]:
+        """Draw n sentences, or as many of each fold's generator that there are n or a few more."""
+        generators = self.folds or [self.generator]
+        each = -(-n // len(generators))
+        return [sample(generator, each, self.length) for generator in generators]
+
+    def _log_probs(self, real: Tensor) -> Tensor:
+        """Return the log-probabilities of real tokens by a generator that has not seen them; (B, T)."""
+        with torch.no_grad():
+            if not self.folds:
+                with evaluating(self.generator):
+                    return log_prob(self.generator, real)
+            # All generators read all sentences: to give each its own would take shapes that depend on them.
+            found = torch.stack([log_prob(generator, real) for generator in self.folds])
+            rows = torch.arange(len(real), device=real.device)
+            return found[fold_of(real, len(self.folds)), rows]
 
     def _logits(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Return the logits that sentences are real, without the fitted scale; (B, T), (B, T) → (B,)."""
@@ -266,7 +304,7 @@ class Residual(TextAlgorithm):
         return sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}
 
 
-def _stacked(parts: tuple[Tensor, ...]) -> Tensor:
+def _stacked(parts: list[Tensor]) -> Tensor:
     """Put batches (B, T) of any T one under another, padded by 0, which is PAD."""
     longest = max(part.shape[1] for part in parts)
     return torch.cat([F.pad(part, (0, longest - part.shape[1])) for part in parts])

@@ -57,6 +57,15 @@ class Ids:
         padded[real] = self.tokens[(self.offsets[rows][:, None] + columns)[real]]
         return torch.from_numpy(padded)
 
+    def subset(self, rows: np.ndarray) -> "Ids":
+        """Return some of the sentences, held in memory; indices (B,)."""
+        lengths = self.lengths(rows)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        tokens = self.tokens[np.repeat(self.offsets[rows], lengths) + within]
+        truncated = int((self.tokens[self.offsets[rows] + lengths - 1] != EOS).sum()) if len(rows) else 0
+        return Ids(tokens, offsets, truncated, int((tokens == UNK).sum()))
+
 
 def pack(sentences: Iterable[Sequence[int]], *, truncated: int = 0) -> Ids:
     """Hold sentences of token ids in memory, unchanged: EOS is not added."""

@@ -29,9 +29,9 @@ class EnergyConfig:
 
     network: Literal["rnn", "transformer", "cnn", "none"] = "rnn"
     """bidirectional LSTM, Transformer encoder, convolutions, or the linear part alone"""
-    linear: bool = False
-    """a linear part over summaries of the sentence; it soon sees how likely a generator finds its own
-    training sentences, and then learns that in place of what is wrong with its samples"""
+    linear: bool | None = None
+    """a linear part over summaries of the sentence; none: where cross-fitted, as it is quick to see how
+    likely a generator finds the sentences that it was trained on"""
     embedding: int = 64
     """size of a token's embedding"""
     hidden: int = 96

@@ -38,10 +38,25 @@ class Job:
     """What the user should know before it starts."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Names and texts of what the run folder holds beside its configuration."""
+    folds: Sequence[Callable[[], "Job"]] = ()
+    """What makes the trainings that go before, of generators without a part of the corpus."""
+    use_folds: Callable[[Sequence[Run]], None] = lambda runs: None
+    """Gives the algorithm the runs of these trainings."""
 
-    def train(self, observe: loop.Observer = lambda progress, report: None) -> Progress:
-        """Train to the end, from the last checkpoint if there is one; before that nothing is written."""
+    def train(
+        self,
+        observe: loop.Observer = lambda progress, report: None,
+        *,
+        train_fold: Callable[["Job"], object] = lambda job: job.train(),
+    ) -> Progress:
+        """Train to the end, from the last checkpoint if there is one; before that nothing is written.
+
+        `train_fold` trains what goes before, of which every finished part is left as it is.
+        """
         with run_folder.locked(self.run.path):
+            if self.folds:
+                jobs = (make() for make in self.folds)
+                self.use_folds([(train_fold(job), job.run)[1] for job in jobs])
             for name, content in self.files.items():
                 write_text(self.run.path / name, content)
             run_folder.create(self.run.path, self.run.config)

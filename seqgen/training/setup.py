@@ -20,10 +20,11 @@ from seqgen.core import plugins, settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
-from seqgen.data.batches import Batches, encode_lines, in_order
+from seqgen.data.batches import Batches, Ids, encode_lines, in_order
 from seqgen.data.corpus import Corpus, open_corpus
+from seqgen.data.folds import outside
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import load, run_folder
+from seqgen.training import cross_fitting, load, run_folder
 from seqgen.training.data_config import (
     DataConfig,
     check_no_tokenizer,
@@ -183,17 +184,77 @@ def adversarial_job(
         seed=found.config["seed"] if seed is None else seed,
         init=found.path,
     )
-    asked = request(folder, config_keys, config)
+    device = devices.pick(device_name)
+    build = partial(
+        _job,
+        entry,
+        steps=None,
+        device=device,
+        start=start,
+        adopt=lambda fresh: fresh.start_from(start.algorithm),
+    )
+    if not entry.cls.cross_fits:
+        return build(config, request(folder, config_keys, config), start.corpus, start.tokenizer)
+    return _cross_fitted(build, config, config_keys, folder, start, device)
+
+
+def _cross_fitted(
+    build: Callable[..., Job],
+    config: Any,
+    config_keys: dict[str, Any],
+    folder: Path,
+    start: Trained,
+    device: torch.device,
+) -> Job:
+    """Return a training with those of the folds' generators before it, where they are needed."""
+    limit = length_limit(DataConfig(**start.run.config["data"]), start.tokenizer)
+    train, valid = (
+        encode_lines(lines, start.tokenizer, max_length=limit)
+        for lines in (start.corpus.train, start.corpus.valid)
+    )
+    gap = cross_fitting.memorised(start, train, valid) if len(valid) else 0.0
+    is_needed = config.cross_fitting == "on" or (
+        config.cross_fitting == "auto" and gap > cross_fitting.LIKELIER
+    )
+    if is_needed:
+        cross_fitting.check(start)
+    config = config.cross_fitted(is_needed)
+    asked = request(folder, config_keys | {"settings": settings.to_dict(config)}, config)
+    job = build(config, asked, start.corpus, start.tokenizer)
+    if is_needed:
+        make = partial(_fold_job, folder=folder, device=device)
+        job.folds = cross_fitting.fold_jobs(start, config.folds, make)
+        algorithm: Any = job.algorithm
+        job.use_folds = lambda runs: algorithm.take_folds(
+            [load.load(run, str(device), trust=True).algorithm.generator for run in runs]
+        )
+        job.notes = [*job.notes, cross_fitting.note(start, gap, config.folds)]
+    return job
+
+
+def _fold_job(
+    start: Trained, fold: int, folds: int, steps: int, *, folder: Path, device: torch.device
+) -> Job:
+    """Return the training of a run again, without a fold of its corpus."""
+    given = start.run.config
+    entry = load.entry_of(start.run, trust=True)
+    config = settings.from_dict(entry.cls.Config, given["settings"])
+    data = DataConfig(**given["data"])
+    keys = _config_keys(
+        "pretrain", given["algorithm"], config, data, given["corpus_hash"], seed=given["seed"], init=None
+    )
+    asked = request(folder / "folds" / str(fold), keys | {"fold": fold, "folds": folds}, config)
     return _job(
         entry,
         config,
         asked,
         start.corpus,
         start.tokenizer,
-        steps=None,
-        device=devices.pick(device_name),
-        start=start,
-        adopt=lambda fresh: fresh.start_from(start.algorithm),
+        steps=steps,
+        device=device,
+        start=None,
+        adopt=lambda fresh: None,
+        select=lambda ids: outside(ids, fold, folds),
     )
 
 
@@ -271,8 +332,9 @@ def _job(
     device: torch.device,
     start: Trained | None,
     adopt: Callable[[Any], None],
+    select: Callable[[Ids], Ids] = lambda ids: ids,
 ) -> Job:
-    """Encode the corpus and assemble the training."""
+    """Encode the corpus and assemble the training, by the training sentences that are selected."""
     cls = entry.cls
     limit = length_limit(DataConfig(**asked.config["data"]), tokenizer)
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
@@ -283,7 +345,7 @@ def _job(
             ids, config.read_size, seed=asked.config["seed"], bucket_by_length=cls.bucket_by_length
         )
 
-    batches: Stream = stream(train)
+    batches: Stream = stream(select(train))
     if start is not None and config.replays:
         replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
         batches = finetune.ReplayBatches(stream(train), stream(replayed))

@@ -1,0 +1,35 @@
+"""Folds of a corpus by what a sentence says: every copy of a sentence is in the same fold."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.data.token_ids import Ids
+
+MULTIPLIER = 6364136223846793005
+"""Knuth's of a linear congruential generator modulo 2⁶⁴ (The Art of Computer Programming, 3.3.4)."""
+CHUNK = 4096
+
+
+def fold_of(tokens: Tensor, folds: int) -> Tensor:
+    """Return the fold of each sentence, by its token ids alone; (B, T) → (B,) in [0, folds).
+
+    PAD is 0 and adds nothing to the hash, so padding changes nothing.
+    """
+    powers = torch.full((tokens.shape[1],), MULTIPLIER, device=tokens.device).cumprod(dim=0)
+    hashed = (tokens * powers).sum(dim=1)  # modulo 2⁶⁴
+    return ((hashed >> 33) & 0x3FFFFFFF) % folds
+
+
+def outside(ids: Ids, fold: int, folds: int) -> Ids:
+    """Return the sentences that are not in a fold, in their order."""
+    rows = np.concatenate([part for part in _chosen(ids, fold, folds)])
+    return ids.subset(rows)
+
+
+def _chosen(ids: Ids, fold: int, folds: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(ids), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(ids)))
+        yield rows[(fold_of(ids.batch(rows), folds) != fold).numpy()]
