@@ -20,6 +20,7 @@ def fold_of(tokens: Tensor, folds: int) -> Tensor:
     """
     powers = torch.full((tokens.shape[1],), MULTIPLIER, device=tokens.device).cumprod(dim=0)
     hashed = (tokens * powers).sum(dim=1)  # modulo 2⁶⁴
+    hashed = (hashed ^ (hashed >> 31)) * MULTIPLIER  # else it would be linear in the ids
     return ((hashed >> 33) & 0x3FFFFFFF) % folds
 
 

@@ -1,0 +1,148 @@
+"""Cross-fitting: when it is needed, that no generator has seen what it scores, and that it resumes."""
+
+import json
+
+import pytest
+import torch
+from helpers import write_lines
+
+from seqgen.algorithms.residual import Residual
+from seqgen.core.errors import UserError
+from seqgen.data.folds import fold_of
+from seqgen.training import cross_fitting, load
+from seqgen.training.setup import adversarial, adversarial_job, pretrain
+
+SMALL = {"generator.embedding": 7, "generator.hidden": 11, "generator.dropout": 0.0, "batch_size": 16}
+ENERGY = {
+    "energy.embedding": 5,
+    "energy.hidden": 6,
+    "batch_size": 8,
+    "report_every": 2,
+    "held_out_samples": 101,
+    "folds": 3,
+}
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """A run on 90 sentences that it has learned by heart."""
+    monkeypatch.chdir(tmp_path)
+    words = ("red", "blue", "green", "old", "new")
+    lines = [f"{a} {b} {i % 30} {i // 30}" for i in range(90) for a, b in [(words[i % 5], words[i // 5 % 5])]]
+    corpus = write_lines(tmp_path / "corpus.txt", lines)
+    return pretrain(corpus, path="start", steps=150, values=SMALL | {"lr": 0.03, "weight_decay": 0.0})
+
+
+def job(start, path="r", steps=4, **values):
+    return adversarial_job(
+        start.path, "residual", path=path, steps=steps, values=ENERGY | values, device_name="cpu"
+    )
+
+
+def without_times(run):
+    times = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in row.items() if key not in times} for row in run.metrics()]
+
+
+def test_it_is_needed_where_the_generator_has_memorised(start):
+    made = job(start)
+    assert made.run.config["settings"]["cross_fitting"] == "on"
+    assert made.run.config["settings"]["energy"]["linear"] is True
+    assert len(made.folds) == 3
+    (note,) = [note for note in made.notes if note.startswith("cross-fitting")]
+    assert "so 3 are trained first" in note
+    off = job(start, cross_fitting="off")
+    assert not off.folds
+    assert off.run.config["settings"]["energy"]["linear"] is False
+
+
+def test_it_is_not_needed_where_the_generator_has_not(start, monkeypatch):
+    monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid: 0.049)
+    assert job(start).run.config["settings"]["cross_fitting"] == "off"
+    assert job(start, cross_fitting="on").folds
+
+
+def test_no_generator_has_seen_what_it_scores(start, monkeypatch):
+    seen = []
+    step = load.entry_of(start).cls.step
+
+    def noted(self, batch, progress):
+        seen[-1].update(map(tuple, batch.tokens.tolist()))
+        return step(self, batch, progress)
+
+    monkeypatch.setattr(load.entry_of(start).cls, "step", noted)
+    made = job(start)
+
+    def train_fold(fold):
+        seen.append(set())
+        fold.train()
+
+    made.train(train_fold=train_fold)
+    for fold, sentences in enumerate(seen):
+        folds = {int(fold_of(torch.tensor([row]), 3)[0]) for row in sentences}
+        assert folds == {0, 1, 2} - {fold}
+    # and each sentence is scored by the generator of its own fold
+    algorithm = made.algorithm
+    assert isinstance(algorithm, Residual)
+    tokens = next(made.batches).tokens
+    for row, fold in zip(tokens, fold_of(tokens, 3).tolist(), strict=True):
+        weights = algorithm.folds[fold].state_dict()
+        trained = load.load(made.run.path / "folds" / str(fold), "cpu")
+        assert all(
+            torch.equal(weights[key], value)
+            for key, value in trained.algorithm.generator.state_dict().items()
+        )
+        with torch.no_grad():
+            own = cross_fitted_log_prob(trained.algorithm.generator, row[None])
+        found = algorithm._log_probs(tokens)[(tokens == row).all(dim=1)][:1]
+        torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-5)
+
+
+def test_it_resumes_in_a_fold_and_after_the_folds(start):
+    whole = adversarial(start.path, "residual", path="whole", steps=6, values=ENERGY)
+
+    class Stop(BaseException):
+        pass
+
+    def stop_at(step):
+        def observe(progress, report):
+            if progress.step >= step:
+                raise Stop
+
+        return observe
+
+    def in_the_second_fold(fold):
+        observe = stop_at(60) if fold.run.path.name == "1" else (lambda progress, report: None)
+        fold.train(observe)
+
+    with pytest.raises(Stop):
+        job(start, "parts", 6).train(train_fold=in_the_second_fold)
+    assert not (start.path.parent / "parts" / "model.safetensors").exists()
+    with pytest.raises(Stop):
+        job(start, "parts", 6).train(stop_at(3))
+    parts = adversarial(start.path, "residual", path="parts", steps=6, values=ENERGY)
+    one, other = (load.load(run, "cpu").algorithm.state_dict() for run in (whole, parts))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    drop = ("seconds", "tokens_per_second")
+    rows = [
+        [{k: v for k, v in row.items() if k not in drop} for row in run.metrics()] for run in (whole, parts)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_fold_is_an_ordinary_run(start):
+    run = adversarial(start.path, "residual", path="r", steps=2, values=ENERGY)
+    fold = load.load(run.path / "folds" / "2", "cpu")
+    assert fold.run.config["verb"] == "pretrain"
+    assert (fold.run.config["fold"], fold.run.config["folds"]) == (2, 3)
+    assert fold.run.config["steps"] == 100  # of the start's 150
+    assert fold.algorithm.sample(3).tokens.shape[0] == 3
+
+
+def test_a_start_that_cannot_be_trained_again_is_named(start):
+    gan = {"discriminator_pretraining_steps": 0, "policy.rollouts": 2, "batch_size": 4}
+    seqgan = adversarial(start.path, "seqgan", path="gan", steps=1, values=gan)
+    with pytest.raises(UserError, match=r"was not trained from nothing .* give --set cross_fitting=off"):
+        job(seqgan, cross_fitting="on")
+    run = adversarial(seqgan.path, "residual", path="r2", steps=2, values=ENERGY | {"cross_fitting": "off"})
+    assert json.loads((run.path / "config.json").read_text())["init"].endswith("gan")
