@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(BIN)/seqgen pretrain --run runs/demo --epochs 3
-	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 20 --set discriminator_pretraining_steps=100
+	$(BIN)/seqgen adversarial --init runs/demo --run runs/demo-gan --steps 800
 	$(BIN)/seqgen sample --run runs/demo-gan --n 20
 	$(BIN)/seqgen evaluate --run runs/demo-gan --n 2000
 

@@ -1,4 +1,4 @@
-"""`seqgen adversarial`: train a generator against a discriminator."""
+"""`seqgen adversarial`: train a discriminator on a generator, or a generator against one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from seqgen.cli import common
 
 
 def adversarial(
-    algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "seqgan",
+    algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "residual",
     init: Annotated[
         Path | None, typer.Option(help="The run to start from; the latest that fits if not given.")
     ] = None,
@@ -28,7 +28,7 @@ def adversarial(
     settings: common.Set = None,
     config: common.ConfigFile = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates of the generator; the setting steps if not given.")
+        int | None, typer.Option(min=1, help="Length of training in steps; the setting steps if not given.")
     ] = None,
     seed: Annotated[int | None, common.seed_option("Seed; that of the run to start from, or 0.")] = None,
     device: common.Device = "auto",
@@ -37,9 +37,10 @@ def adversarial(
     trust: common.Trust = False,
     list_settings: common.ListSettings = False,
 ) -> None:
-    """Train a generator against a discriminator. The same command again resumes.
+    """Train a discriminator, and by it a generator. The same command again resumes.
 
-    Most algorithms start from a pretrained run and learn from its corpus; scratchgan starts from a --corpus.
+    residual, the default, leaves the generator as it is and samples by both; the others train the generator
+    on. Most start from a pretrained run and learn from its corpus; scratchgan starts from a --corpus.
     """
     from seqgen import algorithms
 

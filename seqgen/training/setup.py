@@ -55,7 +55,7 @@ def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> 
     return job.run
 
 
-def adversarial(init: Run | Path | str | None = None, algorithm: str = "seqgan", **options: Any) -> Run:
+def adversarial(init: Run | Path | str | None = None, algorithm: str = "residual", **options: Any) -> Run:
     """Train a generator against a discriminator and return its run; options as of `adversarial_job`.
 
     For an algorithm that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
@@ -128,7 +128,7 @@ def pretrain_job(
 
 def adversarial_job(
     init: Run | Path | str | None = None,
-    algorithm: str = "seqgan",
+    algorithm: str = "residual",
     *,
     data: DataConfig | None = None,
     path: Path | str | None = None,
@@ -141,8 +141,8 @@ def adversarial_job(
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
     Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training,
-    one of this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` are
-    updates of the generator; the other arguments are those of `pretrain_job`.
+    one of this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` is the
+    setting of that name; the other arguments are those of `pretrain_job`.
     """
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     given = dict(values or {}) | ({} if steps is None else {"steps": steps})
