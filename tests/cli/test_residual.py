@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
             "pretrain", "--corpus", "train.txt", "--test", "test.txt", "--run", "runs/m", *small, *common
         )
         assert first.returncode == 0, first.stderr
-        energy = ("--set", "energy.embedding=7", "--set", "energy.hidden=5", "--set", "held_out_samples=200")
+        energy = ("--set", "energy.embedding=7", "--set", "energy.hidden=5", "--set", "held_out_samples=3000")
         second = seqgen("adversarial", "--run", "runs/r", "--steps", "10", *energy, *common)
         assert second.returncode == 0, second.stderr
         yield folder
@@ -78,4 +78,4 @@ def test_evaluate_shows_the_gain_and_score_the_likelihood(folder):
     plain = json.loads(seqgen("evaluate", "--run", "runs/m", "--n", "50", "--json").stdout)
     assert plain["residual"] is None
     difference = plain["likelihood"]["test"]["nats_per_sentence"] - nats / 16
-    assert difference == pytest.approx(residual["gain"], abs=0.05)  # by other samples of the normaliser
+    assert difference == pytest.approx(residual["gain"], abs=0.1)  # by other samples of the normaliser
