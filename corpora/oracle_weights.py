@@ -1,7 +1,8 @@
 """The weights of the SeqGAN paper's oracle: read from its pickle without running code, kept as `.npz`.
 
 The pickle is a list of the arrays of a TensorFlow LSTM, in the order of `target_lstm.py` of the paper's code.
-A pickle can call any function while it is read; this reader knows the parts of a NumPy array and nothing else.
+A pickle can call any function while it is read; this reader knows the parts of a NumPy array and nothing
+else.
 """
 
 import hashlib
@@ -121,7 +122,7 @@ def check(arrays: Mapping[str, NDArray], path: Path) -> Arrays:
     if set(arrays) != set(NAMES):
         raise UserError(f"'{path}' holds {', '.join(sorted(arrays)) or 'nothing'}, not {', '.join(NAMES)}")
     found = {name: np.ascontiguousarray(arrays[name], np.float32) for name in NAMES}
-    gates, embedding = (found["weight_ih"].shape + (0, 0))[:2]
+    gates, embedding = (*found["weight_ih"].shape, 0, 0)[:2]
     vocab, hidden = len(found["embedding"]), gates // 4
     wanted = ((vocab, embedding), (gates, embedding), (gates, hidden), (gates,), (hidden, vocab), (vocab,))
     shapes = tuple(found[name].shape for name in NAMES)

@@ -10,8 +10,8 @@ likelihood. `oracle:SPEC` names one, wherever a corpus is named:
     oracle:lstm-3,length=40,sentences=50000,seed=7
 
 Options after commas: `length`, tokens of a sentence (20); `sentences` of the corpus, training and validation
-(10,000); `seed` of their draw, where it shall not be that of the run; `vocab` and `hidden` of an oracle that is
-drawn (5,000 and 32, as in the paper). Token i of an oracle is the word `i` of its corpus and the id
+(10,000); `seed` of their draw, where it shall not be that of the run; `vocab` and `hidden` of an oracle that
+is drawn (5,000 and 32, as in the paper). Token i of an oracle is the word `i` of its corpus and the id
 i + 4 of its tokenizer: every token has one, and there is no unknown word. Sentences have no end: their
 length says it.
 """
@@ -63,7 +63,9 @@ class OracleSpec:
     def __str__(self) -> str:
         default = OracleSpec(self.name)
         options = ("length", "sentences", "seed", "vocab", "hidden")
-        given = [f"{key}={getattr(self, key)}" for key in options if getattr(self, key) != getattr(default, key)]
+        given = [
+            f"{key}={getattr(self, key)}" for key in options if getattr(self, key) != getattr(default, key)
+        ]
         return PREFIX + ",".join([self.name, *given])
 
 
@@ -83,16 +85,20 @@ def parse(corpus: str) -> OracleSpec:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in allowed:
-            raise UserError(f"no option '{option}' of an oracle{did_you_mean(key, allowed)}; write key=number")
+            raise UserError(
+                f"no option '{option}' of an oracle{did_you_mean(key, allowed)}; write key=number"
+            )
         if not value.isdecimal() or int(value) < allowed[key]:
-            raise UserError(f"the oracle's {key} is '{value}'; it must be a whole number of at least {allowed[key]}")
+            raise UserError(
+                f"the oracle's {key} is '{value}'; it must be a whole number of at least {allowed[key]}"
+            )
         values[key] = int(value)
     kind, dash, seed = name.rpartition("-")
     if name != "seqgan" and not (dash and kind in KINDS and seed.isdecimal()):
         path = Path(name)
         if not path.suffix and not path.is_file():
             raise UserError(
-                f"no oracle '{name}'; give seqgan, one drawn by a seed such as {', '.join(f'{each}-0' for each in KINDS)}, "
+                f"no oracle '{name}'; give seqgan, one drawn by a seed, as lstm-0, gru-0 or transformer-0, "
                 "or a file of weights (.npz or the paper's .pkl)"
             )
         name = str(path.resolve())

@@ -38,7 +38,7 @@ class VocabHead(nn.Module):
             nn.init.uniform_(self.weight, -(hidden**-0.5), hidden**-0.5)
 
     def rule_out(self, ids: Iterable[int]) -> None:
-        """Give more tokens probability exactly 0: those that a corpus cannot hold. Not kept with the weights."""
+        """Give more tokens probability exactly 0: those that no sentence holds; not kept with the weights."""
         self.ruled_out[list(ids)] = NEVER
 
     @property
