@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Densities:
-    """Exact log-densities, float64: of the draws of p under p and q (N,), of the draws of q under both (M,)."""
+    """Exact log-densities, float64: of draws of p under p and q (N,), of draws of q under both (M,)."""
 
     p_of_p: Tensor
     q_of_p: Tensor
