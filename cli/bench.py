@@ -101,7 +101,7 @@ def oracle(
 ) -> None:
     """Measure generators, and the controls that they have to beat, against a known distribution.
 
-    Each training and each row is a job with a result of its own; the same command goes on where it was stopped.
+    Each training and each row is a job with a result of its own; the same command goes on where it stopped.
     """
     from seqgen.bench import frontier
     from seqgen.bench import oracle as bench

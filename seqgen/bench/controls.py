@@ -223,7 +223,7 @@ def fitted_weight(one: Tensor, other: Tensor) -> float:
 class AlgorithmSampler:
     """A trained algorithm as a sampler: what its `sample` draws, by its own exact `log_likelihood`.
 
-    forbid: tokens that it must not draw; what probability a model leaves them is not taken out of the density.
+    forbid: tokens that it must not draw; the density is not renormalised for what probability they have.
     """
 
     algorithm: Any
@@ -254,7 +254,7 @@ def sampler_of(algorithm: Any, length: int, device: torch.device, forbid: Sequen
 
 
 def larger_by(parameters: int, count: Callable[[float], int]) -> float:
-    """Return the factor of a network's sizes at which `count(factor)` has so many parameters, by bisection."""
+    """Return the factor of a network's sizes at which it has so many parameters, by bisection."""
     low, high = 1.0, 2.0
     while count(high) < parameters:
         high *= 2

@@ -31,8 +31,8 @@ PUBLISHED = (
     ("SeqGAN's code", 9.617, 9.215),
     ("LeakGAN's code", 10.591, 11.271),
 )
-"""NLL_oracle and NLL_test of the SeqGAN oracle at T 20 and temperature 1, from the raw results of Language GANs
-Falling Short (Caccia et al. 2020; its repository pclucas14/GansFallingShort)."""
+"""NLL_oracle and NLL_test of the SeqGAN oracle at T 20 and temperature 1, from the raw results of Language
+GANs Falling Short (Caccia et al. 2020; its repository pclucas14/GansFallingShort)."""
 HEADLINES = (("SeqGAN", 8.736), ("RankGAN", 8.247), ("LeakGAN*", 7.038), ("RelGAN", 6.680))
 """NLL_oracle alone, as tabulated by Nie et al. 2019; NLL_test was not reported."""
 CAVEAT = (
@@ -75,8 +75,8 @@ def _cell(figure: Mapping[str, float | None]) -> str:
 def save(summary: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw NLL_oracle against NLL_test for every case, the sweeps as curves, as a PNG file, atomically.
 
-    Rows whose NLL_test is infinite, as those of a truncation mostly are, are drawn at the upper edge. Published
-    points are those of the SeqGAN oracle at T 20 with limited data, in its panel alone.
+    Rows whose NLL_test is infinite, as those of a truncation mostly are, are drawn at the upper edge.
+    Published points are those of the SeqGAN oracle at T 20 with limited data, in its panel alone.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure

@@ -51,6 +51,13 @@ def run_jobs(
         return results
 
 
+def result(folder: Path, name: str) -> Result:
+    """Return the result of a job that has been done."""
+    found = _read(folder / "jobs" / f"{name}.json")
+    assert found is not None, f"job {name} has no result yet"
+    return found
+
+
 def _read(path: Path) -> Result | None:
     """Return the result in a file; None where there is none, or a damaged one."""
     try:

@@ -36,7 +36,7 @@ from seqgen import algorithms, corpora
 from seqgen.bench import controls
 from seqgen.bench.controls import AlgorithmSampler, KneserNeySteps, MixtureSteps, NetworkSteps, Sampler
 from seqgen.bench.controls import StepSampler as Steps
-from seqgen.bench.jobs import Job, Result, run_jobs
+from seqgen.bench.jobs import Job, Result, result, run_jobs
 from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
 from seqgen.data.batches import encode_lines
@@ -83,7 +83,7 @@ QUICK = Scale(
     top_p=(0.9, 0.7),
     min_p=(0.03, 0.1),
     adversarial=("residual", "seqgan"),
-    mle={"generator.embedding": 32, "generator.hidden": 32, "generator.dropout": 0.2, "epochs": 8},
+    mle={"generator.embedding": 32, "generator.hidden": 32, "generator.dropout": 0.2, "epochs": 5},
     gan={"steps": 20, "discriminator_pretraining_steps": 40, "policy.rollouts": 4, "report_every": 20},
 )
 """Small nets and short training: minutes on a CPU."""
@@ -119,7 +119,7 @@ class OracleTruth:
     def __init__(self, spec: oracles.OracleSpec) -> None:
         self.oracle = oracles.load(spec)
         self.length, self.unit = spec.length, float(spec.length)
-        self.forbid = (EOS, UNK)
+        self.forbid: tuple[int, ...] = (EOS, UNK)
 
     def sample(self, n: int, *, seed: int) -> Tensor:
         return self.oracle.sample(n, seed=seed)
@@ -133,7 +133,8 @@ class GrammarTruth:
 
     def __init__(self, name: str, tokenizer: Tokenizer, length: int) -> None:
         self.grammar, self.tokenizer = corpora.load(name), tokenizer
-        self.length, self.unit, self.forbid = length, 1.0, (UNK,)
+        self.length, self.unit = length, 1.0
+        self.forbid: tuple[int, ...] = (UNK,)
 
     def sample(self, n: int, *, seed: int) -> Tensor:
         rows = [[*ids, EOS] for ids in self.tokenizer.encode_batch(self.grammar.sample(n, seed))]
@@ -200,7 +201,7 @@ class Case:
         return f"{kept}-seed{self.seed}"
 
     def data(self, *, fresh: bool = True) -> DataConfig:
-        """Return the corpus, the same whatever the seed of a training; not `fresh`: words are another run's."""
+        """Return the corpus; not `fresh`: for a training whose words are those of another run."""
         if oracles.is_oracle(self.source):
             sentences = self.scale.sentences if self.regime == "limited" else self.scale.unlimited
             spec = replace(oracles.parse(self.source), sentences=sentences, seed=self.seed)
@@ -249,10 +250,10 @@ class Case:
             data, "mle", path=self.path(name), values=given, seed=seed, device_name=self.device, **options
         )
         done = job.train()
-        return {"parameters": parameters(job.algorithm), "steps": done.step, "seconds": done.seconds}
+        return {"parameters": parameters(job.algorithm), "steps": done.step}
 
     def adversarial(self, name: str, algorithm: str, values: Mapping[str, Any]) -> Result:
-        """Train an adversarial algorithm from the training `mle`, or from the corpus where it asks for that."""
+        """Train an adversarial algorithm, from the training `mle` where it starts from one."""
         entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
         known = {key for key, *_ in settings.describe(entry.cls.Config, entry.config())}
         given = {key: value for key, value in (self.scale.gan or {}).items() if key in known} | dict(values)
@@ -262,7 +263,7 @@ class Case:
         else:
             job = setup.adversarial_job(None, algorithm, data=self.data(), seed=self.seed, **options)
         done = job.train()
-        return {"parameters": parameters(job.algorithm), "steps": done.step, "seconds": done.seconds}
+        return {"parameters": parameters(job.algorithm), "steps": done.step}
 
     def row(self, group: str, name: str, sampler: Sampler, **facts: Any) -> Result:
         """Measure a sampler as a row of the table."""
@@ -290,7 +291,7 @@ class Case:
         return Steps(MixtureSteps(parts, (0.5, 0.5)), self.truth.length)
 
     def ngram_mixture(self) -> tuple[Sampler, float]:
-        """Return the mixture of the generator and a Kneser–Ney 5-gram, and its fitted weight of the former."""
+        """Return the mixture of the generator and a Kneser–Ney 5-gram, and the fitted weight of the one."""
         trained = self.trained("mle")
         network = NetworkSteps(trained.algorithm.generator, self.truth.forbid)
         limit = trained.corpus.fixed_length
@@ -431,8 +432,8 @@ def has_ngrams() -> bool:
 def _ngram(case: Case) -> Result:
     if has_ngrams():
         trained = case.trained("ngram")
-        sampler = AlgorithmSampler(trained.algorithm, trained.device, case.truth.forbid)
-        return case.row("control", "n-gram mixture", sampler)
+        mixture = AlgorithmSampler(trained.algorithm, trained.device, case.truth.forbid)
+        return case.row("control", "n-gram mixture", mixture)
     sampler, weight = case.ngram_mixture()
     return case.row("control", "n-gram mixture", sampler, network_weight=weight)
 
@@ -443,10 +444,9 @@ def _truth(case: Case) -> Result:
 
 
 def train_longer(case: Case, adversarial: str) -> Result:
-    """Train the generator on for as many seconds of training as an adversarial algorithm took."""
-    first, other = case.trained("mle").run, case.trained(adversarial).run
-    speed = first.metrics()[-1]["step"] / first.metrics()[-1]["seconds"]
-    steps = max(round(speed * other.metrics()[-1]["seconds"]), 1)
+    """Train the generator on for as many CPU seconds as an adversarial algorithm took."""
+    first, other = (result(case.folder, f"{case.key}.train-{name}") for name in ("mle", adversarial))
+    steps = max(round(first["steps"] * other["cpu_seconds"] / max(first["cpu_seconds"], 0.01)), 1)
     return case.pretrain("longer", {"lr": 1e-3}, init=case.path("mle"), steps=steps) | {
         "as_long_as": adversarial
     }
@@ -478,7 +478,7 @@ def summary(rows: Sequence[Result]) -> list[Result]:
         groups.setdefault((row["case"], row["group"], row["name"]), []).append(row)
     found = []
     for (case, group, name), same in groups.items():
-        figures = {}
+        figures: dict[str, dict[str, float | None]] = {}
         for key in same[0]["figures"]:
             means = [row["figures"][key]["mean"] for row in same]
             if None in means:
