@@ -1,18 +1,15 @@
-"""`seqgen bench`: speed of the package on this machine, against plain implementations and a lower bound."""
+"""`seqgen bench`: speed of the package on this machine, and generators against a known distribution."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Measure speed against a naive implementation and a lower bound.", no_args_is_help=True
-)
+from seqgen.core.errors import UserError, did_you_mean
 
-
-@app.callback()
-def _group() -> None:
-    """Make `speed` a subcommand even though it is the only one."""
+app = typer.Typer(help="Measure speed, and generators against a known distribution.", no_args_is_help=True)
 
 
 @app.command()
@@ -73,3 +70,81 @@ def speed(
         f"medians of {repeats} interleaved runs or more"
     )
     typer.echo(table(rows))
+
+
+@app.command()
+def oracle(
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--oracle",
+            metavar="NAME",
+            help="lstm-0, gru-0, transformer-0, seqgan, weights.npz, or a grammar (scenes); repeatable.",
+        ),
+    ] = None,
+    length: Annotated[
+        str, typer.Option(help="Tokens of a sentence of an oracle, comma-separated.")
+    ] = "20,40",
+    regime: Annotated[
+        str, typer.Option(help="limited (10,000 sentences), unlimited, or both comma-separated.")
+    ] = "limited,unlimited",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of data and trainings.")] = 3,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Minutes: T 20, limited data, one seed, small nets.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; runs/bench-oracle, or -quick, if not given.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure generators, and the controls that they have to beat, against a known distribution.
+
+    Each training and each row is a job with a result of its own; the same command goes on where it stopped.
+    """
+    from seqgen.bench import frontier
+    from seqgen.bench import oracle as bench
+    from seqgen.core import device as devices
+    from seqgen.core.atomic_files import write_text
+    from seqgen.training.loop import Interrupted
+
+    devices.prepare(threads)
+    folder = out or Path("runs") / ("bench-oracle-quick" if quick else "bench-oracle")
+    try:
+        results = bench.run(
+            source or ["lstm-0"],
+            folder,
+            lengths=[20] if quick else _lengths(length),
+            regimes=["limited"] if quick else _regimes(regime, bench.REGIMES),
+            seeds=1 if quick else seeds,
+            scale=bench.QUICK if quick else bench.Scale(),
+            device=device,
+            notify=lambda message: typer.echo(message, err=True),
+        )
+    except Interrupted as stop:
+        typer.echo("interrupted and saved; the same command goes on", err=True)
+        raise typer.Exit(128 + stop.signal_number) from stop
+    write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    frontier.save(results["summary"], folder / "frontier.png")
+    laid_out = frontier.table(results["summary"])
+    write_text(folder / "table.txt", laid_out + "\n")
+    typer.echo(json.dumps(results) if as_json else laid_out)
+    typer.echo(f"results.json, table.txt and frontier.png are in {folder}", err=True)
+
+
+def _lengths(listed: str) -> list[int]:
+    """Parse comma-separated lengths; UserError where one is no whole number above 0."""
+    parts = listed.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"--length '{listed}': give whole numbers above 0, comma-separated, as in 20,40")
+    return [int(part) for part in parts]
+
+
+def _regimes(listed: str, known: Sequence[str]) -> list[str]:
+    """Parse comma-separated regimes; UserError where one is unknown."""
+    parts = [part.strip() for part in listed.split(",")]
+    for part in parts:
+        if part not in known:
+            raise UserError(f"no regime '{part}'{did_you_mean(part, known)}")
+    return parts

@@ -25,7 +25,8 @@ NAME_HELP = "An algorithm's name, or module:Class of one outside seqgen."
 Corpus = Annotated[
     str | None,
     typer.Option(
-        help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, - or hf:NAME."
+        help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, -, hf:NAME or "
+        "oracle:NAME."
     ),
 ]
 Column = Annotated[str | None, typer.Option(help="The text column of a table.")]

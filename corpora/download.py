@@ -6,10 +6,12 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from seqgen.core.errors import UserError
+from seqgen.corpora import oracle_weights
 from seqgen.corpora.recipes import File, Recipe
 
 CHUNK = 1 << 16
@@ -35,18 +37,24 @@ def fetch(
 
 
 def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Progress | None = None) -> Path:
-    """Download a file, resuming NAME.part; it is renamed to NAME once its SHA-256 is verified."""
+    """Download a file, resuming NAME.part; it is renamed to NAME once its SHA-256 is verified.
+
+    A pickle of an oracle's weights is converted instead of renamed, and cannot be resumed: its own size is
+    not known.
+    """
     address = url or file.url
     if not address.lower().startswith(("http://", "https://")):
         raise UserError(f"'{address}' is not a web address; give one that begins with https:// or http://")
     target = folder / file.name
     report = progress or (lambda file, done: None)
     try:
-        if target.exists() and sha256_of(target) == file.sha256:
+        if target.exists() and _is_right(file, target):
             report(file, file.size)
             return target
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{file.name}.part"
+        if file.pickled:
+            return _convert(file, address, part, target, report)
         resumed = part.exists() and part.stat().st_size > 0
         _complete(file, address, part, report)
         if (
@@ -66,8 +74,7 @@ def fetch_file(file: File, folder: Path, *, url: str | None = None, progress: Pr
 def present(recipe: Recipe, folder: Path) -> bool:
     """Return True if every file of the recipe is in the folder and has the right checksum."""
     return all(
-        (folder / file.name).is_file() and sha256_of(folder / file.name) == file.sha256
-        for file in recipe.files
+        (folder / file.name).is_file() and _is_right(file, folder / file.name) for file in recipe.files
     )
 
 
@@ -75,6 +82,36 @@ def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def _is_right(file: File, path: Path) -> bool:
+    """Whether a file on disk is the one of the recipe; a damaged one of weights is not."""
+    if not file.pickled:
+        return sha256_of(path) == file.sha256
+    try:
+        return oracle_weights.digest(oracle_weights.read_npz(path)) == file.sha256
+    except UserError:
+        return False
+
+
+def _convert(file: File, address: str, part: Path, target: Path, report: Progress) -> Path:
+    """Download a pickle of weights, read its arrays, verify them, and keep them as `.npz`."""
+    try:
+        with _open(address, 0) as answer, part.open("wb") as sink:
+            # A pickle of these arrays is a few kilobytes longer than they are: twice that is another file.
+            _copy(replace(file, size=2 * file.size), answer, sink, 0, report)
+        weights = oracle_weights.from_pickle(part)
+        found = oracle_weights.digest(weights)
+        if found != file.sha256:
+            raise UserError(
+                f"{address} does not hold the weights of the recipe: their SHA-256 is {found}, expected "
+                f"{file.sha256}; try another address with --url"
+            )
+        oracle_weights.write_npz(target, weights)
+    finally:
+        part.unlink(missing_ok=True)
+    report(file, file.size)
+    return target
 
 
 def _address(recipe: Recipe, file: File, mirror: str | None) -> str:

@@ -15,6 +15,9 @@ class File:
     size: int
     """In bytes."""
     sha256: str
+    pickled: bool = False
+    """The address has a pickle of an oracle's weights, which is converted to .npz: size and SHA-256 are those
+    of the weights themselves (`seqgen.corpora.oracle_weights`)."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Recipe:
     files: tuple[File, ...]
     licence: str
     format: str
-    """How sentences (or images) are stored in the files."""
+    """How sentences (or images, or weights) are stored in the files."""
     next_command: str
     """A command to run next; {folder} is the folder of the files."""
 
@@ -167,8 +170,23 @@ RECIPES = (
         format="Parquet; column img holds PNG bytes {bytes, path}, column label the class 0 to 9",
         next_command="seqgen image train --data {folder}",
     ),
+    Recipe(
+        name="seqgan-oracle",
+        title="the LSTM whose samples are the synthetic data of the SeqGAN paper, by its exact weights",
+        files=(
+            File(
+                "https://raw.githubusercontent.com/LantaoYu/SeqGAN/master/save/target_params_py3.pkl",
+                "seqgan_oracle_lstm.npz",
+                1333280,
+                "298da365e646713fbbc357af52d01f72be6f0a99bb265555cfe8e5f38c0ea986",
+                pickled=True,
+            ),
+        ),
+        licence="not stated (the repository of the paper's code has no licence)",
+        format="a pickle of NumPy arrays, read without running code and kept as .npz",
+        next_command="seqgen pretrain --corpus oracle:{folder}/seqgan_oracle_lstm.npz",
+    ),
 )
-"""The oracle of the SeqGAN paper is not among them: it is a pickle, which executes code when loaded."""
 
 
 def get_recipe(name: str) -> Recipe:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -195,3 +196,32 @@ class OneDevice(TorchDispatchMode):
         devices |= {leaf.type for leaf in leaves if isinstance(leaf, torch.device)} if len(devices) else set()
         assert len(devices) <= 1, f"{func} of {devices}"
         return func(*args, **(kwargs or {}))
+
+
+ORACLE_SIZES = 13, 3, 5
+"""V, E and H of small weights of an LSTM oracle."""
+
+
+def oracle_arrays(seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw the weights of a small LSTM oracle, by name, as its .npz holds them."""
+    v, e, h = ORACLE_SIZES
+    rng = np.random.default_rng(seed)
+    shapes = {
+        "embedding": (v, e),
+        "weight_ih": (4 * h, e),
+        "weight_hh": (4 * h, h),
+        "bias": (4 * h,),
+        "output_weight": (h, v),
+        "output_bias": (v,),
+    }
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def oracle_pickle_list(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Return them as the pickle of the SeqGAN code lists them: embedding, gates i, f, o, c, output."""
+    h = ORACLE_SIZES[2]
+    listed = [arrays["embedding"]]
+    for gate in (0, 1, 3, 2):  # the third gate in torch's order is the cell's, here the last
+        part = slice(gate * h, (gate + 1) * h)
+        listed += [arrays["weight_ih"][part].T, arrays["weight_hh"][part].T, arrays["bias"][part]]
+    return [*listed, arrays["output_weight"], arrays["output_bias"]]

@@ -13,11 +13,15 @@ Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the
 from dataclasses import dataclass, field
 from typing import Literal
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from seqgen.algorithms import rewards
+from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import DiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
+from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import gan_loss
 
 
@@ -26,8 +30,9 @@ class SeqGANConfig(RolloutPolicyConfig):
     """Settings of adversarial training; the generator's come from the run it starts from."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    reward: Literal["discriminator", "constant", "noise"] = "discriminator"
-    """constant and noise are controls: they know nothing of the sentence"""
+    reward: Literal["discriminator", "constant", "noise", "shuffled_labels"] = "discriminator"
+    """the others are controls: constant and noise know nothing of the sentence, and shuffled_labels is a
+    discriminator whose training batches are divided into real and generated at random"""
 
 
 class SeqGAN(RolloutPolicy):
@@ -49,7 +54,14 @@ class SeqGAN(RolloutPolicy):
         {"discriminator.loss": "least_squares", "generator.attention": True, "target_entropy": 0.0},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
         {"generator.kind": "relational-memory", "generator.head_size": 5, "teacher_forcing": 0.0},
+        {"reward": "shuffled_labels"},
     )
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
+        """Return what the discriminator minimises, and metrics; real (R, T), fake (F, T')."""
+        if self.config.reward == "shuffled_labels":
+            real, fake = shuffled(real, fake)
+        return super().discriminator_loss(real, fake)
 
     def token_rewards(self, tokens: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         """Return the discriminator's mean reward of what follows each token; (B, T)."""
@@ -59,3 +71,11 @@ class SeqGAN(RolloutPolicy):
             return rewards.noise()(tokens, mask)
         loss = gan_loss(self.config.discriminator.loss)
         return self.rollout_rewards(tokens, self.discriminator, loss.reward)
+
+
+def shuffled(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide real (R, T) and generated sentences (F, T') at random into as many of each, padded alike."""
+    width = max(real.shape[1], fake.shape[1])
+    both = torch.cat([pad(part, (0, width - part.shape[1]), value=PAD) for part in (real, fake)])
+    both = both[torch.randperm(len(both), device=both.device)]
+    return both[: len(real)], both[len(real) :]

@@ -1,7 +1,12 @@
-"""The speed of training, sampling and measuring, beside plain code and a lower bound.
+"""Benchmarks: generators against a known distribution, and the speed of training, sampling and measuring.
 
-Imports `algorithms` and the folders above it. Start with `speed`; README.md has the tables.
+Imports `training` and the folders above it. Start with `oracle` or `speed`; README.md has the tables.
 
+oracle           generators and controls measured by exact densities
+controls         sharpened, truncated and mixed distributions of known density
+jobs             parts of a benchmark whose results are kept
+frontier         its table and picture
+speed            tasks beside plain code and a lower bound
 reference_loops  the plain code of published implementations
 latent, metrics  the same for the sentence VAE and for BLEU
 timing           interleaved timing, so that other work on the machine affects all alike

@@ -35,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits of sentences; no sentence is in two of them."""
+    """Three splits of sentences; no sentence is in two of them, unless an oracle has drawn it twice."""
 
     name: str
     """The name that the user gave: 'scenes', 'captions.txt', 'hf:NAME'."""
@@ -49,6 +49,9 @@ class Corpus:
     """Number of sentences removed from 'train' and from 'valid' because they are in a later split too."""
     grammar: str | None
     """The built-in grammar that generated the corpus, if any: its true distribution is then known."""
+    fixed_length: int | None = None
+    """Tokens of every sentence, where their number is fixed: sentences then have no end, and EOS is never
+    part of one. So it is for the samples of an oracle (`seqgen.generation.oracles`)."""
 
 
 def open_corpus(

@@ -200,6 +200,14 @@ def train_tokenizer(
     return Tokenizer.load(place / "tokenizer.json")
 
 
+def numbered_tokenizer(size: int) -> Tokenizer:
+    """Return a `word` tokenizer of the numbers 0 … size - 1; number i has the id i + 4."""
+    inner = tokenizer_pipelines.build("word", lowercase=False, spaced=False)
+    inner.model = _word_level([*SPECIALS, *(f"{tokenizer_pipelines.SPACE}{i}" for i in range(size))])
+    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
+    return Tokenizer(inner)
+
+
 def default_min_count(counts: Mapping[str, int]) -> int:
     """Return the greatest of 3, 2 and 1 that leaves at most `MAX_UNKNOWN_RATE` of the tokens unknown.
 

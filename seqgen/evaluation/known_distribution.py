@@ -1,9 +1,12 @@
-"""Scores of sentences under the grammar that generated their corpus, whose distribution is known."""
+"""Scores of sentences under the grammar or the oracle of their corpus, whose distribution is known."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+
+from seqgen.generation.oracles import FIRST, Oracle
 
 
 class GrammarOracle(Protocol):
@@ -62,3 +65,19 @@ def grammar_scores(
 def valid_fraction(lines: Sequence[str], grammar: GrammarOracle) -> float:
     """Fraction of sentences that the grammar derives."""
     return sum(map(grammar.valid, lines)) / len(lines)
+
+
+def oracle_scores(lines: Sequence[str], test: Sequence[str], oracle: Oracle) -> dict[str, Any]:
+    """Score samples by the oracle of their corpus (Yu et al. 2017), in nats a token.
+
+    - `nll_oracle`: negative log-likelihood of the samples under the oracle, which a low temperature lowers
+    - `entropy`: that of the test split, an estimate of the oracle's entropy and the floor of `nll_test`
+    - `standard_errors`: of both
+    """
+    values, errors = {}, {}
+    for name, sentences in (("nll_oracle", lines), ("entropy", test)):
+        tokens = torch.tensor([[int(word) + FIRST for word in line.split()] for line in sentences])
+        nats = -oracle.log_likelihood(tokens) / tokens.shape[1]
+        values[name] = float(nats.mean())
+        errors[name] = float(nats.std()) / len(nats) ** 0.5
+    return {"name": oracle.name, **values, "standard_errors": errors}

@@ -8,12 +8,14 @@ from typing import Any
 from seqgen.core.errors import UserError
 from seqgen.corpora import load as load_grammar
 from seqgen.data.token_ids import encode_lines
+from seqgen.evaluation.known_distribution import oracle_scores
 from seqgen.evaluation.latent import latent_metrics
 from seqgen.evaluation.quality_diversity import Point, measure
 from seqgen.evaluation.references import References, build_references, random_subset
 from seqgen.evaluation.residual import residual_metrics
 from seqgen.evaluation.scores import Results
 from seqgen.evaluation.text import SentenceSet, compare
+from seqgen.generation import oracles
 from seqgen.generation.likelihood import Likelihood, bounded_batches, of_sentences, sentence_likelihood
 from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import has_latents
@@ -86,6 +88,10 @@ def evaluate_runs(
         },
         grammar=load_grammar(corpus.grammar) if corpus.grammar else None,
     )
+    if corpus.fixed_length:
+        oracle = oracles.load(corpus.name)
+        for row, each in zip(results.get("rows") or [results], sets, strict=True):
+            row["oracle"] = oracle_scores(each.lines[: results["protocol"]["n"]], corpus.test, oracle)
     if temperatures:
         swept = [sweep(trained, temperatures, references, n=n, seed=seed) for trained in runs]
         results["sweep"] = [point for points in swept for point in points]
@@ -135,9 +141,8 @@ def likelihood_of_test(
     """
     algorithm, lines = trained.algorithm, trained.corpus.test
     if algorithm.likelihood == "exact":
-        batches = (
-            tokens.to(trained.device) for tokens in bounded_batches(encode_lines(lines, trained.tokenizer))
-        )
+        encoded = encode_lines(lines, trained.tokenizer, max_length=trained.corpus.fixed_length)
+        batches = (tokens.to(trained.device) for tokens in bounded_batches(encoded))
         return sentence_likelihood(algorithm.log_likelihood, batches, seed=seed)
     if algorithm.likelihood is None:
         return None

@@ -99,6 +99,10 @@ BLOCKS: dict[str, list[Column]] = {
         Column("entropy", ("grammar", "entropy"), ".3f"),
         Column("model/entropy", ("grammar", "ratio")),
     ],
+    "under the oracle of the corpus, nats per token; below its entropy is no better than at it": [
+        Column("samples", ("oracle", "nll_oracle")),
+        Column("entropy", ("oracle", "entropy")),
+    ],
     "temperature sweep": [
         Column("BLEU-5", ("bleu_5",)),
         Column("self-BLEU-5", ("self_bleu_5",)),

@@ -33,6 +33,7 @@
 | `latent`          | metrics of a run with latents (`seqgen.evaluation.latent`), else null                  |
 | `residual`        | what an energy gains on its generator (`seqgen.evaluation.residual`), else null        |
 | `grammar`         | on a built-in corpus: the result of `grammar_scores`                                   |
+| `oracle`          | on the corpus of an oracle: the result of `oracle_scores`                              |
 | `real`            | the same scores of as many training sentences; its copying is that of the references   |
 | `baseline`        | the same scores of as many samples of a Kneser–Ney model of the training sentences     |
 | `reference_halves`| without training sentences: distances between two halves of the references             |

@@ -1,6 +1,6 @@
 """The vocabulary head: hidden states to logits, with the tokens that are never generated ruled out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,10 @@ class VocabHead(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         if weight is None:
             nn.init.uniform_(self.weight, -(hidden**-0.5), hidden**-0.5)
+
+    def rule_out(self, ids: Iterable[int]) -> None:
+        """Give more tokens probability exactly 0: those that no sentence holds; not kept with the weights."""
+        self.ruled_out[list(ids)] = NEVER
 
     @property
     def bias(self) -> Tensor:

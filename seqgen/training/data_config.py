@@ -7,10 +7,11 @@ from pathlib import Path
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
-from seqgen.data.corpus import Corpus
+from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
-from seqgen.training import run_folder
+from seqgen.generation import oracles
+from seqgen.training import oracle_corpus, run_folder
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class DataConfig:
 
 def short_name(corpus: str) -> str:
     """Return a corpus's short name for a folder: 'data/captions.txt' → 'captions'."""
+    if oracles.is_oracle(corpus):
+        corpus = corpus.removeprefix(oracles.PREFIX).split(",")[0]
     name = Path(corpus.removeprefix("hf:").split(":")[0].rstrip("/")).name
     name = name.split(".")[0] if name != "-" else "stdin"
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "corpus"
@@ -52,6 +55,9 @@ def stored(data: DataConfig, folder: Path) -> DataConfig:
             raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete it")
         write_bytes(copy, piped)
         data = replace(data, corpus=str(copy))
+    if oracles.is_oracle(data.corpus):
+        _check_oracle(data)
+        return replace(data, corpus=str(oracles.parse(data.corpus)))
     built_in = built_in_names()
 
     def absolute(spec: str | None) -> str | None:
@@ -67,6 +73,24 @@ def stored(data: DataConfig, folder: Path) -> DataConfig:
     )
 
 
+def _check_oracle(data: DataConfig) -> None:
+    """Raise UserError where options ask for what an oracle decides: its tokens, its length, its splits."""
+    default = DataConfig(corpus=data.corpus)
+    for name in vars(default):
+        if getattr(data, name) != getattr(default, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} does not go with an oracle, whose tokens, length and splits are "
+                "given; leave it out, and see the options of its name, as in oracle:lstm-3,length=40"
+            )
+
+
+def open_data(data: DataConfig, *, seed: int) -> Corpus:
+    """Open the corpus that the data name: text, or the samples of an oracle."""
+    if oracles.is_oracle(data.corpus):
+        return oracle_corpus.open_oracle_corpus(data.corpus, seed=seed)
+    return open_corpus(data.corpus, column=data.column, valid=data.valid, test=data.test, seed=seed)
+
+
 def check_no_tokenizer(data: DataConfig) -> None:
     """Raise UserError where options ask for a vocabulary although it is that of another run."""
     default = DataConfig()
@@ -79,7 +103,12 @@ def check_no_tokenizer(data: DataConfig) -> None:
 
 
 def length_limit(data: DataConfig, tokenizer: Tokenizer) -> int:
-    """Return the most tokens of a sentence, EOS included: more of them where a token is a character."""
+    """Return the most tokens of a sentence, EOS included: more of them where a token is a character.
+
+    A sentence of an oracle fills them, so that it is encoded without its end.
+    """
+    if oracles.is_oracle(data.corpus):
+        return oracles.parse(data.corpus).length
     return data.max_length or (200 if tokenizer.kind in ("character", "byte") else 64)
 
 
@@ -91,6 +120,8 @@ def tokenizer_for(data: DataConfig, corpus: Corpus) -> Tokenizer:
     if data.tokenizer not in KINDS and Path(data.tokenizer).exists():
         place = Path(data.tokenizer)
         return Tokenizer.load(place / run_folder.TOKENIZER if place.is_dir() else place)
+    if oracles.is_oracle(data.corpus):
+        return oracle_corpus.oracle_tokenizer(data.corpus)
     return train_tokenizer(
         corpus.train,
         data.tokenizer,
@@ -109,7 +140,9 @@ def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit
     if removed:
         listed = ", ".join(f"{count:,} from {name}" for name, count in removed.items())
         lines.append(f"removed as duplicates of held-out sentences: {listed}")
-    if train.truncated:
+    if corpus.fixed_length:
+        lines.append(f"every sentence has {corpus.fixed_length} tokens; its end is not counted")
+    elif train.truncated:
         lines.append(
             f"{train.truncated:,} training sentences were cut to {limit} tokens; --max-length raises this"
         )

@@ -15,12 +15,13 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
-from seqgen.data import corpus
 from seqgen.data.batches import Ids, bounded_rows
 from seqgen.data.corpus import Corpus
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.models.base import KINDS
+from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_folder
+from seqgen.training.data_config import DataConfig, open_data
 from seqgen.training.run_folder import Run
 
 SAMPLE_BATCH = 512
@@ -102,26 +103,27 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
 
 
 def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
-    """Return the algorithm that a run's configuration describes, with fresh weights."""
+    """Return the algorithm that a run's configuration describes, with fresh weights.
+
+    Where every sentence has the same number of tokens, an end or an unknown word has no probability.
+    """
     more = {"tokenizer": tokenizer} if entry.cls.needs_tokenizer else {}
-    return entry.cls(
+    algorithm = entry.cls(
         settings.from_dict(entry.cls.Config, config["settings"]),
         vocab_size=config["vocab_size"],
         length=config["length"],
         **more,
     )
+    if config.get("fixed_length"):
+        for head in (module for module in algorithm.modules() if isinstance(module, VocabHead)):
+            head.rule_out((EOS, UNK))
+    return algorithm
 
 
 def open_corpus(found: Run) -> Corpus:
     """Open the corpus of a run again; UserError where it is gone or no longer what was trained on."""
     data = found.config["data"]
-    opened = corpus.open_corpus(
-        data["corpus"],
-        column=data["column"],
-        valid=data["valid"],
-        test=data["test"],
-        seed=found.config["seed"],
-    )
+    opened = open_data(DataConfig(**data), seed=found.config["seed"])
     if opened.hash != found.config["corpus_hash"]:
         raise UserError(
             f"the corpus '{data['corpus']}' is no longer the one that run '{found.path}' was trained on"
@@ -140,9 +142,12 @@ def log_likelihood(trained: Trained, tokens: Tensor, *, samples: int, rng: torch
 
 
 def ids_of(trained: Trained, sentences: Sequence[str]) -> Ids:
-    """Encode sentences of any length, each ended by EOS, in memory."""
+    """Encode sentences of any length, each ended by EOS, in memory; without it where none has an end."""
     flat = trained.tokenizer.encode_flat(sentences)
     ends = np.flatnonzero(flat == EOS) + 1
+    if trained.run.config.get("fixed_length"):
+        ends -= np.arange(1, len(ends) + 1)
+        flat = flat[flat != EOS]
     return Ids(flat, np.concatenate([[0], ends]), truncated=0, unknown=int((flat == UNK).sum()))
 
 

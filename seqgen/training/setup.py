@@ -21,7 +21,7 @@ from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, Ids, encode_lines, in_order
-from seqgen.data.corpus import Corpus, open_corpus
+from seqgen.data.corpus import Corpus
 from seqgen.data.folds import outside
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import cross_fitting, load, run_folder
@@ -30,6 +30,7 @@ from seqgen.training.data_config import (
     check_no_tokenizer,
     describe,
     length_limit,
+    open_data,
     short_name,
     stored,
     tokenizer_for,
@@ -298,7 +299,7 @@ def _job_from_corpus(
     name = algorithm.rpartition(":")[2]
     folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
     data = stored(data, folder)
-    corpus = open_corpus(data.corpus, column=data.column, valid=data.valid, test=data.test, seed=seed)
+    corpus = open_data(data, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
@@ -359,6 +360,7 @@ def _job(
             "vocab_size": tokenizer.vocab_size,
             "length": int(train.lengths().max()),
             "grammar": corpus.grammar,
+            "fixed_length": corpus.fixed_length,
             "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
             "removed": corpus.removed,
             "code_hash": plugins.source_hash(cls),

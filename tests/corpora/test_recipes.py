@@ -1,6 +1,7 @@
 """Recipes of public corpora, and their download from a server that misbehaves in every way it can."""
 
 import hashlib
+import pickle
 import re
 import socket
 import struct
@@ -12,8 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers import oracle_arrays, oracle_pickle_list
 
 from seqgen.core.errors import UserError
+from seqgen.corpora import oracle_weights
 from seqgen.corpora.download import CHUNK, fetch, fetch_file, present, sha256_of
 from seqgen.corpora.recipes import RECIPES, File, Recipe, get_recipe
 
@@ -303,3 +306,45 @@ def test_the_mirror_of_a_single_file_is_its_address_or_a_folder(site: Site, tmp_
     fetch(recipe, tmp_path / "a", url=f"{site.address}/any?name=1")
     fetch(recipe, tmp_path / "b", url=f"{site.address}/folder/")
     assert site.paths == ["/any?name=1", "/folder/far.txt"]
+
+
+# A pickle of weights
+
+
+def pickled(site: Site, seed: int = 0) -> File:
+    """Serve a pickle of weights; return the file of a recipe that asks for those of seed 0."""
+    site.content = pickle.dumps(oracle_pickle_list(oracle_arrays(seed)))
+    asked = oracle_arrays()
+    return File(
+        f"{site.address}/target.pkl",
+        "oracle.npz",
+        oracle_weights.size(asked),
+        oracle_weights.digest(asked),
+        pickled=True,
+    )
+
+
+def test_a_pickle_of_weights_is_converted_and_verified(site: Site, tmp_path: Path):
+    file = pickled(site)
+    recipe = Recipe("r", "title", (file,), "licence", "read", "seqgen")
+    (path,) = fetch(recipe, tmp_path)
+    assert names(tmp_path) == ["oracle.npz"]
+    assert oracle_weights.digest(oracle_weights.read_npz(path)) == file.sha256
+    assert present(recipe, tmp_path)
+    site.status = 503
+    assert fetch(recipe, tmp_path) == [path]  # it is there: nothing is asked for
+    path.write_bytes(b"damaged")
+    assert not present(recipe, tmp_path)
+
+
+def test_other_weights_and_other_pickles_leave_nothing(site: Site, tmp_path: Path):
+    with pytest.raises(UserError, match="does not hold the weights of the recipe"):
+        fetch_file(pickled(site, seed=1), tmp_path)
+    file = pickled(site)
+    site.content = site.content[:-40]
+    with pytest.raises(UserError, match="no pickle of NumPy arrays"):
+        fetch_file(file, tmp_path)
+    site.content = pickle.dumps(print)
+    with pytest.raises(UserError, match=r"asks for builtins\.print"):
+        fetch_file(file, tmp_path)
+    assert names(tmp_path) == []

@@ -1,0 +1,264 @@
+"""What a generator is compared with: sharpened, truncated and mixed distributions of exactly known density.
+
+A `StepModel` says the probabilities of the next token; `StepSampler` draws sentences from it, after a
+temperature and a truncation, and knows the density of exactly what it draws. `AlgorithmSampler` is the same
+for a trained algorithm, by its own `sample` and `log_likelihood`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqgen.algorithms.base import TextAlgorithm
+from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.models.base import Generator, evaluating
+from seqgen.models.state import State
+from seqgen.ngrams import kneser_ney
+from seqgen.ngrams.ngrams import EncodedText
+
+ROWS = 500
+"""Sentences that are drawn or scored at a time: their (ROWS, V) probabilities are held."""
+EM_STEPS = 30
+
+
+class Sampler(Protocol):
+    """A distribution of sentences that can be drawn from and whose exact density is known."""
+
+    def sample(self, n: int, *, seed: int) -> Tensor:
+        """Draw n sentences; ids (n, T), on the CPU."""
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return log q of sentences, in nats; (N, T) → (N,), float64, on the CPU."""
+
+
+class StepModel(Protocol):
+    """A distribution of the next token given those before it."""
+
+    def initial(self, batch: int) -> Any:
+        """Return the state before BOS is read, of `batch` rows."""
+
+    def step(self, last: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Read a token (B,); return the probabilities of the next, (B, V), and the state."""
+
+
+@dataclass
+class NetworkSteps:
+    """A generator, with tokens that it must not draw; the rest is renormalised."""
+
+    generator: Generator
+    forbid: Sequence[int] = ()
+
+    def initial(self, batch: int) -> State:
+        """Return the generator's state."""
+        return self.generator.initial(batch)
+
+    def step(self, last: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read a token (B,); return probabilities (B, V) on the CPU, and the state."""
+        hidden, after = self.generator.hidden(last[:, None].to(self.generator.head.weight.device), state)
+        logits = torch.nn.functional.linear(
+            hidden[:, 0], self.generator.head.weight, self.generator.bias(self.forbid)
+        )
+        return torch.softmax(logits.float(), dim=-1).cpu(), after
+
+
+class KneserNeySteps:
+    """A Kneser–Ney model of token ids (`seqgen.ngrams.kneser_ney`) with every next token's probability."""
+
+    def __init__(
+        self, train: Sequence[np.ndarray], vocab_size: int, *, forbid: Sequence[int], order: int = 5
+    ):
+        self.vocab_size, self.forbid = vocab_size, list(forbid)
+        words = [row[row != EOS].astype(np.int64) for row in train]
+        text = EncodedText(np.concatenate(words), np.array([len(row) for row in words]))
+        self.model = kneser_ney.fit(text, np.arange(vocab_size), order)
+
+    def initial(self, batch: int) -> list[np.ndarray]:
+        """Return the n-gram of each order that ends here, none yet."""
+        return [np.full(batch, -1) for _ in self.model.tables]
+
+    def step(self, last: Tensor, state: list[np.ndarray]) -> tuple[Tensor, list[np.ndarray]]:
+        """Read a token (B,); return probabilities (B, V) and the n-grams that end with it."""
+        model = self.model
+        read = last.numpy()
+        word = np.where(read == BOS, model.bos, read)
+        after = [word]
+        for table, context in zip(model.tables, state[:-1], strict=False):
+            after.append(table.find(np.where(context >= 0, context * model.base + word, -1)))
+        probs = np.repeat(model.unigrams[None], len(word), axis=0)  # (B, W + 2): words, UNK, EOS
+        for table, context in zip(model.tables, after, strict=True):
+            seen = np.flatnonzero(context >= 0)
+            seen = seen[table.total[context[seen]] > 0]
+            own = context[seen]
+            probs[seen] *= table.backoff[own][:, None]
+            first = np.searchsorted(table.keys, own * model.base)
+            counts = np.searchsorted(table.keys, (own + 1) * model.base) - first
+            at = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+            rows = np.repeat(seen, counts)
+            probs[rows, table.keys[at] % model.base] += table.discounted[at] / table.total[context[rows]]
+        found = probs[:, : self.vocab_size]
+        found[:, EOS] = probs[:, model.eos]
+        found[:, [PAD, BOS, *self.forbid]] = 0.0
+        return torch.from_numpy(found / found.sum(axis=1, keepdims=True)).float(), after
+
+
+@dataclass
+class MixtureSteps:
+    """A mixture of next-token distributions: an ensemble, or a network with an n-gram model."""
+
+    parts: Sequence[StepModel]
+    weights: Sequence[float]
+    """of the parts; they sum to 1"""
+
+    def initial(self, batch: int) -> list[Any]:
+        """Return the states of all parts."""
+        return [part.initial(batch) for part in self.parts]
+
+    def step(self, last: Tensor, state: list[Any]) -> tuple[Tensor, list[Any]]:
+        """Read a token (B,); return the mixed probabilities (B, V), and the states."""
+        read = [part.step(last, own) for part, own in zip(self.parts, state, strict=True)]
+        mixed = sum(weight * probs for weight, (probs, _) in zip(self.weights, read, strict=True))
+        assert isinstance(mixed, Tensor)
+        return mixed, [after for _, after in read]
+
+
+@dataclass
+class StepSampler:
+    """Sentences drawn token by token, after a temperature and a truncation of every distribution."""
+
+    steps: StepModel
+    length: int
+    temperature: float = 1.0
+    top_p: float | None = None
+    """the smallest set of the likeliest tokens with so much probability (Holtzman et al. 2020)"""
+    min_p: float | None = None
+    """tokens with so much of the likeliest one's probability (Nguyen et al. 2024, arXiv:2407.01082)"""
+
+    def sample(self, n: int, *, seed: int) -> Tensor:
+        """Draw n sentences by a seed; (n, length)."""
+        rng = torch.Generator().manual_seed(seed)
+        parts = [self._draw(min(ROWS, n - first), rng) for first in range(0, n, ROWS)]
+        return torch.cat(parts)
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return log q of sentences, in nats, -inf where a token is cut off; (N, T) → (N,)."""
+        return torch.cat([self.token_log_probs(part).sum(dim=1) for part in tokens.split(ROWS)])
+
+    def token_log_probs(self, tokens: Tensor) -> Tensor:
+        """log q(token t | those before it), 0 at PAD; (B, T) → (B, T), float64."""
+        found = torch.zeros(tokens.shape, dtype=torch.float64)
+        last, state = torch.full((len(tokens),), BOS), self.steps.initial(len(tokens))
+        with self._evaluating():
+            for t in range(int((tokens != PAD).sum(dim=1).max())):
+                probs, state = self.steps.step(last, state)
+                last = tokens[:, t]
+                own = truncate(probs, self.temperature, self.top_p, self.min_p).gather(1, last[:, None])[:, 0]
+                found[:, t] = own.double().log().masked_fill(last == PAD, 0.0)
+        return found
+
+    def _draw(self, batch: int, rng: torch.Generator) -> Tensor:
+        tokens = torch.full((batch, self.length), PAD)
+        last, state = torch.full((batch,), BOS), self.steps.initial(batch)
+        ended = torch.zeros(batch, dtype=torch.bool)
+        with self._evaluating():
+            for t in range(self.length):
+                probs, state = self.steps.step(last, state)
+                cdf = truncate(probs, self.temperature, self.top_p, self.min_p).double().cumsum(dim=1)
+                target = torch.rand(batch, 1, generator=rng, dtype=torch.float64) * cdf[:, -1:]
+                last = torch.searchsorted(cdf, target, right=True)[:, 0].clamp_(max=cdf.shape[1] - 1)
+                last = last.masked_fill(ended, PAD)
+                tokens[:, t] = last
+                ended |= last == EOS
+                if ended.all():
+                    break
+        return tokens
+
+    def _evaluating(self) -> Any:
+        return evaluating(torch.nn.ModuleList(networks(self.steps)))
+
+
+def networks(steps: StepModel) -> Iterator[Generator]:
+    """Yield the generators in a step model."""
+    if isinstance(steps, NetworkSteps):
+        yield steps.generator
+    for part in getattr(steps, "parts", ()):
+        yield from networks(part)
+
+
+def truncate(probs: Tensor, temperature: float, top_p: float | None, min_p: float | None) -> Tensor:
+    """Return p^(1 / temperature), cut by min-p, then by top-p, and renormalised; (B, V) → (B, V)."""
+    if temperature != 1.0:
+        probs = torch.softmax(probs.log() / temperature, dim=-1)
+    if min_p is not None:
+        probs = probs.masked_fill(probs < min_p * probs.amax(dim=-1, keepdim=True), 0.0)
+    probs = probs / probs.sum(dim=-1, keepdim=True)
+    if top_p is not None:
+        ordered, ids = probs.sort(dim=-1, descending=True)
+        ordered = ordered.masked_fill(ordered.cumsum(dim=-1) - ordered >= top_p, 0.0)
+        probs = torch.zeros_like(probs).scatter_(1, ids, ordered)
+        probs = probs / probs.sum(dim=-1, keepdim=True)
+    return probs
+
+
+def fitted_weight(one: Tensor, other: Tensor) -> float:
+    """Fit the weight of `one` in a token mixture to held-out text, by EM (Jelinek & Mercer 1980).
+
+    log-probabilities of each held-out token under both parts, (N,) → weight.
+    """
+    if one.shape != other.shape or not one.numel():
+        raise UserError("the weight of a mixture is fitted to held-out text; there is no token of it")
+    weight = 0.5
+    ratio = (other - one).exp()
+    for _ in range(EM_STEPS):
+        weight = float((weight / (weight + (1 - weight) * ratio)).mean())
+    return weight
+
+
+@dataclass
+class AlgorithmSampler:
+    """A trained algorithm as a sampler: what its `sample` draws, by its own exact `log_likelihood`.
+
+    forbid: tokens that it must not draw; the density is not renormalised for what probability they have.
+    """
+
+    algorithm: Any
+    device: torch.device
+    forbid: Sequence[int] = ()
+
+    def sample(self, n: int, *, seed: int) -> Tensor:
+        """Draw n sentences by a seed; (n, T)."""
+        rng = torch.Generator(self.device).manual_seed(seed)
+        drawn = [
+            self.algorithm.sample(min(ROWS, n - first), forbid=tuple(self.forbid), rng=rng).tokens.cpu()
+            for first in range(0, n, ROWS)
+        ]
+        return torch.cat(drawn)
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return log q of sentences; (N, T) → (N,)."""
+        parts = [self.algorithm.log_likelihood(part.to(self.device)).cpu() for part in tokens.split(ROWS)]
+        return torch.cat(parts).double()
+
+
+def sampler_of(algorithm: Any, length: int, device: torch.device, forbid: Sequence[int]) -> Sampler:
+    """Return the sampler of a trained algorithm: by its generator's steps where it draws from that alone."""
+    own = type(algorithm)
+    if own.sample is TextAlgorithm.sample and own.log_likelihood is TextAlgorithm.log_likelihood:
+        return StepSampler(NetworkSteps(algorithm.generator, forbid), length)
+    return AlgorithmSampler(algorithm, device, forbid)
+
+
+def larger_by(parameters: int, count: Callable[[float], int]) -> float:
+    """Return the factor of a network's sizes at which it has so many parameters, by bisection."""
+    low, high = 1.0, 2.0
+    while count(high) < parameters:
+        high *= 2
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (middle, high) if count(middle) < parameters else (low, middle)
+    return math.ceil(high * 100) / 100

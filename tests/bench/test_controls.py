@@ -1,0 +1,172 @@
+"""Controls: densities against enumeration, samples against densities, mixtures, the n-gram model."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import build, generator
+
+from seqgen.bench import controls
+from seqgen.bench.controls import (
+    AlgorithmSampler,
+    KneserNeySteps,
+    MixtureSteps,
+    NetworkSteps,
+    StepSampler,
+    fitted_weight,
+    truncate,
+)
+from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
+from seqgen.generation.sample import sentence_log_prob
+from seqgen.ngrams import kneser_ney
+from seqgen.ngrams.ngrams import EncodedText
+
+V, T = 7, 3
+KEPT = (4, 5, 6)
+
+
+def every() -> torch.Tensor:
+    """All sentences of at most T tokens: known words, then EOS, then PAD; or T words."""
+    rows = []
+    for n in range(T + 1):
+        for words in itertools.product(KEPT, repeat=n):
+            rows.append([*words, EOS, *[PAD] * (T - n - 1)] if n < T else [*words])
+    return torch.tensor(rows)
+
+
+def network(seed: int = 0) -> NetworkSteps:
+    return NetworkSteps(generator(vocab_size=V, seed=seed), (UNK,))
+
+
+def ngrams() -> KneserNeySteps:
+    train = [np.array(row) for row in ([4, 5, EOS], [4, 5, 6], [5, 4, EOS], [6, 6, 4], [4, EOS])]
+    return KneserNeySteps(train, V, forbid=(UNK,), order=3)
+
+
+HOW = (
+    {},
+    {"temperature": 0.6},
+    {"top_p": 0.7},
+    {"min_p": 0.6},
+    {"temperature": 0.8, "top_p": 0.9, "min_p": 0.3},
+)
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
+@pytest.mark.parametrize("model", ["network", "ngrams", "mixture"])
+def test_densities_sum_to_one_and_are_the_frequencies_of_samples(model, how):
+    models = {
+        "network": network(),
+        "ngrams": ngrams(),
+        "mixture": MixtureSteps((network(), ngrams()), (0.7, 0.3)),
+    }
+    sampler = StepSampler(models[model], T, **how)
+    sentences = every()
+    probs = sampler.log_likelihood(sentences).exp()
+    assert float(probs.sum()) == pytest.approx(1, abs=1e-5)
+    n = 4_000
+    drawn = sampler.sample(n, seed=3)
+    at = (drawn[:, None] == sentences).all(dim=2).int().argmax(dim=1)
+    assert torch.equal(sentences[at], drawn)
+    counts = torch.bincount(at, minlength=len(sentences))
+    assert not counts[probs == 0].any()
+    often = n * probs > 5
+    chi_square = float(((counts - n * probs) ** 2 / (n * probs))[often].sum())
+    degrees = int(often.sum())
+    assert chi_square < degrees + 4 * math.sqrt(2 * degrees)
+
+
+def test_truncation_by_hand():
+    probs = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
+    # before the third token stand .8 of the mass: two tokens are the smallest set with at least .75
+    assert truncate(probs, 1.0, 0.75, None)[0].tolist() == pytest.approx([0.625, 0.375, 0, 0])
+    # .2 of the likeliest is .1
+    assert truncate(probs, 1.0, None, 0.2)[0].tolist() == pytest.approx(
+        [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0]
+    )
+    squares = [0.25, 0.09, 0.0225, 0.0025]
+    assert truncate(probs, 0.5, None, None)[0].tolist() == pytest.approx([x / 0.365 for x in squares])
+
+
+def test_the_network_alone_is_the_generator():
+    model = network()
+    model.forbid = ()
+    rows = torch.tensor([[4, 3, 6], [6, EOS, PAD], [EOS, PAD, PAD]])
+    found = StepSampler(model, T).log_likelihood(rows)
+    assert found.tolist() == pytest.approx(sentence_log_prob(model.generator, rows).tolist(), abs=1e-5)
+
+
+def test_dropout_is_off_and_the_mode_is_kept():
+    own = generator(vocab_size=V, dropout=0.5).train()
+    sampler = StepSampler(NetworkSteps(own), T)
+    rows = every()
+    assert torch.equal(sampler.log_likelihood(rows), sampler.log_likelihood(rows))
+    assert own.training
+
+
+def test_the_ngram_model_is_that_of_the_package_but_for_what_it_may_not_draw():
+    steps = ngrams()
+    rows = torch.tensor([[4, 5, EOS], [6, 4, EOS], [5, 5, EOS]])
+    found = StepSampler(steps, T).token_log_probs(rows)
+    text = EncodedText(np.array([4, 5, 6, 4, 5, 5]), np.array([2, 2, 2]))
+    reference = steps.model.log_probs(text).reshape(3, 4)[:, 1:]
+    # every prefix with each forbidden word after it, by the package's own model
+    for i, row in enumerate(rows.tolist()):
+        for t in range(T):
+            gone = 0.0
+            for word in (PAD, BOS, UNK):
+                ids = np.array([*row[:t], word])
+                gone += math.exp(steps.model.log_probs(EncodedText(ids, np.array([t + 1])))[t + 1])
+            gone += math.exp(
+                steps.model.log_probs(EncodedText(np.array([*row[:t], V + 9]), np.array([t + 1])))[t + 1]
+            )
+            # ids 0 … 3 are words to it, EOS's own id among them, which no sentence has
+            gone += math.exp(
+                steps.model.log_probs(EncodedText(np.array([*row[:t], EOS]), np.array([t + 1])))[t + 1]
+            )
+            assert float(found[i, t]) == pytest.approx(reference[i, t] - math.log(1 - gone), abs=1e-5)
+    assert isinstance(steps.model, kneser_ney.KneserNey)
+
+
+def test_a_mixture_by_hand():
+    one, other = network(0), network(1)
+    first = torch.full((1,), BOS)
+    p, q = (model.step(first, model.initial(1))[0][0] for model in (one, other))
+    mixed = MixtureSteps((one, other), (0.25, 0.75))
+    assert torch.allclose(mixed.step(first, mixed.initial(1))[0][0], 0.25 * p + 0.75 * q, atol=1e-7)
+
+
+def test_the_weight_of_a_mixture_is_the_best_on_held_out_text():
+    rng = torch.Generator().manual_seed(0)
+    one, other = torch.rand(2, 401, generator=rng).double().log()
+    weight = fitted_weight(one, other)
+    grid = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
+    likelihood = [(w * one.exp() + (1 - w) * other.exp()).log().sum() for w in grid]
+    assert weight == pytest.approx(float(grid[int(torch.stack(likelihood).argmax())]), abs=0.02)
+    with pytest.raises(UserError, match="no token"):
+        fitted_weight(torch.empty(0), torch.empty(0))
+
+
+def test_an_algorithm_with_its_own_sampling_is_asked_for_its_own_density():
+    class Own(type(build("mle", vocab_size=V, length=T))):  # type: ignore[misc]
+        def log_likelihood(self, tokens):
+            return torch.arange(len(tokens)).float()
+
+    plain, own = build("mle", vocab_size=V, length=T), build("mle", vocab_size=V, length=T)
+    own.__class__ = Own
+    device = torch.device("cpu")
+    assert isinstance(controls.sampler_of(plain, T, device, (UNK,)), StepSampler)
+    sampler = controls.sampler_of(own, T, device, (UNK,))
+    assert isinstance(sampler, AlgorithmSampler)
+    assert sampler.log_likelihood(every()[:5]).tolist() == [0, 1, 2, 3, 4]
+    assert torch.equal(sampler.sample(5, seed=1), sampler.sample(5, seed=1))
+    assert sampler.sample(5, seed=1).shape == (5, T)
+
+
+def test_the_size_of_a_network_with_so_many_parameters():
+    assert controls.larger_by(1_000, lambda factor: round(100 * factor**2)) == pytest.approx(
+        10**0.5, abs=0.02
+    )

@@ -1,0 +1,218 @@
+"""The oracle benchmark: figures against enumeration, and tiny runs of all of it, killed and gone on with."""
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+from helpers import generator
+from typer.testing import CliRunner
+
+from seqgen.bench import oracle as bench
+from seqgen.bench.controls import NetworkSteps, StepSampler
+from seqgen.bench.frontier import table
+from seqgen.bench.oracle import OracleTruth, Scale, measure, summary
+from seqgen.cli.bench import app
+from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import EOS, UNK
+from seqgen.generation.oracles import FIRST, OracleSpec
+
+V, T = 5, 3
+TINY = Scale(
+    n=59,
+    sentences=61,
+    unlimited=67,
+    temperatures=(0.5,),
+    top_p=(0.8,),
+    min_p=(0.2,),
+    adversarial=("residual", "seqgan"),
+    mle={"generator.embedding": 8, "generator.hidden": 8, "generator.dropout": 0.0, "epochs": 1},
+    gan={"steps": 2, "discriminator_pretraining_steps": 1, "policy.rollouts": 2, "batch_size": 4},
+)
+NAME = "lstm-1,vocab=11,hidden=5"
+
+
+class Listed:
+    """A sampler whose draws are given, as many of each as its probability says."""
+
+    def __init__(self, sampler, drawn):
+        self.sampler, self.drawn = sampler, drawn
+
+    def sample(self, n, *, seed):
+        return self.drawn
+
+    def log_likelihood(self, tokens):
+        return self.sampler.log_likelihood(tokens)
+
+
+def test_the_figures_are_those_of_enumeration():
+    truth = OracleTruth(OracleSpec("lstm-2", length=T, vocab=V, hidden=7))
+    model = NetworkSteps(generator(vocab_size=V + FIRST, seed=3), (EOS, UNK))
+    sampler = StepSampler(model, T)
+    every = torch.tensor(list(itertools.product(range(V), repeat=T))) + FIRST
+    log_p, log_q = truth.log_likelihood(every), sampler.log_likelihood(every)
+    p, q = log_p.exp(), log_q.exp()
+    copies = 20_000
+    of_p, of_q = (every.repeat_interleave((copies * x).round().long(), dim=0) for x in (p, q))
+    found = measure(truth, Listed(sampler, of_q), of_p, truth.log_likelihood(of_p), n=1, seed=0)
+    m = (p + q) / 2
+    js = float((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
+    expected = {
+        "nll_test": -(p * log_q).sum() / T,
+        "nll_oracle": -(q * log_p).sum() / T,
+        "nll_own": -(q * log_q).sum() / T,
+        "forward_kl": (p * (log_p - log_q)).sum() / T,
+        "reverse_kl": (q * (log_q - log_p)).sum() / T,
+        "jeffreys": ((p - q) * (log_p - log_q)).sum() / T,
+        "jensen_shannon": js,
+        "missed": 0.0,
+    }
+    assert {key: each["mean"] for key, each in found.items()} == pytest.approx(
+        {key: float(value) for key, value in expected.items()}, abs=2e-3
+    )
+    error = float((-log_q / T).var(correction=0).sqrt())  # of the order of the spread over √N
+    assert 0 < found["nll_test"]["error"] < 3 * error / math.sqrt(len(of_p))
+
+
+def test_the_true_distribution_has_no_divergence():
+    truth = OracleTruth(OracleSpec("gru-2", length=T, vocab=V, hidden=7))
+    test = truth.sample(29, seed=1)
+    found = measure(truth, truth, test, truth.log_likelihood(test), n=31, seed=2)
+    for key in ("forward_kl", "reverse_kl", "jeffreys", "jensen_shannon"):
+        assert found[key]["mean"] == pytest.approx(0, abs=1e-9)
+
+
+def test_means_over_seeds_by_hand():
+    def row(value, missed=0.0):
+        return {
+            "case": "c",
+            "group": "g",
+            "name": "x",
+            "figures": {"a": {"mean": value, "error": 9.0}, "b": {"mean": missed, "error": None}},
+        }
+
+    (found,) = summary([row(1.0), row(3.0, None)])
+    # mean 2, standard deviation √2 over two seeds: error 1; what is infinite once is infinite
+    assert found["figures"]["a"] == {"mean": 2.0, "error": pytest.approx(1.0)}
+    assert found["figures"]["b"] == {"mean": None, "error": None}
+    assert found["seeds"] == 2
+    (single,) = summary([row(1.0)])
+    assert single["figures"]["a"]["error"] == 9.0
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory):
+    """A benchmark killed in its seventh job that has gone on: folder, results, jobs run, options."""
+    out, ran = tmp_path_factory.mktemp("bench"), []
+
+    class Killed(BaseException):
+        pass
+
+    def notify(line):
+        if len(ran) == 6 and not killed:
+            killed.append(line)
+            raise Killed
+        ran.append(line.split()[1])
+
+    killed: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(out / "cache"))
+        how = {"lengths": [T], "regimes": ["limited"], "scale": TINY, "device": "cpu", "notify": notify}
+        with pytest.raises(Killed):
+            bench.run([NAME], out, **how)
+        results = bench.run([NAME], out, **how)
+        yield out, results, ran, how
+
+
+def test_a_killed_benchmark_goes_on_and_no_job_runs_twice(done):
+    out, results, ran, how = done
+    assert len(ran) == len(set(ran)) == len(results["rows"]) + len(results["trainings"])
+    before = list(ran)
+    assert bench.run([NAME], out, **how) == results
+    assert ran == before
+    with pytest.raises(UserError, match="holds a benchmark with seeds=1, not 2"):
+        bench.run([NAME], out, **how, seeds=2)
+
+
+def test_every_control_has_a_row(done):
+    _, results, *_ = done
+    names = {row["name"]: row["group"] for row in results["rows"]}
+    assert (
+        names.items()
+        >= {
+            "true distribution": "truth",
+            "mle": "mle",
+            "temperature 0.5": "temperature",
+            "top-p 0.8": "top-p",
+            "min-p 0.2": "min-p",
+            "seqgan": "adversarial",
+            **dict.fromkeys(
+                [*bench.CONTROLS, "longer", "larger", "ensemble of two", "n-gram mixture"], "control"
+            ),
+        }.items()
+    )
+    for row in results["rows"]:
+        figures = row["figures"]
+        assert figures.keys() >= set(bench.FIGURES)
+        if figures["nll_test"]["mean"] is not None:
+            forward = figures["nll_test"]["mean"] - names_entropy(results)
+            assert figures["forward_kl"]["mean"] == pytest.approx(forward, abs=1e-6)
+        reverse = figures["nll_oracle"]["mean"] - figures["nll_own"]["mean"]
+        assert figures["reverse_kl"]["mean"] == pytest.approx(reverse, abs=1e-6)
+        assert 0 <= figures["jensen_shannon"]["mean"] <= math.log(2)
+
+
+def names_entropy(results):
+    """The entropy of the true distribution on the fresh sentences of every row."""
+    (row,) = (row for row in results["rows"] if row["group"] == "truth")
+    return row["figures"]["nll_test"]["mean"]
+
+
+def test_controls_of_training_have_the_sizes_that_they_are_to_match(done):
+    _, results, *_ = done
+    counts = {name.split(".train-")[1]: each for name, each in results["trainings"].items()}
+    reference = "residual" if "residual" in counts else "seqgan"
+    assert (
+        counts["larger"]["parameters"] >= 0.8 * counts[reference]["parameters"] > counts["mle"]["parameters"]
+    )
+    assert counts["longer"]["as_long_as"] == reference
+    assert counts["longer"]["steps"] >= 1
+
+
+def test_a_grammar_has_valid_samples(tmp_path):
+    scale = Scale(**{**vars(TINY), "sentences": 40, "n": 23, "adversarial": ("seqgan",)})
+    results = bench.run(["expressions"], tmp_path, scale=scale, device="cpu")
+    figures = {row["name"]: row["figures"] for row in results["rows"]}
+    assert figures["true distribution"]["valid"]["mean"] == 1
+    assert 0 <= figures["mle"]["valid"]["mean"] <= 1
+    assert figures["true distribution"]["nll_test"]["mean"] == pytest.approx(19.78, abs=3)  # nats a sentence
+    assert "valid" in table(results["summary"])
+
+
+def test_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "QUICK", TINY)
+    arguments = ["oracle", "--quick", "--oracle", NAME, "--out", str(tmp_path / "b"), "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "n-gram mixture" in result.stdout
+    stored = json.loads((tmp_path / "b/results.json").read_text())
+    assert stored["seeds"] == 1
+    assert (tmp_path / "b/frontier.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "b/table.txt").read_text() == result.stdout
+    again = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(again.stdout) == stored
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--length", "20,x"], "--length '20,x': give whole numbers"),
+        (["--regime", "limitd"], "no regime 'limitd'; did you mean 'limited'"),
+        (["--oracle", "scene"], "no oracle 'scene'"),
+    ],
+)
+def test_wrong_options(arguments, message, tmp_path):
+    result = CliRunner().invoke(app, ["oracle", "--out", str(tmp_path), *arguments])
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
