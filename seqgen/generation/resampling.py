@@ -85,7 +85,7 @@ def calibrate(on_real: Tensor, on_fake: Tensor) -> tuple[float, float]:
 
     An energy that was fitted to its training sentences is too sure of itself on others: s is below 1. The
     offset b changes no density, as log Z takes it up; without it s would have to make up for it. Of energies
-    that are all alike s is 1.
+    that are all alike s is 1; where real sentences have the lower ones both are 0.
     """
     logits = torch.cat((on_real, on_fake)).double()
     if float(logits.std()) < 1e-9:
@@ -112,4 +112,4 @@ def calibrate(on_real: Tensor, on_fake: Tensor) -> tuple[float, float]:
         found = found - step
         if float(step.abs().max()) < 1e-10:
             break
-    return max(float(found[0]), 0.0), float(found[1])
+    return (float(found[0]), float(found[1])) if found[0] > 0 else (0.0, 0.0)

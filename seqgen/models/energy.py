@@ -103,9 +103,13 @@ class SentenceEnergy(nn.Module):
 
     @torch.no_grad()
     def standardise(self, summaries: Tensor) -> None:
-        """Centre and scale summaries from now on by those of many sentences, (N, S)."""
+        """Centre and scale summaries from now on by those of many sentences, (N, S).
+
+        One that is the same for all of them is only centred: what differs later would else be a huge number.
+        """
+        deviation = summaries.std(dim=0)
         self.mean.copy_(summaries.mean(dim=0))
-        self.deviation.copy_(summaries.std(dim=0).clamp(min=1e-6))
+        self.deviation.copy_(deviation.where(deviation > 1e-3, 1.0))
 
     @torch.no_grad()
     def take_over_embedding(self, weight: Tensor) -> None:

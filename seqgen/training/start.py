@@ -57,6 +57,11 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     start = load.entry_of(found, trust=trust).cls
     if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
         return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
+    if start.takes_candidates:
+        return (
+            f"a run of {found.config['algorithm']} samples by its energy, which would be left out; "
+            f"start from '{found.config.get('init')}', on which it was trained"
+        )
     if cls.latent and not start.latent:
         return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"
     if start.latent and not cls.latent:

@@ -98,7 +98,7 @@ def test_calibration_finds_the_scale_and_the_offset_of_the_logit():
 
 def test_calibration_of_energies_that_are_alike_or_the_wrong_way_round():
     assert resampling.calibrate(torch.full((3,), 2.0), torch.full((4,), 2.0)) == (1.0, -2.0)
-    assert resampling.calibrate(torch.tensor([-1.0, 0.0, 0.5]), torch.tensor([1.0, 0.0, 2.0]))[0] == 0.0
+    assert resampling.calibrate(torch.tensor([-1.0, 0.0, 0.5]), torch.tensor([1.0, 0.0, 2.0])) == (0.0, 0.0)
     scale, offset = resampling.calibrate(torch.tensor([90.0, 80.0]), torch.tensor([-90.0, -1.0]))
     assert math.isfinite(scale)
     assert math.isfinite(offset)

@@ -102,3 +102,13 @@ def test_the_embedding_keeps_which_words_of_the_generator_are_alike():
     kept = energy.embedding.weight.detach()[:, :3]
     ratio = torch.pdist(kept) / torch.pdist(weight)  # a rotation of three dimensions, and one scale
     torch.testing.assert_close(ratio, torch.full_like(ratio, ratio.mean().item()), rtol=1e-4, atol=0)
+
+
+def test_a_summary_that_is_alike_for_all_is_not_blown_up():
+    energy = EnergyConfig("none", linear=True).build(V, S)
+    summaries = torch.randn(307, S, generator=torch.Generator().manual_seed(1))
+    summaries[:, 3] = 0.25
+    energy.standardise(summaries)
+    assert energy.deviation[3] == 1.0
+    assert energy.mean[3] == 0.25
+    torch.testing.assert_close(energy.deviation[:3], summaries[:, :3].std(dim=0), rtol=1e-5, atol=0)

@@ -141,3 +141,16 @@ def test_a_start_that_cannot_be_trained_again_is_named(start):
         job(seqgan, cross_fitting="on")
     run = adversarial(seqgan.path, "residual", path="r2", steps=2, values=ENERGY | {"cross_fitting": "off"})
     assert json.loads((run.path / "config.json").read_text())["init"].endswith("gan")
+
+
+def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
+    run = adversarial(
+        start.path, "residual", path="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"}
+    )
+    for name in ("residual", "seqgan"):
+        with pytest.raises(
+            UserError, match=r"samples by its energy, which would be left out; start from '.*start'"
+        ):
+            adversarial_job(run.path, name, path="other")
+    with pytest.raises(UserError, match="no run under 'runs/' that seqgan can start from"):
+        adversarial_job(None, "seqgan", path="other")

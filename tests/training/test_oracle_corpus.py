@@ -95,7 +95,7 @@ def test_scores_of_the_oracle_by_hand():
 def test_the_same_command_resumes_and_adversarial_training_starts_from_it(run, tmp_path):
     assert seqgen.pretrain(NAME, path=run.path, values=SMALL, steps=40).path == run.path
     values = {"discriminator_pretraining_steps": 1, "rollouts": 2, "batch_size": 4}
-    gan = load.load(seqgen.adversarial(run, path=tmp_path / "gan", steps=2, values=values), "cpu")
+    gan = load.load(seqgen.adversarial(run, "seqgan", path=tmp_path / "gan", steps=2, values=values), "cpu")
     assert not (gan.algorithm.sample(53).tokens == EOS).any()
 
 

@@ -71,8 +71,11 @@ def test_code_that_has_changed_is_refused_unless_trusted(outside):
 def test_what_starts_from_its_run_needs_trust_too(outside):
     run, _ = outside
     with pytest.raises(UserError, match="names code outside seqgen"):
-        adversarial_job(run, path="runs/gan", values=GAN)
-    assert adversarial_job(run, path="runs/gan", values=GAN, trust=True).algorithm.generator is not None
+        adversarial_job(run, "seqgan", path="runs/gan", values=GAN)
+    assert (
+        adversarial_job(run, "seqgan", path="runs/gan", values=GAN, trust=True).algorithm.generator
+        is not None
+    )
 
 
 def test_a_kind_of_generator_that_is_not_the_packages_is_refused(corpus):
@@ -89,13 +92,16 @@ def test_a_kind_of_generator_that_is_not_the_packages_is_refused(corpus):
 def test_patience_ends_adversarial_training(corpus):
     run = pretrain(corpus, path="runs/a", steps=2, values=SMALL)
     # a generator that does not move has the validation NLL of the first report at every other
-    job = adversarial_job(run, path="runs/gan", steps=60, values=GAN | {"lr": 0.0, "patience": 2})
+    job = adversarial_job(run, "seqgan", path="runs/gan", steps=60, values=GAN | {"lr": 0.0, "patience": 2})
     assert job.algorithm.monitor is None
     progress = job.train()
     assert progress.step == 2
     assert progress.finished.startswith("stopped: valid_nll has not improved on")
     assert progress.finished.endswith("for 2 reports")
-    assert adversarial_job(run, path="runs/patient", steps=3, values=GAN | {"lr": 0.0}).train().step == 4
+    assert (
+        adversarial_job(run, "seqgan", path="runs/patient", steps=3, values=GAN | {"lr": 0.0}).train().step
+        == 4
+    )
 
 
 def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
@@ -139,7 +145,7 @@ def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pret
     rates = {}
     for steps in (1, 13):
         values = GAN | {"discriminator_pretraining_steps": steps, "warmup": 0.5, "lr": 0.1}
-        job = adversarial_job(run, path=f"runs/gan-{steps}", steps=5, values=values)
+        job = adversarial_job(run, "seqgan", path=f"runs/gan-{steps}", steps=5, values=values)
         rates[steps] = []
         optimizer = job.algorithm.optimizers["generator"]
         job.train(lambda progress, row, seen=rates[steps], o=optimizer: seen.append(o.param_groups[0]["lr"]))
@@ -151,17 +157,19 @@ def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pret
 
 def test_without_teacher_forcing_no_likelihood_is_reported(corpus):
     run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
-    rows = adversarial(run, path="runs/gan", steps=2, values=GAN | {"teacher_forcing": 0.0}).metrics()
+    rows = adversarial(
+        run, "seqgan", path="runs/gan", steps=2, values=GAN | {"teacher_forcing": 0.0}
+    ).metrics()
     assert "reward" in rows[-1]
     assert all("nll" not in row for row in rows)
-    rows = adversarial(run, path="runs/forced", steps=2, values=GAN).metrics()
+    rows = adversarial(run, "seqgan", path="runs/forced", steps=2, values=GAN).metrics()
     assert rows[-1]["nll"] > 0
 
 
 def test_a_constant_reward_is_reported_as_it_is(corpus):
     run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
     values = GAN | {"reward": "constant", "report_every": 2, "discriminator_pretraining_steps": 3}
-    rows = adversarial(run, path="runs/gan", steps=3, values=values).metrics()
+    rows = adversarial(run, "seqgan", path="runs/gan", steps=3, values=values).metrics()
     assert [row.get("reward") for row in rows] == [None, None, pytest.approx(1.0), pytest.approx(1.0)]
 
 
