@@ -136,7 +136,7 @@ def likelihood_of_test(
         batches = (
             tokens.to(trained.device) for tokens in bounded_batches(encode_lines(lines, trained.tokenizer))
         )
-        return generator_likelihood(algorithm.generator, batches, seed=seed)
+        return generator_likelihood(algorithm.generator, batches, mixture=algorithm.mixed, seed=seed)
     if algorithm.likelihood is None:
         return None
     how = estimate or Estimate()

@@ -11,6 +11,7 @@ L = order - 1, the shortest first.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -61,25 +62,35 @@ class NGramTables(NamedTuple):
         return len(self.widths)
 
     def begin(self, batch: int) -> Tensor:
-        """Return the contexts of `batch` sentences before their first token; (B, L)."""
-        contexts = torch.full((batch, self.levels), NONE, device=self.keys.device)
-        contexts[:, 0] = BOS
-        return contexts
+        """Return the contexts of `batch` sentences before anything was read, BOS included; (B, L)."""
+        return torch.full((batch, self.levels), NONE, device=self.keys.device)
 
-    def find(self, contexts: Tensor, tokens: Tensor) -> Tensor:
+    def find(self, contexts: Tensor, tokens: Tensor | int) -> Tensor:
         """Return the place among the keys of each context with a token after it, G where there is none.
 
-        contexts (…, L), tokens (…,) → (…, L).
+        contexts (…, L), tokens (…,) or one for all of them → (…, L).
         """
-        wanted = contexts * len(self.unigrams) + tokens[..., None]
+        last = tokens[..., None] if isinstance(tokens, Tensor) else tokens
+        wanted = contexts * len(self.unigrams) + last
         place = torch.searchsorted(self.keys, wanted)
         clipped = place.clamp(max=len(self.keys) - 1)
         return clipped.where(self.keys[clipped] == wanted, len(self.keys))
 
-    def extend(self, found: Tensor, tokens: Tensor) -> Tensor:
-        """Return the contexts after a token, by the places `find` gave for it; (…, L), (…,) → (…, L)."""
-        number = (found[..., :-1] + len(self.unigrams)).where(found[..., :-1] < len(self.keys), NONE)
-        return torch.cat((tokens[..., None], number), dim=-1)
+    def numbers(self, places: Tensor) -> Tensor:
+        """Return the numbers of the n-grams at places that `find` gave."""
+        return (places + len(self.unigrams)).where(places < len(self.keys), NONE)
+
+    def read(self, tokens: Tensor, contexts: Tensor) -> Tensor:
+        """Read T tokens (B, T) after prefixes, by their contexts (B, L) → contexts after each, (B, T, L)."""
+        if tokens.shape[1] == 1:  # a step: one search for all levels
+            longer = self.numbers(self.find(contexts[:, :-1], tokens[:, 0]))
+            return torch.cat((tokens, longer), dim=1)[:, None]
+        after = [tokens]
+        for level in range(self.levels - 1):
+            # What ends before each token, and one token longer what ends with it.
+            before = torch.cat((contexts[:, level : level + 1], after[-1][:, :-1]), dim=1)
+            after.append(self.numbers(self.find(before[..., None], tokens)[..., 0]))
+        return torch.stack(after, dim=-1)
 
     def mass(self, found: Tensor) -> Tensor:
         """Return the discounted probability of the n-grams at these places, in units; int64."""
@@ -96,10 +107,10 @@ class NGramTables(NamedTuple):
         left = (1 << BITS) - (self.cumulative[last] - self.cumulative[first])
         return left.to(dtype) * 2.0**-BITS
 
-    def probs(self, contexts: Tensor, found: Tensor, tokens: Tensor) -> Tensor:
-        """Return p(token | prefix); contexts (…, L), found by `find` (…, L), tokens (…,) → (…,)."""
+    def probs(self, contexts: Tensor, tokens: Tensor) -> Tensor:
+        """Return p(token | prefix); contexts (…, L), tokens (…,) → (…,)."""
         probs = self.unigrams[tokens]
-        direct = self.mass(found).to(probs.dtype) * 2.0**-BITS
+        direct = self.mass(self.find(contexts, tokens)).to(probs.dtype) * 2.0**-BITS
         backoff = self.backoff(contexts, probs.dtype)
         for level in range(self.levels):
             probs = direct[..., level] + backoff[..., level] * probs
@@ -110,10 +121,10 @@ class NGramTables(NamedTuple):
         rows, vocab_size = len(contexts), len(self.unigrams)
         probs = self.unigrams.expand(rows, -1).contiguous()
         backoff = self.backoff(contexts, probs.dtype)
-        for level, width in enumerate(self.widths):
+        for level, widest in enumerate(self.widths):
             first, last = self.spans(contexts[:, level, None])
-            if contexts.device.type == "cpu":  # where looking costs nothing, no wider than the widest here
-                width = int((last - first).amax()) if rows else 0
+            is_host = contexts.device.type == "cpu"  # there looking costs nothing: no wider than needed
+            width = int((last - first).amax()) if is_host and rows else widest
             places = first + torch.arange(width, device=first.device)  # (R, width)
             inside = places < last
             places = places.clamp(max=len(self.keys) - 1)
@@ -122,25 +133,6 @@ class NGramTables(NamedTuple):
             # Neighbours of the last one are added as 0.
             probs.scatter_add_(1, self.keys[places] % vocab_size, mass)
         return probs
-
-    def read(self, tokens: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read T tokens after a prefix; (B, T), (B, L) → log p of each (B, T), contexts before each
-        (B, T, L), contexts after all (B, L).
-        """
-        batch, length = tokens.shape
-        lanes = [torch.cat((contexts[:, :1], tokens), dim=1)]
-        places = []
-        for level in range(self.levels):
-            # Of the n-grams of level + 1 tokens that end before each token, those a token longer that end at it.
-            found = self.find(lanes[level][:, :length, None], tokens)
-            places.append(found)
-            number = (found[..., 0] + len(self.unigrams)).where(found[..., 0] < len(self.keys), NONE)
-            if level + 1 < self.levels:
-                lanes.append(torch.cat((contexts[:, level + 1 : level + 2], number), dim=1))
-        every = torch.stack(lanes, dim=-1)  # (B, T + 1, L)
-        before = every[:, :length]
-        log_probs = self.probs(before, torch.cat(places, dim=-1), tokens).log()
-        return log_probs, before, every[:, length]
 
 
 def count(stream: Ints, vocab_size: int, order: int) -> NGramCounts:
@@ -166,7 +158,7 @@ def tables(counted: NGramCounts) -> NGramTables:
     first = np.searchsorted(keys, np.arange(contexts + 1) * vocab_size)
     masses, widths = [], []
     start, below = vocab_size, 0  # the numbers of an order's first n-gram, and of its first context
-    for context_count, size in zip(sizes, sizes[1:], strict=False):
+    for context_count, size in pairwise(sizes):
         part = slice(start - vocab_size, start - vocab_size + size)
         local = keys[part] - below * vocab_size
         table = ngram_table(local, counts[start : start + size], context_count, vocab_size)

@@ -74,9 +74,8 @@ def model():
 def read(model, prefix: list[int]) -> torch.Tensor:
     """Contexts after a prefix, token by token."""
     contexts = model.begin(1)
-    for token in prefix:
-        token_ = torch.tensor([token])
-        contexts = model.extend(model.find(contexts, token_), token_)
+    for token in (BOS, *prefix):
+        contexts = model.read(torch.tensor([[token]]), contexts)[:, 0]
     return contexts
 
 
@@ -92,9 +91,8 @@ def test_probabilities_are_those_of_dictionaries(model):
         history = (BOS, *prefix)[-(ORDER - 1) :]
         for token in range(EOS, VOCAB):
             token_ = torch.tensor([token])
-            found = by_tables.find(contexts, token_)
             expected = by_dictionaries.p(token, history)
-            assert float(by_tables.probs(contexts, found, token_)) == pytest.approx(expected, abs=1e-10)
+            assert float(by_tables.probs(contexts, token_)) == pytest.approx(expected, abs=1e-10)
 
 
 def test_probabilities_sum_to_one_and_are_the_distribution(model):
@@ -105,25 +103,21 @@ def test_probabilities_sum_to_one_and_are_the_distribution(model):
     assert (dense[:, :EOS] == 0).all()
     for token in range(VOCAB):
         tokens = torch.full((len(contexts),), token)
-        one = by_tables.probs(contexts, by_tables.find(contexts, tokens), tokens)
+        one = by_tables.probs(contexts, tokens)
         assert torch.allclose(dense[:, token], one, rtol=0, atol=1e-12)
 
 
 def test_reading_at_once_is_reading_token_by_token(model):
     by_tables, _ = model
-    tokens = torch.tensor([[4, 5, 4, 4, 6], [4, 4, 9, 3, 2], [7, 7, 7, 7, 7]])
-    log_probs, before, after = by_tables.read(tokens, by_tables.begin(3))
+    tokens = torch.tensor([[BOS, 4, 5, 4, 4, 6], [BOS, 4, 4, 9, 3, 2], [BOS, 7, 7, 7, 7, 7]])
+    at_once = by_tables.read(tokens, by_tables.begin(3))
     contexts = by_tables.begin(3)
     for t in range(tokens.shape[1]):
-        assert (before[:, t] == contexts).all()
-        found = by_tables.find(contexts, tokens[:, t])
-        assert torch.equal(log_probs[:, t], by_tables.probs(contexts, found, tokens[:, t]).log())
-        contexts = by_tables.extend(found, tokens[:, t])
-    assert (after == contexts).all()
-    half, _, middle = by_tables.read(tokens[:, :2], by_tables.begin(3))
-    rest, _, end = by_tables.read(tokens[:, 2:], middle)
-    assert torch.equal(torch.cat((half, rest), dim=1), log_probs)
-    assert (end == after).all()
+        contexts = by_tables.read(tokens[:, t : t + 1], contexts)[:, 0]
+        assert (at_once[:, t] == contexts).all()
+    half = by_tables.read(tokens[:, :3], by_tables.begin(3))
+    assert (by_tables.read(tokens[:, 3:], half[:, -1]) == at_once[:, 3:]).all()
+    assert (at_once[0, 3] > 0).all()  # BOS 4 5 4 is in the text, so nothing is compared with nothing alone
 
 
 def test_memory_is_that_of_the_n_grams_of_the_text(model):
@@ -136,9 +130,9 @@ def test_memory_is_that_of_the_n_grams_of_the_text(model):
 
 def test_a_text_of_one_token_has_tables():
     model = tables(count(np.array([BOS, EOS]), 5, 3))
-    # One bigram, BOS EOS: c - D = 0.5 of C = 1; unigrams (1 - 0.5) + 0.5 / 3 of three ids: 2/3; 0.5 + 0.5 · 2/3.
+    # One bigram, BOS EOS: c - D = 0.5 of C = 1; the unigram is 0.5 + 0.5 / 3 = 2/3, as there are three ids.
     tokens = torch.tensor([EOS])
-    contexts = model.begin(1)
-    assert float(model.probs(contexts, model.find(contexts, tokens), tokens)) == pytest.approx(
+    contexts = model.read(torch.tensor([[BOS]]), model.begin(1))[:, 0]
+    assert float(model.probs(contexts, tokens)) == pytest.approx(
         5 / 6, abs=1e-9
     )
