@@ -20,9 +20,11 @@ from torch.optim import Optimizer
 
 from seqgen.core import settings
 from seqgen.data.batch import Batch
+from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD, Tokenizer
 from seqgen.generation.sample import Samples, sample, sentence_log_prob
 from seqgen.models.base import Generator
+from seqgen.models.ngram_mixture import NGramMixture
 
 Metrics = dict[str, float]
 """What a report says: a metric's name and value."""
@@ -156,12 +158,24 @@ class TextAlgorithm(Algorithm):
     """Settings that it takes from the run that it starts from."""
     generator: Generator
     """An autoregressive model, where it has one; another algorithm can start from it."""
+    mixture: NGramMixture | None
+    """The n-grams that the generator is mixed with, where there are any. What starts from the algorithm's run
+    takes the generator alone."""
     length: int
     """Tokens of a sample at most."""
 
     def __init__(self, config: Any, *, vocab_size: int, length: int, tokenizer: Tokenizer | None = None):
         super().__init__()
         self.config, self.vocab_size, self.length = config, vocab_size, length
+        self.mixture = None
+
+    @property
+    def mixed(self) -> NGramMixture | None:
+        """The n-grams, where held-out text is likelier with them than without."""
+        return self.mixture if self.mixture is not None and self.mixture.is_used else None
+
+    def read_corpus(self, train: Ids) -> None:
+        """Take from the training split what is counted, not learned by steps; called once, before any."""
 
     def start_from(self, start: "TextAlgorithm") -> None:
         """Take over what the algorithm of another run has learned."""
@@ -169,11 +183,11 @@ class TextAlgorithm(Algorithm):
 
     def sample(self, n: int, length: int | None = None, **options: Any) -> Samples:
         """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
-        return sample(self.generator, n, length or self.length, **options)
+        return sample(self.generator, n, length or self.length, mixture=self.mixed, **options)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences, in nats; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens)
+        return sentence_log_prob(self.generator, tokens, mixture=self.mixed)
 
     def samples(self, n: int) -> Tensor:
         """Draw n sentences at temperature 1; (n, T)."""

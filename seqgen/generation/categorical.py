@@ -78,12 +78,7 @@ def drawer(
             weight, bias = weight.to(dtype), bias.float()
 
     def draw_chunk(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        if temperature == 0:
-            best = project(states, False).argmax(dim=-1, keepdim=True)
-            return best.expand(uniform.shape), torch.zeros_like(uniform)
-        if top_k is not None or top_p is not None:
-            return _draw_likeliest(project(states, True), uniform, top_k, top_p)
-        return _draw_two_level(project, states, uniform)
+        return draw_from(project, states, uniform, is_greedy=temperature == 0, top_k=top_k, top_p=top_p)
 
     def draw_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
@@ -99,6 +94,27 @@ def drawer(
             return torch.cat(tokens), torch.cat(log_probs)
 
     return draw_rows
+
+
+def draw_from(
+    project: Project,
+    states: Tensor,
+    uniform: Tensor,
+    *,
+    is_greedy: bool,
+    top_k: int | None,
+    top_p: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Draw tokens of a chunk of rows from the logits in base 2 that `project` gives, (R, V).
+
+    states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
+    """
+    if is_greedy:
+        best = project(states, False).argmax(dim=-1, keepdim=True)
+        return best.expand(uniform.shape), torch.zeros_like(uniform)
+    if top_k is not None or top_p is not None:
+        return _draw_likeliest(project(states, True), uniform, top_k, top_p)
+    return _draw_two_level(project, states, uniform)
 
 
 def _fused_draw(device: torch.device) -> "FusedDraw | None":
@@ -129,11 +145,11 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
     exps, block_sums, block_cdf = _exponentials(project, states)
     total = block_cdf[:, -1:]
     target = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
-    block = _invert(block_sums, block_cdf, target)
+    block = invert(block_sums, block_cdf, target)
     target = target.sub_((block_cdf - block_sums).gather(1, block)).clamp_(min=0)[..., None]
     start, inside = _block_contents(exps, block)
     cdf = inside.cumsum(dim=-1)
-    position = _invert(inside, cdf, target.minimum(cdf[..., -1:] * BELOW_ONE))
+    position = invert(inside, cdf, target.minimum(cdf[..., -1:] * BELOW_ONE))
     return start + position[..., 0], inside.gather(2, position)[..., 0].div_(total).log_()
 
 
@@ -168,7 +184,7 @@ def _block_contents(exps: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
     return start, inside
 
 
-def _invert(weights: Tensor, cdf: Tensor, target: Tensor) -> Tensor:
+def invert(weights: Tensor, cdf: Tensor, target: Tensor) -> Tensor:
     """Return the index at which a running sum passes the target; never one of weight 0 by rounding.
 
     weights (…, K) ≥ 0, their running sums cdf (…, K), target (…, N) ≥ 0 and below the last; → (…, N).
@@ -212,5 +228,5 @@ def _draw_likeliest(
         probs = probs.masked_fill(before >= top_p, 0)
         probs /= probs.sum(dim=-1, keepdim=True)
     cdf = probs.cumsum(dim=-1)
-    place = _invert(probs, cdf, uniform * cdf[:, -1:])
+    place = invert(probs, cdf, uniform * cdf[:, -1:])
     return ids.gather(1, place), probs.gather(1, place).log()

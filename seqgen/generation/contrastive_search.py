@@ -18,9 +18,12 @@ from torch import Tensor
 
 from seqgen.core import settings
 from seqgen.data.tokenizer import BOS, EOS, PAD
-from seqgen.generation.sample import Samples, sample
+from seqgen.generation.mixture_draw import log_distribution
+from seqgen.generation.sample import Read, Samples, reading, sample, started
 from seqgen.models.base import Generator, evaluating
+from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, repeat, select
+from seqgen.models.vocab_head import ruled_out
 
 
 @dataclass(frozen=True)
@@ -47,49 +50,50 @@ class ContrastiveSearch:
         min_length: int = 0,
         forbid: Sequence[int] = (),
         state: State | None = None,
+        mixture: NGramMixture | None = None,
         **how: Any,
     ) -> Samples:
         """Generate `batch` sentences; arguments as of `sample`, `how` those of the tokens that are drawn.
 
-        The log-probability of a token that was not drawn is 0.
+        The log-probability of a token that was not drawn is 0. With a `mixture` the probabilities are those
+        of the mixture with n-grams, and the representations the generator's.
         """
         start = (0 if prompt is None else prompt.shape[-1]) + self.sampled
         with evaluating(generator):
             state = generator.initial(batch) if state is None else state
             # At least one token is drawn, if only to be left out: so `sample` sees to the prompt.
             how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
+            how |= {"mixture": mixture}
             drawn = sample(generator, batch, min(start + (self.sampled == 0), length), **how)
             prefix, scores = drawn.tokens[:, :start], drawn.log_probs[:, :start]
             tokens = F.pad(prefix, (0, length - prefix.shape[1]), value=PAD)
             log_probs = F.pad(scores, (0, length - prefix.shape[1]))
             rows = (prefix != EOS).all(dim=1).nonzero()[:, 0]
             read = F.pad(prefix[rows], (1, 0), value=BOS)
-            hidden, state = generator.hidden(read, select(state, rows))
+            step = reading(generator, mixture)
+            hidden, state = step(read, started(generator, mixture, len(rows), select(state, rows)))
             past = F.normalize(hidden, dim=-1)  # (R, t + 1, H)
             for t in range(start, length):
                 if not len(rows):
                     break
                 banned = (*forbid, EOS) if t < min_length else forbid
-                chosen, hidden, state = self._choose(generator, hidden[:, -1:], state, past, banned)
+                probs = _probs(generator, mixture, hidden[:, -1], state, banned)
+                chosen, hidden, state = self._choose(step, probs, state, past)
                 tokens[rows, t] = chosen
                 past = torch.cat((past, F.normalize(hidden, dim=-1)), dim=1)
                 alive = chosen != EOS
                 rows, hidden, past, state = rows[alive], hidden[alive], past[alive], select(state, alive)
         return Samples(tokens, log_probs)
 
-    def _choose(
-        self, generator: Generator, hidden: Tensor, state: State, past: Tensor, forbid: Sequence[int]
-    ) -> tuple[Tensor, Tensor, State]:
+    def _choose(self, step: Read, probs: Tensor, state: State, past: Tensor) -> tuple[Tensor, Tensor, State]:
         """Choose a token for each row; → tokens (R,), what the head reads after them (R, 1, H), and State.
 
-        hidden (R, 1, H) and state after what was read so far, past (R, t, H) the unit vectors of it all.
+        probs (R, V) of the next token, state after what was read so far, past (R, t, H) the unit vectors of
+        it all.
         """
-        logits = generator.head(hidden[:, 0])
-        if len(forbid):
-            logits[:, list(forbid)] = -math.inf
-        k = min(self.candidates, logits.shape[1])
-        probs, ids = torch.softmax(logits.float(), dim=-1).topk(k, dim=-1)  # (R, k)
-        after, states = generator.hidden(ids.view(-1, 1), repeat(state, k))  # every candidate at once
+        k = min(self.candidates, probs.shape[1])
+        probs, ids = probs.topk(k, dim=-1)  # (R, k)
+        after, states = step(ids.view(-1, 1), repeat(state, k))  # every candidate at once
         directions = F.normalize(after[:, 0], dim=-1).unflatten(0, (-1, k))
         similarity = (directions @ past.transpose(1, 2)).amax(dim=-1)  # (R, k)
         ends, possible = ids == EOS, probs > 0
@@ -100,3 +104,19 @@ class ContrastiveSearch:
         rows = torch.arange(len(ids), device=ids.device)
         at = rows * k + best
         return ids[rows, best], after[at], select(states, at)
+
+
+def _probs(
+    generator: Generator,
+    mixture: NGramMixture | None,
+    hidden: Tensor,
+    state: State,
+    forbid: Sequence[int],
+) -> Tensor:
+    """Return the probability of every token but those forbidden, (R, V), by what the head reads (R, H)."""
+    head = generator.head
+    if mixture is None:
+        logits = head(hidden).float()
+    else:
+        logits = log_distribution(hidden, state[-1], head.weight, head.bias, mixture)
+    return torch.softmax(ruled_out(logits, forbid, -math.inf), dim=-1)

@@ -16,6 +16,7 @@ from seqgen.data.tokenizer import PAD, UNK
 from seqgen.generation.sample import log_prob
 from seqgen.metrics.confidence import Bootstrap
 from seqgen.models.base import evaluating
+from seqgen.models.ngram_mixture import NGramMixture
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,19 @@ def of_sentences(
     return Likelihood(math.fsum(nats), sum(tokens), len(nats), unknown, interval)
 
 
-def generator_likelihood(generator: Any, batches: Iterable[Tensor], *, seed: int | None = None) -> Likelihood:
-    """Sum -log p of batches of ids (B, T) under a generator, without dropout; see `likelihood`."""
+def generator_likelihood(
+    generator: Any,
+    batches: Iterable[Tensor],
+    *,
+    mixture: NGramMixture | None = None,
+    seed: int | None = None,
+) -> Likelihood:
+    """Sum -log p of batches of ids (B, T) under a generator, without dropout; see `likelihood`.
+
+    With a `mixture`, under that of the generator with n-grams.
+    """
     with evaluating(generator):
-        return likelihood(partial(log_prob, generator), batches, seed=seed)
+        return likelihood(partial(log_prob, generator, mixture=mixture), batches, seed=seed)
 
 
 def bounded_batches(ids: Ids, *, rows: int = 128, positions: int = 32_768) -> Iterator[Tensor]:

@@ -12,7 +12,9 @@ from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.categorical import Drawer, drawer
+from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer
 from seqgen.models.base import Generator, evaluating
+from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, select
 
 Search = Callable[..., "Samples"]
@@ -41,6 +43,7 @@ def sample(
     forbid: Sequence[int] = (),
     state: State | None = None,
     search: Search | None = None,
+    mixture: NGramMixture | None = None,
     rng: torch.Generator | None = None,
 ) -> Samples:
     """Generate `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
@@ -48,13 +51,20 @@ def sample(
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
     initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
-    `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. Dropout and gradients
+    `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. With a `mixture` all of
+    this is of the mixture of the generator with n-grams, not of the generator alone. Dropout and gradients
     are off while it runs. On the CPU a sentence that has ended is not advanced any further; an accelerator
     advances all of them to the full length, so that nothing waits for it.
     """
     how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
     if search is not None:
-        how |= {"prompt": prompt, "min_length": min_length, "forbid": forbid, "state": state}
+        how |= {
+            "prompt": prompt,
+            "min_length": min_length,
+            "forbid": forbid,
+            "state": state,
+            "mixture": mixture,
+        }
         return search(generator, batch, length, **how)
     device = generator.head.weight.device
     given = torch.full((batch, 1), BOS, device=device)
@@ -66,15 +76,43 @@ def sample(
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
 
     def run(given: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
-        draws = _Draws(generator, min_length, forbid, how)
-        return (_compacted if is_host(device) else _in_full)(generator, draws, given, state, length)
+        draws = _Draws(generator, mixture, min_length, forbid, how)
+        loop = _compacted if is_host(device) else _in_full
+        return loop(reading(generator, mixture), draws, given, state, length)
 
     with evaluating(generator):
-        inputs = (given, *(generator.initial(batch) if state is None else state))
+        inputs = (given, *started(generator, mixture, batch, state))
         if rng is not None:
             return Samples(*run(*inputs))
-        key = ("sample", length, temperature, top_k, top_p, min_length, tuple(forbid))
+        counts = None if mixture is None else mixture.keys.data_ptr()
+        key = ("sample", length, temperature, top_k, top_p, min_length, tuple(forbid), counts)
         return Samples(*cuda_graphs.replay(run, inputs, modules=(generator,), key=key))
+
+
+Read = Callable[[Tensor, State], tuple[Tensor, State]]
+"""Tokens (B, T) and a state → what the head reads after each (B, T, H), the state after all."""
+
+
+def started(
+    generator: Generator, mixture: NGramMixture | None, batch: int, state: State | None = None
+) -> State:
+    """Return the state before any token, or the one given; with a mixture its last part are the contexts."""
+    state = generator.initial(batch) if state is None else state
+    return state if mixture is None else (*state, mixture.tables.begin(batch))
+
+
+def reading(generator: Generator, mixture: NGramMixture | None) -> Read:
+    """Return how tokens are read: as the generator does, and with a mixture by its counts as well."""
+    if mixture is None:
+        return generator.hidden
+    tables = mixture.tables
+
+    def read(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        *own, contexts = state
+        hidden, after = generator.hidden(tokens, tuple(own))
+        return hidden, (*after, tables.read(tokens, contexts)[:, -1])
+
+    return read
 
 
 def _begun(given: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -88,32 +126,46 @@ class _Draws:
     """Draws of the token at a position, which before `min_length` is not the end."""
 
     def __init__(
-        self, generator: Generator, min_length: int, forbid: Sequence[int], how: dict[str, Any]
+        self,
+        generator: Generator,
+        mixture: NGramMixture | None,
+        min_length: int,
+        forbid: Sequence[int],
+        how: dict[str, Any],
     ) -> None:
-        self.head, self.min_length, self.forbid, self.how = generator.head, min_length, forbid, how
-        self.drawers: dict[bool, Drawer] = {}
+        self.head, self.mixture, self.min_length = generator.head, mixture, min_length
+        self.forbid, self.how = forbid, how
+        self.drawers: dict[bool, MixtureDrawer] = {}
 
-    def __call__(self, hidden: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, hidden: Tensor, state: State, t: int) -> tuple[Tensor, Tensor]:
         """Draw token t of every row by what the head reads, (R, H) → tokens, log-probabilities, (R,)."""
         is_early = t < self.min_length
         if is_early not in self.drawers:
             forbid = (*self.forbid, EOS) if is_early else self.forbid
-            self.drawers[is_early] = drawer(
-                self.head.weight, self.head.bias, hidden.dtype, forbid=forbid, **self.how
-            )
-        drawn, scores = self.drawers[is_early](hidden, 1)
-        return drawn[:, 0], scores[:, 0]
+            self.drawers[is_early] = self._drawer(hidden.dtype, forbid)
+        return self.drawers[is_early](hidden, state[-1])
+
+    def _drawer(self, dtype: torch.dtype, forbid: Sequence[int]) -> MixtureDrawer:
+        """Return a draw by what the head reads and, of a mixture, the contexts."""
+        head = self.head
+        if self.mixture is not None:
+            return mixture_drawer(head, self.mixture, dtype, forbid=forbid, **self.how)
+        draw: Drawer = drawer(head.weight, head.bias, dtype, forbid=forbid, **self.how)
+
+        def draw_one(hidden: Tensor, unread: Tensor) -> tuple[Tensor, Tensor]:
+            drawn, scores = draw(hidden, 1)
+            return drawn[:, 0], scores[:, 0]
+
+        return draw_one
 
 
-def _compacted(
-    generator: Generator, draw: _Draws, given: Tensor, state: State, length: int
-) -> tuple[Tensor, Tensor]:
+def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: int) -> tuple[Tensor, Tensor]:
     """Generate after the tokens given (B, P); sentences that end leave the batch."""
     tokens, log_probs = _begun(given, length)
     active: Tensor | None = None  # all of them
     for t in range(given.shape[1] - 1, tokens.shape[1]):
-        hidden, state = generator.hidden(given, state)
-        drawn, scores = draw(hidden[:, -1], t)
+        hidden, state = read(given, state)
+        drawn, scores = draw(hidden[:, -1], state, t)
         rows = slice(None) if active is None else active
         tokens[rows, t], log_probs[rows, t] = drawn, scores
         alive = drawn != EOS
@@ -126,15 +178,13 @@ def _compacted(
     return tokens, log_probs
 
 
-def _in_full(
-    generator: Generator, draw: _Draws, given: Tensor, state: State, length: int
-) -> tuple[Tensor, Tensor]:
+def _in_full(read: Read, draw: _Draws, given: Tensor, state: State, length: int) -> tuple[Tensor, Tensor]:
     """Generate as `_compacted` does; sentences that have ended go on, and a mask leaves that out."""
     tokens, log_probs = _begun(given, length)
     alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     for t in range(given.shape[1] - 1, tokens.shape[1]):
-        hidden, state = generator.hidden(given, state)
-        drawn, scores = draw(hidden[:, -1], t)
+        hidden, state = read(given, state)
+        drawn, scores = draw(hidden[:, -1], state, t)
         tokens[:, t] = drawn.where(alive, PAD)
         log_probs[:, t] = scores.where(alive, 0)
         alive = alive & (drawn != EOS)
@@ -142,28 +192,45 @@ def _in_full(
     return tokens, log_probs
 
 
-def log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:
+def log_prob(
+    generator: Generator,
+    tokens: Tensor,
+    state: State | None = None,
+    *,
+    mixture: NGramMixture | None = None,
+) -> Tensor:
     """log p(token t | tokens before it) of every real position, 0 at PAD, in nats; (B, T) → (B, T).
 
-    Without gradient and without holding (B, T, V). Dropout is as the generator's mode has it.
+    With a `mixture`, under that of the generator with n-grams. Without gradient and without holding
+    (B, T, V). Dropout is as the generator's mode has it.
     """
     state = generator.initial(tokens.shape[0]) if state is None else state
     real = tokens != PAD
     with torch.no_grad():
-        hidden, _ = generator.hidden(shifted(tokens), state)
+        read = shifted(tokens)
+        hidden, _ = generator.hidden(read, state)
         rows, targets = real_rows(real, hidden, tokens)
         head = generator.head
         ones = torch.ones_like(targets, dtype=hidden.dtype)
-        nll = head_loss(rows, head.weight, head.bias, targets, ones).nll
+        found = -head_loss(rows, head.weight, head.bias, targets, ones).nll
+        if mixture is not None:
+            contexts = mixture.tables.read(read, mixture.tables.begin(len(read)))
+            found = mixture.log_probs(rows, found, *real_rows(real, contexts, tokens))
     if not is_host(tokens.device):
-        return (-nll).view(tokens.shape).masked_fill(~real, 0)
-    return torch.zeros(tokens.shape, dtype=nll.dtype).masked_scatter(real, -nll)
+        return found.view(tokens.shape).masked_fill(~real, 0)
+    return torch.zeros(tokens.shape, dtype=found.dtype).masked_scatter(real, found)
 
 
-def sentence_log_prob(generator: Generator, tokens: Tensor, state: State | None = None) -> Tensor:
+def sentence_log_prob(
+    generator: Generator,
+    tokens: Tensor,
+    state: State | None = None,
+    *,
+    mixture: NGramMixture | None = None,
+) -> Tensor:
     """log p of whole sentences without dropout, summed in float64, in nats; (B, T) → (B,)."""
     with evaluating(generator):
-        return log_prob(generator, tokens, state).double().sum(dim=1)
+        return log_prob(generator, tokens, state, mixture=mixture).double().sum(dim=1)
 
 
 def shifted(tokens: Tensor) -> Tensor:

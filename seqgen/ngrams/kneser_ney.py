@@ -116,30 +116,39 @@ def preceding_ngrams(grams: Ints, is_bos: Bools) -> Ints:
 
 def fit(text: EncodedText, word_ids: Ints, order: int = ORDER) -> KneserNey:
     """Fit a model of n-grams up to `order`; `word_ids` are the token ids of its vocabulary, sorted."""
-    stream = token_stream(text, word_ids)
     base, bos = len(word_ids) + 3, len(word_ids) + 2
+    keys, counts = adjusted_counts(token_stream(text, word_ids), order, bos=bos, base=base)
+    tables = []
+    contexts = base
+    for m in range(1, order):
+        tables.append(ngram_table(keys[m], counts[m].astype(np.float64), contexts, base))
+        contexts = len(keys[m])
+    return KneserNey(word_ids, tables, unigram_probs(counts[0][:bos].astype(np.float64)))
+
+
+def adjusted_counts(stream: Ints, order: int, *, bos: int, base: int) -> tuple[list[Ints], list[Ints]]:
+    """Count the n-grams of each order 1 … `order` of sentences that follow each other, each begun by BOS.
+
+    stream (P,) of ids below `base`. Returns the sorted keys of every order, context · base + word with the
+    context's index in the order below, and the adjusted counts; of order 1 for all ids, (base,).
+    """
     ids, keys, firsts = _number_ngrams(stream, bos, base, order)
     counts = [np.zeros(0, np.int64)] * order
     counts[-1] = np.bincount(ids[-1][ids[-1] >= 0], minlength=len(keys[-1]))
     for m in range(order - 2, -1, -1):
-        positions = firsts[
-            m + 1
-        ]  # one position of each n-gram one word longer; its suffix ends at the same position
+        positions = firsts[m + 1]  # one of each n-gram one word longer; its suffix ends at the same position
         counts[m] = np.bincount(ids[m][positions], minlength=len(keys[m]) if m else base)
         if m:
             _count_sentence_starts(counts[m], ids[m], stream, bos, m)
-    if order == 1:
-        counts[0] = np.bincount(stream, minlength=base)
-    unigram_counts = counts[0][: base - 1].astype(np.float64)
-    discounts = _discount(unigram_counts)
-    unigrams = (unigram_counts - discounts) / max(1.0, unigram_counts.sum())
-    unigrams += (1.0 - unigrams.sum()) / len(unigrams)  # spread the discounted mass (all of it without text)
-    tables = []
-    contexts = base
-    for m in range(1, order):
-        tables.append(_ngram_table(keys[m], counts[m].astype(np.float64), contexts, base))
-        contexts = len(keys[m])
-    return KneserNey(word_ids, tables, unigrams)
+    return keys, counts
+
+
+def unigram_probs(counts: Floats) -> Floats:
+    """Probabilities of the W ids that can be predicted, from their adjusted counts; (W,) → (W,)."""
+    discounts = _discount(counts)
+    unigrams = (counts - discounts) / max(1.0, counts.sum())
+    # The discounted mass is spread over all of them (all of it without text).
+    return unigrams + (1.0 - unigrams.sum()) / len(unigrams)
 
 
 def _number_ngrams(
@@ -182,7 +191,8 @@ def _discount(counts: Floats) -> Floats:
     return np.concatenate([[0.0], discounts])[np.minimum(counts, 3).astype(np.int64)]
 
 
-def _ngram_table(keys: Ints, counts: Floats, contexts: int, base: int) -> NgramTable:
+def ngram_table(keys: Ints, counts: Floats, contexts: int, base: int) -> NgramTable:
+    """Discount the adjusted counts of the n-grams of one order, of which there are so many contexts."""
     discounts = _discount(counts)
     context = keys // base
     total = sum_by_key(context, counts, contexts)

@@ -351,11 +351,16 @@ def _job(
         replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
         batches = finetune.ReplayBatches(stream(train), stream(replayed))
     notes = describe(corpus, tokenizer, train, valid, limit)
+
+    def begin(fresh: Any) -> None:
+        fresh.read_corpus(train)
+        adopt(fresh)
+
     return assemble(
         asked,
         config,
         build=lambda described: load.build(described, entry, tokenizer),
-        start=adopt,
+        start=begin,
         facts={
             "vocab_size": tokenizer.vocab_size,
             "length": int(train.lengths().max()),
@@ -371,9 +376,19 @@ def _job(
         validation=_Validation(valid, device),
         device=device,
         medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer)),
-        notes=([f"starts from: {start.run.path}"] if start else []) + notes,
+        notes=_start_notes(start) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
+
+
+def _start_notes(start: Trained | None) -> list[str]:
+    """Say what the training starts from, and what of it is left behind."""
+    if start is None:
+        return []
+    notes = [f"starts from: {start.run.path}"]
+    if start.algorithm.mixed is not None:
+        notes.append("its n-grams are left out: the network alone is trained and rolled out")
+    return notes
 
 
 def _has_seen_unknown(start: Trained, limit: int) -> bool:
