@@ -52,8 +52,13 @@ REGIMES = ("limited", "unlimited")
 LEARNED = ("nll_test", "nll_oracle", "nll_own", "forward_kl", "reverse_kl", "jeffreys")
 """Figures that are divided by the tokens of a sentence where that is fixed."""
 FIGURES = (*LEARNED, "jensen_shannon")
-PAPER_REWARD = {"policy.baseline": "none", "policy.normalise": False, "policy.target_entropy": 0.0}
-"""SeqGAN's reward as published: without a baseline any positive reward sharpens the policy."""
+PAPER_REWARD = {
+    "policy.baseline": "none",
+    "policy.normalise": False,
+    "policy.target_entropy": 0.0,
+    "policy.teacher_forcing": 0.0,
+}
+"""SeqGAN's policy gradient as published: without a baseline any positive reward sharpens the policy."""
 
 
 @dataclass(frozen=True)
