@@ -8,6 +8,7 @@ for a trained algorithm, by its own `sample` and `log_likelihood`.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor
 from seqgen.algorithms.base import TextAlgorithm
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.generation import resampling
+from seqgen.generation.sample import sample
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
 from seqgen.ngrams import kneser_ney
@@ -25,6 +28,8 @@ from seqgen.ngrams.ngrams import EncodedText
 ROWS = 500
 """Sentences that are drawn or scored at a time: their (ROWS, V) probabilities are held."""
 EM_STEPS = 30
+POOL = 10_000
+"""Samples of a generator over which the density of what is chosen among candidates is estimated."""
 
 
 class Sampler(Protocol):
@@ -245,10 +250,36 @@ class AlgorithmSampler:
         return torch.cat(parts).double()
 
 
+@dataclass
+class ChosenSampler(AlgorithmSampler):
+    """A residual model as what it samples: sentences that were chosen among its candidates.
+
+    Their density is not the model's own. Its one expectation, over the other candidates, is taken over
+    `POOL` samples of the generator (`seqgen.generation.resampling.log_chosen`).
+    """
+
+    def log_likelihood(self, tokens: Tensor) -> Tensor:
+        """Return log q of sentences; (N, T) → (N,)."""
+        candidates = self.algorithm.config.candidates
+        parts = [self.algorithm.log_weights(part.to(self.device)) for part in tokens.split(ROWS)]
+        of_generator, energies = (torch.cat([part[i].cpu() for part in parts]) for i in range(2))
+        return of_generator + resampling.log_chosen(energies, candidates, self._pool)
+
+    @cached_property
+    def _pool(self) -> Tensor:
+        rng = torch.Generator(self.device).manual_seed(0)
+        algorithm = self.algorithm
+        drawn = sample(algorithm.generator, POOL, algorithm.length, forbid=tuple(self.forbid), rng=rng)
+        return algorithm.weigh(*drawn).cpu()
+
+
 def sampler_of(algorithm: Any, length: int, device: torch.device, forbid: Sequence[int]) -> Sampler:
     """Return the sampler of a trained algorithm: by its generator's steps where it draws from that alone."""
     own = type(algorithm)
-    if own.sample is TextAlgorithm.sample and own.log_likelihood is TextAlgorithm.log_likelihood:
+    if algorithm.takes_candidates:
+        return ChosenSampler(algorithm, device, forbid)
+    is_plain = own.sample is TextAlgorithm.sample and own.log_likelihood is TextAlgorithm.log_likelihood
+    if is_plain and algorithm.mixed is None:
         return StepSampler(NetworkSteps(algorithm.generator, forbid), length)
     return AlgorithmSampler(algorithm, device, forbid)
 

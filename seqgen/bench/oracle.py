@@ -34,7 +34,7 @@ from torch import Tensor
 
 from seqgen import algorithms, corpora
 from seqgen.bench import controls
-from seqgen.bench.controls import AlgorithmSampler, KneserNeySteps, MixtureSteps, NetworkSteps, Sampler
+from seqgen.bench.controls import KneserNeySteps, MixtureSteps, NetworkSteps, Sampler
 from seqgen.bench.controls import StepSampler as Steps
 from seqgen.bench.jobs import Job, Result, result, run_jobs
 from seqgen.core import settings
@@ -394,7 +394,6 @@ def jobs_of(case: Case) -> list[Job]:
         ),
         job("train-longer", lambda: train_longer(case, names[0])),
         job("train-larger", lambda: train_larger(case, names[0])),
-        *([job("train-ngram", lambda: case.pretrain("ngram", {"ngram.order": 5}))] if has_ngrams() else []),
     ]
     return jobs + _rows(case, job, names)
 
@@ -428,17 +427,7 @@ def _rows(case: Case, job: Callable[[str, Callable[[], Result]], Job], names: Se
     return jobs
 
 
-def has_ngrams() -> bool:
-    """Whether this version's `mle` mixes in an n-gram model by itself."""
-    entry = algorithms.get("mle", algorithms.PRETRAIN)
-    return "ngram.order" in {key for key, *_ in settings.describe(entry.cls.Config, entry.config())}
-
-
 def _ngram(case: Case) -> Result:
-    if has_ngrams():
-        trained = case.trained("ngram")
-        mixture = AlgorithmSampler(trained.algorithm, trained.device, case.truth.forbid)
-        return case.row("control", "n-gram mixture", mixture)
     sampler, weight = case.ngram_mixture()
     return case.row("control", "n-gram mixture", sampler, network_weight=weight)
 

@@ -170,3 +170,31 @@ def test_the_size_of_a_network_with_so_many_parameters():
     assert controls.larger_by(1_000, lambda factor: round(100 * factor**2)) == pytest.approx(
         10**0.5, abs=0.02
     )
+
+
+def test_a_residual_model_has_the_density_of_what_it_chooses():
+    torch.manual_seed(3)
+    residual = build("residual", {"candidates": 4}, vocab_size=V, length=T).eval()
+    with torch.no_grad():
+        for parameter in residual.discriminator.parameters():
+            parameter.add_(0.7 * torch.randn(parameter.shape))
+    residual.generator.head.rule_out([UNK])
+    sampler = controls.sampler_of(residual, T, torch.device("cpu"), (UNK,))
+    probs = sampler.log_likelihood(every()).exp()
+    assert probs.sum().item() == pytest.approx(1.0, abs=0.02)
+    assert residual.log_weights(every())[1].std() > 0.1
+    drawn = sampler.sample(20_000, seed=2)
+    counts = (drawn[:, None] == every()).all(dim=2).sum(dim=0).double()
+    assert counts.sum() == 20_000
+    expected = 20_000 * probs / probs.sum()
+    often = expected > 5
+    statistic = float(((counts - expected).square() / expected)[often].sum())
+    freedom = int(often.sum()) - 1
+    assert statistic < freedom + 6 * math.sqrt(2 * freedom)
+
+
+def test_a_mixture_with_n_grams_is_not_taken_for_its_network():
+    mixed = build("mle", {"ngram.order": 3}, vocab_size=V, length=T)
+    assert isinstance(controls.sampler_of(mixed, T, torch.device("cpu"), (UNK,)), StepSampler)
+    mixed.mixture.is_used = True
+    assert isinstance(controls.sampler_of(mixed, T, torch.device("cpu"), (UNK,)), AlgorithmSampler)
