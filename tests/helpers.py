@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from seqgen import algorithms
 from seqgen.core import settings
 from seqgen.data.batch import Batch
+from seqgen.data.batches import pack
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.models.base import KINDS, Generator, GeneratorConfig
 
@@ -84,6 +85,7 @@ def build(
     """Return a small algorithm with fresh weights, ready to step."""
     torch.manual_seed(seed)
     algorithm = algorithms.get(name).cls(config(name, values), vocab_size=vocab_size, length=length)
+    algorithm.read_corpus(pack(real_lines(sentences(rows=41, length=length, seed=3, vocab_size=vocab_size))))
     algorithm.configure()
     return algorithm
 
@@ -124,6 +126,23 @@ def sentences(
 def batch(rows: int = 6, length: int = LENGTH, *, seed: int = 1) -> Batch:
     """Draw a batch of such sentences."""
     return Batch(sentences(rows, length, seed=seed))
+
+
+def chi_square(tokens: Tensor, probs: Tensor) -> float:
+    """The p-value of the counts under probs; tokens expected fewer than ten times are one class."""
+    counts = torch.bincount(tokens.flatten(), minlength=len(probs)).double()
+    expected = probs * tokens.numel()
+    rare = expected < 10
+    counts = torch.cat((counts[~rare], counts[rare].sum()[None]))
+    expected = torch.cat((expected[~rare], expected[rare].sum()[None]))
+    counts, expected = counts[expected > 1e-6], expected[expected > 1e-6]
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    return float(torch.special.gammaincc(torch.tensor((len(counts) - 1) / 2.0), statistic.float() / 2))
+
+
+def real_lines(tokens: Tensor) -> list[list[int]]:
+    """Return sentences (B, T) as lists of ids without their padding."""
+    return [[token for token in row if token != PAD] for row in tokens.tolist()]
 
 
 def padded(tokens: Tensor, more: int = 5) -> Tensor:

@@ -131,6 +131,7 @@ class MLE(TextAlgorithm):
             "generator.tied": True,
         },
         {"generator.kind": "relational-memory", "generator.head_size": 5, "generator.slots": 2},
+        {"ngram.order": 3},
     )
 
     def __init__(self, config: MLEConfig, *, vocab_size: int, length: int) -> None:

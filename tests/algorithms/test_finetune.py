@@ -150,9 +150,8 @@ def test_every_kind_of_generator_starts_from_a_run(kind, tmp_path, monkeypatch):
     kept = helpers.weights(job.algorithm.origin)
     assert job.train().step == 2
     assert not helpers.moved(job.algorithm.origin, kept)
-    gan = adversarial_job(
-        run, path="runs/c", steps=1, values={"discriminator_pretraining_steps": 1, "rollouts": 2}
-    )
+    values = {"discriminator_pretraining_steps": 1, "rollouts": 2}
+    gan = adversarial_job(run, "seqgan", path="runs/c", steps=1, values=values)
     assert type(gan.algorithm.generator) is type(new)
     assert gan.train().step == 2
 

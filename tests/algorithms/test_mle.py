@@ -7,13 +7,16 @@ import torch
 from helpers import LENGTH, V, batch, build, padded, run, same, sentences
 
 from seqgen import algorithms
-from seqgen.algorithms.mle import MLE, MLEConfig, calibrate, mean_nll, nll_and_states
+from seqgen.algorithms import mle
+from seqgen.algorithms.mle import MLE, MLEConfig, calibrate, fit_mixture, mean_nll, nll_and_states
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional import contrastive_losses
+from seqgen.generation.sample import shifted
+from seqgen.models.ngram_mixture import GateFit
 
 
 def test_nll_does_not_depend_on_padding():
@@ -152,3 +155,84 @@ def test_the_contrastive_loss_parts_the_representations():
             _, states = nll_and_states(algorithm.generator, sentences())
         similarity.append(float(contrastive_losses.anisotropy(states, sentences() != PAD)))
     assert similarity[1] < similarity[0] - 0.05
+
+
+def counted(values: dict | None = None, **sizes):
+    """An algorithm with n-grams of 600 sentences of the language below."""
+    algorithm = build("mle", {"ngram.order": 3, "generator.dropout": 0.0} | (values or {}), **sizes)
+    algorithm.read_corpus(pack(pairs(600, seed=0).tolist()))
+    return algorithm
+
+
+def pairs(rows: int, *, seed: int) -> torch.Tensor:
+    """Sentences of two tokens and an end: the first of four, the second determined by it."""
+    first = torch.randint(4, 8, (rows, 1), generator=torch.Generator().manual_seed(seed))
+    return torch.cat((first, first + 4, torch.full((rows, 1), EOS)), dim=1)
+
+
+def test_n_grams_lower_the_validation_nll_of_a_network_that_knows_nothing():
+    algorithm = counted()
+    valid = [Batch(pairs(61, seed=1)), Batch(pairs(7, seed=2))]
+    report = algorithm.evaluate(valid)
+    floor = math.log(4) / 3
+    assert report["network_nll"] > 2
+    assert report["valid_nll"] < 1.1 * floor
+    assert report["valid_ppl"] == pytest.approx(math.exp(report["valid_nll"]))
+    assert report["ngram_weight"] > 0.9
+    assert report["sample_nll"] == pytest.approx(floor, rel=0.2)
+    # What is reported of the network alone is what a run without n-grams reports.
+    alone = build("mle", {"generator.dropout": 0.0})
+    assert alone.evaluate(valid)["valid_nll"] == pytest.approx(report["network_nll"], rel=1e-5)
+    # The likelihood is that of the mixture.
+    tokens = torch.cat([each.tokens for each in valid])
+    assert -float(algorithm.log_likelihood(tokens).sum()) / tokens.numel() < 1.1 * floor
+    assert -float(alone.log_likelihood(tokens).sum()) / tokens.numel() > 2
+
+
+def test_n_grams_change_nothing_of_what_is_learned():
+    one, other = counted(), build("mle", {"generator.dropout": 0.0})
+    run(one)
+    one.evaluate([batch()])
+    run(other)
+    other.evaluate([batch()])
+    run(one, seed=6)
+    run(other, seed=6)
+    assert same(one.generator, other.generator)
+
+
+def test_where_n_grams_do_not_help_the_network_is_alone():
+    algorithm = counted()
+    tokens = torch.randint(4, V, (61, LENGTH), generator=torch.Generator().manual_seed(7))
+    report = algorithm.evaluate([Batch(tokens)])  # of which the counts know nothing
+    assert report["ngram_weight"] == 0.0
+    assert report["valid_nll"] == pytest.approx(report["network_nll"], rel=1e-6)
+    assert algorithm.mixed is None
+    alone = build("mle", {"generator.dropout": 0.0})
+    alone.evaluate([Batch(tokens)])
+    assert torch.equal(algorithm.log_likelihood(tokens), alone.log_likelihood(tokens))
+
+
+def test_every_sentence_is_counted_from_its_beginning_to_its_end():
+    algorithm = build("mle", {"ngram.order": 3})
+    algorithm.read_corpus(pack([[4, 5, EOS], [6, 7]]))  # the second one is truncated
+    tables = algorithm.mixture.tables
+    grams = {(int(key) // V, int(key) % V) for key in tables.keys if int(key) // V < V}
+    assert grams == {(BOS, 4), (4, 5), (5, EOS), (BOS, 6), (6, 7)}
+
+
+def test_the_gate_is_fitted_to_an_even_choice_of_many_sentences(monkeypatch):
+    monkeypatch.setattr(mle, "GATE_SENTENCES", 10)
+    algorithm = counted()
+    seen = []
+    monkeypatch.setattr(algorithm.mixture, "fit", lambda held_out: seen.append(held_out) or GateFit(1, 2, 3))
+    tokens = pairs(35, seed=1)
+    metrics = fit_mixture(algorithm.generator, algorithm.mixture, [tokens[:11], tokens[11:13], tokens[13:]])
+    assert metrics["network_nll"] == 2
+    every = algorithm.generator.hidden(shifted(tokens[::4]), algorithm.generator.initial(9))[0]
+    assert seen[0].sentence.tolist() == [number for number in range(9) for _ in range(3)]
+    torch.testing.assert_close(seen[0].hidden, every.flatten(0, 1).detach(), atol=1e-5, rtol=0)
+
+
+def test_an_order_of_one_is_refused():
+    with pytest.raises(UserError, match=r"ngram\.order is 1; give 2 to 9, or 0"):
+        settings.override(MLEConfig(), {"ngram.order": 1})

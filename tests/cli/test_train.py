@@ -77,7 +77,7 @@ def test_the_whole_path(cli, trained):
         "tensorboard",
     }
     assert tokenizers.Tokenizer.from_file(str(trained / "tokenizer.json")).id_to_token(2) == "</s>"
-    code, _, err = cli("adversarial", "--steps", 5, *GAME)
+    code, _, err = cli("adversarial", "seqgan", "--steps", 5, *GAME)
     assert (code, err) == (0, "")
     game = trained.parent / "seqgan-corpus"
     assert run_folder.latest(trained.parent) == trained.parent / "seqgan-corpus"
@@ -123,8 +123,8 @@ def test_the_same_command_resumes_and_a_finished_run_says_so(cli, corpus):
 
 
 def test_adversarial_goes_on_where_it_stopped(cli, trained):
-    assert cli("adversarial", "--steps", 4, *GAME)[0] == 0
-    assert cli("adversarial", "--steps", 6, *GAME)[0] == 0  # the latest run is the game itself
+    assert cli("adversarial", "seqgan", "--steps", 4, *GAME)[0] == 0
+    assert cli("adversarial", "seqgan", "--steps", 6, *GAME)[0] == 0  # the latest run is the game itself
     rows = run_folder.open_run(trained.parent / "seqgan-corpus").metrics()
     assert [row["step"] for row in rows] == [0, 3, 6, 8]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import GENERATOR_KINDS
+from helpers import GENERATOR_KINDS, chi_square
 from helpers import generator as fresh
 
 from seqgen.core.errors import UserError
@@ -34,18 +34,6 @@ def head(skew: float = 1.0, vocab_size: int = V):
 
 def probabilities(hidden, weight, bias, temperature=1.0) -> torch.Tensor:
     return torch.softmax((hidden.double() @ weight.double().t() + bias.double())[0] / temperature, dim=-1)
-
-
-def chi_square(tokens: torch.Tensor, probs: torch.Tensor) -> float:
-    """The p-value of the counts under probs; tokens expected fewer than ten times are one class."""
-    counts = torch.bincount(tokens.flatten(), minlength=len(probs)).double()
-    expected = probs * tokens.numel()
-    rare = expected < 10
-    counts = torch.cat((counts[~rare], counts[rare].sum()[None]))
-    expected = torch.cat((expected[~rare], expected[rare].sum()[None]))
-    counts, expected = counts[expected > 1e-6], expected[expected > 1e-6]
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    return float(torch.special.gammaincc(torch.tensor((len(counts) - 1) / 2.0), statistic.float() / 2))
 
 
 @pytest.mark.parametrize("vocab_size", [2, 97, 1009])
