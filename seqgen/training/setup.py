@@ -214,9 +214,8 @@ def _cross_fitted(
         for lines in (start.corpus.train, start.corpus.valid)
     )
     gap = cross_fitting.memorised(start, train, valid) if len(valid) else 0.0
-    is_needed = config.cross_fitting == "on" or (
-        config.cross_fitting == "auto" and gap > cross_fitting.LIKELIER
-    )
+    decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
+    is_needed = decided == "on" or (decided == "auto" and gap > cross_fitting.LIKELIER)
     if is_needed:
         cross_fitting.check(start)
     config = config.cross_fitted(is_needed)
@@ -231,6 +230,13 @@ def _cross_fitted(
         )
         job.notes = [*job.notes, cross_fitting.note(start, gap, config.folds)]
     return job
+
+
+def _decided(folder: Path) -> str:
+    """Return what a run in a folder decided about cross-fitting: a resumed one keeps to it."""
+    if not (folder / run_folder.CONFIG).exists():
+        return "auto"
+    return str(run_folder.open_run(folder).config["settings"].get("cross_fitting", "auto"))
 
 
 def _fold_job(

@@ -154,3 +154,14 @@ def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
             adversarial_job(run.path, name, path="other")
     with pytest.raises(UserError, match="no run under 'runs/' that seqgan can start from"):
         adversarial_job(None, "seqgan", path="other")
+
+
+def test_a_resumed_run_keeps_to_what_it_decided(start, monkeypatch):
+    for gap, expected in ((0.2, "on"), (0.01, "off")):
+        monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid, gap=gap: gap)
+        adversarial(start.path, "residual", path=expected, steps=2, values=ENERGY)
+    for name, gap in (("on", 0.01), ("off", 0.2)):
+        monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid, gap=gap: gap)
+        run = adversarial(start.path, "residual", path=name, steps=3, values=ENERGY)
+        assert run.config["settings"]["cross_fitting"] == name
+        assert run.metrics()[-1]["step"] == 3
