@@ -145,7 +145,8 @@ class NGramMixture(nn.Module):
             if prefix + name in state_dict:
                 setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *more)
-        self._hold(NGramCounts(self.keys, self.counts, self.sizes))
+        if len(self.sizes):
+            self._hold(NGramCounts(self.keys, self.counts, self.sizes))
         self.is_used = bool(self.used)
 
 

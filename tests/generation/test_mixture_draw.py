@@ -122,3 +122,9 @@ def test_counts_and_gate_are_kept_with_the_weights(both):
     assert other.is_used
     tokens = sentences()
     assert torch.equal(log_prob(network, tokens, mixture=other), log_prob(network, tokens, mixture=mixed))
+
+
+def test_a_mixture_that_has_not_counted_yet_is_kept_too():
+    one, other = NGramMixture(11, 3), NGramMixture(11, 3)
+    other.load_state_dict(one.state_dict())
+    assert not other.is_used
