@@ -122,6 +122,52 @@ def test_the_same_command_resumes_and_a_finished_run_says_so(cli, corpus):
     assert "holds a run with corpus_hash=" in err or "holds a run with seed=0, not 3" in err
 
 
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "relational-memory"])
+def test_a_mixture_with_n_grams(cli, corpus, kind):
+    sizes = {"transformer": ["heads=1"], "relational-memory": ["head_size=5", "slots=2"]}.get(kind, [])
+    settings = [f"generator.kind={kind}", "generator.embedding=6", *(f"generator.{each}" for each in sizes)]
+    settings += ["generator.hidden=6"] if kind != "relational-memory" else []
+    given = [part for each in settings for part in ("--set", each)]
+    code, _, err = cli(
+        "pretrain", "mle", "--corpus", corpus, "--run", "r", "--set", "ngram.order=3", "--steps", 20,
+        "--set", "report_every=10", "--set", "batch_size=8", *given, "--quiet",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    run = run_folder.open_run(corpus.parent / "r")
+    last = run.metrics()[-1]
+    assert last["ngram_weight"] > 0.5
+    assert last["valid_nll"] < last["network_nll"] - 0.5
+    code, out, err = cli("sample", "--run", "r", "--n", 19, "--format", "jsonl", "--quiet")
+    assert (code, err) == (0, "")
+    rows = [json.loads(line) for line in out.splitlines()]
+    (corpus.parent / "s.txt").write_text("".join(f"{row['text']}\n" for row in rows))
+    code, out, err = cli("score", "--run", "r", "s.txt", "--format", "jsonl", "--quiet")
+    assert (code, err) == (0, "")
+    scored = [json.loads(line) for line in out.splitlines()]
+    # A sentence that was cut off at the greatest length is scored with an end.
+    pairs = [(a, b) for a, b in zip(scored, rows, strict=True) if a["tokens"] == b["tokens"]]
+    assert len(pairs) > 3
+    for mine, given in pairs:
+        assert mine["log_prob"] == pytest.approx(given["log_prob"], abs=1e-3)
+    for options in (
+        ["--temperature", 0.7],
+        ["--top-p", 0.9],
+        ["--prompt", "a cat"],
+        ["--search", "contrastive"],
+    ):
+        assert cli("sample", "--run", "r", "--n", 5, "--quiet", *options)[0] == 0
+    code, out, err = cli("evaluate", "--run", "r", "--n", 20, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["nll_test"] < last["network_nll"] - 0.5
+    code, _, err = cli("adversarial", "seqgan", "--init", "r", "--steps", 2, *GAME[:-1])
+    assert code == 0
+    assert "its n-grams are left out: the network alone is trained and rolled out" in err
+    code, _, err = cli("pretrain", "mle", "--corpus", corpus, "--run", "f", "--init", "r", "--steps", 2)
+    assert code == 0
+    assert "its n-grams are left out" in err
+    assert cli("report", "--run", "r", "--quiet")[0] == 0
+
+
 def test_adversarial_goes_on_where_it_stopped(cli, trained):
     assert cli("adversarial", "seqgan", "--steps", 4, *GAME)[0] == 0
     assert cli("adversarial", "seqgan", "--steps", 6, *GAME)[0] == 0  # the latest run is the game itself
@@ -307,9 +353,11 @@ def seqgen(*args, **options):
     return subprocess.Popen([sys.executable, "-m", "seqgen.cli.main", *map(str, args)], **options)
 
 
-def test_a_killed_process_resumes_bit_identically(cli, corpus, tmp_path):
+@pytest.mark.parametrize("order", [0, 3])
+def test_a_killed_process_resumes_bit_identically(cli, corpus, tmp_path, order):
     def command(name):
-        every = ["--set", "report_every=5", "--steps", 400]
+        every = ["--set", "report_every=5", "--steps", 400, "--set", f"ngram.order={order}"]
+        every += ["--set", "patience=100"]
         return ["pretrain", "--corpus", corpus, "--run", name, *every, *SMALL, "--threads", 1]
 
     assert seqgen(*command("whole"), cwd=tmp_path).wait() == 0
