@@ -80,6 +80,8 @@ class Scale:
     """settings of every likelihood model"""
     gan: Mapping[str, Any] | None = None
     """settings of every adversarial algorithm that has them"""
+    energy: Mapping[str, Any] | None = None
+    """settings of a residual model, which shows nothing before some hundred steps"""
 
 
 QUICK = Scale(
@@ -90,6 +92,7 @@ QUICK = Scale(
     adversarial=("residual", "seqgan"),
     mle={"generator.embedding": 32, "generator.hidden": 32, "generator.dropout": 0.2, "epochs": 5},
     gan={"steps": 20, "discriminator_pretraining_steps": 40, "policy.rollouts": 4, "report_every": 20},
+    energy={"steps": 300, "report_every": 100, "held_out_samples": 2_000},
 )
 """Small nets and short training: minutes on a CPU."""
 SMALL = {
@@ -261,7 +264,8 @@ class Case:
         """Train an adversarial algorithm, from the training `mle` where it starts from one."""
         entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
         known = {key for key, *_ in settings.describe(entry.cls.Config, entry.config())}
-        given = {key: value for key, value in (self.scale.gan or {}).items() if key in known} | dict(values)
+        scaled = self.scale.energy if entry.cls.takes_candidates else self.scale.gan
+        given = {key: value for key, value in (scaled or {}).items() if key in known} | dict(values)
         options: dict[str, Any] = {"path": self.path(name), "values": given, "device_name": self.device}
         if entry.cls.needs_start:
             job = setup.adversarial_job(self.path("mle"), algorithm, **options)
