@@ -29,6 +29,7 @@ TINY = Scale(
     adversarial=("residual", "seqgan"),
     mle={"generator.embedding": 8, "generator.hidden": 8, "generator.dropout": 0.0, "epochs": 1},
     gan={"steps": 2, "discriminator_pretraining_steps": 1, "policy.rollouts": 2, "batch_size": 4},
+    energy={"steps": 2, "report_every": 2, "held_out_samples": 100, "batch_size": 4},
 )
 NAME = "lstm-1,vocab=11,hidden=5"
 
