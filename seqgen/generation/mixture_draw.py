@@ -18,7 +18,7 @@ from seqgen.functional.vocab_projection import LOG2E, chunk_rows, no_autocast
 from seqgen.generation.categorical import draw_from, drawer, invert
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.vocab_head import VocabHead, ruled_out
-from seqgen.ngrams.count_tables import BITS, DRAW_BITS, NGramTables
+from seqgen.ngrams.count_tables import BITS, DRAW_BITS, NGramTables, rest
 
 MixtureDrawer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -145,7 +145,7 @@ class _CountDraw:
         for each in places:
             left = left - tables.mass(each)
         # The probability of reaching each level, the longest context first, and last the unigrams.
-        backoff = tables.backoff(contexts, dtype).flip(1).cumprod(dim=1)
+        backoff = rest(mass, dtype).flip(1).cumprod(dim=1)
         reach = torch.cat((torch.ones_like(backoff[:, :1]), backoff), dim=1)
         levels = torch.cat(
             (left.flip(1).to(dtype) * 2.0**-BITS, self.unigram_cdf[-1:].expand(len(left), 1)), dim=1

@@ -104,8 +104,7 @@ class NGramTables(NamedTuple):
     def backoff(self, contexts: Tensor, dtype: torch.dtype) -> Tensor:
         """Return gamma, the probability of going on to the next shorter context; 1 of one never seen."""
         first, last = self.spans(contexts)
-        left = (1 << BITS) - (self.cumulative[last] - self.cumulative[first])
-        return left.to(dtype) * 2.0**-BITS
+        return rest(self.cumulative[last] - self.cumulative[first], dtype)
 
     def probs(self, contexts: Tensor, tokens: Tensor) -> Tensor:
         """Return p(token | prefix); contexts (…, L), tokens (…,) → (…,)."""
@@ -133,6 +132,11 @@ class NGramTables(NamedTuple):
             # Neighbours of the last one are added as 0.
             probs.scatter_add_(1, self.keys[places] % vocab_size, mass)
         return probs
+
+
+def rest(mass: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what a probability in units leaves of 1."""
+    return ((1 << BITS) - mass).to(dtype) * 2.0**-BITS
 
 
 def count(stream: Ints, vocab_size: int, order: int) -> NGramCounts:
