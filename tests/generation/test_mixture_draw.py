@@ -1,127 +1,264 @@
-"""A mixture of a network and n-grams: its distribution, its draws, and both step by step."""
+"""Draws from the n-gram mixture: frequencies, forbidden tokens, likelihoods, steps and graphs."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
-from helpers import GENERATOR_KINDS, V, generator, sentences
+from helpers import GENERATOR_KINDS, OneDevice, chi_square, sentences
+from helpers import generator as fresh
 
-from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
+from seqgen.generation import mixture_draw
+from seqgen.generation.contrastive_search import ContrastiveSearch
+from seqgen.generation.likelihood import generator_likelihood
 from seqgen.generation.mixture_draw import log_distribution, mixture_drawer
-from seqgen.generation.sample import log_prob, sample, sentence_log_prob, shifted
+from seqgen.generation.sample import log_prob, reading, sample, sentence_log_prob, started
 from seqgen.models.ngram_mixture import NGramMixture
+from seqgen.models.state import concatenate, repeat, select
+from seqgen.models.vocab_head import VocabHead
 
-N = 40_000
+V, H, ORDER, LENGTH = 31, 5, 4, 7
+DRAWS = 200_000
 
 
-def mixture(hidden: int, order: int = 3) -> NGramMixture:
-    """Counts of 101 sentences, and a gate that is not constant."""
-    made = NGramMixture(hidden, order)
-    rows = [[BOS, *(int(token) for token in row if token)] for row in sentences(101, 7, seed=4)]
-    made.count(torch.tensor([token for row in rows for token in row]).numpy(), V)
-    torch.manual_seed(2)
-    made.gate_weight.copy_(torch.randn(hidden))
-    made.gate_bias.fill_(-0.3)
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def mixture(hidden: int = H, *, order: int = ORDER, dtype: torch.dtype = torch.float32) -> NGramMixture:
+    """A mixture of skewed sentences, in which UNK and EOS are likely after some prefixes."""
+    made = NGramMixture(hidden, order).to(dtype)
+    random = np.random.default_rng(7)
+    lines = [(2 + random.geometric(0.2, size=random.integers(1, 7))).clip(max=V - 3) for _ in range(97)]
+    made.count(np.concatenate([[BOS, *line, EOS] for line in lines]), V)
+    made.gate_weight.copy_(torch.linspace(-0.7, 0.5, hidden))
+    made.gate_bias.fill_(0.2)
     made.is_used = True
     return made
 
 
-@pytest.fixture
-def both():
-    network = generator("rnn").eval()
+def head(dtype: torch.dtype = torch.float32) -> VocabHead:
+    made = VocabHead(H, V).to(dtype)
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(3)
-    return network, mixture(network.head.weight.shape[1])
+        made.weight.copy_(torch.randn(V, H, generator=rng(2)) * 0.7)
+        made.offset.copy_(torch.randn(V, generator=rng(3)))
+    return made
 
 
-def state_and_context(network, mixed, prefix):
-    given = torch.tensor([[BOS, *prefix]])
-    hidden, _ = network.hidden(given, network.initial(1))
-    contexts = mixed.tables.read(given, mixed.tables.begin(1))
-    return hidden[:, -1].detach(), contexts[:, -1]
+def contexts_of(made: NGramMixture, prefixes: list[list[int]]) -> torch.Tensor:
+    tables = made.tables
+    return torch.cat(
+        [tables.read(torch.tensor([[BOS, *prefix]]), tables.begin(1))[:, -1] for prefix in prefixes]
+    )
 
 
-@torch.no_grad()
-def distribution(network, mixed, prefix):
-    hidden, context = state_and_context(network, mixed, prefix)
-    return log_distribution(hidden, context, network.head.weight, network.head.bias, mixed)[0].exp().double()
+PREFIXES: list[list[int]] = [[], [4, 4], [5, 3, 4], [27, 26], [3]]
+"""Of the text and not; a row of draws each."""
 
 
-@pytest.mark.parametrize("prefix", [(), (5,), (5, 9), (12, 12, 12)])
-def test_probabilities_sum_to_1_and_are_the_mean_of_both(both, prefix):
-    network, mixed = both
-    probs = distribution(network, mixed, prefix)
-    assert probs.sum().item() == pytest.approx(1.0, abs=1e-5)
-    hidden, context = state_and_context(network, mixed, prefix)
-    share = torch.sigmoid(hidden[0] @ mixed.gate_weight + mixed.gate_bias).item()
-    of_network = torch.softmax(network.head(hidden)[0], dim=-1).double()
-    of_counts = mixed.tables.distribution(context)[0].double()
-    assert of_counts.sum().item() == pytest.approx(1.0, abs=1e-5)
-    torch.testing.assert_close(probs, share * of_network + (1 - share) * of_counts, rtol=1e-4, atol=1e-7)
-    assert of_counts[PAD] == of_counts[BOS] == 0
-
-
-@pytest.mark.parametrize("prefix", [(), (5, 9)])
 @pytest.mark.parametrize(
-    "how", [{}, {"forbid": (EOS, 5)}, {"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.8, "forbid": (7,)}]
+    "how",
+    [
+        {},
+        {"forbid": (UNK,)},
+        {"forbid": (EOS, 4, UNK, 6)},
+        {"temperature": 0.6},
+        {"temperature": 1.7, "forbid": (EOS, UNK)},
+        {"top_k": 6},
+        {"top_p": 0.8, "forbid": (UNK,)},
+    ],
+    ids=str,
 )
-def test_draws_follow_the_mixed_distribution_and_report_it(both, prefix, how):
-    network, mixed = both
-    expected = distribution(network, mixed, prefix)
-    forbidden = list(how.get("forbid", ()))
-    expected[forbidden] = 0
-    expected = expected ** (1 / how.get("temperature", 1.0))
+def test_frequencies_and_log_probabilities_are_those_of_the_mixture(how):
+    made, top = mixture(), head()
+    hidden = torch.randn(len(PREFIXES), H, generator=rng(1))
+    contexts = contexts_of(made, PREFIXES)
+    exact = mixture(dtype=torch.float64)
+    wide = head(torch.float64)
+    wide.load_state_dict(top.state_dict())
+    logs = log_distribution(hidden.double(), contexts, wide.weight, wide.bias, exact).detach()
+    logs[:, list(how.get("forbid", ()))] = -math.inf
+    probs = torch.softmax(logs / how.get("temperature", 1.0), dim=-1)
     if "top_k" in how:
-        expected[expected < expected.topk(how["top_k"]).values[-1]] = 0
+        probs[probs < probs.topk(how["top_k"], dim=1).values[:, -1:]] = 0
     if "top_p" in how:
-        expected = expected / expected.sum()
-        ordered, ids = expected.sort(descending=True)
-        expected[ids[(ordered.cumsum(0) - ordered) >= how["top_p"]]] = 0
-    expected = expected / expected.sum()
-    hidden, context = state_and_context(network, mixed, prefix)
-    draw = mixture_drawer(network.head, mixed, hidden.dtype, rng=torch.Generator().manual_seed(6), **how)
-    tokens, log_probs = draw(hidden.expand(N, -1), context.expand(N, -1))
-    counts = torch.bincount(tokens, minlength=V).double()
-    possible = expected > 0
-    assert counts[~possible].sum() == 0
-    often = N * expected > 5
-    statistic = float(((counts - N * expected).square() / (N * expected))[often].sum())
-    freedom = max(int(often.sum()) - 1, 1)
-    assert statistic < freedom + 5 * math.sqrt(2 * freedom)
-    torch.testing.assert_close(log_probs.double(), expected[tokens].log(), rtol=1e-3, atol=1e-3)
+        ordered, ids = probs.sort(dim=1, descending=True)
+        ordered[ordered.cumsum(dim=1) - ordered >= how["top_p"]] = 0
+        probs = torch.zeros_like(probs).scatter(1, ids, ordered)
+    probs /= probs.sum(dim=1, keepdim=True)
+    draw = mixture_drawer(top, made, torch.float32, rng=rng(), **how)
+    tokens, log_probs = draw(hidden.repeat_interleave(DRAWS, dim=0), contexts.repeat_interleave(DRAWS, dim=0))
+    for row, of_row in enumerate(tokens.view(-1, DRAWS)):
+        assert chi_square(of_row, probs[row]) > 1e-4, PREFIXES[row]
+    assert not torch.isin(tokens, torch.tensor([PAD, BOS, *how.get("forbid", ())])).any()
+    expected = probs.repeat_interleave(DRAWS, dim=0).gather(1, tokens[:, None])[:, 0].log()
+    torch.testing.assert_close(log_probs.double(), expected, atol=2e-5, rtol=0)
+
+
+def test_temperature_0_is_the_likeliest_token_of_the_mixture():
+    made, top = mixture(), head()
+    hidden, contexts = torch.randn(len(PREFIXES), H, generator=rng(1)), contexts_of(made, PREFIXES)
+    best = log_distribution(hidden, contexts, top.weight, top.bias, made)
+    best[:, EOS] = -math.inf
+    tokens, log_probs = mixture_drawer(top, made, torch.float32, temperature=0, forbid=(EOS,))(
+        hidden, contexts
+    )
+    assert torch.equal(tokens, best.argmax(dim=1))
+    assert (log_probs == 0).all()
+
+
+def test_chunks_of_rows_change_nothing(monkeypatch):
+    made, top = mixture(), head()
+    hidden, contexts = torch.randn(23, H, generator=rng(1)), contexts_of(made, PREFIXES[:1]).expand(23, -1)
+    whole = log_distribution(hidden, contexts, top.weight, top.bias, made)
+    monkeypatch.setattr(mixture_draw, "chunk_rows", lambda vocab_size, device: 28)
+    tokens, log_probs = mixture_drawer(top, made, torch.float32, top_k=V)(hidden, contexts)
+    torch.testing.assert_close(log_probs, whole.gather(1, tokens[:, None])[:, 0], atol=1e-5, rtol=0)
+
+
+def test_settings_out_of_range_are_user_errors():
+    with pytest.raises(UserError, match="top_k is 0"):
+        mixture_drawer(head(), mixture(), torch.float32, top_k=0)
+
+
+def model(kind: str = "rnn"):
+    generator = fresh(kind, V).eval()
+    return generator, mixture(generator.head.weight.shape[1])
 
 
 @pytest.mark.parametrize("kind", GENERATOR_KINDS)
-def test_sampled_log_probs_are_those_of_scoring_at_once(kind):
-    network = generator(kind).eval()
-    mixed = mixture(network.head.weight.shape[1])
-    tokens, log_probs = sample(network, 31, 7, mixture=mixed, rng=torch.Generator().manual_seed(1))
-    scored = log_prob(network, tokens, mixture=mixed)
-    torch.testing.assert_close(scored, log_probs, rtol=1e-3, atol=1e-4)
-    assert not torch.allclose(scored, log_prob(network, tokens), atol=1e-2)
-    row = tokens[0][tokens[0] != PAD].tolist()
-    steps = [distribution(network, mixed, row[:t])[token].log() for t, token in enumerate(row)]
-    by_hand = float(sum(steps))
-    assert float(sentence_log_prob(network, tokens[:1], mixture=mixed)) == pytest.approx(by_hand, rel=1e-4)
-    assert shifted(tokens)[0, 0] == BOS
+def test_a_samples_log_probabilities_are_its_likelihood(kind):
+    generator, made = model(kind)
+    samples = sample(generator, 211, LENGTH, mixture=made, rng=rng())
+    torch.testing.assert_close(
+        samples.log_probs, log_prob(generator, samples.tokens, mixture=made), atol=1e-4, rtol=0
+    )
+    alone = log_prob(generator, samples.tokens)
+    assert (alone - samples.log_probs).abs().max() > 0.1
 
 
-def test_prompts_and_shortest_lengths(both):
-    network, mixed = both
-    tokens = sample(network, 53, 7, mixture=mixed, prompt=torch.tensor([5, 9]), min_length=5).tokens
-    assert torch.equal(tokens[:, :2], torch.tensor([5, 9]).expand(53, 2))
-    assert not (tokens[:, :5] == EOS).any()
+def test_likelihood_is_the_same_step_by_step_and_without_padding():
+    generator, made = model()
+    tokens = sentences(11, LENGTH, vocab_size=V)
+    at_once = log_prob(generator, tokens, mixture=made)
+    read, state = reading(generator, made), started(generator, made, len(tokens))
+    given = torch.full((len(tokens), 1), BOS)
+    for t in range(LENGTH):
+        hidden, state = read(given, state)
+        head = generator.head
+        logs = log_distribution(hidden[:, 0], state[-1], head.weight, head.bias, made)
+        given = tokens[:, t : t + 1]
+        real = given[:, 0] != PAD
+        torch.testing.assert_close(at_once[real, t], logs.gather(1, given)[real, 0], atol=1e-4, rtol=0)
+    assert (at_once[tokens == PAD] == 0).all()
+    whole = sentence_log_prob(generator, tokens, mixture=made)
+    torch.testing.assert_close(whole, at_once.double().sum(dim=1), atol=1e-6, rtol=0)
+    found = generator_likelihood(generator, [tokens], mixture=made)
+    assert found.nats == pytest.approx(-float(whole.sum()), rel=1e-6)
 
 
-def test_counts_and_gate_are_kept_with_the_weights(both):
-    network, mixed = both
-    other = NGramMixture(network.head.weight.shape[1], 3)
-    mixed.used.fill_(True)
-    other.load_state_dict(mixed.state_dict())
-    assert other.is_used
-    tokens = sentences()
-    assert torch.equal(log_prob(network, tokens, mixture=other), log_prob(network, tokens, mixture=mixed))
+def test_probabilities_of_all_short_sentences_and_prefixes_sum_to_one():
+    generator = fresh("rnn", 7).double().eval()
+    made = NGramMixture(generator.head.weight.shape[1], 3).double()
+    made.count(np.array([BOS, 4, 5, EOS, BOS, 5, 5, 6, EOS, BOS, 4, 3, EOS]), 7)
+    words = torch.arange(EOS, 7)
+    pairs = torch.cartesian_prod(words, words)
+    # Two tokens, an end among them or not, or one that is the end.
+    begun = pairs[pairs[:, 0] != EOS]
+    total = log_prob(generator, begun, mixture=made).sum(dim=1).exp().sum()
+    total += log_prob(generator, torch.tensor([[EOS]]), mixture=made).exp().sum()
+    assert float(total) == pytest.approx(1.0, abs=1e-10)
+
+
+def test_states_branch_with_their_contexts():
+    generator, made = model()
+    read = reading(generator, made)
+    tokens = sentences(5, LENGTH, vocab_size=V)
+    _, state = read(tokens[:, :3], started(generator, made, 5))
+    _, other = read(tokens[:2, :3], started(generator, made, 2))
+    for part, mine in zip(concatenate((select(state, slice(2)), other)), repeat(other, 2), strict=True):
+        assert part.shape == mine.shape
+    repeated = repeat(select(state, torch.tensor([3, 1])), 2)
+    assert torch.equal(repeated[-1], state[-1][[3, 3, 1, 1]])
+
+
+@pytest.mark.parametrize("search", [None, ContrastiveSearch(sampled=2)], ids=["drawn", "searched"])
+def test_prompts_lengths_and_forbidden_tokens(search):
+    generator, made = model()
+    options = {"prompt": torch.tensor([4, 5]), "min_length": 5, "forbid": (UNK, 6), "search": search}
+    samples = sample(generator, 97, LENGTH, mixture=made, rng=rng(), **options)
+    assert (samples.tokens[:, :2] == torch.tensor([4, 5])).all()
+    assert (samples.log_probs[:, :2] == 0).all()
+    assert not torch.isin(samples.tokens, torch.tensor([UNK, 6])).any()
+    assert not (samples.tokens[:, :5] == EOS).any()
+    if search is None:
+        # The third token's log-probability is that of the mixture after BOS 4 5 without what is forbidden.
+        contexts = contexts_of(made, [[4, 5]])
+        hidden, _ = generator.hidden(torch.tensor([[BOS, 4, 5]]), generator.initial(1))
+        head = generator.head
+        logs = log_distribution(hidden[:, -1], contexts, head.weight, head.bias, made)[0]
+        logs[[EOS, UNK, 6]] = -math.inf
+        expected = torch.log_softmax(logs, dim=0)[samples.tokens[:, 2]]
+        torch.testing.assert_close(samples.log_probs[:, 2], expected, atol=1e-5, rtol=0)
+
+
+def test_contrastive_search_without_a_penalty_is_greedy_under_the_mixture():
+    generator, made = model()
+    search = ContrastiveSearch(penalty=0.0, sampled=0)
+    found = sample(generator, 1, LENGTH, mixture=made, search=search).tokens
+    assert torch.equal(found, sample(generator, 1, LENGTH, mixture=made, temperature=0).tokens)
+    alone = sample(generator, 1, LENGTH, temperature=0).tokens
+    assert not torch.equal(found, alone)
+
+
+def test_sentences_that_have_ended_are_masked_where_nothing_is_left_out(monkeypatch):
+    generator, made = model()
+    with monkeypatch.context() as patched:
+        patched.setattr("seqgen.generation.sample.is_host", lambda device: False)
+        samples = sample(generator, 211, LENGTH, mixture=made, rng=rng())
+    expected = log_prob(generator, samples.tokens, mixture=made)
+    torch.testing.assert_close(samples.log_probs, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("how", [{"forbid": (UNK,), "min_length": 2}, {"top_p": 0.8}], ids=str)
+def test_nothing_waits_for_an_accelerator(how):
+    generator, made = model()
+    generator, made = generator.to("meta"), made.to("meta")
+    with OneDevice():
+        assert sample(generator, 5, LENGTH, mixture=made, **how).tokens.shape == (5, LENGTH)
+    tokens = torch.empty(5, LENGTH, dtype=torch.long, device="meta")
+    assert log_prob(generator, tokens, mixture=made).is_meta
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("how", [{"forbid": (UNK,), "min_length": 2}, {"top_p": 0.8}], ids=str)
+def test_samples_on_cuda_are_of_the_mixture_also_from_a_graph(how):
+    generator, made = model()
+    on_cuda, mixed = fresh("rnn", V).eval().cuda(), mixture(generator.head.weight.shape[1]).cuda()
+    for _ in range(3):  # as it is, recorded, replayed
+        samples = sample(on_cuda, 4096, LENGTH, mixture=mixed, **how)
+        first = samples.tokens[:, 0].cpu()
+        contexts = contexts_of(made, [[]])
+        hidden, _ = generator.hidden(torch.tensor([[BOS]]), generator.initial(1))
+        logs = log_distribution(hidden[:, -1], contexts, generator.head.weight, generator.head.bias, made)[0]
+        logs[[*how.get("forbid", ()), *((EOS,) if "min_length" in how else ())]] = -math.inf
+        probs = torch.softmax(logs.double(), dim=0)
+        if "top_p" in how:
+            ordered, ids = probs.sort(descending=True)
+            ordered[ordered.cumsum(dim=0) - ordered >= how["top_p"]] = 0
+            probs = torch.zeros_like(probs).scatter(0, ids, ordered / ordered.sum())
+        assert chi_square(first, probs.detach()) > 1e-4
+        expected = probs.log()[first].float()
+        torch.testing.assert_close(samples.log_probs[:, 0].cpu(), expected, atol=1e-3, rtol=0)
+    tokens = samples.tokens
+    torch.testing.assert_close(
+        log_prob(on_cuda, tokens, mixture=mixed).cpu(),
+        log_prob(generator, tokens.cpu(), mixture=made),
+        atol=1e-3,
+        rtol=0,
+    )
 
 
 def test_a_mixture_that_has_not_counted_yet_is_kept_too():
