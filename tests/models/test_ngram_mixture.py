@@ -140,7 +140,7 @@ def test_a_run_from_before_there_were_n_grams_is_the_network_alone():
 
 
 def test_a_small_text_does_not_teach_the_gate_more_than_it_knows():
-    # Half the tokens are known to each component whatever the state, of which there are 61 units for 190 tokens.
+    # Whatever the state, of 61 units for 190 tokens, each component knows half of the tokens.
     part = held_out([0.0] * H, 0.0, tokens=190)
     part = part._replace(hidden=torch.randn(190, 61, generator=torch.Generator().manual_seed(1)))
     assert NGramMixture(61, ORDER).fit(part).nll < math.log(2) + 0.08
