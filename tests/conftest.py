@@ -1,11 +1,11 @@
 """What every test may use: the real data, and one torch thread so that timings and results do not drift."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers import without_compaction
 
 torch.set_num_threads(1)
 # Tests of parity compare the code, not the ten bits that cuDNN's recurrent kernels keep by default.
@@ -40,9 +40,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 def shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What has ended leaves the batch, as on the CPU, or stays behind a mask, as on an accelerator."""
     if request.param == "in full":
-        for name, module in list(sys.modules.items()):
-            if name.startswith("seqgen.") and hasattr(module, "is_host"):
-                monkeypatch.setattr(module, "is_host", lambda device: False)
+        without_compaction(monkeypatch)
     return request.param
 
 

@@ -22,7 +22,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.algorithms.adversary import without_unknown
@@ -31,7 +30,7 @@ from seqgen.algorithms.configs import RNNDiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
 from seqgen.core import settings
 from seqgen.data import augment
-from seqgen.data.tokenizer import PAD
+from seqgen.data.batch import stacked
 from seqgen.functional import contrastive_losses
 from seqgen.models.base import GeneratorConfig
 from seqgen.models.discriminator import scores
@@ -99,9 +98,7 @@ class ContrastiveGAN(RolloutPolicy):
 
         They are read as one batch: normalised by themselves, real and fake embeddings would have one mean.
         """
-        longest = max(tokens.shape[1] for tokens in batches)
-        padded = [F.pad(tokens, (0, longest - tokens.shape[1]), value=PAD) for tokens in batches]
-        augmented = augment.augment(torch.cat(padded), self.config.augmentation, self.config.mask_rate)
+        augmented = augment.augment(stacked(batches), self.config.augmentation, self.config.mask_rate)
         embeddings = self.discriminator(augmented).float()
         return list(embeddings.split([len(tokens) for tokens in batches]))
 

@@ -20,7 +20,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from seqgen.core.device import autocast
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import BOS, PAD
+from seqgen.data.tokenizer import PAD
 from seqgen.functional import contrastive_losses
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.likelihood import generator_likelihood
@@ -40,6 +39,7 @@ from seqgen.generation.sample import log_prob, shifted
 from seqgen.models import calibration
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import HeldOut, NGramMixture
+from seqgen.ngrams import count_tables
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ class MLE(TextAlgorithm):
     def read_corpus(self, train: Ids) -> None:
         """Count the n-grams of the training split."""
         if self.mixture is not None:
-            stream = np.insert(np.asarray(train.tokens, np.int64), train.offsets[:-1], BOS)
-            self.mixture.count(stream, self.vocab_size)
+            self.mixture.count(count_tables.stream(train), self.vocab_size)
 
     def configure(self) -> None:
         """Create the optimiser; called once the module is on its device."""

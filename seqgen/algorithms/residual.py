@@ -26,7 +26,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.algorithms.base import (
@@ -41,7 +40,7 @@ from seqgen.algorithms.configs import default_generator, with_dropout
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host
 from seqgen.core.errors import UserError
-from seqgen.data.batch import Batch
+from seqgen.data.batch import Batch, stacked
 from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
@@ -168,8 +167,8 @@ class Residual(TextAlgorithm):
         real = batch.tokens
         with autocast(real.device, bf16=c.bf16):
             fakes = self._fakes(len(real))
-            tokens = _stacked([real, *(fake.tokens for fake in fakes)])
-            log_probs = _stacked([self._log_probs(real), *(fake.log_probs for fake in fakes)])
+            tokens = stacked([real, *(fake.tokens for fake in fakes)])
+            log_probs = stacked([self._log_probs(real), *(fake.log_probs for fake in fakes)])
             self.discriminator.train()
             logits = self._logits(tokens, log_probs)
             on_real, on_fake = logits[: len(real)], logits[len(real) :]
@@ -302,9 +301,3 @@ class Residual(TextAlgorithm):
         samples = self.sample(1000)
         nats = -float(self.log_likelihood(samples.tokens).sum())
         return sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}
-
-
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """Put batches (B, T) of any T one under another, padded by 0, which is PAD."""
-    longest = max(part.shape[1] for part in parts)
-    return torch.cat([F.pad(part, (0, longest - part.shape[1])) for part in parts])

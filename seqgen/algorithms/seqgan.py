@@ -15,13 +15,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from seqgen.algorithms import rewards
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import DiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
-from seqgen.data.tokenizer import PAD
+from seqgen.data.batch import stacked
 from seqgen.functional.gan_losses import gan_loss
 
 
@@ -75,7 +74,6 @@ class SeqGAN(RolloutPolicy):
 
 def shuffled(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Divide real (R, T) and generated sentences (F, T') at random into as many of each, padded alike."""
-    width = max(real.shape[1], fake.shape[1])
-    both = torch.cat([pad(part, (0, width - part.shape[1]), value=PAD) for part in (real, fake)])
+    both = stacked([real, fake])
     both = both[torch.randperm(len(both), device=both.device)]
     return both[: len(real)], both[len(real) :]

@@ -2,7 +2,9 @@
 
 Imports `training` and the folders above it. Start with `oracle` or `speed`; README.md has the tables.
 
-oracle           generators and controls measured by exact densities
+oracle           generators and controls measured by exact densities: what is run, in which order
+case             a distribution, a regime and a seed: its trainings and samplers
+truths           true distributions, and how far from them a sampler is
 controls         sharpened, truncated and mixed distributions of known density
 jobs             parts of a benchmark whose results are kept
 frontier         its table and picture

@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import TextAlgorithm
 from seqgen.core.errors import UserError
+from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation import resampling
 from seqgen.generation.sample import sample
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
-from seqgen.ngrams import kneser_ney
-from seqgen.ngrams.ngrams import EncodedText
+from seqgen.ngrams import count_tables
+from seqgen.ngrams.count_tables import NGramTables
 
 ROWS = 500
 """Sentences that are drawn or scored at a time: their (ROWS, V) probabilities are held."""
@@ -72,44 +72,31 @@ class NetworkSteps:
         return torch.softmax(logits.float(), dim=-1).cpu(), after
 
 
+@dataclass
 class KneserNeySteps:
-    """A Kneser–Ney model of token ids (`seqgen.ngrams.kneser_ney`) with every next token's probability."""
+    """A Kneser–Ney model of token ids, with tokens that it must not draw; the rest is renormalised."""
 
-    def __init__(
-        self, train: Sequence[np.ndarray], vocab_size: int, *, forbid: Sequence[int], order: int = 5
-    ):
-        self.vocab_size, self.forbid = vocab_size, list(forbid)
-        words = [row[row != EOS].astype(np.int64) for row in train]
-        text = EncodedText(np.concatenate(words), np.array([len(row) for row in words]))
-        self.model = kneser_ney.fit(text, np.arange(vocab_size), order)
+    tables: NGramTables
+    forbid: Sequence[int] = ()
 
-    def initial(self, batch: int) -> list[np.ndarray]:
-        """Return the n-gram of each order that ends here, none yet."""
-        return [np.full(batch, -1) for _ in self.model.tables]
+    @classmethod
+    def of(
+        cls, train: Ids, vocab_size: int, *, forbid: Sequence[int] = (), order: int = 5
+    ) -> "KneserNeySteps":
+        """Count the n-grams of sentences."""
+        counts = count_tables.count(count_tables.stream(train), vocab_size, order)
+        return cls(count_tables.tables(counts), forbid)
 
-    def step(self, last: Tensor, state: list[np.ndarray]) -> tuple[Tensor, list[np.ndarray]]:
-        """Read a token (B,); return probabilities (B, V) and the n-grams that end with it."""
-        model = self.model
-        read = last.numpy()
-        word = np.where(read == BOS, model.bos, read)
-        after = [word]
-        for table, context in zip(model.tables, state[:-1], strict=False):
-            after.append(table.find(np.where(context >= 0, context * model.base + word, -1)))
-        probs = np.repeat(model.unigrams[None], len(word), axis=0)  # (B, W + 2): words, UNK, EOS
-        for table, context in zip(model.tables, after, strict=True):
-            seen = np.flatnonzero(context >= 0)
-            seen = seen[table.total[context[seen]] > 0]
-            own = context[seen]
-            probs[seen] *= table.backoff[own][:, None]
-            first = np.searchsorted(table.keys, own * model.base)
-            counts = np.searchsorted(table.keys, (own + 1) * model.base) - first
-            at = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
-            rows = np.repeat(seen, counts)
-            probs[rows, table.keys[at] % model.base] += table.discounted[at] / table.total[context[rows]]
-        found = probs[:, : self.vocab_size]
-        found[:, EOS] = probs[:, model.eos]
-        found[:, [PAD, BOS, *self.forbid]] = 0.0
-        return torch.from_numpy(found / found.sum(axis=1, keepdims=True)).float(), after
+    def initial(self, batch: int) -> Tensor:
+        """Return the contexts of sentences of which nothing was read; (B, L)."""
+        return self.tables.begin(batch)
+
+    def step(self, last: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Read a token (B,); return probabilities (B, V) and the contexts after it."""
+        contexts = self.tables.read(last[:, None], state)[:, -1]
+        probs = self.tables.distribution(contexts)
+        probs[:, list(self.forbid)] = 0.0
+        return (probs / probs.sum(dim=1, keepdim=True)).float(), contexts
 
 
 @dataclass

@@ -1,11 +1,14 @@
 """A batch of sentences, with what they are conditioned on."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from seqgen.data.tokenizer import PAD
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,12 @@ class Batch:
 
         tokens, *rest = (getattr(self, field.name) for field in fields(self))
         return Batch(cast(Tensor, moved(tokens)), *(moved(part) for part in rest))
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Put batches (B, T) of any T one under another, padded by PAD, which is 0."""
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, longest - part.shape[1]), value=PAD) for part in parts])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Folds of a corpus by what a sentence says: every copy of a sentence is in the same fold."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,11 +24,6 @@ def fold_of(tokens: Tensor, folds: int) -> Tensor:
 
 def outside(ids: Ids, fold: int, folds: int) -> Ids:
     """Return the sentences that are not in a fold, in their order."""
-    rows = np.concatenate([part for part in _chosen(ids, fold, folds)])
-    return ids.subset(rows)
-
-
-def _chosen(ids: Ids, fold: int, folds: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(ids), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(ids)))
-        yield rows[(fold_of(ids.batch(rows), folds) != fold).numpy()]
+    parts = np.split(np.arange(len(ids)), np.arange(CHUNK, len(ids), CHUNK))
+    kept = [rows[(fold_of(ids.batch(rows), folds) != fold).numpy()] for rows in parts]
+    return ids.subset(np.concatenate(kept))

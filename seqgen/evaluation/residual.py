@@ -14,8 +14,6 @@
 import math
 from typing import Any
 
-import torch
-
 from seqgen.core.random_state import own_randomness
 from seqgen.generation import resampling
 from seqgen.generation.sample import sample
@@ -30,7 +28,6 @@ def residual_metrics(trained: Trained, *, seed: int = 0, samples: int = SAMPLES)
     with own_randomness(seed):
         drawn = sample(algorithm.generator, samples, algorithm.length)
         on_fake = algorithm.weigh(*drawn).cpu()
-        on_fake = on_fake[torch.randperm(len(on_fake))]
     on_real = over_sentences(trained, trained.corpus.test, lambda tokens: algorithm.log_weights(tokens)[1])
     found = resampling.gain(on_real, on_fake)
     candidates = algorithm.config.candidates

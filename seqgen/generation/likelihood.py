@@ -71,17 +71,14 @@ def likelihood(
     `score` gives the (B, T) log-probabilities of a model in evaluation mode; what it gives at PAD is ignored.
     With a seed the interval is computed, too.
     """
-    nats: list[float] = []
-    tokens: list[int] = []
-    unknown = 0
-    for batch in batches:
-        real = batch != PAD
-        nats += (-score(batch).double().masked_fill(~real, 0.0).sum(dim=1)).tolist()
-        tokens += real.sum(dim=1).tolist()
-        unknown += int((batch == UNK).sum())
-    return of_sentences(nats, tokens, unknown=unknown, seed=seed)
+
+    def log_probs(batch: Tensor) -> Tensor:
+        return score(batch).double().masked_fill(batch == PAD, 0.0).sum(dim=1)
+
+    return sentence_likelihood(log_probs, batches, seed=seed)
 
 
+@torch.no_grad()
 def sentence_likelihood(
     score: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, seed: int | None = None
 ) -> Likelihood:

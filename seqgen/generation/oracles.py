@@ -16,7 +16,6 @@ i + 4 of its tokenizer: every token has one, and there is no unknown word. Sente
 length says it.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,11 +138,6 @@ class Oracle:
         parts = [sentence_log_prob(self.generator, part.to(device)) for part in tokens.split(ROWS)]
         return torch.cat(parts).cpu()
 
-    def to(self, device: torch.device) -> "Oracle":
-        """Move the oracle to a device."""
-        self.generator.to(device)
-        return self
-
 
 def load(corpus: str | OracleSpec) -> Oracle:
     """Return the oracle that a corpus's name says; UserError where its weights are missing or damaged."""
@@ -235,12 +229,6 @@ def _fill_words(generator: Generator, embedding: Tensor, output: Tensor, bias: T
     generator.head.weight[FIRST:] = output
     generator.head.offset.zero_()
     generator.head.offset[FIRST:] = bias
-
-
-def entropy_per_token(oracle: Oracle, n: int, *, seed: int) -> tuple[float, float]:
-    """Estimate an oracle's entropy by n samples, nats a token; → mean, standard error."""
-    nats = -oracle.log_likelihood(oracle.sample(n, seed=seed)) / oracle.spec.length
-    return float(nats.mean()), float(nats.std()) / math.sqrt(n)
 
 
 def with_seed(spec: OracleSpec, seed: int) -> OracleSpec:

@@ -42,19 +42,26 @@ def embed(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
     return tokens @ embedding.weight if tokens.is_floating_point() else embedding(tokens)
 
 
+def reverse(inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse each row within its own length, padding staying behind; (B, T, E), (B,) → (B, T, E).
+
+    Layers that read what is reversed are faster than a packed sequence, and no length is looked at.
+    """
+    steps = torch.arange(inputs.shape[1], device=inputs.device)
+    places = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
+    return inputs[torch.arange(len(inputs), device=inputs.device)[:, None], places]
+
+
 def last_states(rnn: nn.RNNBase, backwards: nn.RNNBase | None, embedded: Tensor, lengths: Tensor) -> Tensor:
     """Return the state after the last real token, beside it that after the first of the sentence reversed.
 
     embedded (B, T, E), lengths (B,) at least 1 → (B, H), or (B, 2 H) where there are layers that read
-    backwards. Each sentence is reversed within its own length: faster than a packed sequence, and no length
-    is looked at.
+    backwards.
     """
     rows = torch.arange(len(embedded), device=embedded.device)
     ends = [rnn(embedded)[0][rows, lengths - 1]]
     if backwards is not None:
-        steps = torch.arange(embedded.shape[1], device=embedded.device)
-        reversed_steps = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
-        ends.append(backwards(embedded[rows[:, None], reversed_steps])[0][rows, lengths - 1])
+        ends.append(backwards(reverse(embedded, lengths))[0][rows, lengths - 1])
     return torch.cat(ends, dim=1)
 
 

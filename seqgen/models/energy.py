@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.data.tokenizer import PAD
+from seqgen.models.discriminator import reverse
 
 LOG_PROB_SCALE = 0.3
 """Factor of a token's log-probability beside its embedding: nats are larger than embeddings."""
@@ -140,13 +141,9 @@ class _RNN(nn.Module):
 
     def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
         lengths = real.sum(dim=1).clamp(min=1)
-        rows = torch.arange(len(inputs), device=inputs.device)
-        steps = torch.arange(inputs.shape[1], device=inputs.device)
-        reversed_steps = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
-        states = torch.cat(
-            (self.forwards(inputs)[0], self.backwards(inputs[rows[:, None], reversed_steps])[0]), dim=2
-        )
-        return torch.cat((_pooled(states, real), states[rows, lengths - 1]), dim=1)
+        states = torch.cat((self.forwards(inputs)[0], self.backwards(reverse(inputs, lengths))[0]), dim=2)
+        last = states[torch.arange(len(inputs), device=inputs.device), lengths - 1]
+        return torch.cat((_pooled(states, real), last), dim=1)
 
 
 class _Transformer(nn.Module):

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.data.token_ids import Ids
+from seqgen.data.tokenizer import BOS, PAD
 from seqgen.ngrams.kneser_ney import adjusted_counts, ngram_table, unigram_probs
 from seqgen.ngrams.ngrams import Ints
 
-NONE = 0
-"""The number of an n-gram that was never seen; the id of PAD, which no sentence holds."""
-BOS = 1
-"""The id that begins a sentence and is never predicted; neither is 0."""
+NONE = PAD
+"""The number of an n-gram that was never seen: the id that no sentence holds."""
 BITS = 38
 """Probabilities are whole multiples of 2^-38: sums of them are exact and the same on every device."""
 DRAW_BITS = 24
@@ -137,6 +137,11 @@ class NGramTables(NamedTuple):
 def rest(mass: Tensor, dtype: torch.dtype) -> Tensor:
     """Return what a probability in units leaves of 1."""
     return ((1 << BITS) - mass).to(dtype) * 2.0**-BITS
+
+
+def stream(sentences: Ids) -> Ints:
+    """Return sentences one after the other, each begun by BOS; ids (P,)."""
+    return np.insert(np.asarray(sentences.tokens, np.int64), sentences.offsets[:-1], BOS)
 
 
 def count(stream: Ints, vocab_size: int, order: int) -> NGramCounts:

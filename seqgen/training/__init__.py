@@ -3,8 +3,12 @@
 Imports `algorithms` and the folders above it. Start with `setup`, what `seqgen pretrain` and `seqgen
 adversarial` do; then `loop`, the only training loop, of text and images.
 
-job          a training that is ready to start, shared with images
-data_config  the settings of the corpus and the tokenizer
-run_folder   the files of a run, written atomically
-load         a run read back: algorithm, tokenizer, corpus
+job            a training that is ready to start, shared with images
+text_job       the same of text: a corpus encoded, an algorithm built
+start          the run that a training starts from
+cross_fitting  generators without a fold of the corpus, trained before what learns from their scores
+data_config    the settings of the corpus and the tokenizer
+oracle_corpus  the samples of an oracle as a corpus
+run_folder     the files of a run, written atomically
+load           a run read back: algorithm, tokenizer, corpus
 """

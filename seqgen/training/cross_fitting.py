@@ -9,16 +9,23 @@ learning").
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from seqgen.core import settings
 from seqgen.core.errors import UserError
-from seqgen.data.batches import bounded_rows
+from seqgen.data.batches import bounded_rows, encode_lines
+from seqgen.data.folds import outside
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD
-from seqgen.training.job import Job
+from seqgen.training import load, run_folder
+from seqgen.training.data_config import DataConfig, length_limit
+from seqgen.training.job import Job, request
 from seqgen.training.load import Trained
+from seqgen.training.text_job import config_keys, text_job
 
 LIKELIER = 0.05
 """Nats a token by which training sentences are likelier than held-out ones where cross-fitting is needed."""
@@ -53,12 +60,6 @@ def check(start: Trained) -> None:
         )
 
 
-def fold_jobs(start: Trained, folds: int, make: Callable[..., Job]) -> list[Callable[[], Job]]:
-    """Return what makes the training of each fold's generator, an ordinary run in `folds/K` of the run."""
-    steps = round(start.run.config["steps"] * (folds - 1) / folds)
-    return [partial(make, start, fold, folds, max(1, steps)) for fold in range(folds)]
-
-
 def note(start: Trained, gap: float, folds: int) -> str:
     """Say why generators are trained first, and what that costs."""
     rows: list[dict[str, Any]] = start.run.metrics()
@@ -67,4 +68,89 @@ def note(start: Trained, gap: float, folds: int) -> str:
         f"cross-fitting: the generator finds its training sentences {gap:.2f} nats a token likelier than "
         f"others, so {folds} are trained first, each without a part of the corpus (about {seconds:,.0f} s "
         "where the start was trained; --set cross_fitting=off leaves that out)"
+    )
+
+
+def cross_fitted(
+    build: Callable[..., Job],
+    config: Any,
+    keys: dict[str, Any],
+    folder: Path,
+    start: Trained,
+    device: torch.device,
+) -> Job:
+    """Return a training, with those of the folds' generators before it where they are needed.
+
+    Args:
+        build: from settings, the request for them, corpus and tokenizer to the training.
+        config: its settings, which say whether to cross-fit, or leave that open.
+        keys: what the configuration of the run asked for must say.
+        folder: its run folder.
+        start: the run that it starts from.
+    """
+    decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
+    gap = 0.0 if decided == "off" else _memorised_by(start)
+    is_needed = decided == "on" or gap > LIKELIER
+    config = config.cross_fitted(is_needed)
+    asked = request(folder, keys | {"settings": settings.to_dict(config)}, config)
+    job = build(config, asked, start.corpus, start.tokenizer)
+    if not is_needed:
+        return job
+    check(start)
+    algorithm: Any = job.algorithm
+    job.folds = [
+        partial(_fold_job, start, fold, config.folds, folder=folder, device=device)
+        for fold in range(config.folds)
+    ]
+    job.use_folds = lambda runs: algorithm.take_folds(
+        [load.load(run, str(device), trust=True).algorithm.generator for run in runs]
+    )
+    job.notes = [*job.notes, note(start, gap, config.folds)]
+    return job
+
+
+def _memorised_by(start: Trained) -> float:
+    limit = length_limit(DataConfig(**start.run.config["data"]), start.tokenizer)
+    splits = (start.corpus.train, start.corpus.valid)
+    train, valid = (encode_lines(lines, start.tokenizer, max_length=limit) for lines in splits)
+    return memorised(start, train, valid) if len(valid) else 0.0
+
+
+def _decided(folder: Path) -> str:
+    """Return what a run in a folder decided about cross-fitting: a resumed one keeps to it."""
+    if not (folder / run_folder.CONFIG).exists():
+        return "auto"
+    return str(run_folder.open_run(folder).config["settings"].get("cross_fitting", "auto"))
+
+
+def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: torch.device) -> Job:
+    """Return the training of a run again, without a fold of its corpus, for as many passes."""
+    given = start.run.config
+    entry = load.entry_of(start.run, trust=True)
+    config = settings.from_dict(entry.cls.Config, given["settings"])
+    data = DataConfig(**given["data"])
+    keys = config_keys(
+        "pretrain", given["algorithm"], config, data, given["corpus_hash"], seed=given["seed"], init=None
+    )
+    asked = request(folder / "folds" / str(fold), keys | {"fold": fold, "folds": folds}, config)
+
+    def others(ids: Ids) -> Ids:
+        kept = outside(ids, fold, folds)
+        if not len(kept):
+            raise UserError(
+                f"all sentences of the corpus fall into one of {folds} folds; give --set cross_fitting=off"
+            )
+        return kept
+
+    return text_job(
+        entry,
+        config,
+        asked,
+        start.corpus,
+        start.tokenizer,
+        steps=max(1, round(given["steps"] * (folds - 1) / folds)),
+        device=device,
+        start=None,
+        adopt=lambda fresh: None,
+        select=others,
     )

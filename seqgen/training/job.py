@@ -55,8 +55,12 @@ class Job:
         """
         with run_folder.locked(self.run.path):
             if self.folds:
-                jobs = (make() for make in self.folds)
-                self.use_folds([(train_fold(job), job.run)[1] for job in jobs])
+                runs = []
+                for make in self.folds:
+                    job = make()
+                    train_fold(job)
+                    runs.append(job.run)
+                self.use_folds(runs)
             for name, content in self.files.items():
                 write_text(self.run.path / name, content)
             run_folder.create(self.run.path, self.run.config)

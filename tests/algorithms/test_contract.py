@@ -1,7 +1,6 @@
 """The contract, held by every algorithm of both registries with each of its examples."""
 
 import math
-import sys
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from helpers import (
     run,
     sentences,
     weights,
+    without_compaction,
 )
 
 from seqgen import algorithms
@@ -288,9 +288,7 @@ def test_a_step_with_masks_is_that_without_the_padding(name, monkeypatch):
         return weights(algorithm)
 
     compacted = stepped()
-    for module in [module for key, module in sys.modules.items() if key.startswith("seqgen.")]:
-        if hasattr(module, "is_host"):
-            monkeypatch.setattr(module, "is_host", lambda device: False)
+    without_compaction(monkeypatch)
     for key, weight in stepped().items():
         torch.testing.assert_close(weight, compacted[key], rtol=1e-4, atol=1e-5, msg=key)
 

@@ -3,7 +3,6 @@
 import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 from helpers import build, generator
@@ -19,10 +18,9 @@ from seqgen.bench.controls import (
     truncate,
 )
 from seqgen.core.errors import UserError
+from seqgen.data.token_ids import pack
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
-from seqgen.generation.sample import sentence_log_prob
-from seqgen.ngrams import kneser_ney
-from seqgen.ngrams.ngrams import EncodedText
+from seqgen.generation.sample import sentence_log_prob, shifted
 
 V, T = 7, 3
 KEPT = (4, 5, 6)
@@ -42,8 +40,8 @@ def network(seed: int = 0) -> NetworkSteps:
 
 
 def ngrams() -> KneserNeySteps:
-    train = [np.array(row) for row in ([4, 5, EOS], [4, 5, 6], [5, 4, EOS], [6, 6, 4], [4, EOS])]
-    return KneserNeySteps(train, V, forbid=(UNK,), order=3)
+    train = pack([[4, 5, EOS], [4, 5, 6], [5, 4, EOS], [6, 6, 4], [4, EOS]])
+    return KneserNeySteps.of(train, V, forbid=(UNK,), order=3)
 
 
 HOW = (
@@ -108,27 +106,13 @@ def test_dropout_is_off_and_the_mode_is_kept():
 
 
 def test_the_ngram_model_is_that_of_the_package_but_for_what_it_may_not_draw():
-    steps = ngrams()
-    rows = torch.tensor([[4, 5, EOS], [6, 4, EOS], [5, 5, EOS]])
+    steps, rows = ngrams(), torch.tensor([[4, 5, EOS], [6, 4, EOS], [5, 5, EOS]])
     found = StepSampler(steps, T).token_log_probs(rows)
-    text = EncodedText(np.array([4, 5, 6, 4, 5, 5]), np.array([2, 2, 2]))
-    reference = steps.model.log_probs(text).reshape(3, 4)[:, 1:]
-    # every prefix with each forbidden word after it, by the package's own model
-    for i, row in enumerate(rows.tolist()):
-        for t in range(T):
-            gone = 0.0
-            for word in (PAD, BOS, UNK):
-                ids = np.array([*row[:t], word])
-                gone += math.exp(steps.model.log_probs(EncodedText(ids, np.array([t + 1])))[t + 1])
-            gone += math.exp(
-                steps.model.log_probs(EncodedText(np.array([*row[:t], V + 9]), np.array([t + 1])))[t + 1]
-            )
-            # ids 0 … 3 are words to it, EOS's own id among them, which no sentence has
-            gone += math.exp(
-                steps.model.log_probs(EncodedText(np.array([*row[:t], EOS]), np.array([t + 1])))[t + 1]
-            )
-            assert float(found[i, t]) == pytest.approx(reference[i, t] - math.log(1 - gone), abs=1e-5)
-    assert isinstance(steps.model, kneser_ney.KneserNey)
+    tables = steps.tables
+    contexts = tables.read(shifted(rows), tables.begin(3))
+    own = tables.probs(contexts, rows)
+    unknown = tables.probs(contexts, torch.full_like(rows, UNK))
+    torch.testing.assert_close(found, (own / (1 - unknown)).log(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_mixture_by_hand():

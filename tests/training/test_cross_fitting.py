@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from helpers import write_lines
@@ -165,3 +166,23 @@ def test_a_resumed_run_keeps_to_what_it_decided(start, monkeypatch):
         run = adversarial(start.path, "residual", path=name, steps=3, values=ENERGY)
         assert run.config["settings"]["cross_fitting"] == name
         assert run.metrics()[-1]["step"] == 3
+
+
+def test_a_corpus_that_is_one_fold_is_refused(start, monkeypatch):
+    monkeypatch.setattr(cross_fitting, "outside", lambda ids, fold, folds: ids.subset(np.empty(0, np.int64)))
+    with pytest.raises(UserError, match="fall into one of 3 folds; give --set cross_fitting=off"):
+        job(start).train()
+
+
+def test_where_it_is_off_nothing_is_scored(start, monkeypatch):
+    monkeypatch.setattr(cross_fitting, "memorised", lambda *given: pytest.fail("scored"))
+    assert not job(start, cross_fitting="off").folds
+
+
+def test_the_n_grams_of_a_fold_are_counted_without_it(start, tmp_path):
+    values = SMALL | {"ngram.order": 2}
+    mixed = pretrain(str(tmp_path / "corpus.txt"), path="mixed", steps=2, values=values)
+    whole = load.load(mixed, "cpu").algorithm.mixture.counts.sum()
+    run = adversarial(mixed.path, "residual", path="r", steps=1, values=ENERGY | {"cross_fitting": "on"})
+    parts = [load.load(run.path / "folds" / str(fold), "cpu").algorithm.mixture.counts for fold in range(3)]
+    assert all(part.sum() < whole for part in parts)

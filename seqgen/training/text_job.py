@@ -1,0 +1,136 @@
+"""A training of text ready to start, from a corpus, its tokenizer and settings: encoded, built, assembled."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgen.algorithms import Entry, finetune
+from seqgen.core import plugins, settings
+from seqgen.core.atomic_files import write_text
+from seqgen.data.batch import Batch
+from seqgen.data.batches import Batches, Ids, encode_lines, in_order
+from seqgen.data.corpus import Corpus
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.training import load, run_folder
+from seqgen.training.data_config import DataConfig, describe, length_limit
+from seqgen.training.job import Job, Request, assemble
+from seqgen.training.load import Trained
+from seqgen.training.loop import Medium, Stream
+
+VALID_BATCH = 256
+"""Validation sentences measured at a time."""
+FEWEST_STEPS_BETWEEN_REPORTS = 50
+
+
+def config_keys(
+    verb: str,
+    algorithm: str,
+    config: Any,
+    data: DataConfig,
+    corpus_hash: str,
+    *,
+    seed: int,
+    init: Path | None,
+) -> dict[str, Any]:
+    """Return what the configuration of the run asked for must say."""
+    return {
+        "verb": verb,
+        "algorithm": algorithm,
+        "settings": settings.to_dict(config),
+        "data": asdict(data),
+        "corpus_hash": corpus_hash,
+        "seed": seed,
+        "init": str(init.resolve()) if init else None,
+    }
+
+
+def text_job(
+    entry: Entry,
+    config: Any,
+    asked: Request,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    *,
+    steps: int | None,
+    device: torch.device,
+    start: Trained | None,
+    adopt: Callable[[Any], None],
+    select: Callable[[Ids], Ids] = lambda ids: ids,
+) -> Job:
+    """Encode the corpus and assemble the training, by the training sentences that are selected."""
+    cls = entry.cls
+    limit = length_limit(DataConfig(**asked.config["data"]), tokenizer)
+    train = encode_lines(corpus.train, tokenizer, max_length=limit)
+    valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
+
+    def stream(ids: Any) -> Batches:
+        return Batches(
+            ids, config.read_size, seed=asked.config["seed"], bucket_by_length=cls.bucket_by_length
+        )
+
+    selected = select(train)
+    own = stream(selected)
+    batches: Stream = own
+    if start is not None and config.replays:
+        replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
+        batches = finetune.ReplayBatches(own, stream(replayed))
+    notes = describe(corpus, tokenizer, train, valid, limit)
+
+    def begin(fresh: Any) -> None:
+        fresh.read_corpus(selected)
+        adopt(fresh)
+
+    return assemble(
+        asked,
+        config,
+        build=lambda described: load.build(described, entry, tokenizer),
+        start=begin,
+        facts={
+            "vocab_size": tokenizer.vocab_size,
+            "length": int(train.lengths().max()),
+            "grammar": corpus.grammar,
+            "fixed_length": corpus.fixed_length,
+            "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
+            "removed": corpus.removed,
+            "code_hash": plugins.source_hash(cls),
+        },
+        steps=steps,
+        fewest_steps_between_reports=lambda length: FEWEST_STEPS_BETWEEN_REPORTS,
+        batches=batches,
+        validation=_Validation(valid, device),
+        device=device,
+        medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer)),
+        notes=_start_notes(start) + notes,
+        files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
+    )
+
+
+def _start_notes(start: Trained | None) -> list[str]:
+    """Say what the training starts from, and what of it is left behind."""
+    if start is None:
+        return []
+    notes = [f"starts from: {start.run.path}"]
+    if start.algorithm.mixed is not None:
+        notes.append("its n-grams are left out: the network alone is trained and rolled out")
+    return notes
+
+
+def _write_sentences(tokenizer: Tokenizer, path: Path, samples: Tensor) -> None:
+    write_text(path.with_suffix(".txt"), "\n".join(load.decode(tokenizer, samples)) + "\n")
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """The validation split as batches on a device, as often as asked for."""
+
+    ids: Any
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Batch]:
+        for tokens, _ in in_order(self.ids, VALID_BATCH):
+            yield Batch(tokens.to(self.device))
