@@ -1,4 +1,4 @@
-"""The grammars: hand-computed probabilities, an independent parser, and what the built-in corpora promise."""
+"""The built-in corpora: an independent parser, and what each of them promises."""
 
 import math
 import random
@@ -11,23 +11,10 @@ import pytest
 
 from seqgen import corpora
 from seqgen.core.errors import UserError
-from seqgen.corpora.arithmetic import value
-from seqgen.corpora.automaton import Automaton
 from seqgen.corpora.grammar import Grammar, parse_grammar
-from seqgen.corpora.stats import statistics
 
 BUILT_IN = ["couplets", "expressions", "scenes"]
 SAMPLES = 20_000
-
-TINY = """
-# two animals
-%join words
-Scene  -> a(n) Animal sleeps . [3]   # three in four
-        | two owls sleep .
-Animal -> Size Beast
-Size   -> old | '' [4]
-Beast  -> owl | cat [2]
-"""
 
 
 @cache
@@ -38,19 +25,6 @@ def load(name: str) -> Grammar:
 @cache
 def samples(name: str, n: int = SAMPLES, seed: int = 7) -> tuple[str, ...]:
     return tuple(load(name).sample(n, seed))
-
-
-def enumerate_paths(automaton: Automaton) -> list[tuple[tuple[str, ...], float]]:
-    """Every path of an automaton with its probability."""
-
-    def walk(state: int) -> list[tuple[tuple[str, ...], float]]:
-        found = [((), automaton.stops[state])] if automaton.stops[state] else []
-        for token, targets in automaton.arcs[state].items():
-            for target, p in targets:
-                found += [((token, *tail), p * q) for tail, q in walk(target)]
-        return found
-
-    return walk(len(automaton.arcs) - 1)
 
 
 def derivations(grammar: Grammar, tokens: list[str]) -> float:
@@ -82,120 +56,6 @@ def derivations(grammar: Grammar, tokens: list[str]) -> float:
 def left_side(grammar: Grammar, sentence: str) -> list[str]:
     tokens = grammar.tokens(sentence)
     return tokens[: tokens.index("=") + 1] if grammar.answer else tokens
-
-
-# The notation and the automaton, by hand
-
-
-def test_probabilities_by_hand():
-    grammar = parse_grammar("tiny", TINY)
-    # 3/4 · P(no size) 4/5 · P(cat) 2/3; the article costs nothing
-    assert grammar.log_prob("a cat sleeps.") == pytest.approx(math.log(3 / 4 * 4 / 5 * 2 / 3), rel=1e-12)
-    assert grammar.log_prob("an owl sleeps.") == pytest.approx(math.log(3 / 4 * 4 / 5 * 1 / 3), rel=1e-12)
-    assert grammar.log_prob("an old cat sleeps.") == pytest.approx(math.log(3 / 4 * 1 / 5 * 2 / 3), rel=1e-12)
-    assert grammar.log_prob("two owls sleep.") == pytest.approx(math.log(1 / 4), rel=1e-12)
-    for wrong in (
-        "a owl sleeps.",
-        "an cat sleeps.",
-        "a old cat sleeps.",
-        "two owls sleeps.",
-        "a cat sleeps",
-        "",
-    ):
-        assert grammar.log_prob(wrong) == -math.inf
-
-
-def test_a_small_language_sums_to_one_and_has_the_entropy_of_its_sentences():
-    grammar = parse_grammar("tiny", TINY)
-    sentences = {" ".join(tokens) for tokens, _ in enumerate_paths(grammar.automaton)}
-    probs = np.exp([grammar.log_prob(sentence) for sentence in sorted(sentences)])
-    assert len(sentences) == grammar.automaton.count() == 5
-    assert probs.sum() == pytest.approx(1.0, rel=1e-12)
-    assert grammar.entropy() == pytest.approx(float(-(probs * np.log(probs)).sum()), rel=1e-12)
-    shortest, mean, longest = grammar.automaton.lengths()
-    # four tokens, and one more with `old`: 3/4 · 1/5
-    assert (shortest, longest) == (4, 5)
-    assert mean == pytest.approx(4 + 3 / 4 * 1 / 5, rel=1e-12)
-
-
-def test_the_entropy_of_a_fair_choice_is_its_logarithm():
-    assert parse_grammar("g", "S -> a | b | c").entropy() == pytest.approx(math.log(3), rel=1e-12)
-    assert parse_grammar("g", "S -> x").entropy() == 0.0
-
-
-def test_a_sentence_may_end_where_another_goes_on():
-    grammar = parse_grammar("g", "S -> x Tail\nTail -> y | ''")
-    assert grammar.log_prob("x") == grammar.log_prob("x y") == pytest.approx(math.log(1 / 2), rel=1e-12)
-    assert grammar.automaton.lengths() == (1, 1.5, 2)
-    assert sorted(set(grammar.sample(50, 0))) == ["x", "x y"]
-
-
-def test_ambiguity_is_summed_in_probabilities_and_refused_in_entropies():
-    grammar = parse_grammar("g", "S -> x y [2] | X Y | z\nX -> x\nY -> y | w")
-    # 2/4 directly, and 1/4 · 1/2 through X Y
-    assert grammar.log_prob("x y") == pytest.approx(math.log(2 / 4 + 1 / 4 * 1 / 2), rel=1e-12)
-    with pytest.raises(ValueError, match=r"derives \['x', 'y'\] in two ways"):
-        grammar.entropy()
-
-
-def test_two_ways_to_stop_are_an_ambiguity():
-    grammar = parse_grammar("g", "S -> x A | x B\nA -> y | ''\nB -> z | ''")
-    assert grammar.log_prob("x") == pytest.approx(math.log(1 / 2), rel=1e-12)
-    assert grammar.automaton.ambiguous() == ["x"]
-
-
-def test_two_derivations_that_meet_at_once_are_one_path():
-    grammar = parse_grammar("g", "S -> A | x\nA -> x | y [3]")
-    # x: 1/2 + 1/2 · 1/4 = 5/8
-    assert grammar.log_prob("x") == pytest.approx(math.log(5 / 8), rel=1e-12)
-    assert grammar.entropy() == pytest.approx(-(5 / 8 * math.log(5 / 8) + 3 / 8 * math.log(3 / 8)), rel=1e-12)
-
-
-def test_weights_are_relative_and_comments_and_empty_lines_are_ignored():
-    one = parse_grammar("g", "S -> x [6] | y [2]\n\n# nothing\n  | z  # the end [9]")
-    assert [p for p, _ in one.rules["S"]] == pytest.approx([6 / 9, 2 / 9, 1 / 9], rel=1e-12)
-
-
-def test_marks_attach_and_spacing_does_not_count():
-    grammar = parse_grammar("g", "S -> well , yes !")
-    assert grammar.sample(1, 0) == ["well, yes!"]
-    for same in ("well, yes!", " well ,  yes ! ", "well,yes!", "well\t, yes\n!"):
-        assert grammar.valid(same)
-    for other in ("wel l, yes!", "well yes!", "well, yes", "Well, yes!", "well, yes!!"):
-        assert not grammar.valid(other)
-
-
-def test_words_that_begin_or_end_in_an_apostrophe_or_a_hyphen_are_one_token():
-    assert parse_grammar("g", "S -> t-shirt dogs' .").tokens("t-shirt dogs'.") == ["t-shirt", "dogs'", "."]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "no rule"),
-        ("S -> A", "no rule for A, used by S"),
-        ("S -> x\nB -> y", "nothing uses B"),
-        ("S -> x S | y", "S contains itself"),
-        ("S -> A\nA -> B\nB -> x A", "A contains itself"),
-        ("S -> x\nS -> y", "two rules for S"),
-        ("S -> x | | y", "an empty alternative is written ''"),
-        ("S -> x [0]", "not positive"),
-        ("x y z", "expected 'Name -> ...'"),
-        ("%colour red\nS -> x", "unknown option %colour"),
-    ],
-)
-def test_a_wrong_grammar_says_what_is_wrong(text: str, message: str):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        parse_grammar("g", text)
-
-
-def test_samples_follow_the_probabilities():
-    grammar = parse_grammar("tiny", TINY)
-    found = Counter(grammar.sample(SAMPLES, 3))
-    expected = {sentence: SAMPLES * math.exp(grammar.log_prob(sentence)) for sentence in found}
-    assert len(found) == 5
-    chi_square = sum((found[sentence] - mean) ** 2 / mean for sentence, mean in expected.items())
-    assert chi_square < 18.5  # the 0.999 quantile with 4 degrees of freedom
 
 
 # What the built-in corpora promise
@@ -437,47 +297,3 @@ def test_values_are_bounded_by_construction():
         return low, high
 
     assert bounds("Equation") == (-810, 972)
-
-
-# Arithmetic and statistics
-
-
-@pytest.mark.parametrize(
-    ("expression", "expected"),
-    [
-        ("12+3*(7-4)=", "21"),
-        ("1-2-3", "-4"),
-        ("2*3*4-5", "19"),
-        ("(1-9)*(2-7)", "40"),
-        ("((3))", "3"),
-        ("0", "0"),
-    ],
-)
-def test_value(expression: str, expected: str):
-    assert value(expression) == expected
-
-
-@pytest.mark.parametrize("wrong", ["", "1+", "(1+2", "1)", "a", "1 2", "()", "*3"])
-def test_no_value(wrong: str):
-    with pytest.raises(ValueError, match=r"."):
-        value(wrong)
-
-
-def test_statistics_by_hand():
-    found = statistics([["a b", "a b c", "a b"], ["dd  e"]])
-    assert found == {
-        "sentences": 4,
-        "duplicates": 0.25,  # the second "a b"
-        "tokens": 9,
-        "types": 5,
-        "characters": 10,
-        "character_types": 5,
-        "tokens_per_sentence": {"min": 2, "median": 2, "mean": 2.25, "p95": 3, "max": 3},
-        "characters_per_sentence": {"min": 3, "median": 3, "mean": 4.0, "p95": 5, "max": 5},
-        "most_frequent": [("a", 3), ("b", 3), ("c", 1), ("dd", 1), ("e", 1)],
-    }
-
-
-def test_statistics_of_nothing():
-    found = statistics([])
-    assert (found["sentences"], found["duplicates"], found["tokens_per_sentence"]) == (0, 0.0, {})

@@ -18,14 +18,10 @@ from typer.testing import CliRunner
 import seqgen
 from seqgen.cli.report import report as command
 from seqgen.core.errors import UserError
-from seqgen.evaluation.references import Vocabulary
 from seqgen.inference.generate import generate
-from seqgen.metrics.tokenization import tokeniser
-from seqgen.report import charts, latent, scores, text_analysis, training
 from seqgen.report import html as report_page
+from seqgen.report import latent, scores, training
 from seqgen.report import page as report
-from seqgen.report.charts import Series, chart, ticks
-from seqgen.report.html import Html, element
 from seqgen.training.load import load
 
 SMALL = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
@@ -253,91 +249,6 @@ def test_a_run_whose_posterior_collapsed_is_named() -> None:
     drawn = training.training(data)
     assert "collapsed: bad<" in drawn
     assert "good" not in re.findall("<small>(.*?)</small>", drawn)[0]
-
-
-def test_marks_by_hand() -> None:
-    train = ["a dog runs fast .", "The cat  sat on a mat .", 'he said "no way" .']
-    lines = ["the cat sat on a mat .", "my dog runs fast today", 'so "no way" <b>', "", "zzz"]
-    found = text_analysis.mark_copies(lines, train, Vocabulary("treebank"))
-    assert [each.copy for each in found] == [True, False, False, False, False]
-    assert [each.longest for each in found] == [6, 3, 4, 0, 0]
-    assert [each.text[slice(*each.span)] for each in found] == [
-        "cat sat on a mat .",  # case matters for substrings, not for copies
-        "dog runs fast",
-        '"no way"',
-        "",
-        "",
-    ]
-    assert text_analysis.marked_html(found[0]).startswith("<mark>the cat")
-    assert text_analysis.marked_html(found[1]).startswith('my <span class="shared"')
-    assert text_analysis.marked_html(found[2]).endswith("&quot;no way&quot;</span> &lt;b&gt;")
-    assert text_analysis.marked_html(found[3]) == "(blank)"
-
-
-def test_the_first_of_several_common_substrings_is_shown() -> None:
-    found = text_analysis.mark_copies(["x a b y b c"], ["a b", "b c"], Vocabulary("whitespace"))
-    assert found[0].span == (2, 5)
-
-
-def test_ngrams_are_ranked_by_count_then_text() -> None:
-    # b a a / a b: unigrams a 3, b 2 of 5; bigrams aa, ab, ba one each of 3
-    lines, split = ["b a a", "a b"], tokeniser("whitespace")
-    assert text_analysis.top_ngrams(lines, split, 1) == [("a", 0.6), ("b", 0.4)]
-    assert [gram for gram, _ in text_analysis.top_ngrams(lines, split, 2, top=2)] == ["a a", "a b"]
-    assert text_analysis.top_ngrams(["床前"], tokeniser("character"), 2, separator="") == [("床前", 1.0)]
-    assert text_analysis.top_ngrams(["a"], split, 2) == []
-
-
-def test_histogram_is_the_outline_of_its_bins() -> None:
-    # lengths 1 1 3 of a scale to 3: half-open bins about whole numbers; corners where the height changes
-    assert text_analysis.histogram([1, 1, 3, 3], 3) == [
-        (-0.5, 0.0),
-        (0.5, 50.0),
-        (1.5, 0.0),
-        (2.5, 50.0),
-        (3.5, 0.0),
-    ]
-    wide = text_analysis.histogram([0, 1, 2, 3], 3, bins=2)
-    assert wide == [(-0.5, 0.0), (-0.5, 50.0), (3.5, 0.0)]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 1.0, ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
-        (2.93, 3.71, ["3.0", "3.2", "3.4", "3.6"]),
-        (-0.3, 2300.0, ["0", "500", "1,000", "1,500", "2,000"]),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, expected: list[str]) -> None:
-    assert [text for _, text in ticks(low, high)] == expected
-
-
-def test_points_lie_where_their_values_are() -> None:
-    drawn = chart(
-        [Series("a", [(0, 0.0), (10, 0.5)], "run0")], title="t", x_label="x", y_label="y", bounds=(0, 2)
-    )
-    x, y = map(float, re.findall(r"translate\(([\d.]+) ([\d.]+)\)", drawn)[1])
-    top, bottom = charts.TOP, charts.HEIGHT - charts.BOTTOM
-    assert y == pytest.approx(bottom - (bottom - top) / 4, abs=0.1)  # 0.5 is a quarter of 0 … 2
-    assert x < charts.WIDTH - charts.RIGHT
-    assert (
-        chart([Series("a", [(1, 5.0)], "run1")], title="t", x_label="x", y_label="y").count('class="mark"')
-        == 1
-    )
-
-
-def test_the_start_is_a_note_if_it_would_flatten_the_rest() -> None:
-    steep = Series("a", [(0, 7.5), (1, 3.0), (2, 2.5)], "run0")
-    kept, notes = training._without_start([steep])
-    assert kept[0].points == [(1, 3.0), (2, 2.5)]
-    assert notes == ["before training, not drawn: 7.5"]
-    flat = Series("a", [(0, 3.2), (1, 3.0), (2, 2.5)], "run0")
-    assert training._without_start([flat]) == ([flat], [])
-
-
-def test_text_is_escaped_unless_it_is_markup() -> None:
-    assert element("p", "<b>", Html("<i></i>"), title='"') == '<p title="&quot;">&lt;b&gt;<i></i></p>'
 
 
 app = typer.Typer(pretty_exceptions_enable=False)
