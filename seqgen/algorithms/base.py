@@ -154,13 +154,15 @@ class TextAlgorithm(Algorithm):
     """Whether `sample` chooses among `candidates`."""
     likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"
     """How `log_likelihood` knows log p of a sentence; None where there is no such method."""
+    keeps_ngrams: ClassVar[bool] = False
+    """Whether it takes over the n-grams, too, where the run that it starts from is a mixture with them."""
     inherits: ClassVar[tuple[str, ...]] = ("generator",)
     """Settings that it takes from the run that it starts from."""
     generator: Generator
     """An autoregressive model, where it has one; another algorithm can start from it."""
     mixture: NGramMixture | None
     """The n-grams that the generator is mixed with, where there are any. What starts from the algorithm's run
-    takes the generator alone."""
+    takes the generator alone, unless it `keeps_ngrams`."""
     length: int
     """Tokens of a sample at most."""
 

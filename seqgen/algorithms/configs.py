@@ -8,6 +8,7 @@ from torch import nn
 
 from seqgen.algorithms.base import TrainingConfig
 from seqgen.core import settings
+from seqgen.core.errors import UserError
 from seqgen.models.base import GeneratorConfig
 from seqgen.models.discriminator import (
     CNNDiscriminator,
@@ -35,6 +36,20 @@ def with_dropout(generator: G, sentences: int) -> G:
     if generator.dropout is not None:
         return generator
     return replace(generator, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
+
+
+@dataclass(frozen=True)
+class NGramConfig:
+    """The n-grams that the generator is mixed with."""
+
+    order: int = 0
+    """longest n-gram of the Kneser–Ney counts that are mixed in where validation gains by it, 2 to 9 (5 is
+    usual); 0 for none"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, order=(0, 9))
+        if self.order == 1:
+            raise UserError("ngram.order is 1; give 2 to 9, or 0 for no n-grams")
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, RunningMean, StepMetrics, TextAlgorithm, perplexity
-from seqgen.algorithms.configs import PretrainingConfig
+from seqgen.algorithms.configs import NGramConfig, PretrainingConfig
 from seqgen.algorithms.finetune import alignment
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast
-from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD
@@ -63,20 +62,6 @@ class ContrastiveConfig:
 
 GATE_SENTENCES = 4_000
 """Validation sentences at most to which the gate of an n-gram mixture is fitted."""
-
-
-@dataclass(frozen=True)
-class NGramConfig:
-    """The n-grams that the generator is mixed with."""
-
-    order: int = 0
-    """longest n-gram of the Kneser–Ney counts that are mixed in where validation gains by it, 2 to 9 (5 is
-    usual); 0 for none"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(self, order=(0, 9))
-        if self.order == 1:
-            raise UserError("ngram.order is 1; give 2 to 9, or 0 for no n-grams")
 
 
 @dataclass(frozen=True)

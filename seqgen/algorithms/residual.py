@@ -8,19 +8,24 @@ discriminator knows (`seqgen.generation.resampling.gain`). A sentence is sampled
 g and choosing one with probability ∝ exp f.
 
 What differs from the papers, and why: the discriminator is small, and reads what g says of each token; f may
-have a linear part over summaries of the sentence (`seqgen.generation.summaries`); its scale is fitted to
-held-out sentences, as one that was fitted to training sentences is too sure of itself. And where g finds the
-sentences that it was trained on likelier than others, training sentences and samples come from generators
-that were trained without them (`seqgen.training.cross_fitting`): the discriminator would else learn which
-sentences g has seen.
+have a linear part over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on
+held-out sentences, as what was fitted to training sentences is too sure of itself on others, and takes what g
+has memorised for a sign of real text: f is the logit, its negative part and the summaries, each by a weight
+that a logistic regression on held-out sentences finds. And where g finds the sentences that it was trained on
+much likelier than others, training sentences and samples come from generators that were trained without them
+(`seqgen.training.cross_fitting`): the discriminator would else learn which sentences g has seen. g may be the
+mixture of a network with n-grams.
 
 Report metrics: of training batches `d_loss`, the binary cross entropy, log 2 by chance, and `d_accuracy`; of
-held-out sentences against fresh samples `valid_loss`, after the scale was fitted, `scale`; `gain`, nats a
-sentence by which p's likelihood is above g's, and its standard error `gain_error`; `effective`, the effective
-sample size as a fraction of the samples; `log_z`; `valid_nll` and `valid_ppl` of p, a token; `unique`,
-`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`, of sentences chosen among the candidates.
+held-out sentences against samples of g, each half of them under a calibration that was fitted to the other:
+`valid_loss`, their cross entropy; `gain`, nats a sentence by which p's likelihood is above g's, and its
+standard error `gain_error`; `effective`, the effective sample size as a fraction of the samples. Of the
+calibration by all of them: `scale`, by which negative logits are multiplied; `log_z`; `valid_nll` and
+`valid_ppl` of p, a token; `unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`, of
+sentences chosen among the candidates.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
@@ -36,7 +41,7 @@ from seqgen.algorithms.base import (
     perplexity,
     sample_metrics,
 )
-from seqgen.algorithms.configs import default_generator, with_dropout
+from seqgen.algorithms.configs import NGramConfig, default_generator, with_dropout
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host
 from seqgen.core.errors import UserError
@@ -46,12 +51,17 @@ from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
 from seqgen.generation.sample import Samples, log_prob, sample
-from seqgen.models.base import Generator, GeneratorConfig, evaluating
+from seqgen.models.base import GeneratorConfig, evaluating
 from seqgen.models.energy import EnergyConfig
+from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, repeat, select
 
 ROWS = 4096
 """Candidates held at a time."""
+POOL_SEED = 0
+"""Of the samples that all reports of a training measure by: between reports only the energy changes."""
+START = torch.eye(2 + len(summaries.NAMES))[0]
+"""The calibration before any: the logit as it is."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class ResidualConfig(TrainingConfig):
     """Settings of the residual energy model; the generator's are those of the run that it starts from."""
 
     generator: GeneratorConfig = field(default_factory=default_generator)
+    ngram: NGramConfig = field(default_factory=NGramConfig)
     energy: EnergyConfig = field(default_factory=EnergyConfig)
     steps: int = 3000
     """updates of the energy at most"""
@@ -82,7 +93,7 @@ class ResidualConfig(TrainingConfig):
     folds: int = 5
     """parts of the corpus, and generators, of cross-fitting"""
     held_out_samples: int = 5000
-    """samples of the generator that a report measures by, and that the normaliser is estimated from"""
+    """samples of the generator that the energy is calibrated and its normaliser estimated by"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +123,7 @@ class Residual(TextAlgorithm):
     needs_start: ClassVar[bool] = True
     cross_fits: ClassVar[bool] = True
     takes_candidates: ClassVar[bool] = True
+    keeps_ngrams: ClassVar[bool] = True
     monitor: str | None = "valid_loss"
     idle_parameters = ("generator.",)
     examples = (
@@ -129,30 +141,35 @@ class Residual(TextAlgorithm):
             "generator.kind": "relational-memory",
             "generator.head_size": 5,
         },
+        {"ngram.order": 3},
     )
-    scale: Tensor
-    """Factor of the energy, fitted to held-out sentences; scalar."""
+    calibration: Tensor
+    """Weights of the logit, of its negative part and of the standardised summaries in f; (2 + S,)."""
     log_z: Tensor
-    """log Z = log E_g exp(scale · f), estimated; scalar."""
+    """log Z = log E_g exp f, estimated; scalar."""
 
     def __init__(self, config: ResidualConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.generator = config.generator.build(vocab_size).requires_grad_(False)
         self.discriminator = config.energy.build(vocab_size, len(summaries.NAMES))
-        self.folds: list[Generator] = []  # of which nothing is saved with the weights
-        self.register_buffer("scale", torch.ones(()))
+        if config.ngram.order:
+            self.mixture = NGramMixture(self.generator.head.weight.shape[1], config.ngram.order)
+        self.folds: list[TextAlgorithm] = []  # of which nothing is saved with the weights
+        self._pool: Samples | None = None  # drawn again by a resumed training
+        self.register_buffer("calibration", START.clone())
         self.register_buffer("log_z", torch.zeros(()))
 
     def start_from(self, start: TextAlgorithm) -> None:
-        """Take over the generator of a run, and what its embedding knows of words."""
+        """Take over the generator of a run, its n-grams, and what its embedding knows of words."""
         self.generator.load_state_dict(start.generator.state_dict())
+        if self.mixture is not None and start.mixture is not None:
+            self.mixture.load_state_dict(start.mixture.state_dict())
         self.discriminator.take_over_embedding(self.generator.embedding.weight)
-        samples = sample(self.generator, 2000, self.length)
-        self.discriminator.standardise(summaries.summarise(*samples))
+        self.discriminator.standardise(summaries.summarise(*self.propose(2000)))
 
-    def take_folds(self, generators: list[Generator]) -> None:
+    def take_folds(self, folds: list[TextAlgorithm]) -> None:
         """Learn from generators that have not seen the sentences of their fold (`seqgen.data.folds`)."""
-        self.folds = [generator.requires_grad_(False).eval() for generator in generators]
+        self.folds = [fold.requires_grad_(False).eval() for fold in folds]
 
     def configure(self) -> None:
         """Create the optimiser; called once the module is on its device."""
@@ -178,39 +195,63 @@ class Residual(TextAlgorithm):
 
     def _fakes(self, n: int) -> list[Samples]:
         """Draw n sentences, or as many of each fold's generator that there are n or a few more."""
-        generators = self.folds or [self.generator]
-        each = -(-n // len(generators))
-        return [sample(generator, each, self.length) for generator in generators]
+        if not self.folds:
+            return [self.propose(n)]
+        each = -(-n // len(self.folds))
+        return [self._proposed(fold, each, self.length) for fold in self.folds]
+
+    def propose(self, n: int, length: int | None = None, **options: Any) -> Samples:
+        """Draw n candidates from g, with the options of `seqgen.generation.sample.sample`."""
+        return self._proposed(self, n, length or self.length, **options)
+
+    def _proposed(self, of: TextAlgorithm, n: int, length: int, **options: Any) -> Samples:
+        return sample(of.generator, n, length, mixture=self._mixture_of(of), **options)
+
+    def _mixture_of(self, of: TextAlgorithm) -> NGramMixture | None:
+        """Return the n-grams of this model, or of a fold where this model has any."""
+        return of.mixed if self.mixed is not None else None
 
     def _log_probs(self, real: Tensor) -> Tensor:
         """Return the log-probabilities of real tokens by a generator that has not seen them; (B, T)."""
         with torch.no_grad():
             if not self.folds:
-                with evaluating(self.generator):
-                    return log_prob(self.generator, real)
+                return self._scored(real)
             # All generators read all sentences: to give each its own would take shapes that depend on them.
-            found = torch.stack([log_prob(generator, real) for generator in self.folds])
+            found = torch.stack([self._scored(real, fold) for fold in self.folds])
             rows = torch.arange(len(real), device=real.device)
             return found[fold_of(real, len(self.folds)), rows]
 
     def _logits(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        """Return the logits that sentences are real, without the fitted scale; (B, T), (B, T) → (B,)."""
+        """Return the logits that sentences are real, not calibrated; (B, T), (B, T) → (B,)."""
         if is_host(tokens.device):
             longest = max(1, int((tokens != PAD).any(dim=0).sum()))
             tokens, log_probs = tokens[:, :longest], log_probs[:, :longest]
         return self.discriminator(tokens, log_probs, summaries.summarise(tokens, log_probs)).float()
 
+    def terms(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
+        """Return what calibration weights: logit, negative part, summaries; (B, T), (B, T) → (B, 2 + S)."""
+        found = []
+        with evaluating(self.discriminator):
+            for part in zip(tokens.split(ROWS), log_probs.split(ROWS), strict=True):
+                logits = self._logits(*part)[:, None]
+                standardised = self.discriminator.standardised(summaries.summarise(*part))
+                found.append(torch.cat((logits, logits.clamp(max=0.0), standardised), dim=1))
+        return torch.cat(found)
+
     def weigh(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Return f of sentences of which g's log-probabilities are known, in nats; (B, T), (B, T) → (B,)."""
-        with evaluating(self.discriminator):
-            parts = zip(tokens.split(ROWS), log_probs.split(ROWS), strict=True)
-            return self.scale * torch.cat([self._logits(*part) for part in parts])
+        return self.terms(tokens, log_probs) @ self.calibration
 
     def log_weights(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log g and f of sentences, in nats; (B, T) → (B,) float64, (B,)."""
-        with evaluating(self.generator):
-            log_probs = log_prob(self.generator, tokens)
+        log_probs = self._scored(tokens)
         return log_probs.double().sum(dim=1), self.weigh(tokens, log_probs)
+
+    def _scored(self, tokens: Tensor, by: TextAlgorithm | None = None) -> Tensor:
+        """Return log g of every token, or that of a fold; (B, T) → (B, T)."""
+        of = by or self
+        with evaluating(of.generator):
+            return log_prob(of.generator, tokens, mixture=self._mixture_of(of))
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences, in nats, log Z being estimated; (B, T) → (B,)."""
@@ -249,7 +290,7 @@ class Residual(TextAlgorithm):
                 own = prompt[rows].repeat_interleave(count, dim=0) if prompt.dim() == 2 else prompt
                 given["prompt"] = own
             number = rows.stop - rows.start
-            drawn = sample(self.generator, number * count, length or self.length, rng=rng, **given, **options)
+            drawn = self.propose(number * count, length, rng=rng, **given, **options)
             parts.append(self._chosen(drawn, number, rng))
         return Samples(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
@@ -257,9 +298,7 @@ class Residual(TextAlgorithm):
         """Choose one of each row's candidates by what the generator, not how it was asked, says of them."""
         if not rows:
             return drawn
-        with evaluating(self.generator):
-            log_probs = log_prob(self.generator, drawn.tokens)
-        energies = self.weigh(drawn.tokens, log_probs).view(rows, -1)
+        energies = self.weigh(drawn.tokens, self._scored(drawn.tokens)).view(rows, -1)
         first = torch.arange(rows, device=energies.device) * energies.shape[1]
         places = first + resampling.choose(energies, rng=rng)
         return Samples(drawn.tokens[places], drawn.log_probs[places])
@@ -269,31 +308,32 @@ class Residual(TextAlgorithm):
         return self.sample(n).tokens
 
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Fit the scale to held-out sentences and fresh samples, then measure both and what is chosen."""
-        self.scale.fill_(1.0)
-        drawn = sample(self.generator, self.config.held_out_samples, self.length)
-        on_fake = self.weigh(*drawn)
-        found = [(*self.log_weights(batch.tokens), (batch.tokens != PAD).sum()) for batch in batches]
+        """Calibrate on held-out sentences and samples, then measure both and what is chosen."""
+        if self._pool is None:
+            rng = torch.Generator(self.log_z.device).manual_seed(POOL_SEED)
+            self._pool = self.propose(self.config.held_out_samples, rng=rng)
+        on_fake = self.terms(*self._pool)
+        of_generator, parts, tokens = [], [], 0
+        for batch in batches:
+            log_probs = self._scored(batch.tokens)
+            of_generator.append(log_probs.double().sum(dim=1))
+            parts.append(self.terms(batch.tokens, log_probs))
+            tokens += int((batch.tokens != PAD).sum())
         metrics: Metrics = {}
-        if found:
-            of_generator, on_real = (torch.cat([each[i] for each in found]) for i in range(2))
-            scale, offset = resampling.calibrate(on_real, on_fake)
-            self.scale.fill_(scale)
-            on_real, on_fake = scale * on_real, scale * on_fake
-            gain = resampling.gain(on_real, on_fake)
-            tokens = sum(int(each[2]) for each in found)
-            log_z = float(resampling.log_normaliser(on_fake))
-            nll = -float((of_generator + on_real.double() - log_z).sum()) / tokens
-            metrics = {
-                "valid_loss": float(cross_entropy(on_real + offset, on_fake + offset)),
-                "scale": scale,
-                "gain": gain.nats,
-                "gain_error": gain.error,
-                "effective": gain.effective,
+        if parts:
+            on_real = torch.cat(parts)
+            metrics = held_out_metrics(on_real, on_fake)
+            weights, _ = resampling.calibrate(on_real, on_fake, START.to(on_real))
+            self.calibration.copy_(weights)
+            nats = torch.cat(of_generator).sum() + (on_real @ self.calibration).double().sum()
+            log_z = float(resampling.log_normaliser(on_fake @ self.calibration))
+            nll = -(float(nats) - len(on_real) * log_z) / tokens
+            metrics |= {
+                "scale": float(self.calibration[:2].sum()),
                 "valid_nll": nll,
                 "valid_ppl": perplexity(nll),
             }
-        self.log_z.fill_(float(resampling.log_normaliser(on_fake)))
+        self.log_z.fill_(float(resampling.log_normaliser(on_fake @ self.calibration)))
         return metrics | {"log_z": float(self.log_z)} | self._sample_metrics()
 
     def _sample_metrics(self) -> Metrics:
@@ -301,3 +341,25 @@ class Residual(TextAlgorithm):
         samples = self.sample(1000)
         nats = -float(self.log_likelihood(samples.tokens).sum())
         return sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}
+
+
+def held_out_metrics(on_real: Tensor, on_fake: Tensor) -> Metrics:
+    """Measure each half of held-out sentences and samples under a calibration that was fitted to the other.
+
+    Terms of real sentences (R, 2 + S) and of samples (F, 2 + S) → `valid_loss`, `gain`, `gain_error` and
+    `effective`; of fewer than two sentences of either kind none.
+    """
+    found = []
+    for mine, other in ((0, 1), (1, 0)):
+        if min(len(on_real), len(on_fake)) < 2:
+            return {}
+        weights, offset = resampling.calibrate(on_real[other::2], on_fake[other::2], START.to(on_real))
+        real, fake = on_real[mine::2].double() @ weights, on_fake[mine::2].double() @ weights
+        found.append((float(cross_entropy(real + offset, fake + offset)), *resampling.gain(real, fake)))
+    loss, nats, errors, effective = zip(*found, strict=True)
+    return {
+        "valid_loss": sum(loss) / 2,
+        "gain": sum(nats) / 2,
+        "gain_error": math.hypot(*errors) / 2,
+        "effective": sum(effective) / 2,
+    }

@@ -19,7 +19,6 @@ from seqgen.core.errors import UserError
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation import resampling
-from seqgen.generation.sample import sample
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
 from seqgen.ngrams import count_tables
@@ -256,7 +255,7 @@ class ChosenSampler(AlgorithmSampler):
     def _pool(self) -> Tensor:
         rng = torch.Generator(self.device).manual_seed(0)
         algorithm = self.algorithm
-        drawn = sample(algorithm.generator, POOL, algorithm.length, forbid=tuple(self.forbid), rng=rng)
+        drawn = algorithm.propose(POOL, forbid=tuple(self.forbid), rng=rng)
         return algorithm.weigh(*drawn).cpu()
 
 

@@ -1,12 +1,13 @@
 """Scores of sentences under the grammar or the oracle of their corpus, whose distribution is known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from seqgen.generation.oracles import FIRST, Oracle
+from seqgen.metrics.divergences import Densities, forward_kl, jensen_shannon
 
 
 class GrammarOracle(Protocol):
@@ -15,6 +16,8 @@ class GrammarOracle(Protocol):
     name: str
 
     def log_prob(self, sentence: str) -> float: ...
+
+    def log_probs(self, sentences: Iterable[str]) -> list[float]: ...
 
     def entropy(self) -> float: ...
 
@@ -59,6 +62,29 @@ def grammar_scores(
         "entropy": entropy,
         "test_nll": test_nll if np.isfinite(test_nll) else None,
         "ratio": nll_test and nll_test.nats_per_sentence / entropy,
+    }
+
+
+def grammar_divergences(
+    lines: Sequence[str],
+    test: Sequence[str],
+    grammar: GrammarOracle,
+    log_density: Callable[[Sequence[str]], torch.Tensor],
+) -> dict[str, Any]:
+    """Measure how far a model is from the grammar, by its samples and the test split, in nats a sentence.
+
+    log_density: log of the density of what was drawn, of sentences, (N,) float64.
+
+    - `forward_kl`: KL(grammar ‖ model)
+    - `jensen_shannon`: 0 to log 2 = .693
+    - `standard_errors`: of both
+    """
+    p_of_p, p_of_q = (torch.tensor(grammar.log_probs(each), dtype=torch.float64) for each in (test, lines))
+    densities = Densities(p_of_p, log_density(test), p_of_q, log_density(lines))
+    estimates = {"forward_kl": forward_kl(densities), "jensen_shannon": jensen_shannon(densities)}
+    finite = {name: each for name, each in estimates.items() if np.isfinite(each.mean)}
+    return {name: each.mean for name, each in finite.items()} | {
+        "standard_errors": {name: each.error for name, each in finite.items()}
     }
 
 

@@ -14,20 +14,36 @@
 import math
 from typing import Any
 
+from torch import Tensor
+
 from seqgen.core.random_state import own_randomness
 from seqgen.generation import resampling
-from seqgen.generation.sample import sample
 from seqgen.training.load import Trained, over_sentences
 
 SAMPLES = 10_000
 
 
-def residual_metrics(trained: Trained, *, seed: int = 0, samples: int = SAMPLES) -> dict[str, Any]:
-    """Measure a run whose algorithm weights a generator; the keys are those of the module's table."""
-    algorithm = trained.algorithm
+def proposed_energies(trained: Trained, *, seed: int = 0, samples: int = SAMPLES) -> Tensor:
+    """Return the energies of samples of the generator that a run weights; (samples,), on the CPU."""
     with own_randomness(seed):
-        drawn = sample(algorithm.generator, samples, algorithm.length)
-        on_fake = algorithm.weigh(*drawn).cpu()
+        return trained.algorithm.weigh(*trained.algorithm.propose(samples)).cpu()
+
+
+def log_drawn(trained: Trained, tokens: Tensor, on_fake: Tensor) -> Tensor:
+    """Return log of the density of what `sample` draws of K candidates, in nats; (B, T), (F,) → (B,).
+
+    on_fake: the `proposed_energies`, over which the energies of the other candidates are averaged.
+    """
+    of_generator, energies = (part.cpu() for part in trained.algorithm.log_weights(tokens))
+    return of_generator + resampling.log_chosen(energies, trained.algorithm.config.candidates, on_fake)
+
+
+def residual_metrics(trained: Trained, on_fake: Tensor) -> dict[str, Any]:
+    """Measure a run whose algorithm weights a generator, by its `proposed_energies` (F,).
+
+    The keys are those of the module's table.
+    """
+    algorithm = trained.algorithm
     on_real = over_sentences(trained, trained.corpus.test, lambda tokens: algorithm.log_weights(tokens)[1])
     found = resampling.gain(on_real, on_fake)
     candidates = algorithm.config.candidates
@@ -39,5 +55,5 @@ def residual_metrics(trained: Trained, *, seed: int = 0, samples: int = SAMPLES)
         "candidates": candidates,
         "gain_sampled": float(chosen.mean()),
         "gain_sampled_error": float(chosen.std()) / math.sqrt(len(chosen)),
-        "samples": samples,
+        "samples": len(on_fake),
     }

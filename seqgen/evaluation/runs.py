@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from seqgen.core.errors import UserError
 from seqgen.corpora import load as load_grammar
 from seqgen.data.token_ids import encode_lines
@@ -12,7 +14,7 @@ from seqgen.evaluation.known_distribution import oracle_scores
 from seqgen.evaluation.latent import latent_metrics
 from seqgen.evaluation.quality_diversity import Point, measure
 from seqgen.evaluation.references import References, build_references, random_subset
-from seqgen.evaluation.residual import residual_metrics
+from seqgen.evaluation.residual import log_drawn, proposed_energies, residual_metrics
 from seqgen.evaluation.scores import Results
 from seqgen.evaluation.text import SentenceSet, compare
 from seqgen.generation import oracles
@@ -21,7 +23,7 @@ from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import has_latents
 from seqgen.inference.scoring import score
 from seqgen.metrics.tokenization import AUTO
-from seqgen.training.load import Trained, ids_of
+from seqgen.training.load import Trained, ids_of, over_sentences
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,16 @@ def _sample_set(
     trained: Trained, n: int, temperature: float, seed: int, estimate: Estimate, tokenisation: str
 ) -> SentenceSet:
     exact = trained.algorithm.likelihood == "exact"
+    on_fake = proposed_energies(trained, seed=seed) if trained.algorithm.takes_candidates else None
+
+    def log_density(lines: Sequence[str]) -> Tensor:
+        log_likelihood = trained.algorithm.log_likelihood
+        return over_sentences(
+            trained,
+            lines,
+            log_likelihood if on_fake is None else lambda tokens: log_drawn(trained, tokens, on_fake),
+        ).double()
+
     sentences = list(generate(trained, n, seed=seed, temperature=temperature, with_log_prob=exact))
     nll = [-each.log_prob for each in sentences if each.log_prob is not None]
     return SentenceSet(
@@ -128,7 +140,8 @@ def _sample_set(
         latent=latent_metrics(trained, tokenisation=tokenisation, seed=seed)
         if has_latents(trained)
         else None,
-        residual=residual_metrics(trained, seed=seed) if trained.algorithm.takes_candidates else None,
+        residual=None if on_fake is None else residual_metrics(trained, on_fake),
+        log_density=log_density if exact and temperature == 1.0 else None,
     )
 
 

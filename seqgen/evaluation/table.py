@@ -98,6 +98,9 @@ BLOCKS: dict[str, list[Column]] = {
         Column("test split", ("grammar", "test_nll"), ".3f"),
         Column("entropy", ("grammar", "entropy"), ".3f"),
         Column("model/entropy", ("grammar", "ratio")),
+        Column("KL", ("grammar", "forward_kl")),
+        Column("± SE", ("grammar", "standard_errors", "forward_kl")),
+        Column("JS", ("grammar", "jensen_shannon"), ".4f"),
     ],
     "under the oracle of the corpus, nats per token; below its entropy is no better than at it": [
         Column("samples", ("oracle", "nll_oracle")),

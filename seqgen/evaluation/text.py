@@ -32,7 +32,8 @@
 | `likelihood`      | `test`, `gen`: every field of `Likelihood`; `samples`: importance samples, if estimated|
 | `latent`          | metrics of a run with latents (`seqgen.evaluation.latent`), else null                  |
 | `residual`        | what an energy gains on its generator (`seqgen.evaluation.residual`), else null        |
-| `grammar`         | on a built-in corpus: the result of `grammar_scores`                                   |
+| `grammar`         | on a built-in corpus: the results of `grammar_scores` and, where the density of what   |
+|                   | is drawn is known, of `grammar_divergences`                                            |
 | `oracle`          | on the corpus of an oracle: the result of `oracle_scores`                              |
 | `real`            | the same scores of as many training sentences; its copying is that of the references   |
 | `baseline`        | the same scores of as many samples of a Kneser–Ney model of the training sentences     |
@@ -46,7 +47,7 @@ averaged over padding: do not compare with them. `self_bleu`, `distinct`, `jsd`,
 `frechet` and `lm` depend on N, so every row has the same N.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,6 +61,7 @@ from seqgen.evaluation import scores
 from seqgen.evaluation.known_distribution import (
     GrammarOracle,
     LikelihoodMetrics,
+    grammar_divergences,
     grammar_scores,
     valid_fraction,
 )
@@ -82,6 +84,8 @@ class SentenceSet:
     nll_gen: LikelihoodMetrics | None = None
     latent: Mapping[str, Any] | None = None
     residual: Mapping[str, Any] | None = None
+    log_density: Callable[[Sequence[str]], torch.Tensor] | None = None
+    """log of the density that `lines` were drawn from, of sentences, where it is known; (N,), nats."""
 
 
 def evaluate(
@@ -190,6 +194,8 @@ def _set_row(
     row["latent"], row["residual"] = sentences.latent, sentences.residual
     if grammar:
         row["grammar"] = grammar_scores(lines, references.refs, grammar, test)
+        if sentences.log_density is not None:
+            row["grammar"] |= grammar_divergences(lines, references.refs, grammar, sentences.log_density)
     return row
 
 

@@ -80,36 +80,43 @@ def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:
     return torch.cat(found) - math.log(len(groups)) + math.log(candidates)
 
 
-def calibrate(on_real: Tensor, on_fake: Tensor) -> tuple[float, float]:
-    """Return s ≥ 0 and b at which the binary cross entropy of s · f + b is least (Platt 1999); (R,), (F,).
+def calibrate(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[Tensor, float]:
+    """Return weights w and an offset b at which the cross entropy of terms · w + b is least; float64.
 
-    An energy that was fitted to its training sentences is too sure of itself on others: s is below 1. The
-    offset b changes no density, as log Z takes it up; without it s would have to make up for it. Of energies
-    that are all alike s is 1; where real sentences have the lower ones both are 0.
+    Terms of real sentences (R, D) and of samples (F, D), D ≥ 1 → (D,). Logistic regression (of one term:
+    Platt 1999), either kind counting for half, with a normal prior about `start` (D,), in units of each
+    term's standard deviation and as strong as one sentence of the rarer kind. An energy that was fitted to its training
+    sentences is too sure of itself on others. The offset changes no density, as log Z takes it up; without it
+    the weights would have to make up for it. A term that is the same for all sentences keeps its weight.
     """
-    logits = torch.cat((on_real, on_fake)).double()
-    if float(logits.std()) < 1e-9:
-        return 1.0, -float(logits.mean())
-    signs = torch.cat((torch.ones_like(on_real), -torch.ones_like(on_fake))).double()
-    weights = torch.cat(
-        (torch.full_like(on_real, 0.5 / len(on_real)), torch.full_like(on_fake, 0.5 / len(on_fake)))
-    )
-    inputs, weights = torch.stack((logits, torch.ones_like(logits)), dim=1), weights.double()
-    found = torch.tensor([1.0, 0.0], dtype=torch.float64, device=logits.device)
+    terms = torch.cat((on_real, on_fake)).double()
+    mean, deviation = terms.mean(dim=0), terms.std(dim=0)
+    varies = deviation > 1e-9
+    inputs = ((terms - mean) / deviation)[:, varies]
+    inputs = torch.cat((inputs, terms.new_ones(len(terms), 1)), dim=1)
+    prior = torch.cat(((start.double() * deviation)[varies], terms.new_zeros(1)))
+    strength = torch.full_like(prior, 0.5 / min(len(on_real), len(on_fake)))
+    strength[-1] = 0.0
+    signs = torch.cat((terms.new_ones(len(on_real)), -terms.new_ones(len(on_fake))))
+    shares = torch.cat([terms.new_full((len(part),), 0.5 / len(part)) for part in (on_real, on_fake)])
 
     def loss(parameters: Tensor) -> float:
-        return float((weights * torch.nn.functional.softplus(-signs * (inputs @ parameters))).sum())
+        wrong = torch.nn.functional.softplus(-signs * (inputs @ parameters))
+        return float((shares * wrong).sum() + (strength * (parameters - prior).square()).sum() / 2)
 
+    found = prior.clone()
     for _ in range(50):  # Newton's method, a step halved until it lowers the loss
         wrong = torch.sigmoid(-signs * (inputs @ found))
-        gradient = -(weights * signs * wrong) @ inputs
-        curvature = (weights * wrong * (1 - wrong))[:, None] * inputs
-        ridge = 1e-9 * torch.eye(2, dtype=torch.float64, device=logits.device)
-        step = torch.linalg.solve(curvature.t() @ inputs + ridge, gradient)
+        gradient = -(shares * signs * wrong) @ inputs + strength * (found - prior)
+        curvature = ((shares * wrong * (1 - wrong))[:, None] * inputs).t() @ inputs
+        ridge = torch.diag(strength + 1e-12)
+        step = torch.linalg.solve(curvature + ridge, gradient)
         before = loss(found)
         while loss(found - step) > before and float(step.abs().max()) > 1e-12:
             step = step / 2
         found = found - step
         if float(step.abs().max()) < 1e-10:
             break
-    return (float(found[0]), float(found[1])) if found[0] > 0 else (0.0, 0.0)
+    weights = start.double().clone()
+    weights[varies] = found[:-1] / deviation[varies]
+    return weights, float(found[-1] - (mean * weights)[varies].sum())

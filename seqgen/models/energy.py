@@ -91,7 +91,7 @@ class SentenceEnergy(nn.Module):
         """Return the energies of sentences, in nats; (B, T), (B, T), (B, S) → (B,)."""
         total = log_probs.new_zeros(len(tokens))
         if self.linear is not None:
-            total = total + self.linear((summaries - self.mean) / self.deviation)[:, 0]
+            total = total + self.linear(self.standardised(summaries))[:, 0]
         if self.network is not None and self.embedding is not None:
             real = tokens != PAD
             known = log_probs.where(real, 0.0)[..., None] * LOG_PROB_SCALE
@@ -101,6 +101,10 @@ class SentenceEnergy(nn.Module):
             mean = known.sum(dim=(1, 2))[:, None] / length.sqrt()
             total = total + self.output(torch.cat((features, mean), dim=1))[:, 0]
         return total
+
+    def standardised(self, summaries: Tensor) -> Tensor:
+        """Return summaries centred and scaled as `standardise` says; (B, S) → (B, S)."""
+        return (summaries - self.mean) / self.deviation
 
     @torch.no_grad()
     def standardise(self, summaries: Tensor) -> None:

@@ -103,7 +103,7 @@ def cross_fitted(
         for fold in range(config.folds)
     ]
     job.use_folds = lambda runs: algorithm.take_folds(
-        [load.load(run, str(device), trust=True).algorithm.generator for run in runs]
+        [load.load(run, str(device), trust=True).algorithm for run in runs]
     )
     job.notes = [*job.notes, note(start, gap, config.folds)]
     return job

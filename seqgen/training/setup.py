@@ -159,10 +159,12 @@ def adversarial_job(
     load.check(found)
     if found.config["algorithm"] == algorithm and init is None:
         path, found = found.path, run_folder.open_run(Path(found.config["init"]))
-    parts = {part: found.config["settings"][part] for part in entry.cls.inherits}
+    start = load.load(found, "cpu", trust=trust)
+    keeps_ngrams = entry.cls.keeps_ngrams and start.algorithm.mixed is not None
+    inherited = (*entry.cls.inherits, "ngram") if keeps_ngrams else entry.cls.inherits
+    parts = {part: found.config["settings"][part] for part in inherited}
     config = settings.override(settings.override(entry.config(), parts), given)
     finetune.check(config, found.config)
-    start = load.load(found, "cpu", trust=trust)
     folder = Path(path) if path else ROOT / f"{algorithm}-{short_name(found.config['data']['corpus'])}"
     keys = config_keys(
         "adversarial",

@@ -105,17 +105,17 @@ def text_job(
         validation=_Validation(valid, device),
         device=device,
         medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer)),
-        notes=_start_notes(start) + notes,
+        notes=_start_notes(start, cls.keeps_ngrams) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
 
 
-def _start_notes(start: Trained | None) -> list[str]:
+def _start_notes(start: Trained | None, keeps_ngrams: bool) -> list[str]:
     """Say what the training starts from, and what of it is left behind."""
     if start is None:
         return []
     notes = [f"starts from: {start.run.path}"]
-    if start.algorithm.mixed is not None:
+    if start.algorithm.mixed is not None and not keeps_ngrams:
         notes.append("its n-grams are left out: the network alone is trained and rolled out")
     return notes
 

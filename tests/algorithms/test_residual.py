@@ -37,7 +37,7 @@ def enumerated():
 
 def test_the_likelihood_is_the_generators_times_the_weight_and_sums_to_1():
     algorithm, energies, probs = enumerated()
-    algorithm.scale.fill_(0.5)
+    algorithm.calibration[0] = 0.5
     algorithm.log_z.fill_(math.log(float((probs * (energies / 2).exp()).sum())))
     found = algorithm.log_likelihood(SENTENCES)
     expected = (probs * (energies / 2).exp()).log() - float(algorithm.log_z)
@@ -63,7 +63,7 @@ def test_sentences_are_chosen_by_their_energy(candidates, monkeypatch):
     assert statistic < freedom + 5 * math.sqrt(2 * freedom)
 
 
-def test_a_report_fits_scale_and_normaliser():
+def test_a_report_fits_calibration_and_normaliser():
     algorithm, energies, probs = enumerated()
     algorithm.config = type(algorithm.config)(held_out_samples=50_000)
     # Held-out sentences from the model with half the energy: so much the scale has to be.
@@ -72,11 +72,17 @@ def test_a_report_fits_scale_and_normaliser():
     torch.manual_seed(1)
     report = algorithm.evaluate([Batch(part) for part in SENTENCES[rows].split(997)])
     assert report["scale"] == pytest.approx(0.5, abs=0.05)
-    assert float(algorithm.scale) == pytest.approx(report["scale"])
+    assert float(algorithm.calibration[:2].sum()) == pytest.approx(report["scale"])
+    found = algorithm.log_weights(SENTENCES)[1].double()
+    error = found - energies / 2  # but for a constant, which log Z takes up
+    assert float((error - (probs * error).sum()).abs().max()) < 0.1
+    log_z = math.log(float((probs * found.exp()).sum()))
+    again = algorithm.evaluate([Batch(part) for part in SENTENCES[rows].split(997)])
+    assert again["valid_loss"] == report["valid_loss"]  # the same samples as in the report before
     exact = weights / weights.sum()
     gain = float((exact * (exact / probs).log()).sum())
     assert report["gain"] == pytest.approx(gain, abs=4 * report["gain_error"])
-    assert report["log_z"] == pytest.approx(math.log(float(weights.sum())), abs=0.02)
+    assert report["log_z"] == pytest.approx(log_z, abs=0.02)
     lengths = (SENTENCES != PAD).sum(dim=1)
     nll = -float((exact * exact.log()).sum()) / float((exact * lengths).sum())
     assert report["valid_nll"] == pytest.approx(nll, abs=0.02)

@@ -90,15 +90,41 @@ def test_candidates_of_no_weight_are_not_chosen_and_large_energies_do_not_overfl
 
 def test_calibration_finds_the_scale_and_the_offset_of_the_logit():
     # N(½, 1) and N(-½, 1) have the log ratio x; here it is doubled and moved by 3.
-    x = torch.randn(20_000, generator=rng(), dtype=torch.float64)
-    scale, offset = resampling.calibrate(2 * (x + 0.5) + 3, 2 * (x[:9001] - 0.5) + 3)
-    assert scale == pytest.approx(0.5, abs=0.03)
+    x = torch.randn(20_000, 1, generator=rng(), dtype=torch.float64)
+    real, fake = 2 * (x + 0.5) + 3, 2 * (x[:9001] - 0.5) + 3
+    weights, offset = resampling.calibrate(real, fake, torch.ones(1))
+    assert weights.tolist() == pytest.approx([0.5], abs=0.03)
     assert offset == pytest.approx(-1.5, abs=0.1)
+    # At the minimum both kinds are found real equally often as they are, each counting for half.
+    residue = torch.sigmoid(-(real * weights + offset)).mean() - torch.sigmoid(fake * weights + offset).mean()
+    assert float(residue) == pytest.approx(0.0, abs=1e-8)
 
 
-def test_calibration_of_energies_that_are_alike_or_the_wrong_way_round():
-    assert resampling.calibrate(torch.full((3,), 2.0), torch.full((4,), 2.0)) == (1.0, -2.0)
-    assert resampling.calibrate(torch.tensor([-1.0, 0.0, 0.5]), torch.tensor([1.0, 0.0, 2.0])) == (0.0, 0.0)
-    scale, offset = resampling.calibrate(torch.tensor([90.0, 80.0]), torch.tensor([-90.0, -1.0]))
-    assert math.isfinite(scale)
+def test_calibration_of_several_terms_is_logistic_regression():
+    # N(±m, 1) with m = (0.5, -0.25) have the log ratio 2 m · x, and the third term says nothing.
+    x = torch.randn(2, 30_011, 3, generator=rng(), dtype=torch.float64)
+    m = torch.tensor([0.5, -0.25, 0.0], dtype=torch.float64)
+    weights, _ = resampling.calibrate(x[0] + m, x[1] - m, torch.tensor([1.0, 0.0, 0.0]))
+    assert weights.tolist() == pytest.approx([1.0, -0.5, 0.0], abs=0.04)
+
+
+def test_few_sentences_leave_the_calibration_near_its_start():
+    real, fake = torch.tensor([[0.1, 3.0]]), torch.tensor([[0.0, 1.0]])
+    start = torch.tensor([1.0, 0.0])
+    weights, _ = resampling.calibrate(real, fake, start)
+    deviation = torch.cat((real, fake)).double().std(dim=0)
+    assert float(((weights - start) * deviation).norm()) < 1.0
+    many = [part.repeat(1000, 1) for part in (real, fake)]
+    assert float((resampling.calibrate(*many, start)[0] * deviation).norm()) > 4.0
+
+
+def test_calibration_of_terms_that_are_alike_or_tell_all():
+    one = torch.ones(1)
+    weights, offset = resampling.calibrate(torch.full((3, 1), 2.0), torch.full((4, 1), 2.0), one)
+    assert weights.tolist() == [1.0]
+    assert offset == pytest.approx(0.0, abs=1e-9)
+    weights, offset = resampling.calibrate(
+        torch.tensor([[90.0], [80.0]]), torch.tensor([[-90.0], [-1.0]]), one
+    )
+    assert float(weights) == pytest.approx(1.0)  # the start, as nothing more can be had
     assert math.isfinite(offset)
