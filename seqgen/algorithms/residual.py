@@ -347,12 +347,12 @@ def held_out_metrics(on_real: Tensor, on_fake: Tensor) -> Metrics:
     """Measure each half of held-out sentences and samples under a calibration that was fitted to the other.
 
     Terms of real sentences (R, 2 + S) and of samples (F, 2 + S) → `valid_loss`, `gain`, `gain_error` and
-    `effective`; of fewer than two sentences of either kind none.
+    `effective`; of fewer than four sentences of either kind none.
     """
+    if min(len(on_real), len(on_fake)) < 4:
+        return {}
     found = []
     for mine, other in ((0, 1), (1, 0)):
-        if min(len(on_real), len(on_fake)) < 2:
-            return {}
         weights, offset = resampling.calibrate(on_real[other::2], on_fake[other::2], START.to(on_real))
         real, fake = on_real[mine::2].double() @ weights, on_fake[mine::2].double() @ weights
         found.append((float(cross_entropy(real + offset, fake + offset)), *resampling.gain(real, fake)))

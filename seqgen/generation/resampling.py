@@ -85,9 +85,10 @@ def calibrate(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[Tensor, 
 
     Terms of real sentences (R, D) and of samples (F, D), D ≥ 1 → (D,). Logistic regression (of one term:
     Platt 1999), either kind counting for half, with a normal prior about `start` (D,), in units of each
-    term's standard deviation and as strong as one sentence of the rarer kind. An energy that was fitted to its training
-    sentences is too sure of itself on others. The offset changes no density, as log Z takes it up; without it
-    the weights would have to make up for it. A term that is the same for all sentences keeps its weight.
+    term's standard deviation and as strong as one sentence of the rarer kind. An energy that was fitted to
+    its training sentences is too sure of itself on others. The offset changes no density, as log Z takes it
+    up; without it the weights would have to make up for it. A term that is the same for all sentences keeps
+    its weight.
     """
     terms = torch.cat((on_real, on_fake)).double()
     mean, deviation = terms.mean(dim=0), terms.std(dim=0)
