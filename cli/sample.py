@@ -25,6 +25,10 @@ def sample(
     top_p: Annotated[
         float | None, typer.Option(help="Nucleus sampling: probability mass to sample from, in (0, 1].")
     ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(help="Least share of the likeliest token's probability that a token needs, in (0, 1]."),
+    ] = None,
     search: Annotated[
         str | None, typer.Option(help="contrastive: contrastive search instead of sampling.")
     ] = None,
@@ -63,9 +67,11 @@ def sample(
     common.check_file(out)
     if format not in ("text", "jsonl"):
         raise UserError(f"no format '{format}'" + did_you_mean(format, ("text", "jsonl")))
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"--top-p {top_p}: it must be above 0 and at most 1")
-    options = {"temperature": temperature, "top_p": top_p, "min_length": min_length, "length": max_length}
+    for name, value in (("--top-p", top_p), ("--min-p", min_p)):
+        if value is not None and not 0 < value <= 1:
+            raise UserError(f"{name} {value}: it must be above 0 and at most 1")
+    options: dict[str, object] = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
+    options |= {"min_length": min_length, "length": max_length}
     options |= _decoding(search, top_k, penalty, sampled)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate

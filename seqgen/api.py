@@ -23,7 +23,7 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
-    unknown, temperature, top_k, top_p, min_length, length, search (a
+    unknown, temperature, top_k, top_p, min_p, min_length, length, search (a
     `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
     """
     yield from generate(_loaded(run, device), n, **options)
@@ -66,7 +66,7 @@ def decode(
     """Decode a sentence from each latent (N, Z), greedily, or sampled at a `temperature` above 0.
 
     The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, length, top_k, top_p,
-    min_length.
+    min_p, min_length.
     """
     return latent_space.decode(_loaded(run, device), latents, **options)
 

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +23,35 @@ BELOW_ONE = 1 - 2.0**-23
 """A factor that makes every float32 smaller than it was."""
 
 
+class Truncation(NamedTuple):
+    """What is cut off a distribution before a draw; what is left is renormalised."""
+
+    top_k: int | None = None
+    """Keep the k likeliest tokens."""
+    top_p: float | None = None
+    """Of what the others left, keep the smallest set of the likeliest tokens with probability ≥ top_p
+    (nucleus sampling, Holtzman et al. 2020)."""
+    min_p: float | None = None
+    """Keep the tokens that have min_p of the likeliest one's probability (Nguyen et al. 2024,
+    arXiv:2407.01082)."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is cut off."""
+        return all(value is None for value in self)
+
+    def check(self) -> None:
+        """Raise UserError for a value out of range."""
+        if self.top_k is not None and self.top_k < 1:
+            raise UserError(f"top_k is {self.top_k}; it must be at least 1")
+        for name in ("top_p", "min_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise UserError(f"{name} is {value}; it must be in (0, 1]")
+
+
 Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+WHOLE = Truncation()
 FusedDraw = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
@@ -35,23 +64,25 @@ def draw(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     forbid: Sequence[int] = (),
     rng: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw tokens from softmax((hidden · weightᵀ + bias) / temperature), never holding (R, V) at a time.
 
     hidden (R, H), weight (V, H), bias (V,). Returns tokens (R,) and the log-probability of each under the
-    distribution it was drawn from (after temperature, top-k, top-p and forbid), (R,). With `count` = N the
+    distribution it was drawn from (after temperature, truncation and forbid), (R,). With `count` = N the
     N independent draws of a row share its distribution: (R, N) each. Temperature 0 takes the argmax, whose
-    log-probability is 0. top_k keeps the k likeliest tokens; top_p the smallest set of the likeliest with
-    probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
+    log-probability is 0. top_k, top_p and min_p are those of `Truncation`; `forbid` are ids that are never
+    drawn.
 
     Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
     a token of probability 0 is never drawn. UserError for settings out of range; on the CPU ValueError where
     no token is left, or logits are not finite (an accelerator is not waited for).
     """
-    how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
-    tokens, log_probs = drawer(weight, bias, hidden.dtype, **how)(hidden, count or 1)  # type: ignore[arg-type]
+    cut = Truncation(top_k, top_p, min_p)
+    drawn = drawer(weight, bias, hidden.dtype, temperature=temperature, cut=cut, forbid=forbid, rng=rng)
+    tokens, log_probs = drawn(hidden, count or 1)
     return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
 
 
@@ -61,16 +92,17 @@ def drawer(
     dtype: torch.dtype,
     *,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    cut: Truncation = WHOLE,
     forbid: Sequence[int] = (),
     rng: torch.Generator | None = None,
 ) -> Drawer:
     """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
-    _check(temperature, top_k, top_p)
+    if temperature < 0 or not math.isfinite(temperature):
+        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
+    cut.check()
     bias = ruled_out(bias, forbid, -math.inf)
     step = chunk_rows(len(weight), weight.device)
-    is_plain = temperature > 0 and top_k is None and top_p is None
+    is_plain = temperature > 0 and cut.is_none
     fused = _fused_draw(weight.device) if is_plain and dtype != torch.float64 else None
     with torch.no_grad():
         project = projection(weight, bias, dtype, scale=1 / temperature if temperature > 0 else 1.0)
@@ -78,7 +110,7 @@ def drawer(
             weight, bias = weight.to(dtype), bias.float()
 
     def draw_chunk(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        return draw_from(project, states, uniform, is_greedy=temperature == 0, top_k=top_k, top_p=top_p)
+        return draw_from(project, states, uniform, is_greedy=temperature == 0, cut=cut)
 
     def draw_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
@@ -97,13 +129,7 @@ def drawer(
 
 
 def draw_from(
-    project: Project,
-    states: Tensor,
-    uniform: Tensor,
-    *,
-    is_greedy: bool,
-    top_k: int | None,
-    top_p: float | None,
+    project: Project, states: Tensor, uniform: Tensor, *, is_greedy: bool, cut: Truncation
 ) -> tuple[Tensor, Tensor]:
     """Draw tokens of a chunk of rows from the logits in base 2 that `project` gives, (R, V).
 
@@ -112,8 +138,8 @@ def draw_from(
     if is_greedy:
         best = project(states, False).argmax(dim=-1, keepdim=True)
         return best.expand(uniform.shape), torch.zeros_like(uniform)
-    if top_k is not None or top_p is not None:
-        return _draw_likeliest(project(states, True), uniform, top_k, top_p)
+    if not cut.is_none:
+        return _draw_truncated(project(states, True), uniform, cut)
     return _draw_two_level(project, states, uniform)
 
 
@@ -126,15 +152,6 @@ def _fused_draw(device: torch.device) -> "FusedDraw | None":
     except ImportError:
         return None
     return triton_draw.draw
-
-
-def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k is {top_k}; it must be at least 1")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p is {top_p}; it must be in (0, 1]")
-    if temperature < 0 or not math.isfinite(temperature):
-        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
 
 
 def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,16 +234,19 @@ def _block_sums(exps: Tensor) -> Tensor:
     return torch.cat((sums, exps[:, even:].sum(dim=-1, keepdim=True)), dim=1)
 
 
-def _draw_likeliest(
-    log2_logits: Tensor, uniform: Tensor, top_k: int | None, top_p: float | None
-) -> tuple[Tensor, Tensor]:
-    """Draw from the top-k, top-p part of 2^logits / Σ 2^logits: (R, V), uniform (R, N) → (R, N), (R, N)."""
-    kept, ids = log2_logits.topk(min(top_k or log2_logits.shape[1], log2_logits.shape[1]), dim=-1)
+def _draw_truncated(log2_logits: Tensor, uniform: Tensor, cut: Truncation) -> tuple[Tensor, Tensor]:
+    """Draw from what is left of 2^logits / Σ 2^logits: (R, V), uniform (R, N) in [0, 1) → (R, N), (R, N)."""
+    kept, ids = log2_logits, None
+    if cut.top_k is not None or cut.top_p is not None:  # in order; min-p needs none
+        kept, ids = kept.topk(min(cut.top_k or kept.shape[1], kept.shape[1]), dim=-1)
+    if cut.min_p is not None:
+        least = kept.amax(dim=-1, keepdim=True) + math.log2(cut.min_p)
+        kept = kept.masked_fill(kept < least, -math.inf)
     probs = torch.softmax(kept * math.log(2), dim=-1)
-    if top_p is not None:
+    if cut.top_p is not None:
         before = probs.cumsum(dim=-1) - probs
-        probs = probs.masked_fill(before >= top_p, 0)
+        probs = probs.masked_fill(before >= cut.top_p, 0)
         probs /= probs.sum(dim=-1, keepdim=True)
     cdf = probs.cumsum(dim=-1)
     place = invert(probs, cdf, uniform * cdf[:, -1:])
-    return ids.gather(1, place), probs.gather(1, place).log()
+    return place if ids is None else ids.gather(1, place), probs.gather(1, place).log()

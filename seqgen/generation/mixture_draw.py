@@ -8,14 +8,13 @@ tokens are drawn from the whole distribution, a chunk of rows at a time.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.functional.vocab_projection import LOG2E, chunk_rows, no_autocast
-from seqgen.generation.categorical import draw_from, drawer, invert
+from seqgen.generation.categorical import WHOLE, Truncation, draw_from, drawer, invert
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.vocab_head import VocabHead, ruled_out
 from seqgen.ngrams.count_tables import BITS, DRAW_BITS, NGramTables, rest
@@ -29,8 +28,7 @@ def mixture_drawer(
     dtype: torch.dtype,
     *,
     temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
+    cut: Truncation = WHOLE,
     forbid: Sequence[int] = (),
     rng: torch.Generator | None = None,
 ) -> MixtureDrawer:
@@ -39,10 +37,9 @@ def mixture_drawer(
     The settings mean what they do in `seqgen.generation.categorical.draw`, and the log-probability is that of
     the distribution that the token was drawn from: temperature and truncation are those of the mixture.
     """
-    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
     # Once for both ways: the settings are checked here.
-    network = drawer(head.weight, head.bias, dtype, forbid=forbid, **how)
-    if temperature == 1 and top_k is None and top_p is None:
+    network = drawer(head.weight, head.bias, dtype, temperature=temperature, cut=cut, forbid=forbid, rng=rng)
+    if temperature == 1 and cut.is_none:
         by_component = _ByComponent(head, mixture, forbid, rng)
 
         def draw_rows(hidden: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,9 +56,8 @@ def mixture_drawer(
         log2_probs.sub_(log2_probs.amax(dim=-1, keepdim=True))
         uniform = torch.rand(len(hidden), 1, device=hidden.device, generator=rng)
         tokens, scores = draw_from(
-            lambda states, subtract_max: log2_probs, hidden, uniform, is_greedy=temperature == 0,
-            top_k=top_k, top_p=top_p,
-        )  # fmt: skip
+            lambda states, subtract_max: log2_probs, hidden, uniform, is_greedy=temperature == 0, cut=cut
+        )
         return tokens[:, 0], scores[:, 0]
 
     def draw_in_chunks(hidden: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
-from seqgen.generation.categorical import Drawer, drawer
+from seqgen.generation.categorical import Drawer, Truncation, drawer
 from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
@@ -38,6 +38,7 @@ def sample(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
     prompt: Tensor | None = None,
     min_length: int = 0,
     forbid: Sequence[int] = (),
@@ -50,15 +51,16 @@ def sample(
 
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
     log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
-    initial state; `temperature`, `top_k`, `top_p`, `forbid` as in `draw`. A `search`, such as
+    initial state; `temperature`, `top_k`, `top_p`, `min_p`, `forbid` as in `draw`. A `search`, such as
     `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. With a `mixture` all of
     this is of the mixture of the generator with n-grams, not of the generator alone. Dropout and gradients
     are off while it runs. On the CPU a sentence that has ended is not advanced any further; an accelerator
     advances all of them to the full length, so that nothing waits for it.
     """
-    how: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "rng": rng}
+    cut = Truncation(top_k, top_p, min_p)
+    how: dict[str, Any] = {"temperature": temperature, "rng": rng}
     if search is not None:
-        how |= {
+        how |= cut._asdict() | {
             "prompt": prompt,
             "min_length": min_length,
             "forbid": forbid,
@@ -76,7 +78,7 @@ def sample(
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
 
     def run(given: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
-        draws = _Draws(generator, mixture, min_length, forbid, how)
+        draws = _Draws(generator, mixture, min_length, forbid, how | {"cut": cut})
         loop = _compacted if is_host(device) else _in_full
         return loop(reading(generator, mixture), draws, given, state, length)
 
@@ -85,7 +87,7 @@ def sample(
         if rng is not None:
             return Samples(*run(*inputs))
         counts = None if mixture is None else mixture.keys.data_ptr()
-        key = ("sample", length, temperature, top_k, top_p, min_length, tuple(forbid), counts)
+        key = ("sample", length, temperature, cut, min_length, tuple(forbid), counts)
         return Samples(*cuda_graphs.replay(run, inputs, modules=(generator,), key=key))
 
 

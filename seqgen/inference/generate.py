@@ -46,7 +46,7 @@ def generate(
             likelihood not at all.
         unknown: allow the unknown-word token, which is otherwise never sampled.
         candidates: of how many candidates a residual model chooses each sentence; none: its setting.
-        options: temperature, top_k, top_p, min_length, length, search.
+        options: temperature, top_k, top_p, min_p, min_length, length, search.
     """
     ids = trained.tokenizer.encode(prompt) if prompt else []
     if UNK in ids:

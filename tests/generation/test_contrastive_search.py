@@ -159,9 +159,9 @@ def test_a_search_gets_what_sample_was_given():
         seen.update(options, batch=batch, length=length)
         return Samples(torch.zeros(1, 1), torch.zeros(1, 1))
 
-    sample(generator(), 5, 7, top_k=3, temperature=0.5, min_length=2, search=search)
+    sample(generator(), 5, 7, top_k=3, min_p=0.1, temperature=0.5, min_length=2, search=search)
     assert (seen["batch"], seen["length"], seen["min_length"]) == (5, 7, 2)
-    assert (seen["top_k"], seen["top_p"], seen["temperature"]) == (3, None, 0.5)
+    assert (seen["top_k"], seen["top_p"], seen["min_p"], seen["temperature"]) == (3, None, 0.1, 0.5)
 
 
 @pytest.mark.parametrize("wrong", [{"penalty": 1.5}, {"candidates": 0}, {"sampled": -1}])

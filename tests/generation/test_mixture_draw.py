@@ -11,6 +11,7 @@ from helpers import generator as fresh
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
 from seqgen.generation import mixture_draw
+from seqgen.generation.categorical import Truncation
 from seqgen.generation.contrastive_search import ContrastiveSearch
 from seqgen.generation.likelihood import generator_likelihood
 from seqgen.generation.mixture_draw import log_distribution, mixture_drawer
@@ -68,11 +69,12 @@ PREFIXES: list[list[int]] = [[], [4, 4], [5, 3, 4], [27, 26], [3]]
         {"temperature": 1.7, "forbid": (EOS, UNK)},
         {"top_k": 6},
         {"top_p": 0.8, "forbid": (UNK,)},
+        {"min_p": 0.02, "forbid": (UNK,)},
     ],
     ids=str,
 )
 def test_frequencies_and_log_probabilities_are_those_of_the_mixture(how):
-    made, top = mixture(), head()
+    how, made, top = dict(how), mixture(), head()
     hidden = torch.randn(len(PREFIXES), H, generator=rng(1))
     contexts = contexts_of(made, PREFIXES)
     exact = mixture(dtype=torch.float64)
@@ -83,12 +85,15 @@ def test_frequencies_and_log_probabilities_are_those_of_the_mixture(how):
     probs = torch.softmax(logs / how.get("temperature", 1.0), dim=-1)
     if "top_k" in how:
         probs[probs < probs.topk(how["top_k"], dim=1).values[:, -1:]] = 0
+    if "min_p" in how:
+        probs[probs < how["min_p"] * probs.amax(dim=1, keepdim=True)] = 0
     if "top_p" in how:
         ordered, ids = probs.sort(dim=1, descending=True)
         ordered[ordered.cumsum(dim=1) - ordered >= how["top_p"]] = 0
         probs = torch.zeros_like(probs).scatter(1, ids, ordered)
     probs /= probs.sum(dim=1, keepdim=True)
-    draw = mixture_drawer(top, made, torch.float32, rng=rng(), **how)
+    cut = Truncation(**{name: how.pop(name) for name in Truncation._fields if name in how})
+    draw = mixture_drawer(top, made, torch.float32, rng=rng(), cut=cut, **how)
     tokens, log_probs = draw(hidden.repeat_interleave(DRAWS, dim=0), contexts.repeat_interleave(DRAWS, dim=0))
     for row, of_row in enumerate(tokens.view(-1, DRAWS)):
         assert chi_square(of_row, probs[row]) > 1e-4, PREFIXES[row]
@@ -114,13 +119,13 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     hidden, contexts = torch.randn(23, H, generator=rng(1)), contexts_of(made, PREFIXES[:1]).expand(23, -1)
     whole = log_distribution(hidden, contexts, top.weight, top.bias, made)
     monkeypatch.setattr(mixture_draw, "chunk_rows", lambda vocab_size, device: 28)
-    tokens, log_probs = mixture_drawer(top, made, torch.float32, top_k=V)(hidden, contexts)
+    tokens, log_probs = mixture_drawer(top, made, torch.float32, cut=Truncation(top_k=V))(hidden, contexts)
     torch.testing.assert_close(log_probs, whole.gather(1, tokens[:, None])[:, 0], atol=1e-5, rtol=0)
 
 
 def test_settings_out_of_range_are_user_errors():
     with pytest.raises(UserError, match="top_k is 0"):
-        mixture_drawer(head(), mixture(), torch.float32, top_k=0)
+        mixture_drawer(head(), mixture(), torch.float32, cut=Truncation(top_k=0))
 
 
 def model(kind: str = "rnn"):

@@ -82,7 +82,7 @@ def test_temperature_to_zero_is_argmax():
     assert draw(hidden, weight, bias, temperature=0, count=3)[0].shape == (31, 3)
 
 
-@pytest.mark.parametrize("how", [{}, {"top_k": 90}, {"top_p": 0.999}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"top_k": 90}, {"top_p": 0.999}, {"min_p": 1e-9}], ids=str)
 def test_the_forbidden_is_never_drawn(how):
     hidden, weight, bias = head(0.1)
     bias[:50] = -1e4
@@ -155,9 +155,24 @@ def test_top_p_by_hand():
     assert set(draw(*parts, count=100, top_p=1e-9, rng=rng())[0][0].tolist()) == {3}
 
 
+def test_min_p_by_hand():
+    # Half of the likeliest one's .4 is .2: three remain, and of them top-p .75 leaves two.
+    parts = torch.ones(1, 1), torch.tensor([0.1, 0.2001, 0.3, 0.4]).log()[:, None], torch.zeros(4)
+    tokens, log_probs = draw(*parts, count=FEWER, min_p=0.5, rng=rng())
+    expected = torch.tensor([0, 0.2001, 0.3, 0.4]) / 0.9001
+    assert chi_square(tokens, expected) > 1e-4
+    torch.testing.assert_close(log_probs, expected.log()[tokens])
+    tokens, _ = draw(*parts, count=FEWER, min_p=0.5, top_p=0.75, rng=rng())
+    assert chi_square(tokens, torch.tensor([0, 0, 3 / 7, 4 / 7])) > 1e-4
+    tokens, _ = draw(*parts, count=FEWER, min_p=0.1, top_k=2, rng=rng())
+    assert chi_square(tokens, torch.tensor([0, 0, 3 / 7, 4 / 7])) > 1e-4
+    assert set(draw(*parts, count=100, min_p=1.0, rng=rng())[0][0].tolist()) == {3}
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
+        ({"min_p": 0.0}, r"min_p is 0.0; it must be in \(0, 1\]"),
         ({"top_k": 0}, "top_k is 0; it must be at least 1"),
         ({"top_p": 0.0}, r"top_p is 0.0; it must be in \(0, 1\]"),
         ({"top_p": 1.5}, "top_p is 1.5"),
