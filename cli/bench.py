@@ -1,15 +1,16 @@
-"""`seqgen bench`: speed of the package on this machine, and generators against a known distribution."""
+"""`seqgen bench`: speed of the package on this machine, and generators against what they have to beat."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seqgen.core.errors import UserError, did_you_mean
 
-app = typer.Typer(help="Measure speed, and generators against a known distribution.", no_args_is_help=True)
+app = typer.Typer(help="Measure speed, and generators against what they have to beat.", no_args_is_help=True)
 
 
 @app.command()
@@ -72,6 +73,19 @@ def speed(
     typer.echo(table(rows))
 
 
+Seeds = Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of data and trainings.")]
+Algorithms = Annotated[
+    str | None,
+    typer.Option(help="Adversarial algorithms, comma-separated; two controls are sized by the first."),
+]
+Rewards = Annotated[
+    str | None, typer.Option(help="Rewards that know nothing, as controls, comma-separated, or none.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
 @app.command()
 def oracle(
     source: Annotated[
@@ -88,49 +102,107 @@ def oracle(
     regime: Annotated[
         str, typer.Option(help="limited (10,000 sentences), unlimited, or both comma-separated.")
     ] = "limited,unlimited",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of data and trainings.")] = 3,
+    seeds: Seeds = 3,
+    algorithms: Algorithms = None,
+    rewards: Rewards = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Minutes: T 20, limited data, one seed, small nets.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/bench-oracle, or -quick, if not given.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    threads: Threads = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Measure generators, and the controls that they have to beat, against a known distribution.
 
     Each training and each row is a job with a result of its own; the same command goes on where it stopped.
     """
+    from seqgen.bench import generators as bench
+
+    options = {
+        "lengths": [20] if quick else _lengths(length),
+        "regimes": ["limited"] if quick else _chosen("regime", regime, bench.REGIMES),
+        "seeds": 1 if quick else seeds,
+        "scale": _scale(quick, algorithms, rewards),
+    }
+    folder = out or Path("runs") / ("bench-oracle-quick" if quick else "bench-oracle")
+    _run(source or ["lstm-0"], folder, options, device, threads, as_json)
+
+
+@app.command()
+def text(
+    corpus: Annotated[str, typer.Option(help="The training sentences, as of seqgen pretrain.")] = "scenes",
+    test: Annotated[str | None, typer.Option(help="Held-out sentences; split off if not given.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column of a table that holds the text.")] = None,
+    resplit: Annotated[
+        bool, typer.Option("--resplit", help="Divide training and test sentences anew by each seed.")
+    ] = False,
+    seeds: Seeds = 3,
+    algorithms: Algorithms = None,
+    rewards: Rewards = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small nets, 2,000 samples, one seed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder; runs/bench-CORPUS if not given.")] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure generators, and the controls that they have to beat, by held-out sentences of a corpus.
+
+    Each training and each row is a job with a result of its own; the same command goes on where it stopped.
+    """
+    from seqgen.bench.case import Text
+    from seqgen.training.data_config import DataConfig, short_name
+
+    name = short_name(corpus)
+    source = Text(name, DataConfig(corpus=corpus, test=test, column=column), resplit)
+    folder = out or Path("runs") / f"bench-{name}{'-resplit' * resplit}{'-quick' * quick}"
+    options = {"seeds": 1 if quick else seeds, "scale": _scale(quick, algorithms, rewards)}
+    _run([source], folder, options, device, threads, as_json)
+
+
+def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
+    """Return how much the benchmark does; UserError for the name of an algorithm or reward it hasn't."""
+    from seqgen.algorithms import ADVERSARIAL
+    from seqgen.bench import controls
+    from seqgen.bench import generators as bench
+
+    scale = bench.QUICK if quick else bench.Scale()
+    if algorithms is not None:
+        scale = replace(scale, adversarial=tuple(_chosen("algorithm", algorithms, tuple(ADVERSARIAL))))
+    if rewards is not None:
+        chosen = [] if rewards == "none" else _chosen("reward", rewards, tuple(controls.REWARDS))
+        scale = replace(scale, rewards=tuple(chosen))
+    return scale
+
+
+def _run(
+    sources: Sequence[Any], folder: Path, options: dict[str, Any], device: str, threads: int, as_json: bool
+) -> None:
+    """Run a benchmark of generators, and write and print its results."""
     from seqgen.bench import frontier
-    from seqgen.bench import oracle as bench
+    from seqgen.bench import generators as bench
     from seqgen.core import device as devices
     from seqgen.core.atomic_files import write_text
     from seqgen.training.loop import Interrupted
 
     devices.prepare(threads)
-    folder = out or Path("runs") / ("bench-oracle-quick" if quick else "bench-oracle")
+
+    def notify(message: str) -> None:
+        typer.echo(message, err=True)
+
     try:
-        results = bench.run(
-            source or ["lstm-0"],
-            folder,
-            lengths=[20] if quick else _lengths(length),
-            regimes=["limited"] if quick else _regimes(regime, bench.REGIMES),
-            seeds=1 if quick else seeds,
-            scale=bench.QUICK if quick else bench.Scale(),
-            device=device,
-            notify=lambda message: typer.echo(message, err=True),
-        )
+        results = bench.run(sources, folder, device=device, notify=notify, **options)
     except Interrupted as stop:
-        typer.echo("interrupted and saved; the same command goes on", err=True)
+        notify("interrupted and saved; the same command goes on")
         raise typer.Exit(128 + stop.signal_number) from stop
     write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     frontier.save(results["summary"], folder / "frontier.png")
     laid_out = frontier.table(results["summary"])
     write_text(folder / "table.txt", laid_out + "\n")
     typer.echo(json.dumps(results) if as_json else laid_out)
-    typer.echo(f"results.json, table.txt and frontier.png are in {folder}", err=True)
+    notify(f"results.json, table.txt and frontier.png are in {folder}")
 
 
 def _lengths(listed: str) -> list[int]:
@@ -141,10 +213,10 @@ def _lengths(listed: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _regimes(listed: str, known: Sequence[str]) -> list[str]:
-    """Parse comma-separated regimes; UserError where one is unknown."""
+def _chosen(what: str, listed: str, known: Sequence[str]) -> list[str]:
+    """Parse comma-separated names; UserError where one is unknown."""
     parts = [part.strip() for part in listed.split(",")]
     for part in parts:
         if part not in known:
-            raise UserError(f"no regime '{part}'{did_you_mean(part, known)}")
+            raise UserError(f"no {what} '{part}'{did_you_mean(part, known)}")
     return parts

@@ -1,4 +1,4 @@
-"""A case of the oracle benchmark: a true distribution, a regime and a seed; its trainings and samplers."""
+"""A case of the benchmark of generators: a corpus, a regime and a seed; its trainings and samplers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seqgen import algorithms, corpora
 from seqgen.bench import controls
-from seqgen.bench.controls import KneserNeySteps, MixtureSteps, NetworkSteps, Sampler
+from seqgen.bench.controls import MixtureSteps, NetworkSteps, Sampler
 from seqgen.bench.controls import StepSampler as Steps
+from seqgen.bench.held_out_text import HeldOutText
 from seqgen.bench.jobs import Result
-from seqgen.bench.truths import GrammarTruth, OracleTruth, Truth, measure
+from seqgen.bench.truths import GrammarTruth, KnownDistribution, OracleTruth
 from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
-from seqgen.data.batches import encode_lines
-from seqgen.data.tokenizer import PAD
+from seqgen.data.tokenizer import UNK
 from seqgen.generation import oracles
 from seqgen.training import load, setup
-from seqgen.training.data_config import DataConfig
+from seqgen.training.data_config import DataConfig, open_data
 from seqgen.training.load import Trained
 
 SMALL = {
@@ -33,6 +32,20 @@ SMALL = {
     "epochs": 1,
 }
 """The generator that unlimited data are too much for: that of the SeqGAN paper."""
+
+
+NGRAMS = {"ngram.order": 5}
+"""The n-grams that the likelihood model `ngram` is mixed with."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A corpus whose true distribution is not known."""
+
+    name: str
+    data: DataConfig
+    is_resplit: bool = False
+    """Whether the seed divides training and test sentences anew: published splits differ in their topics."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +69,16 @@ class Scale:
     """settings of every adversarial algorithm that has them"""
     energy: Mapping[str, Any] | None = None
     """settings of a residual model, which shows nothing before some hundred steps"""
+    rewards: tuple[str, ...] = tuple(controls.REWARDS)
+    """the rewards that know nothing, with which SeqGAN is trained as a control"""
 
 
 @dataclass
 class Case:
-    """A true distribution, a regime and a seed: its trainings and its rows, each a job."""
+    """A corpus, a regime and a seed: its trainings and its rows, each a job."""
 
-    source: str
-    """a grammar's name, or an oracle's corpus name"""
+    source: str | Text
+    """a grammar's name, an oracle's corpus name, or a text"""
     regime: str
     seed: int
     folder: Path
@@ -73,6 +88,8 @@ class Case:
     @property
     def label(self) -> str:
         """What is shared by the seeds: distribution, length and regime."""
+        if isinstance(self.source, Text):
+            return self.source.name + ", re-split" * self.source.is_resplit
         if not oracles.is_oracle(self.source):
             return self.source
         spec = oracles.parse(self.source)
@@ -86,6 +103,8 @@ class Case:
 
     def data(self, *, fresh: bool = True) -> DataConfig:
         """Return the corpus; not `fresh`: for a training whose words are those of another run."""
+        if isinstance(self.source, Text):
+            return self._text(self.source, fresh)
         if oracles.is_oracle(self.source):
             sentences = self.scale.sentences if self.regime == "limited" else self.scale.unlimited
             spec = replace(oracles.parse(self.source), sentences=sentences, seed=self.seed)
@@ -103,6 +122,23 @@ class Case:
             min_count=1 if fresh else None,
         )
 
+    def _text(self, text: Text, fresh: bool) -> DataConfig:
+        """Return a text as it is, or with its training and test sentences divided anew, in files."""
+        data = text.data
+        if text.is_resplit:
+            train, test = (self.folder / "data" / f"{self.key}-{role}.txt" for role in ("train", "test"))
+            if not (train.exists() and test.exists()):
+                corpus = open_data(data, seed=self.seed)
+                lines = [*corpus.train, *corpus.valid, *corpus.test]
+                order = np.random.default_rng(self.seed).permutation(len(lines)).tolist()
+                size = len(corpus.test)
+                for path, rows in ((test, order[:size]), (train, order[size:])):
+                    write_text(path, "\n".join(lines[i] for i in rows) + "\n")
+            data = replace(data, corpus=str(train), valid=None, test=str(test))
+        if fresh:
+            return data
+        return DataConfig(corpus=data.corpus, valid=data.valid, test=data.test, column=data.column)
+
     def path(self, name: str) -> Path:
         """Return the folder of a training."""
         return self.folder / "runs" / self.key / name
@@ -112,18 +148,17 @@ class Case:
         return load.load(self.path(name), self.device)
 
     @cached_property
-    def truth(self) -> Truth:
-        """The true distribution; a grammar's needs the tokenizer of the training `mle`."""
-        if oracles.is_oracle(self.source):
-            return OracleTruth(oracles.parse(self.source))
+    def judge(self) -> KnownDistribution | HeldOutText:
+        """What the rows are measured by; a grammar's and a text's need the training `mle`."""
+        how: dict[str, Any] = {"n": self.scale.n, "seed": self.seed}
+        if isinstance(self.source, str) and oracles.is_oracle(self.source):
+            return KnownDistribution(OracleTruth(oracles.parse(self.source)), **how)
         first = self.trained("mle")
-        return GrammarTruth(self.source, first.tokenizer, first.run.config["length"])
-
-    @cached_property
-    def test(self) -> tuple[Tensor, Tensor]:
-        """Fresh sentences of the true distribution, the same for every row, and their log p."""
-        tokens = self.truth.sample(self.scale.n, seed=self.seed + 1_000_003)
-        return tokens, self.truth.log_likelihood(tokens)
+        length = first.run.config["length"]
+        if isinstance(self.source, str):
+            return KnownDistribution(GrammarTruth(self.source, first.tokenizer, length), **how)
+        base = controls.sampler_of(first.algorithm, length, first.device, (UNK,))
+        return HeldOutText(first, base, **how)
 
     def pretrain(self, name: str, values: Mapping[str, Any], **options: Any) -> Result:
         """Train a likelihood model; → its parameters and steps."""
@@ -136,15 +171,17 @@ class Case:
         done = job.train()
         return {"parameters": parameters(job.algorithm), "steps": done.step}
 
-    def adversarial(self, name: str, algorithm: str, values: Mapping[str, Any]) -> Result:
-        """Train an adversarial algorithm, from the training `mle` where it starts from one."""
+    def adversarial(
+        self, name: str, algorithm: str, values: Mapping[str, Any], *, start: str = "mle"
+    ) -> Result:
+        """Train an adversarial algorithm, from the training `start` where it starts from one."""
         entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
         known = {key for key, *_ in settings.describe(entry.cls.Config, entry.config())}
         scaled = self.scale.energy if entry.cls.takes_candidates else self.scale.gan
         given = {key: value for key, value in (scaled or {}).items() if key in known} | dict(values)
         options: dict[str, Any] = {"path": self.path(name), "values": given, "device_name": self.device}
         if entry.cls.needs_start:
-            job = setup.adversarial_job(self.path("mle"), algorithm, **options)
+            job = setup.adversarial_job(self.path(start), algorithm, **options)
         else:
             job = setup.adversarial_job(None, algorithm, data=self.data(), seed=self.seed, **options)
         done = job.train()
@@ -152,46 +189,32 @@ class Case:
 
     def row(self, group: str, name: str, sampler: Sampler, **facts: Any) -> Result:
         """Measure a sampler as a row of the table."""
-        test, p_of_p = self.test
-        found = measure(self.truth, sampler, test, p_of_p, n=self.scale.n, seed=self.seed + 17)
-        about = {"case": self.label, "seed": self.seed, "group": group, "name": name}
-        return about | {"figures": found} | facts
+        return self._about(group, name) | {"figures": self.judge.measure(sampler)} | facts
+
+    def reference(self) -> Result:
+        """Measure the true distribution, or real text, as a row of the table."""
+        return self._about("truth", self.judge.reference) | {"figures": self.judge.of_reference()}
+
+    def _about(self, group: str, name: str) -> Result:
+        return {"case": self.label, "seed": self.seed, "group": group, "name": name}
 
     def steps(self, name: str, **how: Any) -> Steps:
         """Return the sampler of a training's generator after a temperature or a truncation."""
-        model = NetworkSteps(self.trained(name).algorithm.generator, self.truth.forbid)
-        return Steps(model, self.truth.length, **how)
+        model = NetworkSteps(self.trained(name).algorithm.generator, self.judge.forbid)
+        return Steps(model, self.judge.length, **how)
 
     def of_run(self, name: str) -> Sampler:
         """Return the sampler of a training as `seqgen sample` draws from it."""
         trained = self.trained(name)
-        return controls.sampler_of(trained.algorithm, self.truth.length, trained.device, self.truth.forbid)
+        return controls.sampler_of(trained.algorithm, self.judge.length, trained.device, self.judge.forbid)
 
     def ensemble(self) -> Sampler:
         """Return the mixture, token by token, of two generators that differ by their seeds."""
         parts = [
-            NetworkSteps(self.trained(each).algorithm.generator, self.truth.forbid)
+            NetworkSteps(self.trained(each).algorithm.generator, self.judge.forbid)
             for each in ("mle", "twin")
         ]
-        return Steps(MixtureSteps(parts, (0.5, 0.5)), self.truth.length)
-
-    def ngram_mixture(self) -> tuple[Sampler, float]:
-        """Return the mixture of the generator and a Kneser–Ney 5-gram, and the fitted weight of the one."""
-        trained = self.trained("mle")
-        network = NetworkSteps(trained.algorithm.generator, self.truth.forbid)
-        limit = trained.corpus.fixed_length
-        train, valid = (
-            encode_lines(lines, trained.tokenizer, max_length=limit)
-            for lines in (trained.corpus.train, trained.corpus.valid)
-        )
-        counts = KneserNeySteps.of(train, trained.tokenizer.vocab_size, forbid=self.truth.forbid)
-        held_out = valid.batch(np.arange(min(len(valid), 1_000)))
-        is_real = held_out != PAD
-        one, other = (
-            Steps(part, self.truth.length).token_log_probs(held_out)[is_real] for part in (network, counts)
-        )
-        weight = controls.fitted_weight(one, other)
-        return Steps(MixtureSteps((network, counts), (weight, 1 - weight)), self.truth.length), weight
+        return Steps(MixtureSteps(parts, (0.5, 0.5)), self.judge.length)
 
 
 def parameters(algorithm: torch.nn.Module) -> int:

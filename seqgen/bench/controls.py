@@ -15,18 +15,28 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import TextAlgorithm
-from seqgen.core.errors import UserError
-from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation import resampling
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
-from seqgen.ngrams import count_tables
-from seqgen.ngrams.count_tables import NGramTables
 
+PAPER_REWARD = {
+    "policy.baseline": "none",
+    "policy.normalise": False,
+    "policy.target_entropy": 0.0,
+    "policy.teacher_forcing": 0.0,
+}
+"""SeqGAN's policy gradient as published: without a baseline any positive reward sharpens the policy."""
+REWARDS: dict[str, dict[str, Any]] = {
+    "constant": {"reward": "constant"},
+    "noise": {"reward": "noise"},
+    "shuffled-labels": {"reward": "shuffled_labels"},
+    "constant-as-published": PAPER_REWARD | {"reward": "constant"},
+    "noise-as-published": PAPER_REWARD | {"reward": "noise"},
+}
+"""Settings of SeqGAN by which its reward knows nothing: a gain by one is no merit of a discriminator."""
 ROWS = 500
 """Sentences that are drawn or scored at a time: their (ROWS, V) probabilities are held."""
-EM_STEPS = 30
 POOL = 10_000
 """Samples of a generator over which the density of what is chosen among candidates is estimated."""
 
@@ -72,35 +82,8 @@ class NetworkSteps:
 
 
 @dataclass
-class KneserNeySteps:
-    """A Kneser–Ney model of token ids, with tokens that it must not draw; the rest is renormalised."""
-
-    tables: NGramTables
-    forbid: Sequence[int] = ()
-
-    @classmethod
-    def of(
-        cls, train: Ids, vocab_size: int, *, forbid: Sequence[int] = (), order: int = 5
-    ) -> "KneserNeySteps":
-        """Count the n-grams of sentences."""
-        counts = count_tables.count(count_tables.stream(train), vocab_size, order)
-        return cls(count_tables.tables(counts), forbid)
-
-    def initial(self, batch: int) -> Tensor:
-        """Return the contexts of sentences of which nothing was read; (B, L)."""
-        return self.tables.begin(batch)
-
-    def step(self, last: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Read a token (B,); return probabilities (B, V) and the contexts after it."""
-        contexts = self.tables.read(last[:, None], state)[:, -1]
-        probs = self.tables.distribution(contexts)
-        probs[:, list(self.forbid)] = 0.0
-        return (probs / probs.sum(dim=1, keepdim=True)).float(), contexts
-
-
-@dataclass
 class MixtureSteps:
-    """A mixture of next-token distributions: an ensemble, or a network with an n-gram model."""
+    """A mixture of next-token distributions: an ensemble."""
 
     parts: Sequence[StepModel]
     weights: Sequence[float]
@@ -194,20 +177,6 @@ def truncate(probs: Tensor, temperature: float, top_p: float | None, min_p: floa
         probs = torch.zeros_like(probs).scatter_(1, ids, ordered)
         probs = probs / probs.sum(dim=-1, keepdim=True)
     return probs
-
-
-def fitted_weight(one: Tensor, other: Tensor) -> float:
-    """Fit the weight of `one` in a token mixture to held-out text, by EM (Jelinek & Mercer 1980).
-
-    log-probabilities of each held-out token under both parts, (N,) → weight.
-    """
-    if one.shape != other.shape or not one.numel():
-        raise UserError("the weight of a mixture is fitted to held-out text; there is no token of it")
-    weight = 0.5
-    ratio = (other - one).exp()
-    for _ in range(EM_STEPS):
-        weight = float((weight / (weight + (1 - weight) * ratio)).mean())
-    return weight
 
 
 @dataclass

@@ -1,8 +1,8 @@
-"""The results of the oracle benchmark as a table, and as a picture of quality against coverage."""
+"""The results of a benchmark of generators as a table, and as a picture of quality against coverage."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.figures import render
@@ -20,6 +20,13 @@ COLUMNS = (
     ("JS", "jensen_shannon"),
     ("valid", "valid"),
     ("missed", "missed"),
+    ("gain", "gain"),
+    ("BLEU-5", "bleu_5"),
+    ("self-BLEU-5", "self_bleu_5"),
+    ("MS-Jaccard-4", "ms_jaccard_4"),
+    ("Fréchet", "frechet"),
+    ("reverse LM", "reverse_lm"),
+    ("classifier", "classifier"),
 )
 PUBLISHED = (
     ("MLE, settings chosen on test NLL", 9.400, 7.610),
@@ -42,14 +49,34 @@ CAVEAT = (
 SWEEPS = ("temperature", "top-p", "min-p")
 
 
+class Plane(NamedTuple):
+    """Two figures against each other, and what the axes say."""
+
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+    note: str
+
+
+KNOWN = Plane(
+    "nll_oracle",
+    "nll_test",
+    "NLL_oracle of what is drawn; left is likelier under the true distribution",
+    "NLL_test; lower covers more",
+    "; grey line: NLL_test infinite",
+)
+TEXT = Plane("self_bleu_5", "bleu_5", "self-BLEU-5; left is more diverse", "BLEU-5; higher is closer", "")
+
+
 def table(summary: Sequence[Mapping[str, Any]]) -> str:
     """Lay the rows of every case out: mean ± standard error; ∞ where a figure is infinite."""
     blocks = []
     for case in dict.fromkeys(row["case"] for row in summary):
         rows = [row for row in summary if row["case"] == case]
-        columns = [(title, key) for title, key in COLUMNS if key in rows[0]["figures"]]
+        columns = [(title, key) for title, key in COLUMNS if any(key in row["figures"] for row in rows)]
         lines = [[f"{case}", *(title for title, _ in columns)]]
-        lines += [[row["name"], *(_cell(row["figures"][key]) for _, key in columns)] for row in rows]
+        lines += [[row["name"], *(_cell(row["figures"].get(key)) for _, key in columns)] for row in rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         blocks.append(
             "\n".join(
@@ -65,7 +92,9 @@ def table(summary: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(blocks)
 
 
-def _cell(figure: Mapping[str, float | None]) -> str:
+def _cell(figure: Mapping[str, float | None] | None) -> str:
+    if figure is None:
+        return ""
     if figure["mean"] is None:
         return "∞"
     error = "" if figure["error"] is None else f" ±{figure['error']:.3f}"
@@ -73,9 +102,10 @@ def _cell(figure: Mapping[str, float | None]) -> str:
 
 
 def save(summary: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw NLL_oracle against NLL_test for every case, the sweeps as curves, as a PNG file, atomically.
+    """Draw quality against coverage for every case, the sweeps as curves, as a PNG file, atomically.
 
-    Rows whose NLL_test is infinite, as those of a truncation mostly are, are drawn at the upper edge.
+    Of a known distribution that is NLL_oracle against NLL_test. Rows whose NLL_test is infinite, as those of
+    a truncation mostly are, are drawn at the upper edge. Of a text it is self-BLEU-5 against BLEU-5.
     Published points are those of the SeqGAN oracle at T 20 with limited data, in its panel alone.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
@@ -90,15 +120,14 @@ def save(summary: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _panel(axes: "Axes", case: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    finite = [
-        row["figures"]["nll_test"]["mean"] for row in rows if row["figures"]["nll_test"]["mean"] is not None
-    ]
+    plane = KNOWN if "nll_oracle" in rows[0]["figures"] else TEXT
+    finite = [y for row in rows if (y := _mean(row, plane.y)) is not None]
     edge = max(finite) + 0.08 * (max(finite) - min(finite) + 0.1)
     styles = {"truth": "k*", "mle": "ks", "adversarial": "o", "control": "x"}
 
     def place(row: Mapping[str, Any]) -> tuple[float | None, float]:
-        test = row["figures"]["nll_test"]["mean"]
-        return row["figures"]["nll_oracle"]["mean"], edge if test is None else test
+        y = _mean(row, plane.y)
+        return _mean(row, plane.x), edge if y is None else y
 
     for group in SWEEPS:
         points = [place(row) for row in rows if row["group"] == group]
@@ -110,12 +139,18 @@ def _panel(axes: "Axes", case: str, rows: Sequence[Mapping[str, Any]]) -> None:
             axes.plot([x], [y], styles[row["group"]], label=row["name"])
     if "seqgan" in case and "T 20, limited" in case:
         _published(axes)
-    axes.axhline(edge, color="0.8", linewidth=0.8)
-    axes.set_title(f"{case}; grey line: NLL_test infinite", fontsize=10)
-    axes.set_xlabel("NLL_oracle of what is drawn; left is likelier under the true distribution")
-    axes.set_ylabel("NLL_test; lower covers more")
+    axes.set_title(case + plane.note, fontsize=10)
+    if plane is KNOWN:
+        axes.axhline(edge, color="0.8", linewidth=0.8)
+    axes.set_xlabel(plane.x_label)
+    axes.set_ylabel(plane.y_label)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=6, ncols=2)
+
+
+def _mean(row: Mapping[str, Any], key: str) -> float | None:
+    value: float | None = row["figures"][key]["mean"]
+    return value
 
 
 def _published(axes: "Axes") -> None:

@@ -19,7 +19,8 @@ grammar. Each has a standard error over sentences; over several seeds, mean and 
 """
 
 import math
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ from seqgen.generation import oracles
 from seqgen.metrics import divergences
 from seqgen.metrics.divergences import Densities, Estimate
 from seqgen.training import load
+
+Figures = dict[str, dict[str, float | None]]
+"""The `mean` and the standard `error` of every figure; null where it is infinite."""
 
 
 class Truth(Protocol):
@@ -82,10 +86,33 @@ class GrammarTruth:
         return torch.tensor(self.grammar.log_probs(lines), dtype=torch.float64)
 
 
-def measure(
-    truth: Truth, sampler: Sampler, test: Tensor, p_of_p: Tensor, *, n: int, seed: int
-) -> dict[str, Any]:
-    """Measure a sampler by n draws and by fresh sentences of the truth (N, T); the module says the keys."""
+class KnownDistribution:
+    """Judges samplers by n draws of each and n fresh sentences of a true distribution."""
+
+    reference = "true distribution"
+    """The row that all others are read against."""
+
+    def __init__(self, truth: Truth, *, n: int, seed: int) -> None:
+        self.truth, self.n, self.seed = truth, n, seed
+        self.length, self.forbid = truth.length, truth.forbid
+
+    @cached_property
+    def _test(self) -> tuple[Tensor, Tensor]:
+        """Fresh sentences of the true distribution, the same for every row, and their log p."""
+        tokens = self.truth.sample(self.n, seed=self.seed + 1_000_003)
+        return tokens, self.truth.log_likelihood(tokens)
+
+    def of_reference(self) -> Figures:
+        """Measure the true distribution itself: its entropy, and 0 for every divergence."""
+        return self.measure(self.truth)
+
+    def measure(self, sampler: Sampler) -> Figures:
+        """Measure a sampler; the module says the keys."""
+        return figures_of(self.truth, sampler, *self._test, n=self.n, seed=self.seed + 17)
+
+
+def figures_of(truth: Truth, sampler: Sampler, test: Tensor, p_of_p: Tensor, *, n: int, seed: int) -> Figures:
+    """Measure a sampler by n draws and by fresh sentences of the truth (N, T), of which log p is (N,)."""
     drawn = sampler.sample(n, seed=seed)
     d = Densities(
         p_of_p, sampler.log_likelihood(test), truth.log_likelihood(drawn), sampler.log_likelihood(drawn)
@@ -103,10 +130,10 @@ def measure(
     if isinstance(truth, GrammarTruth):
         estimates["valid"] = divergences.mean(d.p_of_q.isfinite().double())
     estimates["missed"] = divergences.mean((~d.q_of_p.isfinite()).double())
-    return {name: _finite(each) for name, each in estimates.items()}
+    return {name: finite(each) for name, each in estimates.items()}
 
 
-def _finite(estimate: Estimate) -> dict[str, float | None]:
+def finite(estimate: Estimate) -> dict[str, float | None]:
     """Return an estimate as JSON: null where it is infinite."""
     both = {"mean": estimate.mean, "error": estimate.error}
     return {key: value if math.isfinite(value) else None for key, value in both.items()}

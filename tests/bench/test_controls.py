@@ -1,4 +1,4 @@
-"""Controls: densities against enumeration, samples against densities, mixtures, the n-gram model."""
+"""Controls: densities against enumeration, samples against densities, mixtures."""
 
 import itertools
 import math
@@ -10,17 +10,13 @@ from helpers import build, generator
 from seqgen.bench import controls
 from seqgen.bench.controls import (
     AlgorithmSampler,
-    KneserNeySteps,
     MixtureSteps,
     NetworkSteps,
     StepSampler,
-    fitted_weight,
     truncate,
 )
-from seqgen.core.errors import UserError
-from seqgen.data.token_ids import pack
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
-from seqgen.generation.sample import sentence_log_prob, shifted
+from seqgen.generation.sample import sentence_log_prob
 
 V, T = 7, 3
 KEPT = (4, 5, 6)
@@ -39,11 +35,6 @@ def network(seed: int = 0) -> NetworkSteps:
     return NetworkSteps(generator(vocab_size=V, seed=seed), (UNK,))
 
 
-def ngrams() -> KneserNeySteps:
-    train = pack([[4, 5, EOS], [4, 5, 6], [5, 4, EOS], [6, 6, 4], [4, EOS]])
-    return KneserNeySteps.of(train, V, forbid=(UNK,), order=3)
-
-
 HOW = (
     {},
     {"temperature": 0.6},
@@ -54,12 +45,11 @@ HOW = (
 
 
 @pytest.mark.parametrize("how", HOW, ids=str)
-@pytest.mark.parametrize("model", ["network", "ngrams", "mixture"])
+@pytest.mark.parametrize("model", ["network", "mixture"])
 def test_densities_sum_to_one_and_are_the_frequencies_of_samples(model, how):
     models = {
         "network": network(),
-        "ngrams": ngrams(),
-        "mixture": MixtureSteps((network(), ngrams()), (0.7, 0.3)),
+        "mixture": MixtureSteps((network(), network(5)), (0.7, 0.3)),
     }
     sampler = StepSampler(models[model], T, **how)
     sentences = every()
@@ -105,33 +95,12 @@ def test_dropout_is_off_and_the_mode_is_kept():
     assert own.training
 
 
-def test_the_ngram_model_is_that_of_the_package_but_for_what_it_may_not_draw():
-    steps, rows = ngrams(), torch.tensor([[4, 5, EOS], [6, 4, EOS], [5, 5, EOS]])
-    found = StepSampler(steps, T).token_log_probs(rows)
-    tables = steps.tables
-    contexts = tables.read(shifted(rows), tables.begin(3))
-    own = tables.probs(contexts, rows)
-    unknown = tables.probs(contexts, torch.full_like(rows, UNK))
-    torch.testing.assert_close(found, (own / (1 - unknown)).log(), rtol=1e-5, atol=1e-6)
-
-
 def test_a_mixture_by_hand():
     one, other = network(0), network(1)
     first = torch.full((1,), BOS)
     p, q = (model.step(first, model.initial(1))[0][0] for model in (one, other))
     mixed = MixtureSteps((one, other), (0.25, 0.75))
     assert torch.allclose(mixed.step(first, mixed.initial(1))[0][0], 0.25 * p + 0.75 * q, atol=1e-7)
-
-
-def test_the_weight_of_a_mixture_is_the_best_on_held_out_text():
-    rng = torch.Generator().manual_seed(0)
-    one, other = torch.rand(2, 401, generator=rng).double().log()
-    weight = fitted_weight(one, other)
-    grid = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
-    likelihood = [(w * one.exp() + (1 - w) * other.exp()).log().sum() for w in grid]
-    assert weight == pytest.approx(float(grid[int(torch.stack(likelihood).argmax())]), abs=0.02)
-    with pytest.raises(UserError, match="no token"):
-        fitted_weight(torch.empty(0), torch.empty(0))
 
 
 def test_an_algorithm_with_its_own_sampling_is_asked_for_its_own_density():

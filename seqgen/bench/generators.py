@@ -1,9 +1,10 @@
-"""The benchmark of generators against a known distribution, with the controls that a claim has to beat.
+"""The benchmark of generators, with the controls that a claim has to beat.
 
-A case is a true distribution (an oracle of `seqgen.generation.oracles` at a length, or a built-in grammar), a
-regime and a seed. `limited` data are 10,000 sentences; `unlimited` ones are as many as a pass of training
-reads, for a small generator. Every row draws N sentences and is measured by exact densities
-(`seqgen.bench.truths` has the keys).
+A case is a corpus, a regime and a seed. Where the true distribution is known, of an oracle of
+`seqgen.generation.oracles` at a length or of a built-in grammar, every row is measured by exact densities
+(`seqgen.bench.truths` has the keys); of any other text by its test split (`seqgen.bench.held_out_text`).
+`limited` data are 10,000 sentences; `unlimited` ones are as many as a pass of training reads, for a small
+generator.
 """
 
 import math
@@ -15,20 +16,11 @@ from typing import Any
 
 from seqgen import algorithms, corpora
 from seqgen.bench import controls
-from seqgen.bench.case import Case, Scale, parameters
+from seqgen.bench.case import NGRAMS, Case, Scale, Text, parameters
 from seqgen.bench.jobs import Job, Result, result, run_jobs
 from seqgen.generation import oracles
 
 REGIMES = ("limited", "unlimited")
-PAPER_REWARD = {
-    "policy.baseline": "none",
-    "policy.normalise": False,
-    "policy.target_entropy": 0.0,
-    "policy.teacher_forcing": 0.0,
-}
-"""SeqGAN's policy gradient as published: without a baseline any positive reward sharpens the policy."""
-
-
 QUICK = Scale(
     n=2_000,
     temperatures=(0.8, 0.6, 0.4),
@@ -41,18 +33,9 @@ QUICK = Scale(
 )
 """Small nets and short training: minutes on a CPU."""
 
-CONTROLS: dict[str, dict[str, Any]] = {
-    "constant": {"reward": "constant"},
-    "noise": {"reward": "noise"},
-    "shuffled-labels": {"reward": "shuffled_labels"},
-    "constant-as-published": PAPER_REWARD | {"reward": "constant"},
-    "noise-as-published": PAPER_REWARD | {"reward": "noise"},
-}
-"""SeqGAN's training with rewards that know nothing: what it gains by them is no merit of a discriminator."""
-
 
 def run(
-    sources: Sequence[str],
+    sources: Sequence[str | Text],
     out: Path,
     *,
     lengths: Sequence[int] = (20, 40),
@@ -65,7 +48,7 @@ def run(
     """Run the benchmark, or what is left of it, and return its results: `cases`, `rows` and `trainings`.
 
     Args:
-        sources: oracles (as `lstm-0`, `seqgan` or a file of weights) and grammars by their names.
+        sources: oracles (as `lstm-0`, `seqgan` or a file of weights) and grammars by their names, and texts.
         out: the folder of trainings, results and the picture; the same arguments go on there.
         lengths, regimes: of the oracles; a grammar has its own.
 
@@ -77,7 +60,8 @@ def run(
         for source, regime in _cases(sources, lengths, regimes)
         for seed in range(seeds)
     ]
-    options = {"sources": list(sources), "lengths": list(lengths), "regimes": list(regimes), "seeds": seeds}
+    named = [source if isinstance(source, str) else asdict(source) for source in sources]
+    options = {"sources": named, "lengths": list(lengths), "regimes": list(regimes), "seeds": seeds}
     jobs = [job for case in cases for job in jobs_of(case)]
     found = run_jobs(out, jobs, options | {"scale": asdict(scale)}, notify=notify)
     rows = [result for result in found.values() if "figures" in result]
@@ -85,11 +69,13 @@ def run(
     return options | {"rows": rows, "summary": summary(rows), "trainings": trainings}
 
 
-def _cases(sources: Sequence[str], lengths: Sequence[int], regimes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the corpus's name and the regime of every case."""
-    found = []
+def _cases(
+    sources: Sequence[str | Text], lengths: Sequence[int], regimes: Sequence[str]
+) -> list[tuple[str | Text, str]]:
+    """Return the corpus, by its name, and the regime of every case."""
+    found: list[tuple[str | Text, str]] = []
     for source in sources:
-        if source in corpora.names():
+        if isinstance(source, Text) or source in corpora.names():
             found.append((source, "limited"))
             continue
         spec = oracles.parse(oracles.PREFIX + source.removeprefix(oracles.PREFIX))
@@ -108,10 +94,21 @@ def jobs_of(case: Case) -> list[Job]:
     jobs = [
         job("train-mle", lambda: case.pretrain("mle", {})),
         job("train-twin", lambda: case.pretrain("twin", {}, seed=case.seed + 1_000)),
+        job("train-ngram", lambda: case.pretrain("ngram", NGRAMS)),
         *(job(f"train-{name}", lambda name=name: case.adversarial(name, name, {})) for name in names),  # type: ignore[misc]
         *(
-            job(f"train-{name}", lambda name=name, values=values: case.adversarial(name, "seqgan", values))  # type: ignore[misc]
-            for name, values in CONTROLS.items()
+            job(
+                f"train-{name}",
+                lambda name=name: case.adversarial(name, "seqgan", controls.REWARDS[name]),  # type: ignore[misc]
+            )
+            for name in scale.rewards
+        ),
+        *(
+            job(
+                f"train-{name}-ngram",
+                lambda name=name: case.adversarial(f"{name}-ngram", name, {}, start="ngram"),  # type: ignore[misc]
+            )
+            for name in on_ngrams(names)
         ),
         job("train-longer", lambda: train_longer(case, names[0])),
         job("train-larger", lambda: train_larger(case, names[0])),
@@ -128,7 +125,7 @@ def _rows(case: Case, job: Callable[[str, Callable[[], Result]], Job], names: Se
     )
     jobs = [
         job("row-mle", lambda: case.row("mle", "mle", case.of_run("mle"))),
-        job("row-truth", lambda: _truth(case)),
+        job("row-truth", case.reference),
     ]
     for group, how in sweeps:
         name = f"{group} {next(iter(how.values())):g}"
@@ -138,24 +135,19 @@ def _rows(case: Case, job: Callable[[str, Callable[[], Result]], Job], names: Se
                 lambda group=group, name=name, how=how: case.row(group, name, case.steps("mle", **how)),  # type: ignore[misc]
             )
         )
-    for name in [*names, *CONTROLS, "longer", "larger"]:
-        group = "adversarial" if name in names else "control"
+    mixed = [f"{name}-ngram" for name in on_ngrams(names)]
+    for name in [*names, *mixed, "ngram", *scale.rewards, "longer", "larger"]:
+        group = "adversarial" if name in (*names, *mixed) else "control"
         jobs.append(
             job(f"row-{name}", lambda group=group, name=name: case.row(group, name, case.of_run(name)))  # type: ignore[misc]
         )
     jobs.append(job("row-ensemble", lambda: case.row("control", "ensemble of two", case.ensemble())))
-    jobs.append(job("row-ngram", lambda: _ngram(case)))
     return jobs
 
 
-def _ngram(case: Case) -> Result:
-    sampler, weight = case.ngram_mixture()
-    return case.row("control", "n-gram mixture", sampler, network_weight=weight)
-
-
-def _truth(case: Case) -> Result:
-    """Return the row of the true distribution itself: its entropy, and 0 for every divergence."""
-    return case.row("truth", "true distribution", case.truth)
+def on_ngrams(names: Sequence[str]) -> list[str]:
+    """Return the algorithms that are also trained over the mixture with n-grams, as they keep it."""
+    return [name for name in names if algorithms.get(name, algorithms.ADVERSARIAL).cls.keeps_ngrams]
 
 
 def train_longer(case: Case, adversarial: str) -> Result:

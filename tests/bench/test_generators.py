@@ -1,24 +1,27 @@
-"""The oracle benchmark: figures against enumeration, and tiny runs of all of it, killed and gone on with."""
+"""The benchmark of generators: figures against enumeration; tiny runs, killed and gone on with."""
 
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from helpers import generator
+from helpers import generator, write_lines
 from typer.testing import CliRunner
 
-from seqgen.bench import oracle as bench
-from seqgen.bench.case import Scale
+from seqgen.bench import controls
+from seqgen.bench import generators as bench
+from seqgen.bench.case import Scale, Text
 from seqgen.bench.controls import NetworkSteps, StepSampler
 from seqgen.bench.frontier import COLUMNS, table
-from seqgen.bench.oracle import summary
-from seqgen.bench.truths import OracleTruth, measure
+from seqgen.bench.generators import summary
+from seqgen.bench.truths import KnownDistribution, OracleTruth, figures_of
 from seqgen.cli.bench import app
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import EOS, UNK
 from seqgen.generation.oracles import FIRST, OracleSpec
+from seqgen.training.data_config import DataConfig
 
 V, T = 5, 3
 TINY = Scale(
@@ -58,7 +61,7 @@ def test_the_figures_are_those_of_enumeration():
     p, q = log_p.exp(), log_q.exp()
     copies = 20_000
     of_p, of_q = (every.repeat_interleave((copies * x).round().long(), dim=0) for x in (p, q))
-    found = measure(truth, Listed(sampler, of_q), of_p, truth.log_likelihood(of_p), n=1, seed=0)
+    found = figures_of(truth, Listed(sampler, of_q), of_p, truth.log_likelihood(of_p), n=1, seed=0)
     m = (p + q) / 2
     js = float((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
     expected = {
@@ -80,8 +83,7 @@ def test_the_figures_are_those_of_enumeration():
 
 def test_the_true_distribution_has_no_divergence():
     truth = OracleTruth(OracleSpec("gru-2", length=T, vocab=V, hidden=7))
-    test = truth.sample(29, seed=1)
-    found = measure(truth, truth, test, truth.log_likelihood(test), n=31, seed=2)
+    found = KnownDistribution(truth, n=31, seed=2).of_reference()
     for key in ("forward_kl", "reverse_kl", "jeffreys", "jensen_shannon"):
         assert found[key]["mean"] == pytest.approx(0, abs=1e-9)
 
@@ -150,14 +152,13 @@ def test_every_control_has_a_row(done):
             "top-p 0.8": "top-p",
             "min-p 0.2": "min-p",
             "seqgan": "adversarial",
-            **dict.fromkeys(
-                [*bench.CONTROLS, "longer", "larger", "ensemble of two", "n-gram mixture"], "control"
-            ),
+            "residual-ngram": "adversarial",
+            **dict.fromkeys([*controls.REWARDS, "longer", "larger", "ensemble of two", "ngram"], "control"),
         }.items()
     )
     for row in results["rows"]:
         figures = row["figures"]
-        assert figures.keys() >= {key for _, key in COLUMNS} - {"valid"}
+        assert figures.keys() >= {key for _, key in COLUMNS[:7]} | {"missed"}
         if figures["nll_test"]["mean"] is not None:
             forward = figures["nll_test"]["mean"] - names_entropy(results)
             assert figures["forward_kl"]["mean"] == pytest.approx(forward, abs=1e-6)
@@ -193,12 +194,79 @@ def test_a_grammar_has_valid_samples(tmp_path):
     assert "valid" in table(results["summary"])
 
 
+@pytest.fixture(scope="module")
+def of_text(tmp_path_factory: pytest.TempPathFactory):
+    """The benchmark of a text that each of two seeds divides anew: folder and results."""
+    folder = tmp_path_factory.mktemp("text")
+    things = ("cat", "dog", "old man", "bird", "child", "girl", "boy")
+    lines = [f"a {a} {b} the {c} ." for a in things for b in ("sees", "hears", "likes") for c in things]
+    write_lines(folder / "train.txt", lines[:101])
+    write_lines(folder / "test.txt", lines[101:])
+    source = Text("pets", DataConfig(str(folder / "train.txt"), test=str(folder / "test.txt")), True)
+    scale = replace(TINY, rewards=("noise",), n=53)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
+        yield folder, bench.run([source], folder / "out", seeds=2, scale=scale, device="cpu")
+
+
+def test_a_text_is_divided_anew_by_each_seed(of_text):
+    folder, _ = of_text
+    parts = [
+        {role: (folder / f"out/data/pets-re-split-seed{seed}-{role}.txt").read_text().splitlines()
+         for role in ("train", "test")}
+        for seed in range(2)
+    ]  # fmt: skip
+    for part in parts:
+        assert (len(part["train"]), len(part["test"])) == (101, 46)
+        assert not set(part["train"]) & set(part["test"])
+    assert set(parts[0]["test"]) != set(parts[1]["test"])
+
+
+def test_the_rows_of_a_text_are_measured_by_its_test_split(of_text):
+    _, results = of_text
+    assert {row["case"] for row in results["rows"]} == {"pets, re-split"}
+    by_name = {row["name"]: row["figures"] for row in results["rows"] if row["seed"] == 1}
+    assert by_name["mle"]["gain"]["mean"] == 0
+    for name, figures in by_name.items():
+        assert 0 <= figures["bleu_5"]["mean"] <= 1
+        assert figures["frechet"]["error"] > 0
+        if name != "real text" and figures["nll_test"]["mean"] is not None:
+            lower = by_name["mle"]["nll_test"]["mean"] - figures["nll_test"]["mean"]
+            assert figures["gain"]["mean"] == pytest.approx(lower)
+    assert "nll_test" not in by_name["real text"]
+    assert by_name.keys() >= {"residual", "residual-ngram", "ngram", "noise", "larger", "temperature 0.5"}
+    laid_out = table(results["summary"])
+    assert "MS-Jaccard-4" in laid_out
+    assert "KL(p|q)" not in laid_out
+
+
+def test_the_command_for_a_text(of_text, monkeypatch):
+    folder, _ = of_text
+    monkeypatch.setattr(bench, "QUICK", TINY)
+    arguments = ["text", "--quick", "--corpus", str(folder / "train.txt"), "--test", str(folder / "test.txt")]
+    arguments += [
+        "--algorithms",
+        "seqgan",
+        "--rewards",
+        "none",
+        "--out",
+        str(folder / "b"),
+        "--device",
+        "cpu",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    stored = json.loads((folder / "b/results.json").read_text())
+    assert {row["name"] for row in stored["rows"] if row["group"] == "adversarial"} == {"seqgan"}
+    assert (folder / "b/frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "QUICK", TINY)
     arguments = ["oracle", "--quick", "--oracle", NAME, "--out", str(tmp_path / "b"), "--device", "cpu"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "n-gram mixture" in result.stdout
+    assert "residual-ngram" in result.stdout
     stored = json.loads((tmp_path / "b/results.json").read_text())
     assert stored["seeds"] == 1
     assert (tmp_path / "b/frontier.png").read_bytes().startswith(b"\x89PNG")
@@ -213,6 +281,8 @@ def test_the_command(tmp_path, monkeypatch):
         (["--length", "20,x"], "--length '20,x': give whole numbers"),
         (["--regime", "limitd"], "no regime 'limitd'; did you mean 'limited'"),
         (["--oracle", "scene"], "no oracle 'scene'"),
+        (["--algorithms", "residul"], "no algorithm 'residul'; did you mean 'residual'"),
+        (["--rewards", "noise,nois"], "no reward 'nois'; did you mean 'noise'"),
     ],
 )
 def test_wrong_options(arguments, message, tmp_path):
