@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from seqgen.evaluation.references import References
-from seqgen.metrics import copying, diversity, set_metrics
+from seqgen.metrics import copying, diversity, mauve, set_metrics
 from seqgen.metrics.bleu import bleu_of_encoded
 from seqgen.metrics.classifier import CHANCE, classifier_two_sample_test
 from seqgen.metrics.confidence import (
@@ -147,12 +147,13 @@ def _add_copying(
 def add_distances(
     row: MetricsRow, lines: Sequence[str], encoded: EncodedText, references: References
 ) -> None:
-    """Add `length_distance` and `frechet`."""
+    """Add `length_distance`, `frechet` and `mauve`."""
     groups = jackknife_groups(len(encoded), references.seed)
     lengths = set_metrics.length_distance(encoded.lengths, references.encoded.lengths, groups)
     row.add_set_metric("length_distance", lengths)
     vectors, ref_vectors = references.embed(lines, encoded)
     row.add_set_metric("frechet", set_metrics.frechet_distance(vectors, ref_vectors, groups))
+    row.add_set_metric("mauve", mauve.mauve(vectors, ref_vectors, groups, seed=references.seed))
 
 
 def add_language_models(

@@ -56,6 +56,7 @@ BLOCKS: dict[str, list[Column]] = {
         *_orders("JSD", "jsd", range(2, 6)),
         Column("lengths", ("length_distance",), ".3f"),
         Column("Fréchet", ("frechet",), ".3%"),
+        Column("MAUVE", ("mauve",), ".3f"),
     ],
     "similarity of the n-gram counts to those of the references, 1 is equal": _orders(
         "MS-Jaccard", "ms_jaccard", range(2, 6)

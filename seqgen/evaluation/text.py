@@ -21,6 +21,7 @@
 | `ms_jaccard`      | MS-Jaccard-n (Alihosseini et al. 2019), 1 for equal counts; "2" … "5"                  |
 | `length_distance` | 1-Wasserstein distance of the lengths from the references', tokens                     |
 | `frechet`         | Fréchet distance of sentence embeddings from the references'                           |
+| `mauve`           | area under the divergence frontier of the embeddings' clusters, 1 for equal texts      |
 | `lm`              | nats per token (Caccia et al. 2020): `score` of the sentences under a model of the     |
 |                   | references, `reverse` of the references under one of the sentences; `perplexity`,      |
 |                   | `reverse_perplexity`; `unknown`: tokens of the sentences that are in no reference      |
@@ -44,7 +45,7 @@
 The scores of the first set are at the top level. `nll_gen` estimates the entropy of the model if the samples
 were drawn at temperature 1. Published tables use that name for the likelihood of training text, often
 averaged over padding: do not compare with them. `self_bleu`, `distinct`, `jsd`, `ms_jaccard`, `coverage`,
-`frechet` and `lm` depend on N, so every row has the same N.
+`frechet`, `mauve` and `lm` depend on N, so every row has the same N.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

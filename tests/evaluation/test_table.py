@@ -83,7 +83,7 @@ def test_half_of_the_interval_is_below_in_the_format_of_the_score() -> None:
     assert similarity[2].split()[:2] == ["x", "0.5000"]
     assert similarity[3].split()[3] == "0.1250"
     assert (words[2].split()[1], words[3].split()[3]) == ("1,234", "50")
-    assert (distance[2].split()[-1], distance[3].split()[-1]) == ("1.230", "0.500")  # × 100
+    assert (distance[2].split()[-2], distance[3].split()[-1]) == ("1.230", "0.500")  # × 100
 
 
 def test_the_sweep_is_a_block_of_its_own() -> None:

@@ -111,7 +111,8 @@ def test_every_score_has_its_interval_and_lies_in_it() -> None:
     assert set(found) == {
         *("bleu", "self_bleu", "sacrebleu", "distinct", "entropy", "unique"),
         *("zipf", "coverage", "vocabulary"),
-        *("novel", "copying", "jsd", "ms_jaccard", "length_distance", "frechet", "lm", "classifier"),
+        *("novel", "copying", "jsd", "ms_jaccard", "length_distance", "frechet", "mauve", "lm"),
+        "classifier",
     }
     inside = []
     for keys, interval in flat(found):
