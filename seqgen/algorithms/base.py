@@ -84,6 +84,11 @@ class TrainingConfig:
         return False
 
     @property
+    def functions(self) -> tuple[str, ...]:
+        """The user's functions that training calls, by their names (`seqgen.core.user_functions`)."""
+        return ()
+
+    @property
     def uses_start(self) -> bool:
         """Whether training needs a run to start from, by these settings."""
         return False

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms import Entry, finetune
-from seqgen.core import plugins, settings
+from seqgen.core import plugins, settings, user_functions
 from seqgen.core.atomic_files import write_text
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, Ids, encode_lines, in_order
@@ -46,7 +46,13 @@ def config_keys(
         "corpus_hash": corpus_hash,
         "seed": seed,
         "init": str(init.resolve()) if init else None,
-    }
+    } | _user_code(config)
+
+
+def _user_code(config: Any) -> dict[str, Any]:
+    """Return the hashes of the user's functions, which a resumed training must call as they were."""
+    hashes = {name: user_functions.load(name).source_hash for name in config.functions}
+    return {"user_code": hashes} if hashes else {}
 
 
 def text_job(
