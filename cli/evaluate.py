@@ -55,6 +55,13 @@ def evaluate(
     encoder: Annotated[
         str | None, typer.Option(metavar="sentence-transformers:NAME", help="An encoder for Fréchet.")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="Also the mean of your function of sentences; repeatable.",
+        ),
+    ] = None,
     nll_sentences: Annotated[
         int | None,
         typer.Option(min=1, help="Latent-variable models: test sentences to estimate the likelihood; 1,000."),
@@ -90,6 +97,7 @@ def evaluate(
         "tokenisation": tokenisation,
         "embeddings": embeddings,
         "encoder": encoder,
+        "functions": _functions(metric),
     }
     _check_names(protocol, tokenisation, plot)
     grid = _grid(temperatures, from_files=bool(hyp))
@@ -141,6 +149,17 @@ def _check_names(protocol: str, tokenisation: str, plot: Path | None) -> None:
     check(protocol, tokenisation)
     if plot is not None and plot.suffix.lower() != ".png":
         raise UserError(f"--plot '{plot}' does not end in .png, the only format written")
+
+
+def _functions(names: Sequence[str] | None) -> list[Any]:
+    """Load functions of the user's; UserError where two have the name under which their means stand."""
+    from seqgen.core import user_functions
+
+    functions = [user_functions.load(name) for name in names or ()]
+    for i, each in enumerate(functions):
+        if each.short in [other.short for other in functions[:i]]:
+            raise UserError(f"two functions are named '{each.short}'; give one of them another name")
+    return functions
 
 
 def _grid(temperatures: str | None, *, from_files: bool) -> list[float]:

@@ -49,7 +49,25 @@ def sample(
     ] = None,
     candidates: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a residual model: candidates of which each sentence is chosen."),
+        typer.Option(
+            min=1, help="Of a residual model or with --reward: candidates of which each sentence is chosen."
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION", help="Keep what your function of a list of sentences finds true."
+        ),
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:FUNCTION",
+            help="Choose among candidates by your function of a list of sentences, higher is better.",
+        ),
+    ] = None,
+    reward_weight: Annotated[
+        float | None, typer.Option(min=0.0, help="Nats that a reward of 1 is worth; 1 if not given.")
     ] = None,
     unique: Annotated[bool, typer.Option("--unique", help="Leave duplicates out.")] = False,
     unknown: Annotated[bool, typer.Option("--unknown", help="Allow the unknown-word token.")] = False,
@@ -72,7 +90,7 @@ def sample(
             raise UserError(f"{name} {value}: it must be above 0 and at most 1")
     options: dict[str, object] = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
     options |= {"min_length": min_length, "length": max_length}
-    options |= _decoding(search, top_k, penalty, sampled)
+    options |= _decoding(search, top_k, penalty, sampled) | _functions(where, reward, reward_weight)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate
 
@@ -118,6 +136,21 @@ def _decoding(
 
     given = {"candidates": top_k, "penalty": penalty, "sampled": sampled}
     return {"search": ContrastiveSearch(**{k: v for k, v in given.items() if v is not None})}  # type: ignore[arg-type]
+
+
+def _functions(where: str | None, reward: str | None, weight: float | None) -> dict[str, object]:
+    """Return the options of `seqgen.inference.generate.generate` by functions of the user's."""
+    from seqgen.core import user_functions
+    from seqgen.core.errors import UserError
+
+    if reward is None and weight is not None:
+        raise UserError(f"--reward-weight {weight:g} has no reward to weight; add --reward FILE.py:FUNCTION")
+    found: dict[str, object] = {} if where is None else {"where": user_functions.load(where)}
+    if reward is not None:
+        from seqgen.inference.steering import Steering
+
+        found["steering"] = Steering(user_functions.load(reward), 1.0 if weight is None else weight)
+    return found
 
 
 def _json(sentence: object) -> str:

@@ -25,8 +25,7 @@ calibration by all of them: `scale`, by which negative logits are multiplied; `l
 sentences chosen among the candidates.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -270,12 +269,14 @@ class Residual(TextAlgorithm):
         candidates: int | None = None,
         prompt: Tensor | None = None,
         state: State | None = None,
+        bonus: Callable[[Tensor], Tensor] | None = None,
         rng: torch.Generator | None = None,
         **options: Any,
     ) -> Samples:
         """Draw n sentences, each chosen from so many candidates (K) by its energy.
 
-        The options are those of `seqgen.generation.sample.sample` and shape what the generator proposes;
+        bonus: another term of the energy, in nats, of ids; (B, T) → (B,). The other options are those of
+        `seqgen.generation.sample.sample` and shape what the generator proposes;
         `log_probs` are the generator's of the chosen sentences.
         """
         count = candidates or self.config.candidates
@@ -291,14 +292,23 @@ class Residual(TextAlgorithm):
                 given["prompt"] = own
             number = rows.stop - rows.start
             drawn = self.propose(number * count, length, rng=rng, **given, **options)
-            parts.append(self._chosen(drawn, number, rng))
+            parts.append(self._chosen(drawn, number, bonus, rng))
         return Samples(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
-    def _chosen(self, drawn: Samples, rows: int, rng: torch.Generator | None) -> Samples:
+    def _chosen(
+        self,
+        drawn: Samples,
+        rows: int,
+        bonus: Callable[[Tensor], Tensor] | None,
+        rng: torch.Generator | None,
+    ) -> Samples:
         """Choose one of each row's candidates by what the generator, not how it was asked, says of them."""
         if not rows:
             return drawn
-        energies = self.weigh(drawn.tokens, self._scored(drawn.tokens)).view(rows, -1)
+        energies = self.weigh(drawn.tokens, self._scored(drawn.tokens))
+        if bonus is not None:
+            energies = energies + bonus(drawn.tokens)
+        energies = energies.view(rows, -1)
         first = torch.arange(rows, device=energies.device) * energies.shape[1]
         places = first + resampling.choose(energies, rng=rng)
         return Samples(drawn.tokens[places], drawn.log_probs[places])
@@ -322,7 +332,7 @@ class Residual(TextAlgorithm):
         metrics: Metrics = {}
         if parts:
             on_real = torch.cat(parts)
-            metrics = held_out_metrics(on_real, on_fake)
+            metrics = self._held_out(on_real, on_fake)
             weights, _ = resampling.calibrate(on_real, on_fake, START.to(on_real))
             self.calibration.copy_(weights)
             nats = torch.cat(of_generator).sum() + (on_real @ self.calibration).double().sum()
@@ -336,30 +346,16 @@ class Residual(TextAlgorithm):
         self.log_z.fill_(float(resampling.log_normaliser(on_fake @ self.calibration)))
         return metrics | {"log_z": float(self.log_z)} | self._sample_metrics()
 
+    def _held_out(self, on_real: Tensor, on_fake: Tensor) -> Metrics:
+        """Measure either half of held-out sentences and samples by what the other half calibrates."""
+        found = resampling.cross_calibrated(on_real, on_fake, START.to(on_real))
+        if found is None:
+            return {}
+        loss, gain = found
+        return {"valid_loss": loss, "gain": gain.nats, "gain_error": gain.error, "effective": gain.effective}
+
     def _sample_metrics(self) -> Metrics:
         """Return `sample_metrics` of chosen sentences, their NLL being that under p."""
         samples = self.sample(1000)
         nats = -float(self.log_likelihood(samples.tokens).sum())
         return sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}
-
-
-def held_out_metrics(on_real: Tensor, on_fake: Tensor) -> Metrics:
-    """Measure each half of held-out sentences and samples under a calibration that was fitted to the other.
-
-    Terms of real sentences (R, 2 + S) and of samples (F, 2 + S) → `valid_loss`, `gain`, `gain_error` and
-    `effective`; of fewer than four sentences of either kind none.
-    """
-    if min(len(on_real), len(on_fake)) < 4:
-        return {}
-    found = []
-    for mine, other in ((0, 1), (1, 0)):
-        weights, offset = resampling.calibrate(on_real[other::2], on_fake[other::2], START.to(on_real))
-        real, fake = on_real[mine::2].double() @ weights, on_fake[mine::2].double() @ weights
-        found.append((float(cross_entropy(real + offset, fake + offset)), *resampling.gain(real, fake)))
-    loss, nats, errors, effective = zip(*found, strict=True)
-    return {
-        "valid_loss": sum(loss) / 2,
-        "gain": sum(nats) / 2,
-        "gain_error": math.hypot(*errors) / 2,
-        "effective": sum(effective) / 2,
-    }

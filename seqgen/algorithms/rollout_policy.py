@@ -8,7 +8,7 @@ normalised.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ class RolloutPolicy(PolicyGradient):
     """A generator, its moving average, which rolls out, a discriminator, and a value head."""
 
     config: RolloutPolicyConfig
-    idle_parameters = ("value.",)  # the value head learns where it is the baseline
+    idle_parameters: ClassVar[tuple[str, ...]] = ("value.",)  # the value head learns where it is the baseline
 
     def __init__(self, config: RolloutPolicyConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)

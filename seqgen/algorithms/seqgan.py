@@ -20,6 +20,7 @@ Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the
 import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class SeqGAN(RolloutPolicy):
     Config = SeqGANConfig
     config: SeqGANConfig
     needs_tokenizer = True
-    idle_parameters = (*RolloutPolicy.idle_parameters, "origin.")
+    idle_parameters: ClassVar[tuple[str, ...]] = (*RolloutPolicy.idle_parameters, "origin.")
     examples = (
         {},
         {"discriminator.kind": "rnn", "generator.layers": 2},

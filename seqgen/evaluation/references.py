@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seqgen.core.errors import UserError
+from seqgen.core.user_functions import SentenceFunction
 from seqgen.metrics.corpus_bleu import tokenisation_of, tokenizer_for
 from seqgen.metrics.embeddings import LSA, Encode, choose_encoder
 from seqgen.metrics.protocols import Protocol, check, get_protocol
@@ -51,6 +52,8 @@ class References:
     """description of the sentence encoder"""
     embed_sentences: Encode | None
     """sentences to vectors; None: `LSA` of the references"""
+    functions: Sequence[SentenceFunction] = ()
+    """the user's own metrics, the mean of each over sentences"""
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -110,6 +113,7 @@ def build_references(
     seed: int = 0,
     embeddings: Path | None = None,
     encoder: str | None = None,
+    functions: Sequence[SentenceFunction] = (),
 ) -> References:
     """Choose the tokenisation and the sentence encoder, and leave blank references out.
 
@@ -125,7 +129,7 @@ def build_references(
     if tokenisation == AUTO:
         tokenisation = chosen.unspaced if is_unspaced(kept) else chosen.spaced
     description, encode = choose_encoder(embeddings, encoder, tokeniser(tokenisation))
-    return References(chosen, tokenisation, kept, train or None, seed, description, encode)
+    return References(chosen, tokenisation, kept, train or None, seed, description, encode, functions)
 
 
 def random_subset(lines: Sequence[str], n: int, seed: int) -> list[str]:

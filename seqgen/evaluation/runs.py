@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from seqgen.core.errors import UserError
+from seqgen.core.user_functions import SentenceFunction
 from seqgen.corpora import load as load_grammar
 from seqgen.data.token_ids import encode_lines
 from seqgen.evaluation.known_distribution import oracle_scores
@@ -52,6 +53,7 @@ def evaluate_runs(
     tokenisation: str = AUTO,
     embeddings: Path | None = None,
     encoder: str | None = None,
+    functions: Sequence[SentenceFunction] = (),
     estimate: Estimate | None = None,
 ) -> Results:
     """Score n samples of each run against the test split of their common corpus.
@@ -72,6 +74,7 @@ def evaluate_runs(
         seed=seed,
         embeddings=embeddings,
         encoder=encoder,
+        functions=functions,
     )
     sets = [
         _sample_set(trained, n, temperature, seed, estimate or Estimate(), references.tokenisation)

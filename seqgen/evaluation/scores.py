@@ -67,6 +67,7 @@ def score_row(lines: Sequence[str], references: References, *, is_real: bool = F
     add_distances(row, lines, encoded, references)
     add_language_models(row, encoded, references, bootstrap)
     add_classifier(row, encoded, references)
+    add_functions(row, lines, references, bootstrap)
     return row.as_dict()
 
 
@@ -184,3 +185,14 @@ def add_classifier(row: MetricsRow, encoded: EncodedText, references: References
     row.add("classifier.accuracy", result.accuracy, result.interval)
     row.add("classifier.chance", CHANCE)
     row.add("classifier.tested", result.tested)
+
+
+def add_functions(
+    row: MetricsRow, lines: Sequence[str], references: References, bootstrap: Bootstrap
+) -> None:
+    """Add the mean of each of the user's functions, under its name without the file."""
+    if not references.functions:
+        return
+    values = {function.short: function(lines) for function in references.functions}
+    row.add("functions", {name: float(each.mean()) for name, each in values.items()})
+    row.intervals["functions"] = {name: list(each) for name, each in bootstrap.means(values).items()}

@@ -125,7 +125,9 @@ def render(results: Mapping[str, Any], name: str) -> str:
         label = f"{point['name']} at {point['temperature']:g}"
         rows[label] = {**point, "lm_score": point["lm"], "lm": None}
     kept = {label: row for label, row in rows.items() if row}
-    blocks = [_block(title, columns, kept) for title, columns in BLOCKS.items()]
+    functions = [Column(each, ("functions", each)) for each in results.get("functions", {})]
+    named = BLOCKS | {"mean of your functions": functions}
+    blocks = [_block(title, columns, kept) for title, columns in named.items()]
     return "\n\n".join([*filter(None, [*blocks, _repeated(sets)]), "\n".join(_protocol(results))])
 
 

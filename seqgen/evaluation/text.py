@@ -27,6 +27,7 @@
 |                   | `reverse_perplexity`; `unknown`: tokens of the sentences that are in no reference      |
 | `classifier`      | classifier two-sample test against references: `accuracy`, `chance` 0.5, and `tested`, |
 |                   | the number of test sentences                                                           |
+| `functions`       | mean of each of the user's functions of sentences, by name                             |
 | `intervals`       | 95 % intervals, [low, high], under the same keys (`seqgen.metrics.confidence`)         |
 | `nll_test`        | nats per token (with EOS, without padding) of the test split under the model, or null  |
 | `nll_gen`         | nats per token of the samples under the model itself, at temperature 1, or null        |

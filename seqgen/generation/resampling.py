@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.functional.gan_losses import cross_entropy
+
 
 def log_normaliser(energies: Tensor) -> Tensor:
     """Return log Z = log E_g exp f by energies of samples of g, (N,); scalar, float64."""
@@ -121,3 +123,21 @@ def calibrate(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[Tensor, 
     weights = start.double().clone()
     weights[varies] = found[:-1] / deviation[varies]
     return weights, float(found[-1] - (mean * weights)[varies].sum())
+
+
+def cross_calibrated(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[float, Gain] | None:
+    """Return cross entropy and gain, each half of the sentences under a calibration fitted to the other.
+
+    Terms of real sentences (R, D) and of samples (F, D), as of `calibrate`; None for fewer than four of
+    either.
+    """
+    if min(len(on_real), len(on_fake)) < 4:
+        return None
+    losses, gains = [], []
+    for mine, other in ((0, 1), (1, 0)):
+        weights, offset = calibrate(on_real[other::2], on_fake[other::2], start)
+        real, fake = on_real[mine::2].double() @ weights, on_fake[mine::2].double() @ weights
+        losses.append(float(cross_entropy(real + offset, fake + offset)))
+        gains.append(gain(real, fake))
+    nats, errors, effective = zip(*gains, strict=True)
+    return sum(losses) / 2, Gain(sum(nats) / 2, math.hypot(*errors) / 2, sum(effective) / 2)

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
+from seqgen.core.user_functions import SentenceFunction
 from seqgen.data.tokenizer import PAD, UNK
+from seqgen.inference.steering import Steering, steered_sample
 from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, decode, log_likelihood
 
 
@@ -33,6 +37,8 @@ def generate(
     with_log_prob: bool = False,
     unknown: bool = False,
     candidates: int | None = None,
+    where: SentenceFunction | None = None,
+    steering: Steering | None = None,
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Iterator[Sentence]:
@@ -45,17 +51,20 @@ def generate(
             latent-variable model by importance sampling with 50 latents per sentence, a model without a
             likelihood not at all.
         unknown: allow the unknown-word token, which is otherwise never sampled.
-        candidates: of how many candidates a residual model chooses each sentence; none: its setting.
+        candidates: of how many candidates a residual model or a steering chooses each sentence; none: its
+            setting.
+        where: keep the sentences that it finds true; ends early, with a notice, if there seem to be no more.
+        steering: choose each sentence by a reward of the user's as well.
         options: temperature, top_k, top_p, min_p, min_length, length, search.
     """
     ids = trained.tokenizer.encode(prompt) if prompt else []
     if UNK in ids:
         notify(f"the prompt '{prompt}' has words or characters that the model has never seen")
     if candidates is not None:
-        if not trained.algorithm.takes_candidates:
+        if not (trained.algorithm.takes_candidates or steering):
             raise UserError(
                 f"candidates are for a residual model, and '{trained.run.path}' is a run of "
-                f"{trained.run.config['algorithm']}; leave --candidates out"
+                f"{trained.run.config['algorithm']}; leave --candidates out, or give --reward"
             )
         options["candidates"] = candidates
     length = options.pop("length", None) or trained.run.config["length"]
@@ -68,23 +77,30 @@ def generate(
     scoring = torch.Generator(trained.device).manual_seed(
         seed
     )  # separate, so that scoring does not change the samples
+    draw = trained.algorithm.sample
+    if steering is not None:
+        draw = partial(steered_sample, trained.algorithm, energy=steering.energy(trained.tokenizer))
     seen: set[int] = set()
     generated, batches_without_new = 0, 0
     while generated < n:
-        batch = trained.algorithm.sample(
-            min(SAMPLE_BATCH, n - generated) if not unique else SAMPLE_BATCH,
+        batch = draw(
+            SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated),
             length=length,
             prompt=given,
             forbid=() if unknown else (UNK,),
             rng=rng,
             **options,
         ).tokens
-        rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - generated]
+        rows = list(range(len(batch)))
+        if where is not None:
+            rows = np.flatnonzero(where(decode(trained.tokenizer, batch))).tolist()
+        rows = [i for i in rows if not unique or _is_new(batch[i], seen)][: n - generated]
         yield from _sentences(trained, batch[rows], with_log_prob, scoring)
         generated += len(rows)
         batches_without_new = 0 if rows else batches_without_new + 1
         if batches_without_new == 20:
-            notify(f"only {generated} unique sentences: {20 * SAMPLE_BATCH} more samples had no new one")
+            kinds = " ".join(kind for kind, asked in (("unique", unique), ("fitting", where)) if asked)
+            notify(f"only {generated} {kinds} sentences: {20 * SAMPLE_BATCH} more samples had no new one")
             return
 
 

@@ -128,3 +128,25 @@ def test_calibration_of_terms_that_are_alike_or_tell_all():
     )
     assert float(weights) == pytest.approx(1.0)  # the start, as nothing more can be had
     assert math.isfinite(offset)
+
+
+def test_halves_that_calibrate_each_other_are_not_flattered_by_noise():
+    noise = torch.randn(2, 41, 7, generator=rng(), dtype=torch.float64)
+    start = torch.zeros(7)
+    weights, offset = resampling.calibrate(*noise, start)
+    own = (torch.nn.functional.softplus(-(noise[0] @ weights + offset)).mean()
+           + torch.nn.functional.softplus(noise[1] @ weights + offset).mean()) / 2  # fmt: skip
+    assert own < math.log(2) - 0.01
+    loss, gain = resampling.cross_calibrated(*noise, start)
+    assert loss > math.log(2)
+    assert gain.nats < 0
+    assert resampling.cross_calibrated(noise[0, :3], noise[1], start) is None
+
+
+def test_halves_of_sentences_that_differ_by_a_known_ratio():
+    x = torch.randn(20_000, 1, generator=rng(), dtype=torch.float64)
+    loss, gain = resampling.cross_calibrated(x[:9001] + 0.5, x[9001:] - 0.5, torch.zeros(1))
+    assert gain.nats == pytest.approx(0.5, abs=4 * gain.error)  # KL(N(½, 1) ‖ N(-½, 1))
+    assert 0.01 < gain.error < 0.03
+    exact = torch.nn.functional.softplus(-(x + 0.5)).mean()
+    assert loss == pytest.approx(float(exact), abs=0.01)

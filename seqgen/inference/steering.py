@@ -1,0 +1,63 @@
+"""Sampling by a reward of the user's: p(x) ∝ q(x) · exp(weight · reward(x)), q what the run draws otherwise.
+
+Nothing is trained: each sentence is chosen among K candidates with probability ∝ exp of its weighted reward
+(sampling–importance–resampling), so what is drawn goes from q towards p as K grows, and never beyond what K
+candidates hold. Of a residual model the reward is one more term of the energy.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqgen.core import settings
+from seqgen.core.user_functions import SentenceFunction
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.generation import resampling
+from seqgen.generation.sample import Samples
+from seqgen.training.load import decode
+
+CANDIDATES = 8
+"""Candidates of which a sentence is chosen, where none are given and the run says none."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """A reward of sentences, and how much it counts."""
+
+    reward: SentenceFunction
+    weight: float = 1.0
+    """nats that a reward of 1 is worth"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, weight=(0.0, None))
+
+    def energy(self, tokenizer: Tokenizer) -> Callable[[Tensor], Tensor]:
+        """Return the weighted reward of sentences as a function of their ids; (B, T) → (B,)."""
+
+        def weighted(tokens: Tensor) -> Tensor:
+            earned = torch.from_numpy(self.reward(decode(tokenizer, tokens)))
+            return (self.weight * earned).to(tokens.device, torch.float32)
+
+        return weighted
+
+
+def steered_sample(
+    algorithm: Any,
+    n: int,
+    energy: Callable[[Tensor], Tensor],
+    *,
+    candidates: int | None = None,
+    **options: Any,
+) -> Samples:
+    """Draw n sentences as `algorithm.sample` does, each chosen among so many candidates by an energy, too."""
+    if algorithm.takes_candidates:
+        drawn: Samples = algorithm.sample(n, candidates=candidates, bonus=energy, **options)
+        return drawn
+    count = candidates or CANDIDATES
+    tokens, log_probs = algorithm.sample(n * count, **options)
+    first = torch.arange(n, device=tokens.device) * count
+    places = first + resampling.choose(energy(tokens).view(n, count), rng=options.get("rng"))
+    return Samples(tokens[places], log_probs[places])
