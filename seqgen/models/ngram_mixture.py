@@ -119,12 +119,13 @@ class NGramMixture(nn.Module):
 
         Each of `FOLDS` parts of the sentences judges a gate that was fitted to the others. Deterministic.
         """
-        found = _cross_fitted(held_out)
+        last = self.gate_weight.cpu().double(), self.gate_bias.cpu().double()
+        found = _cross_fitted(held_out, last)
         network_nll = -float(held_out.network.mean())
         gains = torch.zeros(int(held_out.sentence.max()) + 1, dtype=torch.float64)
         gains.index_add_(0, held_out.sentence, found - held_out.network)
         is_used = bool(gains.mean() > gains.std() / len(gains) ** 0.5)
-        weight, bias = _fit_gate(held_out)
+        weight, bias = _fit_gate(held_out, last)
         self.gate_weight.copy_(weight)
         self.gate_bias.copy_(bias)
         self.used.fill_(is_used)
@@ -150,14 +151,18 @@ class NGramMixture(nn.Module):
         self.is_used = bool(self.used)
 
 
-def _cross_fitted(held_out: HeldOut) -> Tensor:
+Gate = tuple[Tensor, Tensor]
+"""Weight (H,) and bias (), float64, on the CPU."""
+
+
+def _cross_fitted(held_out: HeldOut, start: Gate) -> Tensor:
     """Return log p of each token under a gate that was fitted to the other folds; (N,)."""
     fold = held_out.sentence % FOLDS
     found = held_out.network.clone()
     for k in range(FOLDS):
         mine, others = fold == k, fold != k
         if mine.any() and others.any():
-            weight, bias = _fit_gate(HeldOut(*(part[others] for part in held_out)))
+            weight, bias = _fit_gate(HeldOut(*(part[others] for part in held_out)), start)
             part = HeldOut(*(part[mine] for part in held_out))
             found[mine] = _log_mix(part.hidden.double() @ weight + bias, part)
     return found
@@ -167,16 +172,17 @@ def _log_mix(logit: Tensor, part: HeldOut) -> Tensor:
     return torch.logaddexp(F.logsigmoid(logit) + part.network, F.logsigmoid(-logit) + part.ngrams)
 
 
-def _fit_gate(held_out: HeldOut) -> tuple[Tensor, Tensor]:
-    """Return weight (H,) and bias of the likeliest gate under a normal prior of its weights; float64.
+def _fit_gate(held_out: HeldOut, start: Gate) -> Gate:
+    """Return the likeliest gate under a normal prior of its weights, from the last one on.
 
-    The states are standardised first, so that the prior does not depend on their scale.
+    The states are standardised first, so that the prior does not depend on their scale. There is one optimum;
+    from the gate of the last report it is a few steps away.
     """
     states = held_out.hidden.double()
     mean, scale = states.mean(dim=0), states.std(dim=0, correction=0) + 1e-6
     states = (states - mean) / scale
     size = states.shape[1]
-    parameters = states.new_zeros(size + 1).requires_grad_()
+    parameters = torch.cat((start[0] * scale, (start[1] + start[0] @ mean)[None])).requires_grad_()
     optimizer = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from seqgen.models.ngram_mixture import HeldOut, NGramMixture
@@ -96,6 +97,19 @@ def test_a_gate_judges_no_sentence_that_it_was_fitted_to():
     own = torch.logaddexp(judged[0].double() + part.network, judged[1].double() + part.ngrams)
     assert float(-own.mean()) < math.log(2) - 0.005  # what was learnt by heart
     assert fit.nll > math.log(2) - 0.002
+
+
+def test_a_gate_that_was_fitted_before_is_found_again_in_a_few_steps(monkeypatch):
+    steps = []
+    loss = F.logsigmoid
+    monkeypatch.setattr(F, "logsigmoid", lambda logit: steps.append(1) or loss(logit))
+    made, part = mixture(), held_out([3.0, 0.0, -2.0, 0.0, 0.0], 0.0)
+    first = made.fit(part)
+    gate, taken = made.gate_weight.clone(), len(steps)
+    again = made.fit(part)
+    assert len(steps) - taken < 0.6 * taken
+    assert again.nll == pytest.approx(first.nll, abs=1e-5)
+    torch.testing.assert_close(made.gate_weight, gate, atol=0.01, rtol=0.01)
 
 
 def test_log_probs_are_those_of_the_weighted_sum():
