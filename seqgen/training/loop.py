@@ -21,7 +21,8 @@ from seqgen.core import optim
 from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
-from seqgen.training import run_folder
+from seqgen.core.untrusted import read_fields
+from seqgen.training import checkpoint, run_folder
 from seqgen.training.run_folder import Run
 
 
@@ -159,16 +160,18 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         return Progress()
     try:
         algorithm.load_state_dict(state["weights"])
+        checkpoint.check_finite(algorithm)
         for name, optimizer in algorithm.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
         batches.load_state_dict(state["batches"])
         torch.set_rng_state(state["rng"])
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
-        progress = Progress(**state["progress"])
-    except torch.OutOfMemoryError:
+        progress = read_fields(Progress, state["progress"])
+        checkpoint.check_means(progress.sums, progress.counts)
+    except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # what a checkpoint of another model, or a damaged one, leads torch to
         raise UserError(
             f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
             f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
