@@ -101,10 +101,8 @@ def one_line_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
-        _end(
-            f"{str(error).splitlines()[0]} Use a smaller batch (--set batch_size=16) or --device cpu",
-            USER_ERROR,
-        )
+        reason = next(iter(str(error).splitlines()), "out of memory.")  # Python's own error is empty
+        _end(f"{reason} Use a smaller batch (--set batch_size=16) or --device cpu", USER_ERROR)
     except FloatingPointError as error:
         _end(f"training diverged: {error}; the last checkpoint is kept, try a lower --set lr=…", USER_ERROR)
 

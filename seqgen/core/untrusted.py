@@ -50,7 +50,7 @@ def parse_nested(parse: Callable[[str], Any], content: bytes) -> Any:
     """
     too_deep = f"it is nested more than {DEEPEST} deep"
     try:
-        value = parse(content.decode())
+        value = parse(content.decode("utf-8-sig"))
     except RecursionError as error:
         raise ValueError(too_deep) from error
     level = [value]

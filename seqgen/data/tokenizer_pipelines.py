@@ -4,9 +4,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 KINDS = ("auto", "word", "character", "bpe", "byte")
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -57,24 +58,65 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
     return inner
 
 
-def kind_of(parsed: dict) -> tuple[str, bool]:
+def kind_of(parsed: Any) -> tuple[str, bool]:
     """Return the kind of a parsed `tokenizer.json`, and whether the space is a token of its own.
 
     Raise ValueError if its parts are not those that `build` combines.
     """
-    cut = parsed.get("pre_tokenizer") or {}
-    model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]
-    pattern = parts[-1].get("pattern", {}).get("Regex")
-    match model, [part.get("type") for part in parts]:
-        case "BPE", ["ByteLevel"]:
+    match parsed:
+        case {"model": {"type": "BPE"}, "pre_tokenizer": {"type": "ByteLevel"}}:
             return "byte", False
-        case "BPE", ["Metaspace", "Split"]:
-            return "bpe", False
-        case "WordLevel", ["Metaspace", "Split"]:
-            return ("character" if pattern == _SPACED_CHARACTERS else "word"), False
-        case "WordLevel", ["Split"]:
-            return "character", True
-    raise ValueError(f"it splits text in another way ({model} over {cut.get('type', 'complete lines')})")
+        case {"model": {"type": model}, "pre_tokenizer": {"pretokenizers": [_, {"pattern": pattern}]}}:
+            kinds = {("BPE", _WORDS): "bpe", ("WordLevel", _WORDS): "word"}
+            kinds["WordLevel", _SPACED_CHARACTERS] = "character"
+            if kind := kinds.get((str(model), _regex(pattern))):
+                return kind, False
+        case {"model": {"type": "WordLevel"}, "pre_tokenizer": {"pattern": pattern}}:
+            if _regex(pattern) == _CHARACTERS:
+                return "character", True
+    raise ValueError("it splits text in another way")
+
+
+def rebuild(parsed: Any) -> tokenizers.Tokenizer:
+    """Return the tokenizer of a parsed `tokenizer.json`: its vocabulary, and the parts that `build` combines.
+
+    Nothing else of the file reaches the library, which aborts the process for an id of 2³¹, allocates up to
+    the largest id, and runs whatever regular expression is written there. Raise ValueError if the parts are
+    others, or the ids are not 0 to V - 1, those of the special tokens 0 to 3.
+    """
+    kind, space_alone = kind_of(parsed)
+    model, vocabulary = parsed["model"], parsed["model"].get("vocab")
+    if not isinstance(vocabulary, dict) or not all(type(id) is int for id in vocabulary.values()):
+        raise ValueError("its vocabulary is not an id for each token")
+    if [vocabulary.get(each) for each in SPECIALS] != list(range(len(SPECIALS))):
+        raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(f"the ids of its {len(vocabulary)} tokens are not 0 to {len(vocabulary) - 1}")
+    steps = (parsed.get("normalizer") or {}).get("normalizers", ())
+    is_lower = any(step == {"type": "Lowercase"} for step in steps)
+    inner = build(kind, lowercase=is_lower, spaced=not space_alone)
+    if kind in ("word", "character"):
+        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[-1])
+    else:
+        unknown = {} if kind == "byte" else {"unk_token": SPECIALS[-1]}
+        inner.model = models.BPE(vocabulary, _merges(model.get("merges"), vocabulary), **unknown)
+    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
+    return inner
+
+
+def _merges(listed: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """Return the pairs that a BPE model merges; ValueError for one that is not of tokens, to a token."""
+    if not isinstance(listed, list):
+        raise ValueError("its merges are not a list")
+    for pair in listed:
+        is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not is_pair or not vocabulary.keys() >= {*pair, "".join(pair)}:
+            raise ValueError(f"its merge {pair!r:.80} is not one of tokens to a token")
+    return [(first, second) for first, second in listed]
+
+
+def _regex(pattern: Any) -> Any:
+    return pattern.get("Regex") if isinstance(pattern, dict) else None
 
 
 def choose_kind(sample: Sequence[str]) -> str:

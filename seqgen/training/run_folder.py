@@ -198,8 +198,8 @@ def load_into(module: nn.Module, run: Run) -> None:
     for name, parameter in module.named_parameters():
         if not parameter.isfinite().all():
             raise UserError(
-                f"'{run.path / WEIGHTS}' is damaged: not all numbers of {name} are finite; restore it or train "
-                "again"
+                f"'{run.path / WEIGHTS}' is damaged: {name} holds numbers that are not finite; restore it or "
+                "train again"
             )
 
 
