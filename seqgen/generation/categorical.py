@@ -18,6 +18,8 @@ from seqgen.functional.vocab_projection import (
 )
 from seqgen.models.vocab_head import ruled_out
 
+COLDEST, HOTTEST = 1e-6, 100.0
+"""Temperatures between which float32 holds the logits, and the logit that rules a token out still does."""
 BELOW_ONE = 1 - 2.0**-23
 """A factor that makes every float32 smaller than it was."""
 
@@ -47,7 +49,7 @@ def draw(
     probability ≥ top_p (Holtzman et al. 2020), of what top_k left. `forbid` are ids that are never drawn.
 
     Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
-    a token of probability 0 is never drawn. UserError for settings out of range; on the CPU ValueError where
+    a token of probability 0 is never drawn. UserError for settings out of range, and on the CPU where
     no token is left, or logits are not finite (an accelerator is not waited for).
     """
     how = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "forbid": forbid, "rng": rng}
@@ -133,8 +135,10 @@ def _check(temperature: float, top_k: int | None, top_p: float | None) -> None:
         raise UserError(f"top_k is {top_k}; it must be at least 1")
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"top_p is {top_p}; it must be in (0, 1]")
-    if temperature < 0 or not math.isfinite(temperature):
-        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
+    if temperature and not COLDEST <= temperature <= HOTTEST:
+        raise UserError(
+            f"temperature is {temperature}; it must be 0, which is greedy, or from {COLDEST:g} to {HOTTEST:g}"
+        )
 
 
 def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +165,7 @@ def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Ten
         block_cdf = block_sums.cumsum(dim=1)
         if in_range(block_cdf[:, -1]):
             return exps, block_sums, block_cdf
-    raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
+    raise UserError("no token can be drawn: the logits are not finite, or every token is forbidden")
 
 
 def _block_contents(exps: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:
