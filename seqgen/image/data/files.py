@@ -29,7 +29,7 @@ HUB = {
 }
 """Names of datasets of the hub, read through the `datasets` library."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
-MOST_BYTES, MOST_PIXELS = 1 << 32, 1 << 24
+MOST_BYTES, MOST_PIXELS = 1 << 31, 1 << 24
 """Bytes of the pixels of a split, and pixels of one image: a file of a few kB can stand for any number."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """What the content of a picture may be, whatever its name: of others Pillow runs programs (Ghostscript)."""

@@ -1,0 +1,112 @@
+"""`python -m tests.fuzz`: mutated files for every reader, until something else than one line comes of one."""
+
+import argparse
+import multiprocessing
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from .worker import SECONDS, Outcome, work
+
+PATIENCE = 6 * SECONDS
+"""Seconds without a word after which a process is stuck where no signal reaches it."""
+
+
+def main() -> int:
+    """Run cases for some minutes, report each kind of problem once, and keep its input."""
+    options = _parse()
+    out, deadline = Path(options.out), time.monotonic() + 60 * options.minutes
+    counts: Counter[str] = Counter()
+    problems: dict[str, str] = {}
+    number = options.case or 0
+    while time.monotonic() < deadline and (options.case is None or number == options.case):
+        with tempfile.TemporaryDirectory(prefix="seqgen-fuzz-") as folder:
+            for outcome in _run(Path(folder), options, number, deadline):
+                number = max(number, outcome.number + 1)
+                counts[f"{outcome.reader} {'refused' if outcome.refused else 'read'}"] += 1
+                key = f"{outcome.reader}: {outcome.problem}"
+                if outcome.problem and _kind(outcome) not in problems:
+                    problems[_kind(outcome)] = key
+                    _keep(out, outcome, Path(folder), options.seed)
+                    _say(f"{key} (case {outcome.number})")
+    names = sorted({each.split()[0] for each in counts})
+    for name in names:
+        _say(f"{name:14} {counts[f'{name} read']:7,} read  {counts[f'{name} refused']:7,} refused")
+    _say(f"{sum(counts.values()):,} cases, {len(problems)} problems{f', kept in {out}' if problems else ''}")
+    return 1 if problems else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", default="", help="Names, separated by commas; all if not given.")
+    parser.add_argument("--case", type=int, help="The number of one case, to see it again.")
+    parser.add_argument("--out", default="fuzz-problems", help="Where inputs of problems are kept.")
+    return parser.parse_args()
+
+
+def _run(world: Path, options: argparse.Namespace, first: int, deadline: float):
+    """Yield the outcomes of a process until the time is over, or it crashed, which is the last outcome."""
+    from .readers import READERS
+
+    names = options.readers.split(",") if options.readers else list(READERS)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=work, args=(world, names, options.seed, first, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+    current = ("start", first)
+    try:
+        while time.monotonic() < deadline or current:
+            if not ours.poll(PATIENCE):
+                yield Outcome(*current, problem="stuck", details="no signal reaches it")
+                return
+            message = ours.recv()
+            if not isinstance(message, Outcome):
+                current = message
+                continue
+            yield message
+            current = ()
+            if time.monotonic() >= deadline or (options.case is not None and message.reader == names[-1]):
+                return
+    except EOFError:
+        process.join()
+        yield Outcome(*current, problem=f"the process ended with {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+
+
+def _kind(outcome: Outcome) -> str:
+    """Return what problems of one cause have in common: the reader, the error, and where it was raised."""
+    frames = [line.strip() for line in outcome.details.splitlines() if line.strip().startswith("File ")]
+    ours = [frame for frame in frames if "/seqgen/" in frame or "/corpora/" in frame or "/cli/" in frame]
+    return f"{outcome.reader} {outcome.problem.split(':')[0]} {(ours or frames or [''])[-1]}"
+
+
+def _keep(out: Path, outcome: Outcome, world: Path, seed: int) -> None:
+    """Copy the input of a problem, with what was said."""
+    from .readers import READERS
+
+    place = out / f"{outcome.reader}-{seed}-{outcome.number}"
+    place.mkdir(parents=True, exist_ok=True)
+    case = world / "runs" / "case" / READERS[outcome.reader].file
+    if case.exists():
+        shutil.copy(case, place)
+    (place / "problem.txt").write_text(
+        f"{outcome.problem}\n\n{outcome.details}", encoding="utf-8", errors="replace"
+    )
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
