@@ -53,6 +53,8 @@ app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
 
 USER_ERROR = 2
+LONGEST = 1_000
+"""Characters of an error, at most: what was given may itself be of any length."""
 INTERRUPTED = 130
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """Phrases in torch's errors for the memory of a GPU and of the machine."""
@@ -108,7 +110,8 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _end(message: str, code: int) -> None:
-    typer.echo("seqgen: " + " ".join(message.split()), err=True)
+    line = " ".join(message.split())
+    typer.echo(f"seqgen: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", err=True)
     sys.exit(code)
 
 

@@ -1,9 +1,11 @@
 """The parts of the `tokenizers` library of which each kind of tokenizer consists, and choosing a kind."""
 
+import functools
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 import tokenizers
@@ -58,65 +60,74 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
     return inner
 
 
-def kind_of(parsed: Any) -> tuple[str, bool]:
+def kind_of(parsed: dict) -> tuple[str, bool]:
     """Return the kind of a parsed `tokenizer.json`, and whether the space is a token of its own.
 
     Raise ValueError if its parts are not those that `build` combines.
     """
-    match parsed:
-        case {"model": {"type": "BPE"}, "pre_tokenizer": {"type": "ByteLevel"}}:
+    cut = parsed.get("pre_tokenizer") or {}
+    model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]
+    pattern = parts[-1].get("pattern", {}).get("Regex")
+    match model, [part.get("type") for part in parts]:
+        case "BPE", ["ByteLevel"]:
             return "byte", False
-        case {"model": {"type": model}, "pre_tokenizer": {"pretokenizers": [_, {"pattern": pattern}]}}:
-            kinds = {("BPE", _WORDS): "bpe", ("WordLevel", _WORDS): "word"}
-            kinds["WordLevel", _SPACED_CHARACTERS] = "character"
-            if kind := kinds.get((str(model), _regex(pattern))):
-                return kind, False
-        case {"model": {"type": "WordLevel"}, "pre_tokenizer": {"pattern": pattern}}:
-            if _regex(pattern) == _CHARACTERS:
-                return "character", True
-    raise ValueError("it splits text in another way")
+        case "BPE", ["Metaspace", "Split"]:
+            return "bpe", False
+        case "WordLevel", ["Metaspace", "Split"]:
+            return ("character" if pattern == _SPACED_CHARACTERS else "word"), False
+        case "WordLevel", ["Split"]:
+            return "character", True
+    raise ValueError(f"it splits text in another way ({model} over {cut.get('type', 'complete lines')})")
+
+
+@functools.cache
+def _empty() -> tuple[dict[str, Any], ...]:
+    """Return the JSON of every tokenizer that `build` returns, with the special tokens."""
+    made = []
+    for kind, lowercase, spaced in product(KINDS[1:], (False, True), (False, True)):
+        inner = build(kind, lowercase=lowercase, spaced=spaced)
+        inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
+        made.append(json.loads(inner.to_str()))
+    return tuple(made)
 
 
 def rebuild(parsed: Any) -> tokenizers.Tokenizer:
-    """Return the tokenizer of a parsed `tokenizer.json`: its vocabulary, and the parts that `build` combines.
+    """Return the tokenizer of a parsed `tokenizer.json`: one that `build` returns, with its vocabulary.
 
     Nothing else of the file reaches the library, which aborts the process for an id of 2³¹, allocates up to
-    the largest id, and runs whatever regular expression is written there. Raise ValueError if the parts are
-    others, or the ids are not 0 to V - 1, those of the special tokens 0 to 3.
+    the largest id, and runs whatever regular expression is written there. Raise ValueError if it splits text
+    in another way, or its ids are not 0 to V - 1, those of the special tokens 0 to 3.
     """
-    kind, space_alone = kind_of(parsed)
-    model, vocabulary = parsed["model"], parsed["model"].get("vocab")
+    model = parsed.get("model") if isinstance(parsed, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError("it has no model")
+    vocabulary = model.get("vocab")
     if not isinstance(vocabulary, dict) or not all(type(id) is int for id in vocabulary.values()):
         raise ValueError("its vocabulary is not an id for each token")
     if [vocabulary.get(each) for each in SPECIALS] != list(range(len(SPECIALS))):
         raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise ValueError(f"the ids of its {len(vocabulary)} tokens are not 0 to {len(vocabulary) - 1}")
-    steps = (parsed.get("normalizer") or {}).get("normalizers", ())
-    is_lower = any(step == {"type": "Lowercase"} for step in steps)
-    inner = build(kind, lowercase=is_lower, spaced=not space_alone)
-    if kind in ("word", "character"):
-        inner.model = models.WordLevel(vocabulary, unk_token=SPECIALS[-1])
-    else:
-        unknown = {} if kind == "byte" else {"unk_token": SPECIALS[-1]}
-        inner.model = models.BPE(vocabulary, _merges(model.get("merges"), vocabulary), **unknown)
-    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
-    return inner
+    for empty in _empty():
+        parts = ("normalizer", "pre_tokenizer", "decoder")
+        if empty["model"]["type"] == model.get("type") and all(empty[p] == parsed.get(p) for p in parts):
+            learned = {"vocab": vocabulary}
+            if "merges" in empty["model"]:
+                learned["merges"] = _checked_merges(model.get("merges"), vocabulary)
+            whole = empty | {"model": empty["model"] | learned}
+            return tokenizers.Tokenizer.from_str(json.dumps(whole))
+    raise ValueError("it splits text in another way, or joins it in another way")
 
 
-def _merges(listed: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """Return the pairs that a BPE model merges; ValueError for one that is not of tokens, to a token."""
-    if not isinstance(listed, list):
+def _checked_merges(merges: Any, vocabulary: dict[str, int]) -> list[list[str]]:
+    """Return what a BPE model merges; ValueError where it is not two tokens that make a third."""
+    if not isinstance(merges, list):
         raise ValueError("its merges are not a list")
-    for pair in listed:
+    for pair in merges:
         is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
         if not is_pair or not vocabulary.keys() >= {*pair, "".join(pair)}:
-            raise ValueError(f"its merge {pair!r:.80} is not one of tokens to a token")
-    return [(first, second) for first, second in listed]
-
-
-def _regex(pattern: Any) -> Any:
-    return pattern.get("Regex") if isinstance(pattern, dict) else None
+            raise ValueError(f"its merge {pair!r:.80} is not of two tokens that make a third")
+    return merges
 
 
 def choose_kind(sample: Sequence[str]) -> str:

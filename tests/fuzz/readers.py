@@ -251,7 +251,7 @@ def _grammar_seeds(world: Path) -> list[bytes]:
     small = (
         "%join words\nScene -> Animal is Doing . | Doing [3]\nAnimal -> a(n) Size cat [0.5]\n   | two dogs\n"
         "Size -> old | small | ''\nDoing -> running | asleep\n",
-        "%join characters\n%answer arithmetic\nSum -> Digit+Digit=\nDigit -> 1 | 2 [2] | 3\n",
+        "%join characters\n%answer arithmetic\nSum -> Digit + Digit =\nDigit -> 1 | 2 [2] | 3\n",
     )
     return [each.encode() for each in small] + [
         files("seqgen.corpora").joinpath("expressions.cfg").read_bytes()
@@ -316,7 +316,7 @@ def _pickle_seeds(world: Path) -> list[bytes]:
     arrays = _oracle_arrays()
     gate = [arrays["weight_ih"][:5].T.copy(), arrays["weight_hh"][:5].T.copy(), arrays["bias"][:5].copy()]
     listed = [arrays["embedding"], *gate * 4, arrays["output_weight"], arrays["output_bias"]]
-    return [pickle.dumps(listed, protocol) for protocol in (0, 2, 4, 5)]
+    return [pickle.dumps(listed, protocol) for protocol in (0, 2, 4)]
 
 
 def _sentences(path: Path) -> object:
