@@ -8,7 +8,6 @@ else.
 import hashlib
 import io
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,9 @@ def read_pickled_arrays(path: Path) -> list[NDArray]:
         found = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except UserError as error:
         raise UserError(f"'{path}' is not read: {error}; give the oracle of the SeqGAN paper") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # pickle raises whatever damaged bytes lead it to
         raise UserError(f"'{path}' is no pickle of NumPy arrays ({error}); download it again") from error
     is_arrays = isinstance(found, list | tuple) and all(
         isinstance(each, np.ndarray) and each.dtype.kind == "f" for each in found
@@ -97,9 +98,9 @@ def read_npz(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return check({name: stored[name] for name in stored.files}, path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever damaged bytes lead them to
         raise UserError(f"cannot read the oracle '{path}': {error}; fetch it again") from error
 
 
@@ -121,7 +122,10 @@ def check(arrays: Mapping[str, NDArray], path: Path) -> Arrays:
     """Return weights as float32; UserError where names or shapes are not those of an LSTM oracle."""
     if set(arrays) != set(NAMES):
         raise UserError(f"'{path}' holds {', '.join(sorted(arrays)) or 'nothing'}, not {', '.join(NAMES)}")
-    found = {name: np.ascontiguousarray(arrays[name], np.float32) for name in NAMES}
+    if not all(arrays[name].dtype.kind == "f" for name in NAMES):
+        raise UserError(f"'{path}' holds numbers that are not floating-point; give an LSTM oracle")
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused below
+        found = {name: np.ascontiguousarray(arrays[name], np.float32) for name in NAMES}
     gates, embedding = (*found["weight_ih"].shape, 0, 0)[:2]
     vocab, hidden = len(found["embedding"]), gates // 4
     wanted = ((vocab, embedding), (gates, embedding), (gates, hidden), (gates,), (hidden, vocab), (vocab,))

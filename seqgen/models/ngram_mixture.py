@@ -125,7 +125,7 @@ class NGramMixture(nn.Module):
         network_nll = -float(held_out.network.mean())
         gains = torch.zeros(int(held_out.sentence.max()) + 1, dtype=torch.float64)
         gains.index_add_(0, held_out.sentence, found - held_out.network)
-        is_used = bool(gains.mean() > gains.std() / len(gains) ** 0.5)
+        is_used = len(gains) > 1 and bool(gains.mean() > gains.std() / len(gains) ** 0.5)
         weight, bias = _fit_gate(held_out)
         self.gate_weight.copy_(weight)
         self.gate_bias.copy_(bias)
