@@ -19,8 +19,8 @@ from seqgen.core.errors import UserError
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
 """The alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
 
-MOST_ARCS = 1_000_000
-"""Of an automaton, those counted that become one."""
+MOST_SYMBOLS, ARC_SYMBOLS = 1 << 22, 16
+"""Symbols of the states that all ways to go on lead to, at most; a way by itself counts as 16."""
 
 ARTICLE = "a(n)"
 """The terminal that becomes `a` or `an`, depending on the next word."""
@@ -150,7 +150,7 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
     numbers: dict[tuple[str, ...], int] = {}
     arcs: list[dict[str, list[tuple[int, float]]]] = []
     stops: list[float] = []
-    left = MOST_ARCS
+    left = MOST_SYMBOLS
 
     def visit(symbols: tuple[str, ...]) -> int:
         if symbols in numbers:
@@ -158,9 +158,9 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
         merged: dict[tuple[str, tuple[str, ...]], float] = {}
         nonlocal left
         for p, token, rest in _heads(rules, symbols):
-            left -= 1
-            if not left:
-                raise UserError(f"the grammar has more than {MOST_ARCS:,} ways to go on; simplify it")
+            left -= ARC_SYMBOLS + len(rest)
+            if left < 0:
+                raise UserError("the grammar has too many ways to go on, or too long ones; simplify it")
             merged[token, rest] = merged.get((token, rest), 0.0) + p
         stop = merged.pop(("", ()), 0.0)
         steps: dict[str, list[tuple[int, float]]] = {}

@@ -8,6 +8,7 @@ else.
 import hashlib
 import io
 import pickle
+import pickletools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 def read_pickled_arrays(path: Path) -> list[NDArray]:
     """Read a pickled list of NumPy arrays of numbers; UserError for a pickle of anything else."""
     try:
-        found = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = path.read_bytes()
+        _check_lengths(content)
+        found = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except UserError as error:
         raise UserError(f"'{path}' is not read: {error}; give the oracle of the SeqGAN paper") from error
     except MemoryError:
@@ -71,6 +74,13 @@ def read_pickled_arrays(path: Path) -> list[NDArray]:
     if not is_arrays:
         raise UserError(f"'{path}' holds no list of NumPy arrays of numbers; give the oracle's pickle")
     return list(found)
+
+
+def _check_lengths(content: bytes) -> None:
+    """Raise ValueError where a string of a pickle is longer than the file: it would be allocated first."""
+    for opcode, _, _ in pickletools.genops(content):
+        if opcode.name == "BYTEARRAY8":
+            raise ValueError("it holds a bytearray")
 
 
 def from_pickle(path: Path) -> Arrays:

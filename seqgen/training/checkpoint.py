@@ -27,6 +27,10 @@ def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
     Raise ValueError where an option is of another kind, or a moment of another shape than its parameter.
     """
     fresh = optimizer.state_dict()["param_groups"]
+    if not isinstance(state, dict) or not isinstance(state["state"], dict):
+        raise ValueError("an optimiser has no state")
+    if not isinstance(state["param_groups"], list) or not all(map(_is_dict, state["param_groups"])):
+        raise ValueError("an optimiser has no groups of parameters")
     groups = [ours | theirs for ours, theirs in zip(fresh, state["param_groups"], strict=True)]
     for ours, theirs in zip(fresh, groups, strict=True):
         for name, value in ours.items():
@@ -48,6 +52,10 @@ def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
     for name, total in sums.items():
         if not isinstance(total, float) or not isinstance(counts.get(name), int) or counts[name] < 1:
             raise ValueError(f"the sum of {name!r:.40} is {total!r:.40}, of {counts.get(name)!r:.40} steps")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_like(found: Any, fresh: Any) -> bool:

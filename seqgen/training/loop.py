@@ -7,6 +7,7 @@ far, and since the last report `tokens_per_second` of real training tokens, or `
 import contextlib
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,16 +160,8 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         run_folder.forget_after(run, 0)
         return Progress()
     try:
-        algorithm.load_state_dict(state["weights"])
-        checkpoint.check_finite(algorithm)
-        for name, optimizer in algorithm.optimizers.items():
-            optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
-        batches.load_state_dict(state["batches"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        progress = read_fields(Progress, state["progress"])
-        checkpoint.check_means(progress.sums, progress.counts)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of what is refused as well
+            progress = _restore(algorithm, batches, state)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # what a checkpoint of another model, or a damaged one, leads torch to
@@ -178,6 +171,21 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
             "beginning"
         ) from error
     run_folder.forget_after(run, progress.step)
+    return progress
+
+
+def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Progress:
+    """Put a checkpoint back and return where training stands; an exception of any kind where it does not fit."""
+    algorithm.load_state_dict(state["weights"])
+    checkpoint.check_finite(algorithm)
+    for name, optimizer in algorithm.optimizers.items():
+        optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
+    batches.load_state_dict(state["batches"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    progress = read_fields(Progress, state["progress"])
+    checkpoint.check_means(progress.sums, progress.counts)
     return progress
 
 

@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,7 +191,8 @@ def load_into(module: nn.Module, run: Run) -> None:
     """Put a run's kept weights into its model; UserError where they are missing, corrupt or of another."""
     weights = load_weights(run)
     try:
-        module.load_state_dict(weights)
+        with warnings.catch_warnings(action="ignore"):  # of numbers of another type
+            module.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"'{run.path / WEIGHTS}' does not fit the model of its {CONFIG}; it is of another run"
@@ -218,7 +220,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
         return None
     check_regular(path)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             _check_not_packed(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
