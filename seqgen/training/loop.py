@@ -175,7 +175,7 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
 
 
 def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Progress:
-    """Put a checkpoint back and return where training stands; an exception of any kind where it does not fit."""
+    """Put a checkpoint back and return where training stands; any exception where it does not fit."""
     algorithm.load_state_dict(state["weights"])
     checkpoint.check_finite(algorithm)
     for name, optimizer in algorithm.optimizers.items():
