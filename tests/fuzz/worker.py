@@ -63,6 +63,9 @@ def work(world: Path, names: Sequence[str], seed: int, first: int, connection: C
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):
         build_world(world)
+        for name in names:  # what is imported on the way is no cost of a case
+            for read in READERS[name].reads:
+                read(READERS[name].place(world, READERS[name].seeds(world)[0]))
     limit = ADDRESS_SPACE + _status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     kept: dict[str, dict[str, Sequence[bytes]]] = {name: {} for name in names}
@@ -84,11 +87,10 @@ def judge(name: str, number: int, reads: Sequence, path: Path) -> Outcome:
     for read in reads:
         _forget_peak()
         before, started = _status("VmRSS"), time.monotonic()
-        error = io.StringIO()
+        error, problem, details = io.StringIO(), "", ""
         try:
             with _time_limit(), contextlib.redirect_stderr(error), _one_line_errors():
                 read(path)
-            continue
         except SystemExit:
             refused = True
             problem = _problem_of_line(error.getvalue())
@@ -96,8 +98,7 @@ def judge(name: str, number: int, reads: Sequence, path: Path) -> Outcome:
         except BaseException as caught:  # noqa: BLE001 - a panic of a library in Rust is no Exception
             problem = f"{type(caught).__name__}: {' '.join(str(caught).split())[:200]}"
             details = traceback.format_exc()
-        finally:
-            used = (_status("VmHWM") - before) >> 20
+        used = (_status("VmHWM") - before) >> 20
         problem = problem or (f"{used} MB of memory" if used > MEGABYTES else "")
         if problem:
             seconds = time.monotonic() - started
