@@ -7,8 +7,10 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from .readers import READERS
 from .worker import SECONDS, Outcome, work
 
 PATIENCE = 6 * SECONDS
@@ -21,18 +23,18 @@ def main() -> int:
     out, deadline = Path(options.out), time.monotonic() + 60 * options.minutes
     counts: Counter[str] = Counter()
     problems: dict[str, str] = {}
-    number = options.case or 0
-    while time.monotonic() < deadline and (options.case is None or number == options.case):
+    names = options.readers.split(",") if options.readers else list(READERS)
+    first = dict.fromkeys(names, options.case or 0)
+    while time.monotonic() < deadline and (options.case is None or options.case in first.values()):
         with tempfile.TemporaryDirectory(prefix="seqgen-fuzz-") as folder:
-            for outcome in _run(Path(folder), options, number, deadline):
-                number = max(number, outcome.number + 1)
+            for outcome in _run(Path(folder), first, options, deadline):
+                first[outcome.reader] = outcome.number + 1
                 counts[f"{outcome.reader} {'refused' if outcome.refused else 'read'}"] += 1
                 key = f"{outcome.reader}: {outcome.problem}"
                 if outcome.problem and _kind(outcome) not in problems:
                     problems[_kind(outcome)] = key
                     _keep(out, outcome, Path(folder), options.seed)
                     _say(f"{key} (case {outcome.number})")
-    names = sorted({each.split()[0] for each in counts})
     for name in names:
         _say(f"{name:14} {counts[f'{name} read']:7,} read  {counts[f'{name} refused']:7,} refused")
     _say(f"{sum(counts.values()):,} cases, {len(problems)} problems{f', kept in {out}' if problems else ''}")
@@ -49,20 +51,19 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(world: Path, options: argparse.Namespace, first: int, deadline: float):
+def _run(
+    world: Path, first: Mapping[str, int], options: argparse.Namespace, deadline: float
+) -> Iterator[Outcome]:
     """Yield the outcomes of a process until the time is over, or it crashed, which is the last outcome."""
-    from .readers import READERS
-
-    names = options.readers.split(",") if options.readers else list(READERS)
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=work, args=(world, names, options.seed, first, theirs), daemon=True
+        target=work, args=(world, dict(first), options.seed, theirs), daemon=True
     )
     process.start()
     theirs.close()
-    current = ("start", first)
+    current = (next(iter(first)), -1)  # nothing yet: it makes good files
     try:
-        while time.monotonic() < deadline or current:
+        while True:
             if not ours.poll(PATIENCE):
                 yield Outcome(*current, problem="stuck", details="no signal reaches it")
                 return
@@ -71,8 +72,8 @@ def _run(world: Path, options: argparse.Namespace, first: int, deadline: float):
                 current = message
                 continue
             yield message
-            current = ()
-            if time.monotonic() >= deadline or (options.case is not None and message.reader == names[-1]):
+            is_last = options.case is not None and message.reader == list(first)[-1]
+            if time.monotonic() >= deadline or is_last:
                 return
     except EOFError:
         process.join()
@@ -91,8 +92,6 @@ def _kind(outcome: Outcome) -> str:
 
 def _keep(out: Path, outcome: Outcome, world: Path, seed: int) -> None:
     """Copy the input of a problem, with what was said."""
-    from .readers import READERS
-
     place = out / f"{outcome.reader}-{seed}-{outcome.number}"
     place.mkdir(parents=True, exist_ok=True)
     case = world / "runs" / "case" / READERS[outcome.reader].file

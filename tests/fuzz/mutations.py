@@ -6,6 +6,7 @@ import json
 import math
 import random
 import struct
+import tomllib
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -171,6 +172,25 @@ def json_of(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     if rng.random() < 0.3:
         return bytes_of(rng, seeds)
     return json_text(value_of(rng, json.loads(rng.choice(seeds))))
+
+
+def toml_of(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
+    """Change the values of TOML, or its bytes."""
+    values = value_of(rng, tomllib.loads(rng.choice(seeds).decode()))
+    if rng.random() < 0.3 or not isinstance(values, dict):
+        return bytes_of(rng, seeds)
+    lines = [f"{json.dumps(key)} = {_toml_value(value)}\n" for key, value in values.items()]
+    return "".join(lines).replace(json.dumps(DEEP), "[" * 100_000 + "]" * 100_000).encode()
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{json.dumps(key)} = {_toml_value(each)}" for key, each in value.items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return {"NaN": "nan", "Infinity": "inf", "null": '"none"'}.get(written := json.dumps(value), written)
 
 
 def json_lines_of(rng: random.Random, seeds: Sequence[bytes]) -> bytes:

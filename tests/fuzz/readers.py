@@ -333,7 +333,7 @@ READERS: dict[str, Reader] = {
     "parquet": Reader("case.parquet", _parquet_seeds, mutations.parquet_of, TABLE),
     "gzip": Reader("case.txt.gz", _gzip_seeds, mutations.gzip_of, (_corpus(), _sentences)),
     "grammar": Reader("case.cfg", _grammar_seeds, mutations.bytes_of, (_grammar,)),
-    "toml": Reader("case.toml", _toml_seeds, mutations.bytes_of, (_settings,)),
+    "toml": Reader("case.toml", _toml_seeds, mutations.toml_of, (_settings,)),
     "embeddings": Reader("case.vec", _vector_seeds, mutations.bytes_of, (_vectors,)),
     "tokenizer": Reader("tokenizer.json", _tokenizer_seeds, mutations.json_of, (_tokenizer,)),
     "config": Reader(

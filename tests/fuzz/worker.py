@@ -6,6 +6,7 @@ first, so that the process that started this one keeps the input of a crash.
 
 import contextlib
 import io
+import itertools
 import os
 import random
 import resource
@@ -13,7 +14,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,8 +26,10 @@ MEGABYTES = 500
 """Memory of a case, beside what the process had before."""
 ADDRESS_SPACE = 4 << 30
 """Bytes that a process may map, beside what it has once everything is imported."""
-SWEEP_EVERY = 200
-"""Cases after which what they left in the cache is deleted."""
+TURN = 0.3
+"""Seconds that a reader has before it is the next one's turn: cheap cases are made more often."""
+SWEEP_EVERY = 10
+"""Rounds after which what cases left in the cache is deleted."""
 OUT_OF_MEMORY = ("out of memory", "allocate")
 """What a line says where memory was asked for that there was not."""
 LONGEST_LINE = 2_000
@@ -49,10 +52,11 @@ class TimeLimit(BaseException):
     """A case took too long: nothing that catches an Exception catches it."""
 
 
-def work(world: Path, names: Sequence[str], seed: int, first: int, connection: Connection) -> None:
-    """Make and read cases of readers in turn from a number on, until the process is ended.
+def work(world: Path, first: Mapping[str, int], seed: int, connection: Connection) -> None:
+    """Make and read cases of readers in turn, each from a number on, until the process is ended.
 
-    Before a case its reader and number are sent, after it the outcome.
+    Before a case its reader and number are sent, after it the outcome. A case follows from the seed, its
+    reader and its number.
     """
     os.environ["SEQGEN_CACHE"] = str(world / "cache")
     os.chdir(world)
@@ -63,21 +67,23 @@ def work(world: Path, names: Sequence[str], seed: int, first: int, connection: C
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):
         build_world(world)
-        for name in names:  # what is imported on the way is no cost of a case
+        for name in first:  # what is imported on the way is no cost of a case
             for read in READERS[name].reads:
                 read(READERS[name].place(world, READERS[name].seeds(world)[0]))
     limit = ADDRESS_SPACE + _status("VmSize")
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    kept: dict[str, dict[str, Sequence[bytes]]] = {name: {} for name in names}
-    number = first
-    while True:
-        for name in names:
-            connection.send((name, number))
-            rng = random.Random(f"{seed} {name} {number}")
-            path = READERS[name].place(world, READERS[name].case(world, rng, kept[name]))
-            connection.send(judge(name, number, READERS[name].reads, path))
-        number += 1
-        if number % SWEEP_EVERY == 0:
+    kept: dict[str, dict[str, Sequence[bytes]]] = {name: {} for name in first}
+    numbers = dict(first)
+    for turn in itertools.count():
+        for name, reader in ((name, READERS[name]) for name in first):
+            started = time.monotonic()
+            while time.monotonic() - started < TURN:
+                connection.send((name, numbers[name]))
+                rng = random.Random(f"{seed} {name} {numbers[name]}")
+                path = reader.place(world, reader.case(world, rng, kept[name]))
+                connection.send(judge(name, numbers[name], reader.reads, path))
+                numbers[name] += 1
+        if turn % SWEEP_EVERY == 0:
             shutil.rmtree(world / "cache", ignore_errors=True)
 
 
