@@ -111,7 +111,7 @@ def rebuild(parsed: Any) -> tokenizers.Tokenizer:
     for empty in _empty():
         parts = ("normalizer", "pre_tokenizer", "decoder")
         if empty["model"]["type"] == model.get("type") and all(empty[p] == parsed.get(p) for p in parts):
-            learned = {"vocab": vocabulary}
+            learned: dict[str, Any] = {"vocab": vocabulary}
             if "merges" in empty["model"]:
                 learned["merges"] = _checked_merges(model.get("merges"), vocabulary)
             whole = empty | {"model": empty["model"] | learned}
