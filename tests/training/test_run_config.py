@@ -190,3 +190,17 @@ def test_code_that_a_configuration_names_is_not_run_however_it_is_written(
     with pytest.raises(UserError, match="names code outside seqgen, 'planted:Config'"):
         load.load(text)
     assert not (tmp_path / "planted").exists()
+
+
+@pytest.mark.parametrize("init", ["text", None])
+def test_nor_code_that_the_start_of_a_run_names(text, kept, init, tmp_path, monkeypatch):
+    """A game of another hand, asked to go on, names its start, which names code or is missing."""
+    game = Path(shutil.copytree(kept / "text", tmp_path / "game"))
+    change(game, {"algorithm": "seqgan", "verb": "adversarial", "init": init and str(text)})
+    (tmp_path / "planted.py").write_text("open('planted', 'w').close()\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    change(text, {"settings/generator": {"kind": "planted:Config"}})
+    message = "names code outside seqgen, 'planted:Config'" if init else "no run at 'None'"
+    with pytest.raises(UserError, match=message):
+        adversarial_job(algorithm="seqgan", path=game)
+    assert not (tmp_path / "planted").exists()
