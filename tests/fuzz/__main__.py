@@ -1,8 +1,8 @@
 """`python -m tests.fuzz`: mutated files for every reader, until something else than one line comes of one."""
 
 import argparse
+import math
 import multiprocessing
-import shutil
 import sys
 import tempfile
 import time
@@ -13,8 +13,8 @@ from pathlib import Path
 from .readers import READERS
 from .worker import SECONDS, Outcome, work
 
-PATIENCE = 6 * SECONDS
-"""Seconds without a word after which a process is stuck where no signal reaches it."""
+PATIENCE = 30 * SECONDS
+"""Seconds without a word after which a process waits for ever, or is stuck where no signal reaches it."""
 
 
 def main() -> int:
@@ -25,9 +25,10 @@ def main() -> int:
     problems: dict[str, str] = {}
     names = options.readers.split(",") if options.readers else list(READERS)
     first = dict.fromkeys(names, options.case or 0)
-    while time.monotonic() < deadline and (options.case is None or options.case in first.values()):
+    end = options.case + 1 if options.case is not None else options.cases
+    while time.monotonic() < deadline and min(first.values()) < end:
         with tempfile.TemporaryDirectory(prefix="seqgen-fuzz-") as folder:
-            for outcome in _run(Path(folder), first, options, deadline):
+            for outcome in _run(Path(folder), first, end, options.seed, deadline):
                 first[outcome.reader] = outcome.number + 1
                 counts[f"{outcome.reader} {'refused' if outcome.refused else 'read'}"] += 1
                 key = f"{outcome.reader}: {outcome.problem}"
@@ -44,6 +45,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--cases", type=int, default=math.inf, help="Cases of each reader, at most.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--readers", default="", help="Names, separated by commas; all if not given.")
     parser.add_argument("--case", type=int, help="The number of one case, to see it again.")
@@ -51,13 +53,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(
-    world: Path, first: Mapping[str, int], options: argparse.Namespace, deadline: float
-) -> Iterator[Outcome]:
+def _run(world: Path, first: Mapping[str, int], end: float, seed: int, deadline: float) -> Iterator[Outcome]:
     """Yield the outcomes of a process until the time is over, or it crashed, which is the last outcome."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
-        target=work, args=(world, dict(first), options.seed, theirs), daemon=True
+        target=work, args=(world, dict(first), end, seed, theirs), daemon=True
     )
     process.start()
     theirs.close()
@@ -72,12 +72,12 @@ def _run(
                 current = message
                 continue
             yield message
-            is_last = options.case is not None and message.reader == list(first)[-1]
-            if time.monotonic() >= deadline or is_last:
+            if time.monotonic() >= deadline:
                 return
     except EOFError:
         process.join()
-        yield Outcome(*current, problem=f"the process ended with {process.exitcode}")
+        if process.exitcode:
+            yield Outcome(*current, problem=f"the process ended with {process.exitcode}")
     finally:
         process.kill()
         process.join()
@@ -95,8 +95,8 @@ def _keep(out: Path, outcome: Outcome, world: Path, seed: int) -> None:
     place = out / f"{outcome.reader}-{seed}-{outcome.number}"
     place.mkdir(parents=True, exist_ok=True)
     case = world / "runs" / "case" / READERS[outcome.reader].file
-    if case.exists():
-        shutil.copy(case, place)
+    if outcome.content or case.exists():
+        (place / case.name).write_bytes(outcome.content or case.read_bytes())
     (place / "problem.txt").write_text(
         f"{outcome.problem}\n\n{outcome.details}", encoding="utf-8", errors="replace"
     )

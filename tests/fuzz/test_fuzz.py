@@ -103,12 +103,13 @@ def test_a_short_run_finds_nothing(tmp_path):
     names = (
         "text,csv,gzip,embeddings,toml,tokenizer,config,image-config,weights,state,metrics,idx,picture,pickle"
     )
-    command = [sys.executable, "-m", "tests.fuzz", "--minutes", "0.2", "--seed", "5", "--readers", names]
+    options = ["--minutes", "9", "--cases", "7", "--seed", "5", "--readers", names]
+    command = [sys.executable, "-m", "tests.fuzz", *options]
     done = subprocess.run(
-        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].endswith("cases, 0 problems")
+    assert done.stdout.splitlines()[-1] == f"{7 * len(names.split(','))} cases, 0 problems"
 
 
 @quick

@@ -15,13 +15,13 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
 SECONDS = 10.0
-"""Time of a case."""
+"""Time of a case: of the processor, so that other work on the machine does not matter."""
 MEGABYTES = 500
 """Memory of a case, beside what the process had before."""
 ADDRESS_SPACE = 4 << 30
@@ -46,14 +46,16 @@ class Outcome:
     """What went wrong, in one line; empty where the case was read or refused in one line."""
     details: str = ""
     """The traceback, if any."""
+    content: bytes = b""
+    """Of the file, where there was a problem."""
 
 
 class TimeLimit(BaseException):
     """A case took too long: nothing that catches an Exception catches it."""
 
 
-def work(world: Path, first: Mapping[str, int], seed: int, connection: Connection) -> None:
-    """Make and read cases of readers in turn, each from a number on, until the process is ended.
+def work(world: Path, first: Mapping[str, int], end: float, seed: int, connection: Connection) -> None:
+    """Make and read cases of readers in turn, each from a number on, up to `end`.
 
     Before a case its reader and number are sent, after it the outcome. A case follows from the seed, its
     reader and its number.
@@ -75,13 +77,19 @@ def work(world: Path, first: Mapping[str, int], seed: int, connection: Connectio
     kept: dict[str, dict[str, Sequence[bytes]]] = {name: {} for name in first}
     numbers = dict(first)
     for turn in itertools.count():
-        for name, reader in ((name, READERS[name]) for name in first):
-            started = time.monotonic()
-            while time.monotonic() - started < TURN:
+        left = [name for name in first if numbers[name] < end]
+        if not left:
+            return
+        for name in left:
+            reader, started = READERS[name], time.monotonic()
+            while numbers[name] < end and time.monotonic() - started < TURN:
                 connection.send((name, numbers[name]))
                 rng = random.Random(f"{seed} {name} {numbers[name]}")
                 path = reader.place(world, reader.case(world, rng, kept[name]))
-                connection.send(judge(name, numbers[name], reader.reads, path))
+                outcome = judge(name, numbers[name], reader.reads, path)
+                if outcome.problem:
+                    outcome = replace(outcome, content=path.read_bytes())
+                connection.send(outcome)
                 numbers[name] += 1
         if turn % SWEEP_EVERY == 0:
             shutil.rmtree(world / "cache", ignore_errors=True)
@@ -136,12 +144,12 @@ def _time_limit() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeLimit(f"more than {SECONDS:g} s")
 
-    signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _status(name: str) -> int:
