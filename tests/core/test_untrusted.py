@@ -66,9 +66,9 @@ def test_what_is_right_is_read():
     assert parse_nested(json.loads, b'\xef\xbb\xbf{"a": ["\\ud83d\\ude00", 1.5, null]}') == {
         "a": ["😀", 1.5, None]
     }
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(parse_nested(json.loads, json.dumps(list(map(str, range(300_000)))).encode())) == 300_000
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_kinds():

@@ -86,12 +86,12 @@ def change(run, changes):
 )
 def test_a_run_on_text_that_is_not_right_is_refused(text, changes, message):
     change(text, changes)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UserError, match=message):
         load.load(text)
     with pytest.raises(UserError, match=message):
         adversarial_job(text, "seqgan", path="game")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_a_run_on_text_that_is_not_right_is_refused(text, changes, message):
 )
 def test_a_run_on_images_that_is_not_right_is_refused(image, changes, message):
     change(image, changes)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UserError, match=message):
         image_load.load(image)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_what_is_right_is_read(text, image):
