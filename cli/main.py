@@ -53,6 +53,8 @@ app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
 
 USER_ERROR = 2
+LONGEST = 1_000
+"""Characters of an error, at most: what was given may itself be of any length."""
 INTERRUPTED = 130
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
 """Phrases in torch's errors for the memory of a GPU and of the machine."""
@@ -101,16 +103,15 @@ def one_line_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
             raise
-        _end(
-            f"{str(error).splitlines()[0]} Use a smaller batch (--set batch_size=16) or --device cpu",
-            USER_ERROR,
-        )
+        reason = next(iter(str(error).splitlines()), "out of memory.")  # Python's own error is empty
+        _end(f"{reason} Use a smaller batch (--set batch_size=16) or --device cpu", USER_ERROR)
     except FloatingPointError as error:
         _end(f"training diverged: {error}; the last checkpoint is kept, try a lower --set lr=…", USER_ERROR)
 
 
 def _end(message: str, code: int) -> None:
-    typer.echo("seqgen: " + " ".join(message.split()), err=True)
+    line = " ".join(message.split())
+    typer.echo(f"seqgen: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", err=True)
     sys.exit(code)
 
 

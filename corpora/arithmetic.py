@@ -2,12 +2,21 @@
 
 import re
 
+from seqgen.core.errors import UserError
+
 
 def value(expression: str) -> str:
     """Evaluate `12+3*(7-4)=` to `21`: whole numbers, * before + and -, left to right.
 
-    The final `=` is optional. Raise ValueError for anything else.
+    The final `=` is optional. Raise UserError for anything else.
     """
+    try:
+        return str(_evaluated(expression))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{expression!r:.80} is no arithmetic: {error!s:.80}") from error
+
+
+def _evaluated(expression: str) -> int:
     tokens = re.findall(r"\d+|\S", expression.rstrip("="))
     tokens.append("")
     position = 0
@@ -22,7 +31,7 @@ def value(expression: str) -> str:
         if token == "(":
             inner = total()
             if take() != ")":
-                raise ValueError(f"no closing parenthesis in {expression!r}")
+                raise ValueError("no closing parenthesis")
             return inner
         return int(token)
 
@@ -41,5 +50,5 @@ def value(expression: str) -> str:
 
     result = total()
     if tokens[position]:
-        raise ValueError(f"{tokens[position]!r} is out of place in {expression!r}")
-    return str(result)
+        raise ValueError(f"{tokens[position]!r} is out of place")
+    return result

@@ -14,8 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, combinations, product
 
+from seqgen.core.errors import UserError
+
 Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
 """The alternatives of each nonterminal: probability, symbols. A symbol that is no key is a terminal."""
+
+MOST_SYMBOLS, ARC_SYMBOLS = 1 << 22, 16
+"""Symbols of the states that all ways to go on lead to, at most; a way by itself counts as 16."""
 
 ARTICLE = "a(n)"
 """The terminal that becomes `a` or `an`, depending on the next word."""
@@ -141,16 +146,21 @@ class Automaton:
 
 
 def build_automaton(rules: Rules, start: str) -> Automaton:
-    """Build the automaton of a grammar; raise RecursionError if the grammar is recursive."""
+    """Build the automaton of a grammar; raise UserError if it is too large, or the grammar recursive."""
     numbers: dict[tuple[str, ...], int] = {}
     arcs: list[dict[str, list[tuple[int, float]]]] = []
     stops: list[float] = []
+    left = MOST_SYMBOLS
 
     def visit(symbols: tuple[str, ...]) -> int:
         if symbols in numbers:
             return numbers[symbols]
         merged: dict[tuple[str, tuple[str, ...]], float] = {}
+        nonlocal left
         for p, token, rest in _heads(rules, symbols):
+            left -= ARC_SYMBOLS + len(rest)
+            if left < 0:
+                raise UserError("the grammar has too many ways to go on, or too long ones; simplify it")
             merged[token, rest] = merged.get((token, rest), 0.0) + p
         stop = merged.pop(("", ()), 0.0)
         steps: dict[str, list[tuple[int, float]]] = {}
@@ -161,7 +171,10 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
         stops.append(stop)
         return numbers[symbols]
 
-    visit((start,))
+    try:
+        visit((start,))
+    except RecursionError as error:
+        raise UserError("the grammar is recursive, or a sentence of it has too many tokens") from error
     return Automaton(arcs, stops)
 
 

@@ -15,6 +15,7 @@ token. With `%answer arithmetic` the rules generate an expression that ends in `
 Recursion is not allowed, so lengths are bounded.
 """
 
+import contextlib
 import math
 import random
 import re
@@ -22,10 +23,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from seqgen.core.errors import UserError
+from seqgen.core.untrusted import DEEPEST
 from seqgen.corpora.arithmetic import value
 from seqgen.corpora.automaton import Automaton, Rules, build_automaton
 
 MARKS = ".,;:!?"
+MOST_WEIGHT = 1e12
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Grammar:
 
 
 def parse_grammar(name: str, text: str) -> Grammar:
-    """Parse a grammar in the notation above; raise ValueError naming the wrong rule."""
+    """Parse a grammar in the notation above; raise UserError naming the wrong rule."""
     options: dict[str, str] = {}
     paragraphs: dict[str, str] = {}
     rule = ""
@@ -103,17 +107,18 @@ def parse_grammar(name: str, text: str) -> Grammar:
         elif head:
             rule = head[1]
             if rule in paragraphs:
-                raise ValueError(f"{name}: two rules for {rule}")
+                raise UserError(f"{name}: two rules for {rule}")
             paragraphs[rule] = head[2]
         elif line.strip():
             if not rule:
-                raise ValueError(f"{name}: expected 'Name -> ...', found {line!r}")
+                raise UserError(f"{name}: expected 'Name -> ...', found {line!r:.80}")
             paragraphs[rule] += " " + line
     characters = options.pop("join", "words") == "characters"
-    answers = {"arithmetic": value}
-    answer = answers[options.pop("answer")] if "answer" in options else None
+    answer = value if options.get("answer") == "arithmetic" else None
+    if answer:
+        del options["answer"]
     if options:
-        raise ValueError(f"{name}: unknown option %{next(iter(options))}")
+        raise UserError(f"{name}: unknown option %{next(iter(options))}")
     rules = {rule: _alternatives(f"{name}: {rule}", body, characters) for rule, body in paragraphs.items()}
     _check(name, rules)
     return Grammar(name, rules, characters, answer)
@@ -125,18 +130,23 @@ def _alternatives(where: str, body: str, characters: bool) -> list[tuple[float, 
     for part in re.split(r"(?:^|\s)\|(?=\s|$)", body):
         match = re.fullmatch(r"\s*(.*?)\s*(?:\[([\d.]+)\])?\s*", part)
         if not match or not match[1]:
-            raise ValueError(f"{where}: an empty alternative is written ''")
-        weights.append(float(match[2] or 1))
+            raise UserError(f"{where}: an empty alternative is written ''")
+        weights.append(_weight(where, match[2]) if match[2] else 1.0)
         symbols: list[str] = []
         for symbol in match[1].split():
             if symbol != "''":
                 symbols += list(symbol) if characters and not _is_name(symbol) else [symbol]
         sequences.append(tuple(symbols))
-    if not weights or min(weights) <= 0:
-        raise ValueError(f"{where}: no alternative, or a weight that is not positive")
     return [
         (weight / math.fsum(weights), sequence) for weight, sequence in zip(weights, sequences, strict=True)
     ]
+
+
+def _weight(where: str, written: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (weight := float(written)) <= MOST_WEIGHT:
+            return weight
+    raise UserError(f"{where}: the weight [{written:.20}] is not positive, or above {MOST_WEIGHT:g}")
 
 
 def _is_name(symbol: str) -> bool:
@@ -144,16 +154,18 @@ def _is_name(symbol: str) -> bool:
 
 
 def _check(name: str, rules: Rules) -> None:
-    """Raise ValueError for a nonterminal without a rule, an unused rule, or recursion."""
+    """Raise UserError for a nonterminal without a rule, an unused rule, or recursion."""
     if not rules:
-        raise ValueError(f"{name}: no rule")
+        raise UserError(f"{name}: no rule")
     done: set[str] = set()
 
     def visit(rule: str, above: tuple[str, ...]) -> None:
         if rule in above:
-            raise ValueError(f"{name}: {rule} contains itself")
+            raise UserError(f"{name}: {rule} contains itself")
+        if len(above) > DEEPEST:
+            raise UserError(f"{name}: more than {DEEPEST} rules within one another, down to {rule}")
         if rule not in rules:
-            raise ValueError(f"{name}: no rule for {rule}, used by {above[-1]}")
+            raise UserError(f"{name}: no rule for {rule}, used by {above[-1]}")
         if rule not in done:
             for _, symbols in rules[rule]:
                 for symbol in filter(_is_name, symbols):
@@ -162,4 +174,4 @@ def _check(name: str, rules: Rules) -> None:
 
     visit(next(iter(rules)), ())
     if unused := [rule for rule in rules if rule not in done]:
-        raise ValueError(f"{name}: nothing uses {', '.join(unused)}")
+        raise UserError(f"{name}: nothing uses {', '.join(unused)}")

@@ -8,7 +8,7 @@ else.
 import hashlib
 import io
 import pickle
-import zipfile
+import pickletools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,14 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 def read_pickled_arrays(path: Path) -> list[NDArray]:
     """Read a pickled list of NumPy arrays of numbers; UserError for a pickle of anything else."""
     try:
-        found = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = path.read_bytes()
+        _check_lengths(content)
+        found = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except UserError as error:
         raise UserError(f"'{path}' is not read: {error}; give the oracle of the SeqGAN paper") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # pickle raises whatever damaged bytes lead it to
         raise UserError(f"'{path}' is no pickle of NumPy arrays ({error}); download it again") from error
     is_arrays = isinstance(found, list | tuple) and all(
         isinstance(each, np.ndarray) and each.dtype.kind == "f" for each in found
@@ -70,6 +74,13 @@ def read_pickled_arrays(path: Path) -> list[NDArray]:
     if not is_arrays:
         raise UserError(f"'{path}' holds no list of NumPy arrays of numbers; give the oracle's pickle")
     return list(found)
+
+
+def _check_lengths(content: bytes) -> None:
+    """Raise ValueError where a string of a pickle is longer than the file: it would be allocated first."""
+    for opcode, _, _ in pickletools.genops(content):
+        if opcode.name == "BYTEARRAY8":
+            raise ValueError("it holds a bytearray")
 
 
 def from_pickle(path: Path) -> Arrays:
@@ -97,9 +108,9 @@ def read_npz(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return check({name: stored[name] for name in stored.files}, path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and NumPy raise whatever damaged bytes lead them to
         raise UserError(f"cannot read the oracle '{path}': {error}; fetch it again") from error
 
 
@@ -121,7 +132,10 @@ def check(arrays: Mapping[str, NDArray], path: Path) -> Arrays:
     """Return weights as float32; UserError where names or shapes are not those of an LSTM oracle."""
     if set(arrays) != set(NAMES):
         raise UserError(f"'{path}' holds {', '.join(sorted(arrays)) or 'nothing'}, not {', '.join(NAMES)}")
-    found = {name: np.ascontiguousarray(arrays[name], np.float32) for name in NAMES}
+    if not all(arrays[name].dtype.kind == "f" for name in NAMES):
+        raise UserError(f"'{path}' holds numbers that are not floating-point; give an LSTM oracle")
+    with np.errstate(over="ignore"):  # what is too large for float32 is infinite, and refused below
+        found = {name: np.ascontiguousarray(arrays[name], np.float32) for name in NAMES}
     gates, embedding = (*found["weight_ih"].shape, 0, 0)[:2]
     vocab, hidden = len(found["embedding"]), gates // 4
     wanted = ((vocab, embedding), (gates, embedding), (gates, hidden), (gates,), (hidden, vocab), (vocab,))

@@ -78,8 +78,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE.pt",
-            help="A TorchScript network, such as Inception, whose features are compared; a classifier of the "
-            "data, trained once, if not given.",
+            help="A TorchScript network, such as Inception, whose features are compared, with --trust; a "
+            "classifier of the data, trained once, if not given.",
         ),
     ] = None,
     importance: Annotated[
@@ -93,7 +93,12 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[int, common.seed_option("Seed of every draw.")] = 0,
-    trust: image_common.Trust = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Load a run whose model is code outside seqgen, or a network of --features."
+        ),
+    ] = False,
     as_json: image_common.Json = False,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -108,6 +113,7 @@ def evaluate(
         n,
         seed=seed,
         features=features,
+        trust=trust,
         importance=importance,
         images=images,
         annealed=annealed,

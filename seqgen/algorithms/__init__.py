@@ -71,4 +71,6 @@ def get(name: str, registry: Mapping[str, Entry] | None = None) -> Entry:
             raise UserError(f"'{name}' belongs to the other command: give 'seqgen {verb} {name}'")
     targets = {each: entry.target for each, entry in known.items()}
     cls = plugins.resolve(name, targets, "algorithm", group=GROUP)
+    if not hasattr(cls, "Config"):
+        raise UserError(f"'{name}' is no algorithm: no class with its settings as Config")
     return Entry(f"{cls.__module__}:{cls.__qualname__}")

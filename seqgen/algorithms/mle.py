@@ -127,7 +127,9 @@ class MLE(TextAlgorithm):
             self.origin = copy.deepcopy(self.generator).requires_grad_(False)
         self.tokens_per_batch = RunningMean()
         if config.ngram.order:
-            self.mixture = NGramMixture(self.generator.head.weight.shape[1], config.ngram.order)
+            self.mixture = NGramMixture(
+                self.generator.head.weight.shape[1], config.ngram.order, self.vocab_size
+            )
 
     def read_corpus(self, train: Ids) -> None:
         """Count the n-grams of the training split."""

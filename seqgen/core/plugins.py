@@ -25,6 +25,8 @@ def import_name(target: str) -> Any:
     Modules in the current folder are found as well.
     """
     module, _, attribute = target.partition(":")
+    if not module or module.startswith("."):
+        raise UserError(f"cannot import '{target}'; give module:Class as Python imports it")
     if str(Path.cwd()) not in sys.path and not module.startswith(f"{PACKAGE}."):
         sys.path.append(str(Path.cwd()))  # the script `seqgen`, unlike `python -m`, does not search it
     try:

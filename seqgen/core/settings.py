@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import inspect
 import json
-import math
 import textwrap
 import tomllib
 import types
@@ -21,8 +20,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from seqgen.core.errors import UserError, did_you_mean
+from seqgen.core.untrusted import parse_nested
 
 C = TypeVar("C")
+
+MOST_BYTES = 1 << 20
+"""Size of a file of settings, at most."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -60,10 +63,15 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file of settings; raise UserError if it is missing or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"cannot read the settings file '{path}': {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if len(content) > MOST_BYTES:
+        raise UserError(f"the settings file '{path}' has more than {MOST_BYTES:,} bytes; give another")
+    try:
+        return parse_nested(tomllib.loads, content)
+    except ValueError as error:
         raise UserError(f"'{path}' is not TOML: {error}; write lines such as hidden = 256") from error
 
 
@@ -227,11 +235,12 @@ def _coerce(key: str, kind: Any, value: Any) -> Any:
     try:
         return _parse(kind, value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value}'") from error
+        raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value!s:.80}'") from error
 
 
-LARGEST = 2**40
-"""The largest absolute value of a whole number; beyond it no torch function accepts a size."""
+LARGEST, GREATEST = 2**40, 1e30
+"""The largest absolute value of a whole number, beyond which no torch function accepts a size, and of any
+number: float32 ends at 3.4e38."""
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
@@ -246,6 +255,6 @@ def _parse(kind: Any, value: Any) -> Any:
             raise ValueError(value)
         return int(number)
     number_or_text = kind(value)
-    if kind is float and not math.isfinite(number_or_text):
+    if kind is float and not abs(number_or_text) <= GREATEST:
         raise ValueError(value)
     return number_or_text

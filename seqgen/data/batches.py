@@ -9,6 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from seqgen.core import cache
+from seqgen.core.settings import LARGEST
+from seqgen.core.untrusted import is_of
 from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids, encode_lines, pack
 
@@ -41,6 +43,8 @@ class Stream:
         for name, value in self._identity().items():
             if state[name] != value:
                 raise ValueError(f"the saved batch order has {name} {state[name]}, not {value}")
+        if not is_of(int, state["step"]) or not 0 <= state["step"] <= LARGEST:
+            raise ValueError(f"the saved batch order is at step {state['step']!r:.80}")
         self._step = state["step"]
 
 

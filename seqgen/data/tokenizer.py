@@ -14,6 +14,7 @@ from tokenizers import AddedToken, models, pre_tokenizers, trainers
 
 from seqgen.core import cache
 from seqgen.core.errors import UserError, did_you_mean
+from seqgen.core.untrusted import parse_nested, read_regular
 from seqgen.data import tokenizer_pipelines
 from seqgen.data.sentence_store import Lines
 from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, choose_kind
@@ -36,6 +37,9 @@ MEMO_CHARACTERS = 1 << 22
 
 COUNT_WORDS = 1 << 20
 """Distinct words held in memory while tokens are counted."""
+
+MOST_BYTES = 1 << 29
+"""Size of a `tokenizer.json`, at most."""
 
 FORMAT = 1
 """Part of every cache key; increase it when the same sentences give another vocabulary."""
@@ -138,7 +142,9 @@ class Tokenizer:
     def load(cls, path: str | Path) -> "Tokenizer":
         """Read a file written by `save`; raise UserError if it is missing, damaged or of another library."""
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(read_regular(Path(path), most=MOST_BYTES).decode())
+        except UserError:
+            raise
         except OSError as error:
             raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
         except ValueError as error:
@@ -147,16 +153,7 @@ class Tokenizer:
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
         """Rebuild a tokenizer from `to_json`; raise ValueError for other content or special token ids."""
-        parsed = json.loads(text)
-        listed = parsed.get("added_tokens", []) if isinstance(parsed, dict) else []
-        ids = {each.get("content"): each.get("id") for each in listed if isinstance(each, dict)}
-        if [ids.get(each) for each in SPECIALS] != [PAD, BOS, EOS, UNK]:
-            raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
-        try:
-            inner = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # the library raises the base class whatever is wrong
-            raise ValueError(str(error)) from error
-        return cls(inner)
+        return cls(tokenizer_pipelines.rebuild(parse_nested(json.loads, text.encode())))
 
 
 def train_tokenizer(

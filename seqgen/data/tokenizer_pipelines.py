@@ -1,12 +1,15 @@
 """The parts of the `tokenizers` library of which each kind of tokenizer consists, and choosing a kind."""
 
+import functools
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, product
+from typing import Any
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 KINDS = ("auto", "word", "character", "bpe", "byte")
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
@@ -75,6 +78,56 @@ def kind_of(parsed: dict) -> tuple[str, bool]:
         case "WordLevel", ["Split"]:
             return "character", True
     raise ValueError(f"it splits text in another way ({model} over {cut.get('type', 'complete lines')})")
+
+
+@functools.cache
+def _empty() -> tuple[dict[str, Any], ...]:
+    """Return the JSON of every tokenizer that `build` returns, with the special tokens."""
+    made = []
+    for kind, lowercase, spaced in product(KINDS[1:], (False, True), (False, True)):
+        inner = build(kind, lowercase=lowercase, spaced=spaced)
+        inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
+        made.append(json.loads(inner.to_str()))
+    return tuple(made)
+
+
+def rebuild(parsed: Any) -> tokenizers.Tokenizer:
+    """Return the tokenizer of a parsed `tokenizer.json`: one that `build` returns, with its vocabulary.
+
+    Nothing else of the file reaches the library, which aborts the process for an id of 2³¹, allocates up to
+    the largest id, and runs whatever regular expression is written there. Raise ValueError if it splits text
+    in another way, or its ids are not 0 to V - 1, those of the special tokens 0 to 3.
+    """
+    model = parsed.get("model") if isinstance(parsed, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError("it has no model")
+    vocabulary = model.get("vocab")
+    if not isinstance(vocabulary, dict) or not all(type(id) is int for id in vocabulary.values()):
+        raise ValueError("its vocabulary is not an id for each token")
+    if [vocabulary.get(each) for each in SPECIALS] != list(range(len(SPECIALS))):
+        raise ValueError(f"its special tokens are not {' '.join(SPECIALS)} with the ids 0 to 3")
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError(f"the ids of its {len(vocabulary)} tokens are not 0 to {len(vocabulary) - 1}")
+    for empty in _empty():
+        parts = ("normalizer", "pre_tokenizer", "decoder")
+        if empty["model"]["type"] == model.get("type") and all(empty[p] == parsed.get(p) for p in parts):
+            learned: dict[str, Any] = {"vocab": vocabulary}
+            if "merges" in empty["model"]:
+                learned["merges"] = _checked_merges(model.get("merges"), vocabulary)
+            whole = empty | {"model": empty["model"] | learned}
+            return tokenizers.Tokenizer.from_str(json.dumps(whole))
+    raise ValueError("it splits text in another way, or joins it in another way")
+
+
+def _checked_merges(merges: Any, vocabulary: dict[str, int]) -> list[list[str]]:
+    """Return what a BPE model merges; ValueError where it is not two tokens that make a third."""
+    if not isinstance(merges, list):
+        raise ValueError("its merges are not a list")
+    for pair in merges:
+        is_pair = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not is_pair or not vocabulary.keys() >= {*pair, "".join(pair)}:
+            raise ValueError(f"its merge {pair!r:.80} is not of two tokens that make a third")
+    return merges
 
 
 def choose_kind(sample: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ from seqgen.functional.vocab_projection import (
 )
 from seqgen.models.vocab_head import ruled_out
 
+COLDEST, HOTTEST = 1e-6, 100.0
+"""Temperatures between which float32 holds the logits, and the logit that rules a token out still does."""
 BELOW_ONE = 1 - 2.0**-23
 """A factor that makes every float32 smaller than it was."""
 
@@ -77,7 +79,7 @@ def draw(
     drawn.
 
     Sums are float32, with one uniform number of 24 bits a draw: a token's frequency is off by 1e-7 or so, and
-    a token of probability 0 is never drawn. UserError for settings out of range; on the CPU ValueError where
+    a token of probability 0 is never drawn. UserError for settings out of range, and on the CPU where
     no token is left, or logits are not finite (an accelerator is not waited for).
     """
     cut = Truncation(top_k, top_p, min_p)
@@ -97,8 +99,10 @@ def drawer(
     rng: torch.Generator | None = None,
 ) -> Drawer:
     """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
-    if temperature < 0 or not math.isfinite(temperature):
-        raise UserError(f"temperature is {temperature}; it must be finite and at least 0")
+    if temperature and not COLDEST <= temperature <= HOTTEST:
+        raise UserError(
+            f"temperature is {temperature}; it must be 0, which is greedy, or from {COLDEST:g} to {HOTTEST:g}"
+        )
     cut.check()
     bias = ruled_out(bias, forbid, -math.inf)
     step = chunk_rows(len(weight), weight.device)
@@ -178,7 +182,7 @@ def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Ten
         block_cdf = block_sums.cumsum(dim=1)
         if in_range(block_cdf[:, -1]):
             return exps, block_sums, block_cdf
-    raise ValueError("no token can be drawn: the logits are not finite, or every token is forbidden")
+    raise UserError("no token can be drawn: the logits are not finite, or every token is forbidden")
 
 
 def _block_contents(exps: Tensor, block: Tensor) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,10 @@ class GeneratorConfig:
     @classmethod
     def of_kind(cls, kind: str) -> type["GeneratorConfig"]:
         """Return the settings' class of a kind; UserError with the nearest name where there is none."""
-        return plugins.resolve(kind, KINDS, "kind of generator")
+        found = plugins.resolve(kind, KINDS, "kind of generator")
+        if not (isinstance(found, type) and issubclass(found, GeneratorConfig)):
+            raise UserError(f"'{kind}' is no kind of generator: no subclass of GeneratorConfig")
+        return found
 
     def build(self, vocab_size: int, *, latent_dim: int = 0) -> "Generator":
         """Return a fresh generator; a decoder of latent vectors (B, latent_dim) where that is above 0.

@@ -66,10 +66,12 @@ class NGramMixture(nn.Module):
     first: Tensor
     unigrams: Tensor
 
-    def __init__(self, hidden: int, order: int) -> None:
+    def __init__(self, hidden: int, order: int, vocab_size: int | None = None) -> None:
         super().__init__()
         self.order = order
         """The longest n-gram, in tokens; 2 at least."""
+        self.vocab_size = vocab_size
+        """Token ids that counts which are loaded must have; None: any number."""
         self.widths: tuple[int, ...] = ()
         self.is_used = False
         """Whether held-out text is likelier under the mixture than under the network; False until fitted."""
@@ -124,7 +126,7 @@ class NGramMixture(nn.Module):
         network_nll = -float(held_out.network.mean())
         gains = torch.zeros(int(held_out.sentence.max()) + 1, dtype=torch.float64)
         gains.index_add_(0, held_out.sentence, found - held_out.network)
-        is_used = bool(gains.mean() > gains.std() / len(gains) ** 0.5)
+        is_used = len(gains) > 1 and bool(gains.mean() > gains.std() / len(gains) ** 0.5)
         weight, bias = _fit_gate(held_out, last)
         self.gate_weight.copy_(weight)
         self.gate_bias.copy_(bias)
@@ -138,16 +140,25 @@ class NGramMixture(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: Any, *more: Any
     ) -> None:
-        """Take counts of any size; a run that was saved before there were any is the network alone."""
+        """Take counts of any size; a run that was saved before there were any is the network alone.
+
+        Counts that no text has are an error of loading, which torch collects in the last argument.
+        """
         names = [name for name, _ in self.named_buffers() if name not in self._non_persistent_buffers_set]
         if not any(prefix + name in state_dict for name in names):
             return
         for name in ("keys", "counts", "sizes"):
-            if prefix + name in state_dict:
+            if prefix + name in state_dict and state_dict[prefix + name].dim() == 1:
                 setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *more)
         if len(self.sizes):
-            self._hold(NGramCounts(self.keys, self.counts, self.sizes))
+            counted = NGramCounts(self.keys, self.counts, self.sizes)
+            try:
+                count_tables.check(counted, self.vocab_size, self.order)
+            except ValueError as error:
+                more[-1].append(str(error))
+                return
+            self._hold(counted)
         self.is_used = bool(self.used)
 
 

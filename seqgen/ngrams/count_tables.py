@@ -159,6 +159,27 @@ def count(stream: Ints, vocab_size: int, order: int) -> NGramCounts:
     )
 
 
+def check(counted: NGramCounts, vocab_size: int | None, order: int) -> None:
+    """Raise ValueError for counts that no text of so many token ids, or any number of them, has."""
+    keys, counts, sizes = (part.cpu() for part in counted)
+    levels: list[int] = sizes.tolist()
+    vocab_size = levels[0] if vocab_size is None else vocab_size
+    is_whole = (
+        len(levels) == order
+        and levels[0] == vocab_size > BOS
+        and min(levels) >= 0
+        and len(counts) == sum(levels) == vocab_size + len(keys)
+    )
+    if not is_whole or (counts < 0).any() or (keys.diff() <= 0).any():
+        raise ValueError("the counts of the n-grams are not those of a text")
+    first, below = vocab_size, 0
+    for contexts, size in pairwise(levels):
+        part = keys[first - vocab_size : first - vocab_size + size]
+        if size and not below * vocab_size <= part[0] <= part[-1] < (below + contexts) * vocab_size:
+            raise ValueError("an n-gram begins with one that is not counted")
+        first, below = first + size, below + contexts
+
+
 def tables(counted: NGramCounts) -> NGramTables:
     """Return the model of such counts, on the CPU, its unigrams in float64."""
     keys, counts = counted.keys.cpu().numpy(), counted.counts.cpu().numpy().astype(np.float64)

@@ -10,5 +10,8 @@ cross_fitting  generators without a fold of the corpus, trained before what lear
 data_config    the settings of the corpus and the tokenizer
 oracle_corpus  the samples of an oracle as a corpus
 run_folder     the files of a run, written atomically
+run_config     what the configuration of a run may say
+weight_shapes  whether the model that it describes has the shapes of the kept weights
+checkpoint     what a checkpoint must be like to be resumed
 load           a run read back: algorithm, tokenizer, corpus
 """

@@ -12,6 +12,7 @@ from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
 from seqgen.generation import oracles
 from seqgen.training import oracle_corpus, run_folder
+from seqgen.training.run_config import LONGEST
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def length_limit(data: DataConfig, tokenizer: Tokenizer) -> int:
     """
     if oracles.is_oracle(data.corpus):
         return oracles.parse(data.corpus).length
+    if data.max_length and data.max_length > LONGEST:
+        raise UserError(f"a maximum length of {data.max_length} is too large; give {LONGEST:,} or less")
     return data.max_length or (200 if tokenizer.kind in ("character", "byte") else 64)
 
 

@@ -150,8 +150,8 @@ def assemble(
         fewest_steps_between_reports: by the length, where the settings leave it to an epoch.
     """
     epoch = len(batches)
-    length = _length(steps or config.total_steps(epoch), asked.existing)
-    run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": length}))
+    length = steps or config.total_steps(epoch)
+    run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": _recorded(length, asked.existing)}))
     torch.manual_seed(asked.config["seed"])
     algorithm = build(run.config)
     start(algorithm)
@@ -170,10 +170,10 @@ def assemble(
     return Job(run, algorithm, batches, validation, plan, device, medium, notes, files or {})
 
 
-def _length(steps: int, existing: Run | None) -> int:
-    """Return the length of training in steps: what is asked for, but never less than has been done."""
+def _recorded(steps: int, existing: Run | None) -> int:
+    """Return the length to record, in steps: what is asked for, but never less than has been done."""
     reports = existing.metrics() if existing else []
-    return max([steps, *(int(row.get("step", 0)) for row in reports[-1:])])
+    return max([steps, *(row["step"] for row in reports[-1:])])
 
 
 def versions() -> dict[str, Any]:

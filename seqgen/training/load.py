@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,16 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.core.untrusted import read_fields
 from seqgen.data.batches import Ids, bounded_rows
 from seqgen.data.corpus import Corpus
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
-from seqgen.training import run_folder
+from seqgen.training import run_config, run_folder
 from seqgen.training.data_config import DataConfig, open_data
 from seqgen.training.run_folder import Run
+from seqgen.training.weight_shapes import check_shapes
 
 SAMPLE_BATCH = 512
 """Sentences drawn at a time: enough to fill a core, little enough to stream."""
@@ -68,20 +70,27 @@ def load(
             f"'{found.path / run_folder.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
             f"{found.config['vocab_size']}; it is of another run"
         )
-    algorithm = build(found.config, entry, tokenizer)
+    make = partial(build, found.config, entry, tokenizer)
+    if is_built_in(found):
+        check_shapes(make, found)
+    algorithm = make()
     run_folder.load_into(algorithm, found)
     return Trained(found, algorithm.to(device).eval(), tokenizer, device)
 
 
 def check(found: Run) -> None:
     """Raise UserError where a run's configuration lacks what every run on text says."""
-    kinds = {"settings": dict, "data": dict, "vocab_size": int, "length": int, "seed": int}
-    for name, kind in kinds.items():
-        if not isinstance(found.config.get(name), kind):
-            raise UserError(
-                f"'{found.path / run_folder.CONFIG}' is damaged: it has {name}={found.config.get(name)!r}; "
-                "restore it or train again"
-            )
+    where = found.path / run_folder.CONFIG
+    run_config.require(found.config, run_config.TEXT, where)
+    try:
+        read_fields(DataConfig, found.config["data"])
+    except ValueError as error:
+        raise UserError(f"'{where}' is damaged: its data have {error}; restore it or train again") from error
+
+
+def is_built_in(found: Run) -> bool:
+    """Whether a run's algorithm is one of this package."""
+    return found.config["algorithm"] in algorithms.PRETRAIN | algorithms.ADVERSARIAL
 
 
 def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> Entry:
@@ -91,11 +100,12 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
     the run was trained, by its file's hash, unless it is trusted.
     """
     config, where = found.config, found.path / run_folder.CONFIG
-    name, known = str(config["algorithm"]), algorithms.PRETRAIN | algorithms.ADVERSARIAL
+    name, known = config["algorithm"], algorithms.PRETRAIN | algorithms.ADVERSARIAL
     plugins.check_trusted(name, known, where, trust=trust, given=given, group=algorithms.GROUP)
-    generator = config["settings"].get("generator") if isinstance(config.get("settings"), dict) else None
-    if isinstance(generator, dict):
-        plugins.check_trusted(str(generator.get("kind")), KINDS, where, trust=trust, given=given)
+    # Of whatever part and however it is written: nested, dotted, or the end of a key alone.
+    for key, kind in settings.flatten(config.get("settings", {})).items():
+        if key.split(".")[-1] == "kind":
+            plugins.check_trusted(str(kind), KINDS, where, trust=trust, given=given)
     entry = algorithms.get(name)
     if name not in known and not trust:
         plugins.check_unchanged(entry.cls, name, config.get("code_hash"), found.path)

@@ -7,6 +7,7 @@ far, and since the last report `tokens_per_second` of real training tokens, or `
 import contextlib
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,8 @@ from seqgen.core import optim
 from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
-from seqgen.training import run_folder
+from seqgen.core.untrusted import read_fields
+from seqgen.training import checkpoint, run_folder
 from seqgen.training.run_folder import Run
 
 
@@ -158,23 +160,32 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         run_folder.forget_after(run, 0)
         return Progress()
     try:
-        algorithm.load_state_dict(state["weights"])
-        for name, optimizer in algorithm.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        batches.load_state_dict(state["batches"])
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        progress = Progress(**state["progress"])
-    except torch.OutOfMemoryError:
+        with warnings.catch_warnings(action="ignore"):  # torch's, of what is refused as well
+            progress = _restore(algorithm, batches, state)
+    except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # what a checkpoint of another model, or a damaged one, leads torch to
         raise UserError(
             f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
             f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
             "beginning"
         ) from error
     run_folder.forget_after(run, progress.step)
+    return progress
+
+
+def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Progress:
+    """Put a checkpoint back and return where training stands; any exception where it does not fit."""
+    algorithm.load_state_dict(state["weights"])
+    checkpoint.check_finite(algorithm)
+    for name, optimizer in algorithm.optimizers.items():
+        optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
+    batches.load_state_dict(state["batches"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    progress = read_fields(Progress, state["progress"])
+    checkpoint.check_means(progress.sums, progress.counts)
     return progress
 
 

@@ -12,12 +12,12 @@ import contextlib
 import io
 import json
 import os
-import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import filelock
 import safetensors.torch
@@ -26,6 +26,9 @@ from torch import Tensor, nn
 
 from seqgen.core.atomic_files import write_bytes, write_text
 from seqgen.core.errors import UserError
+from seqgen.core.settings import LARGEST
+from seqgen.core.untrusted import check_regular, is_of, parse_nested, read_regular
+from seqgen.training import run_config
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "config.json",
@@ -34,7 +37,11 @@ CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "state.pt",
     "metrics.jsonl",
 )
+LOCK = ".lock"
 
+
+MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
+"""Bytes of config.json and metrics.jsonl, at most."""
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
@@ -53,15 +60,24 @@ class Run:
         return self.path.resolve().name
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read every report so far; a line torn by a crash is left out."""
-        rows = []
+        """Read every report so far, its numbers; a line that is none, as one torn by a crash, is left out."""
         path = self.path / METRICS
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            with contextlib.suppress(json.JSONDecodeError):
-                row = json.loads(line)
-                if isinstance(row, dict) and "step" in row:
-                    rows.append(row)
-        return rows
+        content = read_regular(path, most=MOST_METRICS) if path.exists() else b""
+        return [row for line in content.splitlines() if (row := _report_in(line)) is not None]
+
+
+def _report_in(line: bytes) -> dict[str, Any] | None:
+    """Return the numbers of a line of metrics.jsonl; None where it is no report."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not is_of(int, found.get("step")) or not 0 <= found["step"] <= LARGEST:
+        return None
+    is_small = lambda value: isinstance(value, float) or abs(value) <= LARGEST  # noqa: E731
+    return {
+        name: value for name, value in found.items() if isinstance(value, int | float) and is_small(value)
+    }
 
 
 def create(path: Path, config: dict[str, Any]) -> Run:
@@ -79,7 +95,7 @@ def open_run(path: Path) -> Run:
             f"'seqgen image train --run {path}', or name another with --run"
         )
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
         if not isinstance(config, dict) or not {"algorithm", "verb"} <= config.keys():
             raise ValueError("it names no algorithm or no verb")
         if config.get("format") != FORMAT:
@@ -87,6 +103,7 @@ def open_run(path: Path) -> Run:
                 f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads "
                 f"format {FORMAT}; train it again, or use the version of seqgen that its {CONFIG} names"
             )
+        run_config.check(config)
     except FileNotFoundError as error:
         raise UserError(
             f"'{path}' is not a run folder: it has no {CONFIG}; give a folder that seqgen trained"
@@ -104,8 +121,11 @@ def open_run(path: Path) -> Run:
 def locked(path: Path) -> Iterator[None]:
     """Hold a run folder for one process; UserError where another is training in it."""
     path.mkdir(parents=True, exist_ok=True)
+    lock = path / LOCK
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        raise UserError(f"'{lock}' is no regular file, as another program or person made it; remove it")
     try:
-        with filelock.FileLock(path / ".lock", timeout=0):
+        with filelock.FileLock(lock, timeout=0):
             yield
     except filelock.Timeout as error:
         raise UserError(
@@ -151,7 +171,10 @@ def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tens
     """Read model.safetensors onto a device; UserError where it is missing or corrupt."""
     path = run.path / WEIGHTS
     try:
+        check_regular(path)
         return safetensors.torch.load_file(path, device=str(device))
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(
             f"run '{run.path}' has no weights yet; let its training reach its first report, or delete the "
@@ -168,11 +191,18 @@ def load_into(module: nn.Module, run: Run) -> None:
     """Put a run's kept weights into its model; UserError where they are missing, corrupt or of another."""
     weights = load_weights(run)
     try:
-        module.load_state_dict(weights)
+        with warnings.catch_warnings(action="ignore"):  # of numbers of another type
+            module.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"'{run.path / WEIGHTS}' does not fit the model of its {CONFIG}; it is of another run"
         ) from error
+    for name, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise UserError(
+                f"'{run.path / WEIGHTS}' is damaged: {name} holds numbers that are not finite; restore it or "
+                "train again"
+            )
 
 
 def save_state(run: Run, state: dict[str, Any]) -> None:
@@ -188,23 +218,28 @@ def load_state(run: Run) -> dict[str, Any] | None:
     path = run.path / STATE
     if not path.exists():
         return None
+    check_regular(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            _check_not_packed(file)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no checkpoint")
         return state
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # torch's reader raises whatever damaged bytes lead it to
         raise UserError(
             f"'{path}' is corrupt ({type(error).__name__}); delete it to start this run from the beginning"
         ) from error
+
+
+def _check_not_packed(file: IO[bytes]) -> None:
+    """Raise ValueError where parts of a zip file are compressed: unpacked they may have any size."""
+    with zipfile.ZipFile(file) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("parts of it are compressed, which torch.save does not do")
+    file.seek(0)
 
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:

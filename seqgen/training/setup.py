@@ -158,7 +158,9 @@ def adversarial_job(
     found = initial_run(init, path, algorithm, entry.cls, trust=trust)
     load.check(found)
     if found.config["algorithm"] == algorithm and init is None:
-        path, found = found.path, run_folder.open_run(Path(found.config["init"]))
+        path, found = found.path, run_folder.open_run(Path(str(found.config.get("init"))))
+    # Whatever led to it: its settings are read next, and may name code.
+    found = initial_run(found, None, algorithm, entry.cls, trust=trust)
     start = load.load(found, "cpu", trust=trust)
     keeps_ngrams = entry.cls.keeps_ngrams and start.algorithm.mixed is not None
     inherited = (*entry.cls.inherits, "ngram") if keeps_ngrams else entry.cls.inherits

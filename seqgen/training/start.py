@@ -54,6 +54,10 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     """
     if found.config["verb"] == "image":
         return "it is a run on images, not on text"
+    try:
+        load.check(found)
+    except UserError as error:
+        return str(error)
     start = load.entry_of(found, trust=trust).cls
     if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
         return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"

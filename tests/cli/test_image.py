@@ -171,11 +171,15 @@ def test_evaluate(cli, runs, tmp_path):
     torch.jit.script(Corner()).save(tmp_path / "corner.pt")
     args = ("image", "evaluate", "--run", runs / "plane", "--n", 50, "--importance", 3, "--images", 5)
     code, out, err = cli(*args, "--features", "corner.pt")
+    assert (code, out) == (2, "")
+    assert "give the same command with --trust" in err
+    args += ("--features", "corner.pt", "--trust")
+    code, out, err = cli(*args)
     assert code == 0
     assert "3 draws, 5 images" in out
     assert "N 50" in out
     assert "drawing 50 samples" in err
-    report = json.loads(cli(*args, "--features", "corner.pt", "--annealed", 2, "--json", "--quiet")[1])
+    report = json.loads(cli(*args, "--annealed", 2, "--json", "--quiet")[1])
     assert report["annealed"]["images"] == 2
     assert report["protocol"]["features"] == "vectors of corner.pt"
 

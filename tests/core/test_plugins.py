@@ -89,3 +89,9 @@ def test_a_run_may_name_what_the_registry_the_user_or_trust_allows():
     for given in (None, "other:Code", "near"):
         with pytest.raises(UserError, match=r"'runs/a/config.json' names code outside seqgen, 'theirs:Code'"):
             plugins.check_trusted("theirs:Code", REGISTRY, where, trust=False, given=given)
+
+
+@pytest.mark.parametrize("name", [":x", ":", "..:x", ".sub:x"])
+def test_a_name_without_a_module_is_refused(name):
+    with pytest.raises(UserError, match=r"cannot import '.*'; give module:Class as Python imports it"):
+        plugins.resolve(name, REGISTRY, "thing")

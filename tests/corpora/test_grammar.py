@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from seqgen.core.errors import UserError
 from seqgen.corpora.automaton import Automaton
 from seqgen.corpora.grammar import parse_grammar
 
@@ -144,3 +145,38 @@ def test_samples_follow_the_probabilities():
     assert len(found) == 5
     chi_square = sum((found[sentence] - mean) ** 2 / mean for sentence, mean in expected.items())
     assert chi_square < 18.5  # the 0.999 quantile with 4 degrees of freedom
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("S -> x [1.2.3] | y", r"weight \[1.2.3\] is not positive"),
+        (f"S -> x [{'9' * 400}] | y", "is not positive, or above 1e.12"),
+        ("%answer sums\nS -> x", "unknown option %answer"),
+        (
+            "".join(f"R{n} -> R{n + 1}\n" for n in range(5000)) + "R5000 -> x",
+            "more than 64 rules within one another",
+        ),
+    ],
+)
+def test_a_grammar_of_another_hand_says_what_is_wrong(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_grammar("g", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"S -> {'x ' * 1500}", "a sentence of it has too many tokens"),
+        (f"S -> {'x ' * 50_000}", "too many ways to go on, or too long ones"),
+        (
+            "".join(f"R{n} -> R{n + 1} | R{n + 1}\n" for n in range(40)) + "R40 -> x",
+            "too many ways to go on",
+        ),
+        ("%answer arithmetic\nS -> x + =", r"'x \+ =' is no arithmetic"),
+        ("%answer arithmetic\n%join characters\nS -> " + "(" * 400 + " =", "is no arithmetic"),
+    ],
+)
+def test_a_grammar_that_is_too_large_or_makes_no_sense_says_so(text, message):
+    with pytest.raises(UserError, match=message):
+        parse_grammar("g", text).sample(1, seed=0)

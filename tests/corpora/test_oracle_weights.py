@@ -103,6 +103,24 @@ def test_other_npz_files(tmp_path: Path):
     write_npz(path, oracle_arrays() | {"bias": np.full(4 * H, np.nan, np.float32)})
     with pytest.raises(UserError, match="not finite"):
         read_npz(path)
+    write_npz(path, oracle_arrays() | {"bias": np.full(4 * H, 1e300)})
+    with pytest.raises(UserError, match="not finite"):
+        read_npz(path)
+    write_npz(path, oracle_arrays() | {"bias": np.zeros(4 * H, np.complex64)})
+    with pytest.raises(UserError, match="not floating-point"):
+        read_npz(path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x01\x03", 1))
+    with pytest.raises(UserError, match="cannot read the oracle"):
+        read_npz(path)
+
+
+def test_an_npz_runs_no_pickle(tmp_path: Path):
+    np.savez(
+        tmp_path / "bad.npz", embedding=np.array([Runs(eval, f"open({str(tmp_path / 'touched')!r}, 'w')")])
+    )
+    with pytest.raises(UserError, match="cannot read the oracle"):
+        read_npz(tmp_path / "bad.npz")
+    assert not (tmp_path / "touched").exists()
 
 
 def test_the_recipe_has_the_digest_of_the_real_weights(data_dir: Path):

@@ -2,6 +2,7 @@
 
 import time
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,13 @@ def test_a_state_of_another_stream_is_refused(count: int, batch_size: int, optio
     state = Batches(numbered(11), 7, seed=5).state_dict()
     with pytest.raises(ValueError, match=r"the saved batch order has [a-z_]+ \w+, not \w+"):
         Batches(numbered(count), batch_size, **options).load_state_dict(state)
+
+
+@pytest.mark.parametrize("step", [-1, 2.0, True, "3", None, 10**40])
+def test_a_state_that_is_at_no_step_is_refused(step: Any) -> None:
+    state = Batches(numbered(11), 7, seed=5).state_dict()
+    with pytest.raises(ValueError, match="the saved batch order is at step"):
+        Batches(numbered(11), 7, seed=5).load_state_dict(state | {"step": step})
 
 
 def test_nothing_to_batch_is_an_error() -> None:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,6 +278,67 @@ def test_foreign_and_corrupt_files(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UserError, match=r"tokenizer\.json is no tokenizer of seqgen: "):
         Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def hostile(**changes: Any) -> str:
+    """Return a good file of a BPE tokenizer with parts or, in lower case, keys of its model changed."""
+    parsed = json.loads(train_tokenizer(["a cat", "a cap"], "bpe").to_json())
+    return json.dumps(parsed | {"model": parsed["model"] | changes.pop("model", {})} | changes)
+
+
+def vocabulary(**changes: int) -> dict[str, dict[str, int]]:
+    return {"vocab": json.loads(hostile())["model"]["vocab"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (hostile(model=vocabulary(x=2**31)), r"the ids of its \d+ tokens are not 0 to \d+"),
+        (hostile(model=vocabulary(x=2**62)), r"the ids of its \d+ tokens are not 0 to \d+"),
+        (hostile(model=vocabulary(x=-1)), r"the ids of its \d+ tokens are not 0 to \d+"),
+        (hostile(model=vocabulary(x=1)), r"the ids of its \d+ tokens are not 0 to \d+"),
+        (hostile(model={"vocab": {"a": "b"}}), "its vocabulary is not an id for each token"),
+        (hostile(model={"vocab": ["a"]}), "its vocabulary is not an id for each token"),
+        (hostile(model={"vocab": {"a": 0}}), "its special tokens are not"),
+        (hostile(model=vocabulary(**{"<unk>": 9})), "its special tokens are not"),
+        (hostile(model={"merges": None}), "its merges are not a list"),
+        (hostile(model={"merges": [["a", "x"]]}), "its merge .* is not of two tokens that make a third"),
+        (hostile(model={"merges": ["a"]}), "its merge 'a' is not of two tokens that make a third"),
+        (hostile(decoder=None), "it splits text in another way, or joins it"),
+        (
+            hostile(pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a*)*b"}}),
+            "it splits text in another way",
+        ),
+        (
+            hostile(normalizer={"type": "Replace", "pattern": {"Regex": "(?<=a+"}}),
+            "it splits text in another way",
+        ),
+        ("[" * 100_000 + "]" * 100_000, "it is nested more than 64 deep"),
+        ('{"model": {"vocab": {"\\ud800": 0}}}', "it holds half of a surrogate pair"),
+    ],
+)
+def test_a_file_of_another_hand_is_refused_before_the_library_sees_it(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(UserError, match=rf"tokenizer\.json is no tokenizer of seqgen: {message}"):
+        Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_what_a_file_says_beside_its_vocabulary_does_not_matter(tmp_path: Path) -> None:
+    content = hostile(added_tokens=3, truncation={"max_length": 1}, padding=[], model={"dropout": 0.9})
+    (tmp_path / "tokenizer.json").write_text(content)
+    assert Tokenizer.load(tmp_path / "tokenizer.json").to_json() == Tokenizer.from_json(hostile()).to_json()
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_file_is_rebuilt_as_it_was(kind: str, lowercase: bool) -> None:
+    for lines in (["A cat sat", "two cats"], ["A c a t", "t w o"]):
+        trained = train_tokenizer(lines, kind, lowercase=lowercase)
+        again = Tokenizer.from_json(trained.to_json())
+        assert again.to_json() == trained.to_json()
+        assert again.encode_batch(lines) == trained.encode_batch(lines)
 
 
 def test_missing_and_binary_files(tmp_path: Path) -> None:

@@ -11,9 +11,17 @@ from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional import vocab_projection
 from seqgen.generation import categorical
-from seqgen.generation.categorical import _block_sums, _block_width, _draw_two_level, draw
+from seqgen.generation.categorical import (
+    COLDEST,
+    HOTTEST,
+    _block_sums,
+    _block_width,
+    _draw_two_level,
+    draw,
+)
 from seqgen.generation.sample import log_prob, sample
 from seqgen.models.base import Generator, evaluating
+from seqgen.models.vocab_head import NEVER
 
 V, H = 97, 5
 both = pytest.mark.usefixtures("shapes")
@@ -176,8 +184,10 @@ def test_min_p_by_hand():
         ({"top_k": 0}, "top_k is 0; it must be at least 1"),
         ({"top_p": 0.0}, r"top_p is 0.0; it must be in \(0, 1\]"),
         ({"top_p": 1.5}, "top_p is 1.5"),
-        ({"temperature": -1.0}, "temperature is -1.0; it must be finite and at least 0"),
+        ({"temperature": -1.0}, "temperature is -1.0; it must be 0"),
         ({"temperature": math.nan}, "temperature is nan"),
+        ({"temperature": 1e-38}, "temperature is 1e-38; it must be 0, which is greedy, or from 1e-06 to 100"),
+        ({"temperature": 1e5}, "temperature is 100000.0; it must be 0"),
     ],
 )
 def test_impossible_settings(how, message):
@@ -185,9 +195,18 @@ def test_impossible_settings(how, message):
         draw(*head(), **how)
 
 
+def test_the_coldest_and_the_hottest_temperature():
+    hidden, weight, bias = head()
+    best = draw(hidden, weight, bias, temperature=0.0)[0]
+    assert torch.equal(draw(hidden, weight, bias, temperature=COLDEST)[0], best)
+    forbidden = torch.full((V,), NEVER).index_fill(0, torch.tensor([3, 5]), 0.0)
+    drawn, _ = draw(hidden, weight, forbidden, count=1000, temperature=HOTTEST)
+    assert set(drawn.flatten().tolist()) == {3, 5}
+
+
 def test_nothing_left_to_draw():
     hidden, weight, bias = head()
-    with pytest.raises(ValueError, match="no token can be drawn"):
+    with pytest.raises(UserError, match="no token can be drawn"):
         draw(hidden, weight, bias, forbid=range(V))
     with pytest.raises(ValueError, match="no token can be drawn"):
         draw(hidden * math.nan, weight, bias)

@@ -119,7 +119,7 @@ class Maps(nn.Module):
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_network_from_a_file_sees_bytes_of_three_channels(digits: ImageData, tmp_path: Path) -> None:
     torch.jit.script(Sums()).save(tmp_path / "sums.pt")
-    chosen = features.choose(digits, tmp_path / "sums.pt")
+    chosen = features.choose(digits, tmp_path / "sums.pt", trust=True)
     # 2 × 3 pixels of 1, 0.5 → bytes 255, 128 (half to even): 6 · 255 = 1530 and 6 · 128 = 768 in each channel
     images = torch.tensor([1.0, 0.5])[:, None, None, None].expand(2, 1, 2, 3)
     assert chosen.of(images).tolist() == [[1530, 1530, 1530, 255], [768, 768, 768, 128]]
@@ -132,7 +132,29 @@ def test_a_file_that_is_no_network_is_refused(digits: ImageData, tmp_path: Path)
         features.choose(digits, tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("no network")
     with pytest.raises(UserError, match=r"text.pt' is not a TorchScript network; write one by torch.jit"):
-        features.choose(digits, tmp_path / "text.pt")
+        features.choose(digits, tmp_path / "text.pt", trust=True)
     torch.jit.script(Maps()).save(tmp_path / "maps.pt")
     with pytest.raises(UserError, match=r"maps.pt' returns \(2, 3, 8, 8\) for 2 images, not a vector each"):
-        features.choose(digits, tmp_path / "maps.pt").of(torch.zeros(2, 1, 8, 8))
+        features.choose(digits, tmp_path / "maps.pt", trust=True).of(torch.zeros(2, 1, 8, 8))
+
+
+class Writing(nn.Module):
+    """A network that writes a file while it computes."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, images: Tensor) -> Tensor:
+        written = torch.from_file(self.path, shared=True, size=5, dtype=torch.uint8).fill_(33)
+        return images.float().flatten(1) + written.sum()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_network_that_writes_files_runs_only_where_it_is_trusted(digits: ImageData, tmp_path: Path) -> None:
+    torch.jit.script(Writing(str(tmp_path / "written"))).save(tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"net.pt' is a program.*with --trust"):
+        features.choose(digits, tmp_path / "net.pt")
+    assert not (tmp_path / "written").exists()
+    features.choose(digits, tmp_path / "net.pt", trust=True).of(torch.zeros(2, 1, 8, 8))
+    assert (tmp_path / "written").read_bytes() == b"!!!!!"

@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import zlib
 
 import numpy as np
 import pyarrow
@@ -269,4 +270,53 @@ def test_what_cannot_be_read_is_an_error(tmp_path, make, message):
 def test_too_few_images_are_refused(tmp_path):
     write_pictures(tmp_path, ["a.png", "b.png"])
     with pytest.raises(UserError, match="has 2 training images; give 3 or more"):
+        open_images(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (1 << 22, 1 << 22, 1 << 20),
+        (1 << 31, 1 << 31, 4),
+        (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF),
+        (1 << 21, 1 << 10, 2),
+    ],
+)
+def test_idx_sizes_that_overflow_are_refused_before_anything_is_read(tmp_path, sizes):
+    """The product of the first is 2⁶⁴, which 64 bits take for 0."""
+    path = write_idx(tmp_path, zipped=False) / "train-images-idx3-ubyte"
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", *sizes))
+    with pytest.raises(UserError, match=r"idx3-ubyte' holds [\d,]+ bytes of pixels; at most 2,147,483,648"):
+        open_images(str(tmp_path))
+
+
+def bomb(side):
+    """Return a PNG of side × side black pixels in a few kB."""
+    return encoded(np.zeros((side, side), np.uint8))
+
+
+@pytest.mark.parametrize("side", [5_000, 20_000])
+def test_a_picture_bomb_is_refused(tmp_path, side, recwarn):
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(bomb(side) if side < 10_000 else head_of_a_bomb(side))
+    with pytest.raises(
+        UserError, match=r"a\.png' has more than 16,777,216 pixels; scale it down or remove it"
+    ):
+        open_images(str(tmp_path))
+    assert not recwarn.list
+
+
+def head_of_a_bomb(side):
+    """Return a PNG that says it has side × side pixels and holds none."""
+    start = bytearray(bomb(8))
+    start[16:24] = struct.pack(">2I", side, side)
+    start[29:33] = struct.pack(">I", zlib.crc32(start[12:29]))
+    return bytes(start)
+
+
+def test_only_pictures_are_decoded_whatever_their_name(tmp_path):
+    """Pillow would have Ghostscript run this program."""
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 7 5\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.png").write_bytes(program)
+    with pytest.raises(UserError, match=r"a\.png' is not a picture by its content"):
         open_images(str(tmp_path))

@@ -5,6 +5,7 @@ import torch
 from helpers import GENERATOR_KINDS, LENGTH, V, Z, generator, sentences
 from torch import nn
 
+from seqgen import algorithms
 from seqgen.algorithms.mle import MLEConfig
 from seqgen.core import settings
 from seqgen.core.errors import UserError
@@ -149,3 +150,11 @@ def test_settings_of_another_kind_and_unknown_kinds():
         settings.override(MLEConfig(), {"generator.kind": "relational-memory", "slots": 0})
     with pytest.raises(UserError, match="dropout is not set and there is no corpus"):
         GeneratorConfig.of_kind("transformer")().build(V)
+
+
+@pytest.mark.parametrize("name", ["math:pi", "os:getcwd", "seqgen.core.errors:UserError"])
+def test_what_is_no_class_of_settings_is_no_kind(name):
+    with pytest.raises(UserError, match=f"'{name}' is no kind of generator"):
+        GeneratorConfig.of_kind(name)
+    with pytest.raises(UserError, match=f"'{name}' is no algorithm"):
+        algorithms.get(name)

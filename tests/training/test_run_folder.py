@@ -1,6 +1,9 @@
 """The run folder: atomic writes, and what is said of a folder that is missing, foreign or corrupt."""
 
 import json
+import math
+import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -146,3 +149,69 @@ def test_one_process_at_a_time(tmp_path):
         run_folder.locked(tmp_path),
     ):
         pass
+
+
+def test_lines_of_a_log_that_are_no_report_are_left_out(tmp_path):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    deep = b"[" * 100_000 + b"]" * 100_000
+    lines = (
+        b'{"step": 2, "nll": 1.5, "odd": "text", "huge": ' + b"9" * 400 + b', "none": null, "inner": [1]}',
+        b'{"step": "3"}',
+        b'{"step": null}',
+        b'{"step": Infinity}',
+        b'{"step": true}',
+        b'{"step": -1}',
+        b'{"step": ' + b"9" * 5000 + b"}",
+        b'{"step": ' + b"9" * 50 + b"}",
+        b'{"step": 4, "x": "\xff"}',
+        b'{"step": 4, "x": ' + deep + b"}",
+        deep,
+        b"\xff\xfe",
+        b'{"step": 6, "valid_ppl": Infinity}',
+    )
+    (made.path / run_folder.METRICS).write_bytes(b"\n".join(lines))
+    assert made.metrics() == [{"step": 2, "nll": 1.5}, {"step": 6, "valid_ppl": math.inf}]
+    run_folder.forget_after(made, 5)
+    assert made.metrics() == [{"step": 2, "nll": 1.5}]
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "/dev/null"])
+def test_a_lock_that_is_a_link_is_refused(tmp_path, target):
+    (tmp_path / run_folder.LOCK).symlink_to(target)
+    with pytest.raises(UserError, match=r"\.lock' is no regular file"), run_folder.locked(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, number):
+    made = run_folder.create(tmp_path, CONFIG)
+    net = torch.nn.Linear(3, 5)
+    run_folder.save_weights(made, net.state_dict() | {"bias": torch.tensor([1, 2, number, 4, 5])})
+    with pytest.raises(UserError, match=r"safetensors' is damaged: bias holds numbers that are not finite"):
+        run_folder.load_into(net, made)
+
+
+class Touch:
+    """Pickled as a call that makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("by", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))])
+def test_no_pickle_of_a_run_is_executed(tmp_path, by):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    for name, read in (
+        (run_folder.STATE, run_folder.load_state),
+        (run_folder.WEIGHTS, run_folder.load_weights),
+    ):
+        by({"step": Touch(tmp_path / "touched")}, made.path / name)
+        with pytest.raises(UserError, match="is corrupt"):
+            read(made)
+        assert not (tmp_path / "touched").exists()
+    os.system(f"touch {tmp_path / 'touched'}")
+    assert (tmp_path / "touched").exists()

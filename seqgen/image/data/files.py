@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import math
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,10 @@ HUB = {
 }
 """Names of datasets of the hub, read through the `datasets` library."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"})
+MOST_BYTES, MOST_PIXELS = 1 << 31, 1 << 24
+"""Bytes of the pixels of a split, and pixels of one image: a file of a few kB can stand for any number."""
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+"""What the content of a picture may be, whatever its name: of others Pillow runs programs (Ghostscript)."""
 IDX_BYTES = 0x08
 """The type code of unsigned bytes in an IDX header."""
 IDX_NAMES = {"train": ("train",), "test": ("t10k", "test")}
@@ -139,19 +145,29 @@ def _read_idx_file(path: Path, *, dimensions: int) -> np.ndarray:
     Its header is two zeros, the type, the number of dimensions, and their sizes as big-endian uint32.
     """
     with reading(str(path)), gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        content = file.read()
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, IDX_BYTES, dimensions]):
-        raise UserError(f"'{path}' is not an IDX file of bytes in {dimensions} dimensions; download it again")
-    sizes = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
-    expected = int(np.prod(sizes, dtype=np.int64))
-    if len(content) - header != expected:
-        raise UserError(
-            f"'{path}' holds {len(content) - header:,} bytes of values, not {expected:,}; download it again"
-        )
+        header = file.read(4 + 4 * dimensions)
+        if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, IDX_BYTES, dimensions]):
+            raise UserError(
+                f"'{path}' is not an IDX file of bytes in {dimensions} dimensions; download it again"
+            )
+        sizes = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+        expected = math.prod(sizes)
+        _check_bytes(expected, str(path))
+        content = file.read(expected + 1)
+    if len(content) != expected:
+        found = f"{len(content):,}" if len(content) < expected else "more"
+        raise UserError(f"'{path}' holds {found} bytes of values, not {expected:,}; download it again")
     if not expected:
         raise UserError(f"'{path}' is empty: its size is {sizes}; give at least a few images")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes).copy()
+    return np.frombuffer(content, np.uint8).reshape(sizes).copy()
+
+
+def _check_bytes(size: int, name: str) -> None:
+    """Raise UserError for more pixels than are held in memory."""
+    if size > MOST_BYTES:
+        raise UserError(
+            f"'{name}' holds {size:,} bytes of pixels; at most {MOST_BYTES:,} are read; give fewer"
+        )
 
 
 def _read_parquet_folder(folder: Path, tables: list[Path]) -> dict[str, Split]:
@@ -255,6 +271,7 @@ def decode_pictures(encoded: Iterable[tuple[str, bytes | None]]) -> np.ndarray:
                 f"'{first}' is {sizes[0]} pixels and '{name}' {sizes[1]}; all images must be of one size"
             )
         pixels.append(picture)
+        _check_bytes(len(pixels) * picture.size, first)
     if not pixels:
         raise UserError("the data hold no images; give at least a few")
     channels = max(len(each) for each in pixels)
@@ -266,7 +283,12 @@ def _decode_picture(name: str, content: bytes | None) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(content or b"")) as picture:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(content or b""), formats=FORMATS) as picture,
+        ):
+            if math.prod(picture.size) > MOST_PIXELS:
+                raise Image.DecompressionBombError
             if picture.mode in GREY:
                 return np.asarray(picture.convert("L"))[None]
             if picture.mode in COLOUR:
@@ -274,7 +296,13 @@ def _decode_picture(name: str, content: bytes | None) -> np.ndarray:
             mode = picture.mode
     except UnidentifiedImageError as error:
         raise UserError(f"'{name}' is not a picture by its content; repair it or remove it") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"'{name}' has more than {MOST_PIXELS:,} pixels; scale it down or remove it"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder raises whatever damaged bytes lead it to
         raise UserError(f"'{name}' is not a complete picture ({error}); repair it or remove it") from error
     raise UserError(f"'{name}' has pixels of mode {mode}; convert it to 8 bits of grey or colour")
 

@@ -78,6 +78,7 @@ def evaluate(
     *,
     seed: int = 0,
     features: Path | None = None,
+    trust: bool = False,
     importance: int = 5000,
     images: int = 500,
     annealed: int | None = None,
@@ -88,12 +89,13 @@ def evaluate(
     Args:
         n: samples and real images compared; at most as many as there are test images.
         features: a TorchScript network (Inception) in place of a classifier of the data.
+        trust: whether that network, a program, may be run.
         importance: draws of each image's latent.
         images: test images whose likelihood is estimated.
         annealed: how many of them by annealed importance sampling as well; none: 50 where the model's own
             bound is adversarial, else 0.
     """
-    feature_space = choose(trained.data, features, device=trained.device, notify=notify)
+    feature_space = choose(trained.data, features, trust=trust, device=trained.device, notify=notify)
     with own_randomness(seed):
         rng = torch.Generator(trained.device).manual_seed(seed)
         likelihoods, log_likelihoods = _likelihood(

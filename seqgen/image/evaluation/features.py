@@ -55,12 +55,16 @@ def choose(
     data: ImageData,
     file: Path | None = None,
     *,
+    trust: bool = False,
     device: torch.device | str = "cpu",
     notify: Callable[[str], None] = lambda message: None,
 ) -> Features:
-    """Return the features of a TorchScript file, else those of a classifier, else principal components."""
+    """Return the features of a TorchScript file, else those of a classifier, else principal components.
+
+    trust: whether the file may be loaded, which is a program.
+    """
     if file is not None:
-        return from_file(file, device=device)
+        return from_file(file, trust=trust, device=device)
     if data.classes < 2 or not (data.train.labels >= 0).any():
         return principal(data.train, device=device)
     return classifier(data, device=device, notify=notify)
@@ -136,17 +140,22 @@ def principal(images: Images, *, device: torch.device | str = "cpu") -> Features
     )
 
 
-def from_file(path: Path, *, device: torch.device | str = "cpu") -> Features:
+def from_file(path: Path, *, trust: bool, device: torch.device | str = "cpu") -> Features:
     """Return the outputs of a TorchScript network: bytes (B, 3, H, W) of colour images → (B, D).
 
     Grey images are repeated in three channels; the network must resize images itself. Where its forward takes
     `return_features`, as NVIDIA's Inception does, it is set.
 
     Raises:
-        UserError: the file is missing or not a TorchScript network.
+        UserError: the file is missing, not a TorchScript network, or not trusted.
     """
     if not path.is_file():
         raise UserError(f"no file '{path}'; give a TorchScript network that maps images to vectors")
+    if not trust:  # TorchScript can read and write files: torch.from_file maps any, shared
+        raise UserError(
+            f"'{path}' is a program, which can read and write files; if you trust who made it, give the same "
+            "command with --trust"
+        )
     try:
         net = torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:

@@ -13,8 +13,9 @@ from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import ImageData, open_images
-from seqgen.training import run_folder
+from seqgen.training import run_config, run_folder
 from seqgen.training.run_folder import Run
+from seqgen.training.weight_shapes import check_shapes
 
 
 @dataclass
@@ -64,8 +65,11 @@ def load(
             f"'{run.path}' is a run on text, not on images; use 'seqgen sample --run {run.path}', "
             "or name a run on images with --run"
         )
+    run_config.require(run.config, run_config.IMAGES, run.path / run_folder.CONFIG)
     entry = entry_of(run, trust=trust, given=given)
     device = devices.pick(device_name)
+    if run.config["algorithm"] in image.MODELS:
+        check_shapes(lambda: build(run.config, entry), run)
     model = build(run.config, entry)
     run_folder.load_into(model, run)
     return TrainedImages(run, model.to(device).eval(), device)
@@ -73,7 +77,7 @@ def load(
 
 def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entry:
     """Return the model that a run's configuration names, by the rules of `seqgen.training.load.entry_of`."""
-    name = str(run.config["algorithm"])
+    name = run.config["algorithm"]
     plugins.check_trusted(name, image.MODELS, run.path / run_folder.CONFIG, trust=trust, given=given)
     entry = image.get(name)
     if name not in image.MODELS and not trust:
@@ -83,13 +87,5 @@ def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entr
 
 def build(config: dict[str, Any], entry: Entry) -> Any:
     """Return the model that a run's configuration describes, with fresh weights."""
-    try:
-        channels, height, width = config["shape"]
-        classes = config["classes"]
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"the run's {run_folder.CONFIG} does not give the images' shape and classes; "
-            "restore it or train again"
-        ) from error
     values = settings.from_dict(entry.cls.Config, config["settings"])
-    return entry.cls(values, shape=(channels, height, width), classes=classes)
+    return entry.cls(values, shape=tuple(config["shape"]), classes=config["classes"])

@@ -1,0 +1,69 @@
+"""What a checkpoint must be like to be resumed: finite weights, and states that fit their optimisers.
+
+torch puts back whatever an optimiser's state holds, and fails in a later step where that is something else.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What Adam keeps of each parameter; AdamW is one."""
+
+
+def check_finite(module: nn.Module) -> None:
+    """Raise ValueError where a parameter has a number that is not finite."""
+    for name, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise ValueError(f"numbers of {name} are not finite")
+
+
+def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
+    """Return the state of an optimiser, its options completed by those of a fresh one.
+
+    Raise ValueError where an option is of another kind, or a moment of another shape than its parameter.
+    """
+    fresh = optimizer.state_dict()["param_groups"]
+    if not isinstance(state, dict) or not isinstance(state["state"], dict):
+        raise ValueError("an optimiser has no state")
+    if not isinstance(state["param_groups"], list) or not all(map(_is_dict, state["param_groups"])):
+        raise ValueError("an optimiser has no groups of parameters")
+    groups = [ours | theirs for ours, theirs in zip(fresh, state["param_groups"], strict=True)]
+    for ours, theirs in zip(fresh, groups, strict=True):
+        for name, value in ours.items():
+            if not _is_like(theirs[name], value):
+                raise ValueError(f"an optimiser has {name}={theirs[name]!r:.40}")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, moments in state["state"].items():
+        shapes = (parameters[index].shape, ())
+        if isinstance(optimizer, Adam) and not moments.keys() >= MOMENTS:
+            raise ValueError(f"an optimiser has no {', '.join(sorted(MOMENTS - moments.keys()))}")
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape in shapes):
+                raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {shapes[0]}")
+    return {"state": state["state"], "param_groups": groups}
+
+
+def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
+    """Raise ValueError where sums of metrics since the last report are no numbers, or of no steps."""
+    for name, total in sums.items():
+        if not isinstance(total, float) or not isinstance(counts.get(name), int) or counts[name] < 1:
+            raise ValueError(f"the sum of {name!r:.40} is {total!r:.40}, of {counts.get(name)!r:.40} steps")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_like(found: Any, fresh: Any) -> bool:
+    """Whether an option is of the kind of another; where it is a number, finite."""
+    if isinstance(fresh, tuple | list):
+        return (
+            isinstance(found, tuple | list) and len(found) == len(fresh) and all(map(_is_like, found, fresh))
+        )
+    if isinstance(fresh, float):
+        return isinstance(found, int | float) and math.isfinite(found)
+    return found is None or fresh is None or isinstance(found, type(fresh))

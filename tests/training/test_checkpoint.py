@@ -1,0 +1,145 @@
+"""A checkpoint that is not of this training is refused in one line, and a packed one is not unpacked."""
+
+import io
+import math
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+
+from seqgen.core.errors import UserError
+from seqgen.training import loop, run_folder
+from seqgen.training.checkpoint import check_finite, check_means, checked
+
+IN, OUT, ROWS = 3, 5, 7
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.net = nn.Linear(IN, OUT)
+        self.optimizers = {"net": torch.optim.AdamW(self.parameters(), lr=0.1)}
+
+
+class Still:
+    """A stream of batches that has no place."""
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a run with a checkpoint of a step."""
+    made = run_folder.create(tmp_path, {"algorithm": "toy"})
+    toy = Toy()
+    toy.net(torch.ones(ROWS, IN)).sum().backward()
+    toy.optimizers["net"].step()
+    loop.save(toy, Still(), made, loop.Progress(step=1, sums={"loss": 2.5}, counts={"loss": 1}))
+    return made
+
+
+def change(run, keys, value):
+    """Change a value of the checkpoint, or leave it out where the value is `...`."""
+    state = run_folder.load_state(run)
+    *outer, last = keys
+    inside = state
+    for key in outer:
+        inside = inside[key]
+    if value is ...:
+        del inside[last]
+    else:
+        inside[last] = value
+    run_folder.save_state(run, state)
+
+
+OPTIMIZER = ("optimizers", "net")
+GROUP = (*OPTIMIZER, "param_groups", 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("weights",), []),
+        (("weights",), {1: 2}),
+        (("weights", "net.weight"), torch.zeros(OUT, IN + 1)),
+        (("weights", "net.weight"), torch.full((OUT, IN), math.nan)),
+        (("weights", "net.weight"), torch.zeros(OUT, IN, device="meta")),
+        (("weights", "net.weight"), "text"),
+        (("optimizers",), None),
+        (OPTIMIZER, {}),
+        ((*OPTIMIZER, "state"), []),
+        ((*OPTIMIZER, "state", 0), {}),
+        ((*OPTIMIZER, "state", 7), {"step": torch.zeros(()), "exp_avg": 1, "exp_avg_sq": 1}),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), ...),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(OUT, IN + 1)),
+        ((*OPTIMIZER, "state", 0, "exp_avg_sq"), torch.zeros(OUT, IN, dtype=torch.int64)),
+        ((*OPTIMIZER, "param_groups"), torch.zeros(3)),
+        ((*OPTIMIZER, "param_groups"), [1]),
+        ((*OPTIMIZER, "param_groups"), []),
+        ((*GROUP, "lr"), "fast"),
+        ((*GROUP, "lr"), math.nan),
+        ((*GROUP, "betas"), (0.9,)),
+        ((*GROUP, "betas"), 0.9),
+        ((*GROUP, "params"), [0]),
+        (("rng",), torch.zeros(3, dtype=torch.uint8)),
+        (("rng",), "text"),
+        (("progress",), [1]),
+        (("progress", "step"), "3"),
+        (("progress", "step"), True),
+        (("progress", "seconds"), math.inf),
+        (("progress", "finished"), 3),
+        (("progress", "other"), 3),
+        (("progress", "sums"), {"loss": None}),
+        (("progress", "counts"), {}),
+        (("progress", "counts"), {"loss": 0}),
+        (("batches",), ...),
+    ],
+)
+def test_what_is_not_of_this_training_is_refused(run, keys, value):
+    change(run, keys, value)
+    with pytest.raises(UserError, match=r"state.pt' is no checkpoint of this run \("):
+        loop.resume(Toy(), Still(), run)
+
+
+def test_what_an_older_version_of_torch_did_not_write_is_completed(run):
+    change(run, (*GROUP, "decoupled_weight_decay"), ...)
+    toy = Toy()
+    assert loop.resume(toy, Still(), run).step == 1
+    assert (
+        toy.optimizers["net"].state_dict()["param_groups"]
+        == Toy().optimizers["net"].state_dict()["param_groups"]
+    )
+
+
+def test_parts_by_themselves():
+    toy = Toy()
+    assert checked(toy.optimizers["net"].state_dict(), toy.optimizers["net"])["state"] == {}
+    check_finite(toy)
+    with torch.no_grad():
+        toy.net.bias[3] = math.inf
+    with pytest.raises(ValueError, match=r"numbers of net.bias are not finite"):
+        check_finite(toy)
+    check_means({"a": 1.5}, {"a": 2, "b": 1})
+    with pytest.raises(ValueError, match=r"the sum of .a. is 1\.5, of None steps"):
+        check_means({"a": 1.5}, {})
+
+
+def test_a_checkpoint_that_is_packed_is_not_unpacked(run):
+    """88 MB of zeros in 90 kB: torch's reader would unpack any number of them."""
+    sink = io.BytesIO()
+    torch.save({"zeros": torch.zeros(22_000_000)}, sink)
+    with (
+        zipfile.ZipFile(sink) as whole,
+        zipfile.ZipFile(run.path / run_folder.STATE, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    assert (run.path / run_folder.STATE).stat().st_size < 100_000
+    with pytest.raises(UserError, match=r"state.pt' is corrupt"):
+        run_folder.load_state(run)
