@@ -1,6 +1,7 @@
 """Options and helpers that several commands share."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -118,7 +119,8 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     finally:
         display.close()
     notify(
-        f"{progress.finished}, {progress.seconds:.0f} s of training; next: {then.format(run=job.run.path)}"
+        f"{progress.finished}, {progress.seconds:.0f} s of training; "
+        f"next: {then.format(run=shlex.quote(str(job.run.path)))}"
     )
 
 

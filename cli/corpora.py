@@ -1,6 +1,7 @@
 """`seqgen corpora`: the built-in corpora, statistics of any corpus, downloads of public corpora."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def fetch(
     if not quiet:
         typer.echo("already downloaded, checksums match" if is_present else "checksums match", err=True)
         typer.echo(f"licence: {recipe.licence}", err=True)
-        typer.echo("next: " + recipe.next_command.format(folder=folder), err=True)
+        typer.echo("next: " + recipe.next_command.format(folder=shlex.quote(str(folder))), err=True)
 
 
 def _show_recipe(recipe: "Recipe", *, as_json: bool) -> None:

@@ -58,9 +58,9 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings; raise UserError if it is missing or malformed."""
+    """Read a TOML file of settings, with a byte-order mark or without; UserError if missing or malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read the settings file '{path}': {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
+from seqgen.data import huggingface
 from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
@@ -61,6 +62,8 @@ def stored(data: DataConfig, folder: Path) -> DataConfig:
     built_in = built_in_names()
 
     def absolute(spec: str | None) -> str | None:
+        if spec is not None and spec.startswith("hf:"):
+            return "hf:" + huggingface.absolute(spec.removeprefix("hf:"))
         is_file = spec is not None and spec not in built_in and Path(spec).exists()
         return str(Path(spec).resolve()) if spec is not None and is_file else spec
 

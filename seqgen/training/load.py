@@ -1,5 +1,6 @@
 """A trained run read back: its algorithm with the kept weights, its tokenizer, its corpus."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,8 +57,8 @@ def load(
     found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if found.config["verb"] == "image":
         raise UserError(
-            f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
-            "or name a run on text with --run"
+            f"'{found.path}' is a run on images, not on text; name a run on text with --run, or use: "
+            f"seqgen image sample --run {shlex.quote(str(found.path))}"
         )
     check(found)
     entry = entry_of(found, trust=trust, given=given)

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pickle
+import shlex
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,9 +75,10 @@ def create(path: Path, config: dict[str, Any]) -> Run:
 def open_run(path: Path) -> Run:
     """Open a run folder; UserError where it is missing or not a run."""
     if not path.is_dir():
+        option = f"--run {shlex.quote(str(path))}"
         raise UserError(
-            f"no run at '{path}'; train one there, as with 'seqgen pretrain --run {path}' or "
-            f"'seqgen image train --run {path}', or name another with --run"
+            f"no run at '{path}'; train one there, as with: seqgen pretrain {option}, or: "
+            f"seqgen image train {option}; or name another with --run"
         )
     try:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))

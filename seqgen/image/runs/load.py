@@ -1,5 +1,6 @@
 """A trained image run read back: its model with the kept weights, and its images."""
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,8 +62,8 @@ def load(
     run = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if run.config.get("verb") != "image":
         raise UserError(
-            f"'{run.path}' is a run on text, not on images; use 'seqgen sample --run {run.path}', "
-            "or name a run on images with --run"
+            f"'{run.path}' is a run on text, not on images; name a run on images with --run, or use: "
+            f"seqgen sample --run {shlex.quote(str(run.path))}"
         )
     entry = entry_of(run, trust=trust, given=given)
     device = devices.pick(device_name)
