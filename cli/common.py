@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -53,7 +54,19 @@ Epochs = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a run that names code outside seqgen, which is executed.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")]
+LIBRARIES_QUIET = {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""The environment by which the libraries of datasets draw no progress bar; they read it when imported."""
+
+
+def _silence(quiet: bool) -> bool:
+    """Keep the libraries quiet as well: their progress bars, and warnings, which are no errors."""
+    if quiet:
+        os.environ.update(LIBRARIES_QUIET)
+        warnings.simplefilter("ignore")
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.", callback=_silence)]
 ListSettings = Annotated[bool, typer.Option("--settings", help="List the algorithm's settings and exit.")]
 
 

@@ -95,7 +95,7 @@ def fetch(
         str | None,
         typer.Option(help="A mirror: the URL of the file, or of the folder if there are several files."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")] = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Download a public corpus and print the paths; an interrupted download resumes."""
     from seqgen.core import cache

@@ -420,4 +420,13 @@ def test_a_dataset_folder_is_found_again_from_elsewhere(cli, corpus, tmp_path, m
     assert run_folder.open_run(tmp_path / "r").config["data"]["corpus"] == f"hf:{tmp_path}/set"
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert cli("evaluate", "--run", tmp_path / "r", "--n", 5, "--quiet") [0] == 0
+    assert cli("evaluate", "--run", tmp_path / "r", "--n", 5, "--quiet")[0] == 0
+
+
+def test_quiet_silences_the_libraries_too(corpus, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.txt").write_text(CORPUS)
+    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "datasets"), "HF_HUB_OFFLINE": "1"}
+    command = ["pretrain", "--corpus", "hf:set", "--run", "r", "--steps", 1, *SMALL]
+    process = seqgen(*command, cwd=tmp_path, stderr=subprocess.PIPE, env=environment)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
