@@ -58,7 +58,7 @@ def read_texts(
     from seqgen.data.corpus import normalise
     from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.inference import latent_space
+    from seqgen.inference.generate import describe_unknown
 
     if given and file is not None:
         raise UserError("sentences are given as arguments and with --file; give one of them")
@@ -70,9 +70,8 @@ def read_texts(
     if len(sentences) < len(given):
         raise UserError("one of the sentences is blank; give text")
     for sentence in sentences:
-        unknown = latent_space.unknown_words(trained, sentence)
-        if unknown:
-            notify(f"'{sentence}' has {unknown} words or characters that the model has never seen")
+        if note := describe_unknown(trained.tokenizer, sentence):
+            notify(f"'{sentence}' has {note}")
     return sentences
 
 

@@ -65,7 +65,7 @@ def sample(
         raise UserError(f"no format '{format}'" + did_you_mean(format, ("text", "jsonl")))
     if top_p is not None and not 0 < top_p <= 1:
         raise UserError(f"--top-p {top_p}: it must be above 0 and at most 1")
-    options = {"temperature": temperature, "top_p": top_p, "min_length": min_length, "length": max_length}
+    options = {"temperature": temperature, "top_p": top_p, "min_length": min_length, "max_length": max_length}
     options |= _decoding(search, top_k, penalty, sampled)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate

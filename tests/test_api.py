@@ -70,3 +70,33 @@ def test_every_public_name_resolves_and_importing_is_light():
         assert name in dir(seqgen)
     code = "import sys, seqgen; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_string_is_no_list_of_sentences(small_runs):
+    line, run = "a cat sat on the mat.", small_runs["autoencoder"]
+    calls = [
+        lambda: seqgen.evaluate(hyps=line, refs=[line]),
+        lambda: seqgen.evaluate(hyps=[line] * 2, refs=line),
+        lambda: seqgen.evaluate(hyps=[line] * 2, refs=[line], train=line),
+        lambda: seqgen.score(run, line),
+        lambda: seqgen.encode(run, line),
+        lambda: seqgen.reconstruct(run, line),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"is one string; give a list of sentences, as in \['a cat sat"):
+            call()
+    with pytest.raises(TypeError, match="hyps holds int 3; give a list of strings"):
+        seqgen.evaluate(hyps=[line, 3], refs=[line])
+
+
+def test_sentences_are_normalised_as_the_commands_do(small_runs):
+    clean, typed = "a cat sat on the mat.", "  a cat\tsat on  the mat.\n"
+    (one,), (other,) = (list(seqgen.score(small_runs["mle"], [line])) for line in (clean, typed))
+    assert one == other
+    assert other.text == clean
+    (pair,) = seqgen.reconstruct(small_runs["autoencoder"], [typed])
+    assert pair.text == pair.reconstruction == clean
+    scores = [
+        seqgen.evaluate(hyps=[line, "a dog"], refs=["a cat"])["bleu"] for line in ("caf\u00e9", "cafe\u0301")
+    ]
+    assert scores[0] == scores[1]

@@ -44,7 +44,7 @@ def load(spec: str) -> dict[str, "Dataset"]:
 
 
 def absolute(spec: str) -> str:
-    """Return `NAME` or `NAME:CONFIG` with the absolute path of a local dataset folder in place of its name."""
+    """Return `NAME` or `NAME:CONFIG` with the absolute path of a dataset folder in place of its name."""
     name, config = _name_and_config(spec)
     if not name or not Path(name).exists():
         return spec

@@ -1,5 +1,6 @@
 """Sample sentences from a trained run, one by one in constant memory."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,8 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.data.tokenizer import PAD, UNK
-from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, decode, log_likelihood
+from seqgen.data.tokenizer import PAD, UNK, Tokenizer
+from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, log_likelihood
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ def generate(
     n: int,
     *,
     prompt: str = "",
+    max_length: int | None = None,
+    min_length: int = 0,
     seed: int = 0,
     unique: bool = False,
     with_log_prob: bool = False,
@@ -39,18 +42,24 @@ def generate(
     """Yield n sentences one by one in constant memory, by `seqgen.generation.sample.sample`.
 
     Args:
-        prompt: text that every sentence begins with.
-        unique: leave duplicates out; ends early, with a notice, if the generator seems to have no more.
+        prompt: text that every sentence begins with, as it is typed: unknown words stand in it as they are.
+        max_length: tokens of a sentence at most, EOS included; that of the training data if not given.
+        min_length: tokens of a sentence at least, without EOS.
+        unique: leave sentences out whose text has been sampled before; ends early, with a notice, if the
+            generator seems to have no more.
         with_log_prob: also score each sentence under the model at temperature 1 (EOS included): a
             latent-variable model by importance sampling with 50 latents per sentence, a model without a
             likelihood not at all.
         unknown: allow the unknown-word token, which is otherwise never sampled.
         candidates: of how many candidates a residual model chooses each sentence; none: its setting.
-        options: temperature, top_k, top_p, min_length, length, search.
+        options: temperature, top_k, top_p, search.
+
+    Raises:
+        UserError: the lengths contradict each other or the prompt, or the run chooses from no candidates.
     """
-    ids = trained.tokenizer.encode(prompt) if prompt else []
-    if UNK in ids:
-        notify(f"the prompt '{prompt}' has words or characters that the model has never seen")
+    ids, shown = trained.tokenizer.encode_prompt(prompt) if prompt else ([], "")
+    if note := describe_unknown(trained.tokenizer, shown):
+        notify(f"the prompt '{prompt}' has {note}")
     if candidates is not None:
         if not trained.algorithm.takes_candidates:
             raise UserError(
@@ -58,7 +67,7 @@ def generate(
                 f"{trained.run.config['algorithm']}; leave --candidates out"
             )
         options["candidates"] = candidates
-    length = options.pop("length", None) or trained.run.config["length"]
+    length = length_limit(trained, max_length, min_length)
     if len(ids) >= length:
         raise UserError(
             f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
@@ -68,19 +77,21 @@ def generate(
     scoring = torch.Generator(trained.device).manual_seed(
         seed
     )  # separate, so that scoring does not change the samples
-    seen: set[int] = set()
+    seen: set[bytes] = set()
     generated, batches_without_new = 0, 0
     while generated < n:
         batch = trained.algorithm.sample(
             min(SAMPLE_BATCH, n - generated) if not unique else SAMPLE_BATCH,
             length=length,
+            min_length=min_length,
             prompt=given,
             forbid=() if unknown else (UNK,),
             rng=rng,
             **options,
         ).tokens
-        rows = [i for i in range(len(batch)) if not unique or _is_new(batch[i], seen)][: n - generated]
-        yield from _sentences(trained, batch[rows], with_log_prob, scoring)
+        texts = [_with_prompt(trained.tokenizer, row, ids, shown) for row in batch.tolist()]
+        rows = [i for i, text in enumerate(texts) if not unique or _is_new(text, seen)][: n - generated]
+        yield from _sentences(trained, [texts[i] for i in rows], batch[rows], with_log_prob, scoring)
         generated += len(rows)
         batches_without_new = 0 if rows else batches_without_new + 1
         if batches_without_new == 20:
@@ -88,8 +99,45 @@ def generate(
             return
 
 
-def _is_new(row: Tensor, seen: set[int]) -> bool:
-    key = hash(row.cpu().numpy().tobytes())
+def length_limit(trained: Trained, max_length: int | None, min_length: int) -> int:
+    """Return the most tokens of a sentence, EOS included: what is asked for, or that of the training data.
+
+    UserError where there is no such sentence, or it could not have as many tokens as it must have at least.
+    """
+    longest = trained.run.config["length"] if max_length is None else max_length
+    if longest < 1 or min_length < 0:
+        raise UserError(
+            f"a sentence of at least {min_length} and at most {longest} tokens: give --min-length from 0 on "
+            "and --max-length from 1 on"
+        )
+    if min_length > longest:
+        source = ", the length of the longest training sentence" if max_length is None else ""
+        raise UserError(
+            f"a sentence of at least {min_length} tokens cannot have at most {longest}{source}; "
+            "lower --min-length or raise --max-length"
+        )
+    return longest
+
+
+def describe_unknown(tokenizer: Tokenizer, text: str) -> str:
+    """Name the words or characters of a text that a model has never seen; nothing where it knows them all."""
+    unknown = tokenizer.unknown(text)
+    if not unknown:
+        return ""
+    note = f"what the model has never seen: {', '.join(map(repr, unknown))}"
+    if known := [word for word in unknown.values() if word is not None]:
+        note += f"; case counts, and it knows {', '.join(map(repr, known))}"
+    return note
+
+
+def _with_prompt(tokenizer: Tokenizer, row: list[int], ids: list[int], shown: str) -> str:
+    """Decode a sentence that begins with the token ids of a prompt, which is shown by its own words."""
+    text = tokenizer.decode(row)
+    return shown + text.removeprefix(tokenizer.decode(ids)) if ids else text
+
+
+def _is_new(text: str, seen: set[bytes]) -> bool:
+    key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if key in seen:
         return False
     seen.add(key)
@@ -97,11 +145,11 @@ def _is_new(row: Tensor, seen: set[int]) -> bool:
 
 
 def _sentences(
-    trained: Trained, tokens: Tensor, with_log_prob: bool, rng: torch.Generator
+    trained: Trained, texts: list[str], tokens: Tensor, with_log_prob: bool, rng: torch.Generator
 ) -> Iterator[Sentence]:
     scores = None
     if with_log_prob and len(tokens) and trained.algorithm.likelihood:
         scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
     counts = (tokens != PAD).sum(dim=1).tolist()
-    for i, text_ in enumerate(decode(trained.tokenizer, tokens)):
-        yield Sentence(text_, counts[i], scores[i] if scores else None)
+    for i, text in enumerate(texts):
+        yield Sentence(text, counts[i], scores[i] if scores else None)

@@ -150,12 +150,14 @@ def test_a_finished_run_continues_where_more_steps_are_given(trained, tmp_path):
 
 
 def test_a_run_of_the_other_kind_is_named(trained, tmp_path):
-    with pytest.raises(UserError, match="is a run on images, not on text; .* use: seqgen image sample --run"):
+    with pytest.raises(
+        UserError, match=r"is a run on images, not on text; .* use: seqgen image sample --run"
+    ):
         load.load(trained.path)
     run_folder.create(
         tmp_path / "text", {"format": run_folder.FORMAT, "verb": "pretrain", "algorithm": "mle"}
     )
-    with pytest.raises(UserError, match="is a run on text, not on images; .* use: seqgen sample --run"):
+    with pytest.raises(UserError, match=r"is a run on text, not on images; .* use: seqgen sample --run"):
         images.load(tmp_path / "text")
 
 
