@@ -17,8 +17,8 @@ def runs(tmp_path_factory):
     corpus = folder / "captions.txt"
     verbs = ("runs", "sits", "sleeps", "waits", "eats")
     corpus.write_text("".join(f"the {who} {verb} now.\n" for who in ("cat", "dog", "man") for verb in verbs))
-    run = seqgen.pretrain(str(corpus), path=folder / "mle", steps=5, values=SMALL, min_count=1)
-    return run, seqgen.adversarial(run, "seqgan", path=folder / "gan", steps=3, values=GAN)
+    run = seqgen.pretrain(str(corpus), run=folder / "mle", steps=5, values=SMALL, min_count=1)
+    return run, seqgen.adversarial(run, "seqgan", run=folder / "gan", steps=3, values=GAN)
 
 
 def test_the_whole_path_in_python(runs):

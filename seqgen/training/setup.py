@@ -36,23 +36,53 @@ from seqgen.training.text_job import config_keys, text_job
 __all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
 
 
-def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> Run:
-    """Train a likelihood model on a corpus and return its run; the options are those of `pretrain_job`."""
-    data = DataConfig(corpus=corpus, **_data_options(options))
-    job = pretrain_job(data, algorithm, **options)
-    job.train()
-    return job.run
+def pretrain(
+    corpus: str | Path | Iterable[str] = "scenes",
+    algorithm: str = "mle",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train a likelihood model on a corpus and return its run.
 
-
-def adversarial(init: Run | Path | str | None = None, algorithm: str = "residual", **options: Any) -> Run:
-    """Train a generator against a discriminator and return its run; options as of `adversarial_job`.
-
-    For an algorithm that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
+    Args:
+        corpus: a name as the command takes it, or the sentences themselves, which are kept with the run.
+        run: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
+        device: auto, cpu, cuda, cuda:N or mps.
+        options: those of `DataConfig` and of `pretrain_job`.
     """
-    given = _data_options(options)
-    job = adversarial_job(init, algorithm, data=DataConfig(**given) if given else None, **options)
+    data, texts = _data({"corpus": corpus} | _data_options(options))
+    job = pretrain_job(data, algorithm, path=run, device_name=device, texts=texts, **options)
     job.train()
     return job.run
+
+
+def adversarial(
+    init: Run | Path | str | None = None,
+    algorithm: str = "residual",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train a generator against a discriminator and return its run.
+
+    `run` and `device` are those of `pretrain`, the other options those of `adversarial_job`. For an algorithm
+    that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
+    """
+    data, texts = _data(_data_options(options))
+    job = adversarial_job(init, algorithm, data=data, path=run, device_name=device, texts=texts, **options)
+    job.train()
+    return job.run
+
+
+def _data(options: dict[str, Any]) -> tuple[DataConfig | None, Sequence[str] | None]:
+    """Return what options ask for, and the sentences of a corpus that is given as a list of them."""
+    corpus = options.get("corpus")
+    if corpus is None or isinstance(corpus, str | Path):
+        return (DataConfig(**options | ({} if corpus is None else {"corpus": str(corpus)})) if options else None), None
+    return DataConfig(**options | {"corpus": GIVEN}), list(corpus)
 
 
 def _data_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def trained(small_runs: dict[str, Path]) -> Trained:
 
 def train(folder: Path, lines: list[str], **options: object) -> Trained:
     corpus = write_lines(folder / "corpus.txt", lines)
-    run = seqgen.pretrain(corpus, path=folder / "run", steps=1, values=SMALL, min_count=1, **options)
+    run = seqgen.pretrain(corpus, run=folder / "run", steps=1, values=SMALL, min_count=1, **options)
     return load.load(run, "cpu")
 
 

@@ -29,9 +29,19 @@ MOST_REPORTS = 40
 """Reports of a training, about, where an epoch is shorter than that."""
 
 
-def train(model: str = "vae", data: str = "digits", **options: Any) -> Run:
-    """Train an image model and return its run; the options are those of `train_job`."""
-    job = train_job(model, data, **options)
+def train(
+    model: str = "vae",
+    data: str = "digits",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train an image model and return its run.
+
+    `run`, its folder, and `device` are the options of the command; the others are those of `train_job`.
+    """
+    job = train_job(model, data, path=run, device_name=device, **options)
     job.train()
     return job.run
 
