@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli import common
+from seqgen.cli import common, streams
 
 if TYPE_CHECKING:
     from seqgen.corpora.download import Progress
@@ -158,7 +158,12 @@ def _bars(*, quiet: bool) -> Iterator["Progress"]:
     def update(file: "File", done: int) -> None:
         if file.name not in bars:
             bars[file.name] = tqdm(
-                desc=file.name, total=file.size, unit="B", unit_scale=True, disable=hidden, file=sys.stderr
+                desc=file.name,
+                total=file.size,
+                unit="B",
+                unit_scale=True,
+                disable=hidden,
+                file=streams.for_bars(),
             )
         bars[file.name].update(done - bars[file.name].n)
 

@@ -73,7 +73,7 @@ def sample(
     devices.prepare(threads)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     trained = common.load_run(run, device, trust=trust)
-    trained_on = f"{trained.run.config['algorithm']} on {trained.run.config['data']['corpus']}"
+    trained_on = f"{trained.run.config['algorithm']} on {trained.data.corpus}"
     notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     sentences = generate(
         trained,

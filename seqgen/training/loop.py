@@ -19,7 +19,7 @@ from torch import Tensor
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core import optim
 from seqgen.core.device import is_host
-from seqgen.core.errors import UserError
+from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.random_state import own_randomness
 from seqgen.training import run_folder
 from seqgen.training.run_folder import Run
@@ -121,8 +121,9 @@ def train(
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
     """
     progress = resume(algorithm, batches, run)
-    if progress.finished.startswith("stopped") or progress.step >= plan.steps:
+    if is_done(progress, plan):
         return progress
+    run_folder.forget_after(run, progress.step)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
     with _catch_signals() as caught:
@@ -151,11 +152,25 @@ def train(
     return progress
 
 
+def is_done(progress: Progress, plan: Plan) -> bool:
+    """Whether there is nothing left to train: it has stopped for a reason, or is as long as planned."""
+    return progress.finished.startswith("stopped") or progress.step >= plan.steps
+
+
+def has_done(run: Run, plan: Plan) -> bool:
+    """Whether the last checkpoint of a run is that of a training with nothing left to do."""
+    state = run_folder.load_state(run)
+    progress = state.get("progress") if state else None
+    try:
+        return isinstance(progress, dict) and is_done(Progress(**progress), plan)
+    except TypeError:  # no checkpoint of this loop: resuming says so
+        return False
+
+
 def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
     """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
     state = run_folder.load_state(run)
     if state is None:
-        run_folder.forget_after(run, 0)
         return Progress()
     try:
         algorithm.load_state_dict(state["weights"])
@@ -166,15 +181,13 @@ def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
         if state["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_rng"])
         progress = Progress(**state["progress"])
-    except torch.OutOfMemoryError:
-        raise
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
-            f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
-            "beginning"
+            f"({' '.join(str(error).split())[:80]}); restore the run's own, or train again in another folder"
         ) from error
-    run_folder.forget_after(run, progress.step)
     return progress
 
 
@@ -233,7 +246,7 @@ def _report(
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    medium.write(run.path / "samples" / f"step-{progress.step:07d}", samples)
+    medium.write(run.writable("samples") / f"step-{progress.step:07d}", samples)
     run_folder.append_metrics(run, row)
     return row
 

@@ -20,17 +20,18 @@ from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import cross_fitting, load, run_folder
 from seqgen.training.data_config import (
     DataConfig,
+    absolute,
     check_no_tokenizer,
+    check_same_tokenizer,
     length_limit,
     open_data,
     short_name,
-    stored,
     tokenizer_for,
 )
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
 from seqgen.training.run_folder import Run
-from seqgen.training.start import initial_run, run_of_same_algorithm
+from seqgen.training.start import initial_run, run_of_same_algorithm, start_of
 from seqgen.training.text_job import config_keys, text_job
 
 __all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
@@ -160,7 +161,8 @@ def adversarial_job(
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
     Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training,
-    one of this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` is the
+    one of this algorithm goes on, unless `path` names another folder. An algorithm that needs no start takes
+    `data` in its place; for the others it may say where the corpus of the start is now. `steps` is the
     setting of that name; the other arguments are those of `pretrain_job`.
     """
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
@@ -181,25 +183,27 @@ def adversarial_job(
             seed=seed or 0,
             device_name=device_name,
         )
-    if data is not None:
+    if data is not None and data != DataConfig(corpus=data.corpus):
         raise UserError(
-            f"{algorithm} learns from the corpus of the run that it starts from; leave --corpus out"
+            f"{algorithm} learns from the corpus of the run that it starts from; of the options about text, "
+            "give --corpus alone, where that has moved"
         )
     found = initial_run(init, path, algorithm, entry.cls, trust=trust)
     load.check(found)
     if found.config["algorithm"] == algorithm and init is None:
-        path, found = found.path, run_folder.open_run(Path(found.config["init"]))
+        path, found = found.path, start_of(found)
     parts = {part: found.config["settings"][part] for part in entry.cls.inherits}
     config = settings.override(settings.override(entry.config(), parts), given)
     finetune.check(config, found.config)
-    start = load.load(found, "cpu", trust=trust)
+    start = load.load(found, "cpu", trust=trust, corpus=data.corpus if data else None)
     folder = Path(path) if path else ROOT / f"{algorithm}-{short_name(found.config['data']['corpus'])}"
     keys = config_keys(
         "adversarial",
         algorithm,
         config,
-        DataConfig(**found.config["data"]),
+        start.data,
         found.config["corpus_hash"],
+        folder=folder,
         seed=found.config["seed"] if seed is None else seed,
         init=found.path,
     )
@@ -234,15 +238,16 @@ def _job_from_corpus(
     device = devices.pick(device_name)
     name = algorithm.rpartition(":")[2]
     folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
-    data = stored(data, folder)
+    data = absolute(data, folder)
     corpus = open_data(data, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
-    keys = config_keys(verb, algorithm, config, data, corpus.hash, seed=seed, init=init)
+    keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
     if asked.existing:
         tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
+        check_same_tokenizer(data, tokenizer, folder)
     elif start:
         tokenizer = start.tokenizer.extended(corpus.train)
     else:

@@ -17,8 +17,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
-    def fail(temporary):
-        temporary.write_text("half")
+    def fail(file):
+        file.write(b"half")
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output"):
@@ -32,9 +32,9 @@ def test_a_full_disk_says_so_and_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
-    def fill(temporary):
-        with Path("/dev/full").open("wb", buffering=0) as file:
-            file.write(b"x")
+    def fill(file):
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
 
     with pytest.raises(UserError, match=r"no space left on the disk while writing.*stays as it was"):
         write_atomic(path, fill)

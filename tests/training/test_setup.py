@@ -108,7 +108,7 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
     values = {"batch_size": 8, "generator.hidden": 7, "generator.embedding": 5}
     run = adversarial(algorithm="scratchgan", corpus=corpus, run="runs/s", steps=2, values=values)
     assert (run.config["init"], run.config["verb"]) == (None, "adversarial")
-    assert run.config["data"]["corpus"] == corpus
+    assert run.config["data"]["corpus"] == "../../coins.txt"
     assert load.load(run.path, "cpu").algorithm.generator.vocab_size == run.config["vocab_size"]
     with pytest.raises(UserError, match="scratchgan starts from random weights; leave --init out"):
         adversarial(run, "scratchgan")
@@ -121,7 +121,7 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
 def test_the_configuration_keeps_what_replays_the_run(corpus):
     run = run_folder.open_run(pretrain(corpus, run="runs/a", steps=1, values=SMALL).path)
     assert run.config["format"] == run_folder.FORMAT
-    assert run.config["data"]["corpus"] == corpus
+    assert run.config["data"]["corpus"] == "../../coins.txt"
     assert run.config["code_hash"] is None
     assert run.config["settings"]["generator"]["kind"] == "rnn"
     assert "source" not in run.config

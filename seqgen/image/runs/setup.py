@@ -18,7 +18,8 @@ from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, plots
-from seqgen.training.data_config import short_name
+from seqgen.training import paths
+from seqgen.training.data_config import resolved, short_name
 from seqgen.training.job import ROOT, Job, assemble, request
 from seqgen.training.loop import Medium
 from seqgen.training.run_folder import Run
@@ -84,7 +85,7 @@ def train_job(
         "verb": "image",
         "algorithm": model,
         "settings": settings.to_dict(config),
-        "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
+        "data": paths.to_store(resolved(data), folder),
         "data_hash": opened.hash,
         "binarise": binarise,
         "without": None if without is None else label_of(without, opened.names),
