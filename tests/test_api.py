@@ -100,3 +100,28 @@ def test_sentences_are_normalised_as_the_commands_do(small_runs):
         seqgen.evaluate(hyps=[line, "a dog"], refs=["a cat"])["bleu"] for line in ("caf\u00e9", "cafe\u0301")
     ]
     assert scores[0] == scores[1]
+
+
+def test_a_list_of_strings_is_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = [
+        f"the {who}\n{verb} now." for who in ("cat", "dog", "man") for verb in ("runs", "sits", "eats", "is")
+    ]
+    how = {"values": SMALL, "min_count": 1}
+    run = seqgen.pretrain(texts, steps=2, device="cpu", **how)
+    assert str(run.path) == "runs/mle-texts"
+    assert seqgen.load(run).corpus.train[0].split()[:2] == ["the", "cat"]
+    assert seqgen.pretrain(iter(texts), steps=3, **how).metrics()[-1]["step"] == 3
+    with pytest.raises(seqgen.UserError, match="holds a run on another text"):
+        seqgen.pretrain(texts[1:], steps=3, **how)
+    with pytest.raises(TypeError, match="the corpus holds int 3; give a list of strings"):
+        seqgen.pretrain([*texts, 3], run="runs/other")
+    (tmp_path / "corpus.txt").write_text("".join(f"{line} x\n".replace("\n", " ", 1) for line in texts))
+    assert seqgen.pretrain(tmp_path / "corpus.txt", run="runs/file", steps=1, **how).path.name == "file"
+    game = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 4}
+    gan = seqgen.adversarial(
+        algorithm="scratchgan", corpus=texts, run="runs/gan", steps=1, values=game, min_count=1
+    )
+    assert gan.config["data"]["corpus"].endswith("corpus.jsonl")
+    with pytest.raises(seqgen.UserError, match="learns from the corpus of the run that it starts from"):
+        seqgen.adversarial(run, "seqgan", corpus=texts)

@@ -1,7 +1,8 @@
 """Which text a run learns from, and how it becomes tokens: as the user gave it, and as a run stores it."""
 
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,16 @@ def short_name(corpus: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "corpus"
 
 
-def absolute(data: DataConfig, folder: Path) -> DataConfig:
-    """Return the data with absolute paths, and a copy in the run's folder of what comes from a pipe.
+def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None) -> DataConfig:
+    """Return the data with absolute paths, and a copy in the run's folder of what comes from no file.
 
-    An evaluation reads the corpus again.
+    That is a pipe, or the `texts` that are the corpus. An evaluation reads the corpus again.
 
-    UserError where the run's folder keeps another text from a pipe.
+    UserError where the run's folder keeps another such text.
     """
     if data.corpus == "-":
-        copy = folder / "corpus.txt"
-        piped = sys.stdin.buffer.read()
+        copy = folder / ("corpus.txt" if texts is None else "corpus.jsonl")
+        piped = sys.stdin.buffer.read() if texts is None else _as_jsonl(texts)
         has_begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
         if has_begun and copy.exists() and copy.read_bytes() != piped:
             raise UserError(f"'{folder}' holds a run on another text; choose another --run")
@@ -63,6 +64,11 @@ def absolute(data: DataConfig, folder: Path) -> DataConfig:
         return replace(data, corpus=str(oracles.parse(data.corpus)))
     names = {*built_in_names(), *KINDS}
     return _with_paths(data, lambda spec: resolved(spec) if spec not in names else spec)
+
+
+def _as_jsonl(texts: Sequence[str]) -> bytes:
+    """Write sentences as a table of one column, in which a line break within one is kept."""
+    return "".join(json.dumps({"text": each}) + "\n" for each in texts).encode()
 
 
 def resolved(spec: str) -> str:

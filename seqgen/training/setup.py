@@ -4,7 +4,7 @@
 short of training: a `Job` holds everything ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ def pretrain(
         options: those of `DataConfig` and of `pretrain_job`.
     """
     data, texts = _data({"corpus": corpus} | _data_options(options))
+    assert data is not None
     job = pretrain_job(data, algorithm, path=run, device_name=device, texts=texts, **options)
     job.train()
     return job.run
@@ -78,12 +79,18 @@ def adversarial(
     return job.run
 
 
-def _data(options: dict[str, Any]) -> tuple[DataConfig | None, Sequence[str] | None]:
+def _data(options: dict[str, Any]) -> tuple[DataConfig | None, list[str] | None]:
     """Return what options ask for, and the sentences of a corpus that is given as a list of them."""
-    corpus = options.get("corpus")
-    if corpus is None or isinstance(corpus, str | Path):
-        return (DataConfig(**options | ({} if corpus is None else {"corpus": str(corpus)})) if options else None), None
-    return DataConfig(**options | {"corpus": GIVEN}), list(corpus)
+    if not options:
+        return None, None
+    corpus = options.get("corpus", DataConfig.corpus)
+    if isinstance(corpus, str | Path):
+        return DataConfig(**options | {"corpus": str(corpus)}), None
+    texts = list(corpus)
+    for each in texts:
+        if not isinstance(each, str):
+            raise TypeError(f"the corpus holds {type(each).__name__} {each!r:.40}; give a list of strings")
+    return DataConfig(**options | {"corpus": "-"}), texts
 
 
 def _data_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +103,7 @@ def pretrain_job(
     data: DataConfig,
     algorithm: str = "mle",
     *,
+    texts: Sequence[str] | None = None,
     path: Path | str | None = None,
     init: Run | Path | str | None = None,
     values: Mapping[str, Any] | None = None,
@@ -109,6 +117,7 @@ def pretrain_job(
 
     Args:
         algorithm: a name of `seqgen.algorithms.PRETRAIN`, an entry point, or `module:Class`.
+        texts: the sentences of the corpus themselves; `data` then names it as a pipe, `-`.
         path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         init: a run of the same algorithm on another corpus, to start from: its vocabulary, with the corpus's
             further words after it, and its weights; see `seqgen.algorithms.finetune`.
@@ -139,6 +148,7 @@ def pretrain_job(
         config,
         data,
         start,
+        texts=texts,
         path=path,
         steps=steps,
         seed=seed,
@@ -151,6 +161,7 @@ def adversarial_job(
     algorithm: str = "residual",
     *,
     data: DataConfig | None = None,
+    texts: Sequence[str] | None = None,
     path: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
@@ -178,12 +189,13 @@ def adversarial_job(
             config,
             data or DataConfig(),
             None,
+            texts=texts,
             path=path,
             steps=None,
             seed=seed or 0,
             device_name=device_name,
         )
-    if data is not None and data != DataConfig(corpus=data.corpus):
+    if texts is not None or (data is not None and data != DataConfig(corpus=data.corpus)):
         raise UserError(
             f"{algorithm} learns from the corpus of the run that it starts from; of the options about text, "
             "give --corpus alone, where that has moved"
@@ -229,6 +241,7 @@ def _job_from_corpus(
     data: DataConfig,
     start: Trained | None,
     *,
+    texts: Sequence[str] | None,
     path: Path | str | None,
     steps: int | None,
     seed: int,
@@ -237,8 +250,8 @@ def _job_from_corpus(
     """Open a corpus and build an algorithm that learns from it, from random weights or fine-tuning a run."""
     device = devices.pick(device_name)
     name = algorithm.rpartition(":")[2]
-    folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
-    data = absolute(data, folder)
+    folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus) if texts is None else 'texts'}"
+    data = absolute(data, folder, texts)
     corpus = open_data(data, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))

@@ -145,9 +145,7 @@ def test_a_start_that_cannot_be_trained_again_is_named(start):
 
 
 def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
-    run = adversarial(
-        start.path, "residual", run="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"}
-    )
+    run = adversarial(start.path, "residual", run="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"})
     for name in ("residual", "seqgan"):
         with pytest.raises(
             UserError, match=r"samples by its energy, which would be left out; start from '.*start'"

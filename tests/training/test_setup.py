@@ -46,9 +46,7 @@ def test_an_algorithm_outside_the_package_trains_and_resumes(outside, corpus):
     run, _ = outside
     assert run.config["algorithm"] == NAME
     assert len(run.config["code_hash"]) == 64
-    assert (
-        seqgen.pretrain(corpus, NAME, run="runs/outside", steps=3, values=SMALL).metrics()[-1]["step"] == 3
-    )
+    assert seqgen.pretrain(corpus, NAME, run="runs/outside", steps=3, values=SMALL).metrics()[-1]["step"] == 3
     assert seqgen.pretrain(corpus, NAME, steps=1, values=SMALL).path.name == "Mine-coins"
 
 
