@@ -15,6 +15,7 @@ from seqgen.algorithms.base import Algorithm
 from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
+from seqgen.core.random_state import RandomStream
 from seqgen.training import loop, paths, run_folder
 from seqgen.training.loop import Medium, Plan, Progress, Stream
 from seqgen.training.run_folder import Run
@@ -56,6 +57,8 @@ class Job:
     """Gives the algorithm the runs of these trainings."""
     check: Callable[[], object] = lambda: None
     """Raises UserError where the folder holds another run than the one asked for."""
+    randomness: RandomStream = field(default_factory=RandomStream)
+    """The random numbers that it goes on from."""
 
     def train(
         self,
@@ -77,7 +80,9 @@ class Job:
                     job = make()
                     train_fold(job)
                     runs.append(job.run)
-                self.use_folds(runs)
+                self.randomness = job.randomness  # the last one's go on
+                with self.randomness:
+                    self.use_folds(runs)
             if not is_done:
                 for name, content in self.files.items():
                     write_text(self.run.writable(name), content)
@@ -91,6 +96,7 @@ class Job:
                 self.plan,
                 device=self.device,
                 medium=self.medium,
+                randomness=self.randomness,
                 observe=observe,
             )
 
@@ -187,11 +193,12 @@ def assemble(
     epoch = len(batches)
     length = _length(config.total_steps(epoch) if steps is None else steps, asked.existing)
     run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": length}))
-    torch.manual_seed(asked.config["seed"])
-    algorithm = build(run.config)
-    start(algorithm)
-    algorithm.to(device)
-    algorithm.configure()
+    with RandomStream() as randomness:
+        torch.manual_seed(asked.config["seed"])
+        algorithm = build(run.config)
+        start(algorithm)
+        algorithm.to(device)
+        algorithm.configure()
     fewest = fewest_steps_between_reports(length)
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
     report_every = config.report_every or min(max(epoch, fewest), MOST_STEPS_BETWEEN_REPORTS)
@@ -213,6 +220,7 @@ def assemble(
         notes=[*notes, *_threads_note(asked.existing, device)],
         files=files or {},
         check=asked.check,
+        randomness=randomness,
     )
 
 

@@ -16,6 +16,7 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.core.random_state import apart
 from seqgen.data.batches import Ids, bounded_rows
 from seqgen.data.corpus import Corpus
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
@@ -81,7 +82,8 @@ def load(
             f"'{found.path / run_folder.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
             f"{found.config['vocab_size']}; it is of another run"
         )
-    algorithm = build(found.config, entry, tokenizer)
+    with apart():
+        algorithm = build(found.config, entry, tokenizer)
     run_folder.load_into(algorithm, found)
     return Trained(found, algorithm.to(device).eval(), tokenizer, device, corpus)
 

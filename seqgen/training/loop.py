@@ -20,7 +20,7 @@ from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core import optim
 from seqgen.core.device import is_host
 from seqgen.core.errors import UserError, is_out_of_memory
-from seqgen.core.random_state import own_randomness
+from seqgen.core.random_state import RandomStream, own_randomness
 from seqgen.training import run_folder
 from seqgen.training.run_folder import Run
 
@@ -108,45 +108,52 @@ def train(
     *,
     device: torch.device,
     medium: Medium,
+    randomness: RandomStream | None = None,
     observe: Observer = lambda progress, report: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Progress:
     """Train until the plan's end, an early stop or a signal, from the run's last checkpoint if it has one.
 
-    Reports run on a random state of their own, so looking more often does not change what is learned. On the
-    CPU a resumed training is bit-identical to one that was never stopped.
+    Reports run on a random state of their own, so looking more often does not change what is learned, and all
+    else on that of `randomness`, so that trainings in other threads do not, either. On the CPU a resumed
+    training is bit-identical to one that was never stopped.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
     """
-    progress = resume(algorithm, batches, run)
+    randomness = RandomStream() if randomness is None else randomness
+    with randomness:
+        progress = resume(algorithm, batches, run)
     if is_done(progress, plan):
         return progress
-    run_folder.forget_after(run, progress.step)
+    run_folder.forget_after(run, progress.step if progress.first else -1)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
     with _catch_signals() as caught:
         if not progress.first:
-            progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
-            save(algorithm, batches, run, progress)
+            with randomness:
+                progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
+                save(algorithm, batches, run, progress)
             observe(progress, progress.first)
         while progress.step < plan.steps and not progress.finished:
-            batch = next(batches)
-            metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
-            progress.step += 1
-            _add(progress, metrics, counted=medium.count(batch))
-            progress.seconds = clock() - started
-            row = None
-            if progress.step % plan.report_every == 0 or progress.step == plan.steps:
-                row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
+            with randomness:
+                batch = next(batches)
+                metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+                progress.step += 1
+                _add(progress, metrics, counted=medium.count(batch))
+                progress.seconds = clock() - started
+                row = None
+                if progress.step % plan.report_every == 0 or progress.step == plan.steps:
+                    row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
             ended = progress.step >= plan.steps or bool(progress.finished)
             if ended and not progress.finished:
                 progress.finished = f"done: {progress.step} steps"
             observe(progress, row)
             asked_to_stop = bool(caught)  # once: a signal after the save must wait for the next step's
             if row is not None or asked_to_stop or progress.step % plan.checkpoint_every == 0:
-                save(algorithm, batches, run, progress)
+                with randomness:
+                    save(algorithm, batches, run, progress)
             if asked_to_stop and not ended:
                 raise Interrupted(progress.step, caught[0])
     return progress

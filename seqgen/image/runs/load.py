@@ -13,6 +13,7 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.core.random_state import apart
 from seqgen.image.data.dataset import ImageData, open_images
 from seqgen.training import paths, run_folder
 from seqgen.training.run_folder import Run
@@ -86,7 +87,8 @@ def load(
         )
     entry = entry_of(run, trust=trust, given=given)
     device = devices.pick(device_name)
-    model = build(run.config, entry)
+    with apart():
+        model = build(run.config, entry)
     run_folder.load_into(model, run)
     return TrainedImages(run, model.to(device).eval(), device, data)
 
