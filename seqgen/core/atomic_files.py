@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from seqgen.core.errors import UserError
+from seqgen.core.temporary_files import temporary_file
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -26,17 +27,14 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         return
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with _errors_of(path, ", which stays as it was;"):
-        try:
-            with temporary.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with (
+        _errors_of(path, ", which stays as it was;"),
+        temporary_file(target.parent) as (temporary, file),
+    ):
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+        temporary.replace(target)
 
 
 def is_written_in_place(path: Path) -> bool:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from seqgen.core.atomic_files import write_atomic, write_bytes, write_text
 from seqgen.core.errors import UserError, is_out_of_memory
+from seqgen.core.temporary_files import replace_link
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "config.json",
@@ -224,11 +225,8 @@ def mark_latest(path: Path) -> None:
     link = path.parent / "latest"
     if link.exists() and not link.is_symlink():
         return  # a folder of the user's own bears the name
-    temporary = path.parent / f".latest.{os.getpid()}"
     with contextlib.suppress(OSError):  # some disks have no links: commands then go by the files' times
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(path.name)
-        temporary.replace(link)
+        replace_link(link, path.name)
 
 
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:
