@@ -113,7 +113,7 @@ def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
-    """Train a job with a progress display and print its folder; exit 130 or 143 if interrupted."""
+    """Train a job with a progress display and print its folder; exit 130, 143 or 129 if asked to end."""
     from seqgen.cli.progress import Display
     from seqgen.core import device
     from seqgen.training.loop import Interrupted

@@ -28,6 +28,7 @@ from seqgen.cli import (
 )
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
+from seqgen.core import signals
 from seqgen.core.errors import UserError, is_out_of_memory
 
 app = typer.Typer(
@@ -54,7 +55,6 @@ app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
 
 USER_ERROR = 2
-INTERRUPTED = 130
 USAGE_ERROR = typer.BadParameter.__base__
 """Base class of the parser's errors; its module depends on the version of typer."""
 
@@ -77,7 +77,7 @@ def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
-    with streams.guarded(), one_line_errors():
+    with signals.raising(), streams.guarded(), one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 
 
@@ -90,8 +90,8 @@ def one_line_errors() -> Iterator[None]:
         _end(str(error), USER_ERROR)
     except USAGE_ERROR as error:  # type: ignore[misc]
         _end_usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        _end("interrupted", INTERRUPTED)
+    except signals.Terminated as error:
+        _end(f"interrupted ({error})", 128 + error.number)
     except OSError as error:
         _end(_os_error(error), USER_ERROR)
     except (MemoryError, RuntimeError) as error:

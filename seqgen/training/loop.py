@@ -4,20 +4,17 @@ Metrics that every report has, beside those of the algorithm: `step`, `epoch`, `
 far, and since the last report `tokens_per_second` of real training tokens, or `images_per_second`.
 """
 
-import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
-from seqgen.core import optim
+from seqgen.core import optim, signals
 from seqgen.core.device import is_host
 from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.random_state import RandomStream, own_randomness
@@ -119,7 +116,7 @@ def train(
     training is bit-identical to one that was never stopped.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; the state has been saved.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
     """
     randomness = RandomStream() if randomness is None else randomness
@@ -130,7 +127,7 @@ def train(
     run_folder.forget_after(run, progress.step if progress.first else -1)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
-    with _catch_signals() as caught:
+    with signals.collected() as caught:
         if not progress.first:
             with randomness:
                 progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
@@ -275,26 +272,3 @@ def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, r
     if plan.patience is not None and progress.since_best >= plan.patience:
         best = f"{name} has not improved on {progress.best:.4f}"
         progress.finished = f"stopped: {best} for {plan.patience} reports"
-
-
-@contextlib.contextmanager
-def _catch_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM so that the step in hand ends and is saved; a second one kills as usual."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, previous[number])
-
-    previous: dict[int, Any] = {}
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        try:
-            previous[number] = signal.getsignal(number)
-            signal.signal(number, note)
-        except ValueError:  # not the main thread: whoever runs there handles signals
-            previous.pop(number, None)
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
