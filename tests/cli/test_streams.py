@@ -56,7 +56,16 @@ def test_neither_a_name_nor_an_error_brings_them_to_the_terminal(
 def train(folder: Path, name: str, **options: object) -> int:
     """Train a few steps with standard error as the options of a process say; return the exit status."""
     corpus = coin_corpus(folder / "coins.txt")
-    command = [sys.executable, "-m", "seqgen.cli.main", "pretrain", "--corpus", corpus, "--run", folder / name]
+    command = [
+        sys.executable,
+        "-m",
+        "seqgen.cli.main",
+        "pretrain",
+        "--corpus",
+        corpus,
+        "--run",
+        folder / name,
+    ]
     command += ["--steps", "7", "--set", "report_every=2", "--set", "generator.hidden=5", "--threads", "1"]
     return subprocess.run([*map(str, command)], check=False, **options).returncode  # type: ignore[call-overload]
 
