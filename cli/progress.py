@@ -92,8 +92,9 @@ class Events:
                 event = Event(step=step, wall_time=time.time(), summary=scalar(name, value))
                 self._opened().write_event(event)
             self.writer.flush()
-        except OSError:
+        except OSError as error:
             self.has_failed = True
+            tqdm.write(f"TensorBoard's events end here: {error.strerror or error}", file=sys.stderr)
 
     def close(self) -> None:
         """Close the file of events."""

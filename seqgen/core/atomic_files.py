@@ -22,7 +22,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if is_written_in_place(path):
-        with _errors_of(path, "."), path.open("ab") as file:
+        with _errors_of(path, ";"), path.open("ab") as file:
             write(file)
         return
     target = Path(os.path.realpath(path))

@@ -23,12 +23,12 @@ from seqgen.training.run_folder import Run
 ROOT = Path("runs")
 MOST_STEPS_BETWEEN_REPORTS = 1000
 HASHES = {
-    "corpus_hash": "another text, or with other held-out sentences",
-    "data_hash": "other images",
-    "init_hash": "another run to start from",
+    "corpus_hash": "on another text, or with other held-out sentences",
+    "data_hash": "on other images",
+    "init_hash": "that started from another run",
 }
-"""What is known by its content, and what a run has where the content is another. It is compared last, as a
-setting that differs, such as the seed, may be the reason."""
+"""What is known by its content, and how a run differs where that is another. It is compared last, as a setting
+that differs, such as the seed, may be the reason."""
 MAY_DIFFER = {
     *("settings.epochs", "settings.steps"),  # a longer training of the same run is the same run
     *("data", "data.corpus", "data.column", "data.valid", "data.test", "init"),  # known by its hash
@@ -84,9 +84,9 @@ class Job:
                 with self.randomness:
                     self.use_folds(runs)
             if not is_done:
+                run_folder.write_config(self.run)
                 for name, content in self.files.items():
                     write_text(self.run.writable(name), content)
-                run_folder.write_config(self.run)
             run_folder.mark_latest(self.run.path)
             return loop.train(
                 self.algorithm,
@@ -145,9 +145,8 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
     for key in sorted((key for key in now if key not in MAY_DIFFER), key=lambda key: key in HASHES):
         if _is_same(key, before, now, folder):
             continue
-        is_hash = key in HASHES
-        held = HASHES[key] if is_hash else f"{key}={before.get(key)}, not {now[key]}"
-        raise UserError(f"'{folder}' holds a run {'on' if is_hash else 'with'} {held}; choose another --run")
+        difference = HASHES.get(key, f"with {key}={before.get(key)}, not {now[key]}")
+        raise UserError(f"'{folder}' holds a run {difference}; choose another --run")
     return Request(folder, config, defaults, found)
 
 
@@ -217,17 +216,17 @@ def assemble(
         plan,
         device,
         medium,
-        notes=[*notes, *_threads_note(asked.existing, device)],
+        notes=[*notes, *_threads_note(asked.existing, length, device)],
         files=files or {},
         check=asked.check,
         randomness=randomness,
     )
 
 
-def _threads_note(existing: Run | None, device: torch.device) -> list[str]:
+def _threads_note(existing: Run | None, length: int, device: torch.device) -> list[str]:
     """Say where a training goes on with another number of threads, which add up numbers in another order."""
     before, now = existing.config.get("threads") if existing else None, torch.get_num_threads()
-    if before in (None, now) or device.type != "cpu":
+    if before in (None, now) or device.type != "cpu" or _steps_done(existing) >= length:
         return []
     return [
         f"the run was begun with {before} CPU threads and goes on with {now}, which round differently: it "
@@ -237,8 +236,12 @@ def _threads_note(existing: Run | None, device: torch.device) -> list[str]:
 
 def _length(steps: int, existing: Run | None) -> int:
     """Return the length of training in steps: what is asked for, but never less than has been done."""
+    return max(steps, _steps_done(existing))
+
+
+def _steps_done(existing: Run | None) -> int:
     reports = existing.metrics() if existing else []
-    return max([steps, *(int(row.get("step", 0)) for row in reports[-1:])])
+    return int(reports[-1].get("step", 0)) if reports else 0
 
 
 def versions() -> dict[str, Any]:

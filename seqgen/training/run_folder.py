@@ -58,9 +58,10 @@ class Run:
         """Return where a part of the run is to be written.
 
         UserError where it is a link that leads out of the folder, and where the folder in which this process
-        trains is no longer at its path: whatever is there now is not to be written to.
+        trains is no longer at its path, or no longer a run: what is there now is not to be written to.
         """
-        if self.held is not None and not _is_at(self.path, self.held):
+        is_run = name == CONFIG or (self.path / CONFIG).exists()  # the configuration is the first to be written
+        if self.held is not None and not (is_run and _is_at(self.path, self.held)):
             raise UserError(
                 f"'{self.path}' was deleted, moved or replaced while it was being trained, so training has "
                 "stopped; put it back, and the same command goes on from its last checkpoint"
