@@ -130,15 +130,12 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
         with closing(Display(fold.run, fold.plan, quiet=quiet)) as display:
             fold.train(display)
 
-    display = Display(job.run, job.plan, quiet=quiet)
     try:
-        progress = job.train(display, train_fold=train_fold)
+        with closing(Display(job.run, job.plan, quiet=quiet)) as display:
+            progress = job.train(display, train_fold=train_fold)
     except Interrupted as stop:
-        display.close()
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
-    finally:
-        display.close()
     notify(
         f"{progress.finished}, {progress.seconds:.0f} s of training; "
         f"next: {then.format(run=shlex.quote(str(job.run.path)))}"
