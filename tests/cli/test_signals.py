@@ -1,4 +1,4 @@
-"""Commands that are asked to end: trainings save and resume, others leave nothing half-written; exit codes."""
+"""Commands asked to end: trainings save and resume, others leave nothing half-written; the exit codes."""
 
 import os
 import signal

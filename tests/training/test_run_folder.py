@@ -293,7 +293,9 @@ def test_a_disk_that_is_full_as_the_state_is_written_says_so(tmp_path, monkeypat
     opened = Path.open
 
     def full(path, mode="r", *args, **options):
-        return opened(Path("/dev/full") if path.suffix == ".tmp" else path, mode, *args, **options)
+        return (
+            opened(Path("/dev/full"), "wb") if path.suffix == ".tmp" else opened(path, mode, *args, **options)
+        )
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(
