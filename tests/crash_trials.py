@@ -49,7 +49,8 @@ SMALL = ["generator.embedding=5", "generator.hidden=7", "batch_size=8", "patienc
 LATENT = [*SMALL, "encoder.embedding=5", "encoder.hidden=7", "latent_dim=3"]
 GAME = ["discriminator_pretraining_steps=2", "batch_size=8", "report_every=2", "patience=1000"]
 SEQGAN = [*GAME, "rollouts=2"]
-RESIDUAL = [*GAME, "cross_fitting=on", "folds=2", "held_out_samples=50", "candidates=2"]
+RESIDUAL = ["batch_size=8", "report_every=2", "patience=1000", "cross_fitting=on", "folds=2"]
+RESIDUAL += ["held_out_samples=100", "candidates=2"]
 RESIDUAL += ["energy.embedding=5", "energy.hidden=6", "energy.heads=2"]
 IMAGES = ["batch_size=32", "net.hidden=11", "latent_dim=3", "report_every=3"]
 DOWNLOAD = SENTENCES.encode() * 50
@@ -159,8 +160,8 @@ def run(
 ) -> int:
     """Run a command in a process of its own; return its exit code, or -9 where it was killed.
 
-    Forked, so that it has imported everything: its life is that of the command. The file `steps` in the folder
-    then lists the steps of its writes.
+    It is forked, so that it has imported everything and lives as long as the command. The file `steps` in the
+    folder then lists the steps of its writes.
     """
     child = os.fork()
     if not child:
