@@ -23,8 +23,8 @@ def test_tensors_open_files_and_memory_are_flat(measured, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_disk_grows_by_the_reports_alone(measured, name):
-    first, last = measured[name][0], measured[name][-1]
+    first, last = measured[name][1], measured[name][-1]  # before the first of 100 steps no state has moments
     reports = (last.step - first.step) / 100
     assert last.checkpoint == pytest.approx(first.checkpoint, rel=0.01)
-    assert last.samples / first.samples == pytest.approx((reports + 2) / 2, rel=0.3)
+    assert last.samples / first.samples == pytest.approx((reports + 3) / 3, rel=0.3)
     assert (last.logs - first.logs) / reports < 8_000
