@@ -1,6 +1,7 @@
 """Measure the memory, the open files and the disk of trainings of 10,000 steps.
 
     python tests/endurance.py --steps 10000 --every 1000
+    python tests/endurance.py mle --steps 2000 --every 500
 
 Trains small models, with a report every 100 steps, and prints for each of them the resident memory, the open
 files, and the bytes of the run folder along the way. `tests/training/test_endurance.py` measures less long.
@@ -97,6 +98,9 @@ def trainings(folder: Path, steps: int) -> Iterator[tuple[str, Callable[[], Job]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "names", nargs="*", help="of mle, seqgan (which starts from it) and vae; all if none is given"
+    )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=1_000)
     given = parser.parse_args()
@@ -104,6 +108,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         os.environ["SEQGEN_CACHE"] = str(Path(place) / "cache")
         for name, make in trainings(Path(place), given.steps):
+            if given.names and name not in given.names:
+                continue
             for each in train(make(), given.every):
                 held = (
                     f"memory {each.memory / 2**20:.1f} MiB, {each.tensors} tensors, {each.files} open files"

@@ -62,5 +62,5 @@ def _handled(numbers: tuple[signal.Signals, ...], handle: Callable[[int], None])
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for handled, handler in previous.items():
+            signal.signal(handled, handler)
