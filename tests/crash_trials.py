@@ -249,19 +249,27 @@ def contents(folder: Path, trial: Trial) -> dict[str, Any]:
 
 
 def prepare(folder: Path, trial: Trial) -> None:
-    """Make an empty folder with the text, and the run that the command needs."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "text.txt").write_text(SENTENCES)
+    """Make `begin` beside a folder, which holds the text and the run that the command needs."""
+    begin = folder.with_name("begin")
+    shutil.rmtree(begin, ignore_errors=True)
+    begin.mkdir()
+    (begin / "text.txt").write_text(SENTENCES)
     if trial.before:
-        require(run(trial.before, folder) == 0, (folder / "stderr").read_text())
+        require(run(trial.before, begin) == 0, (begin / "stderr").read_text())
+    shutil.rmtree(begin / "cache", ignore_errors=True)
+
+
+def begin_again(folder: Path) -> None:
+    """Let a folder hold what the command begins with, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(folder.with_name("begin"), folder, symlinks=True)
 
 
 def disturb(
     folder: Path, trial: Trial, expected: dict[str, Any], draw: Callable[[], dict[str, Any]], lives: int
-) -> str:
-    """Run a command that is disturbed at most `lives` times, until it ends by itself; return how it died."""
-    prepare(folder, trial)
+) -> list[int]:
+    """Run a command, disturbed at most `lives` times, until it ends by itself; return the codes of deaths."""
+    begin_again(folder)
     reports: dict[Path, list[int]] = {}
     outputs = {name: expected[name] for name in trial.outputs}
     deaths = []
@@ -289,6 +297,7 @@ def try_command(name: str, folder: Path, kills: int, faults: int, rng: random.Ra
     """Disturb a command so many times; return what to print."""
     trial = TRIALS[name]
     prepare(folder / "run", trial)
+    begin_again(folder / "run")
     started = time.monotonic()
     require(run(trial.command, folder / "run") == 0, (folder / "run/stderr").read_text())
     seconds, steps = time.monotonic() - started, (folder / "run/steps").read_text()

@@ -6,7 +6,6 @@
 import errno
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +81,4 @@ def install(kind: str, at: int) -> Faults:
     temporary_files._created = faulty
     os.fsync = lambda number: faults.step("f", lambda: fsync(number), lambda: cut(number))
     os.replace = lambda old, new, **options: faults.step("r", lambda: replace(old, new, **options))
-    if sys.version_info >= (3, 12):  # pathlib has its own reference no longer
-        Path.replace = lambda self, new: os.replace(self, new) or Path(new)
     return faults
