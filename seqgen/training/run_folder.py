@@ -58,7 +58,7 @@ class Run:
         UserError where it is a link that leads out of the folder, and where the folder in which this process
         trains is no longer at its path, or no longer a run: what is there now is not to be written to.
         """
-        is_run = name == CONFIG or (self.path / CONFIG).exists()  # the configuration is the first to be written
+        is_run = name == CONFIG or (self.path / CONFIG).exists()  # the first that is written
         if self.held is not None and not (is_run and _is_at(self.path, self.held)):
             raise UserError(
                 f"'{self.path}' was deleted, moved or replaced while it was being trained, so training has "
