@@ -58,6 +58,7 @@ def test_every_command_takes_the_name_that_the_text_has_now(cli: Cli) -> None:
         assert code == 2
         assert err.splitlines()[-1].endswith("say where the corpus is now with --corpus")
         assert cli(*command, "--corpus", "text.txt")[0] == 0
+    assert seqgen.evaluate("runs/r", corpus="text.txt", n=4)["protocol"]["n"] == 4
     Path("other.txt").write_text("".join(f"another text {i}\n" for i in range(60)))
     code, _, err = cli("score", "--corpus", "other.txt")
     assert code == 2
