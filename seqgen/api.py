@@ -38,6 +38,7 @@ def evaluate(
     refs: Sequence[str] | None = None,
     train: Sequence[str] | None = None,
     device: str = "auto",
+    corpus: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Score samples of a run against its test split, or any sentences `hyps` against `refs`.
@@ -45,11 +46,12 @@ def evaluate(
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
     `seqgen.evaluation.text`. The options are those of `seqgen.evaluation.runs.evaluate_runs` (n, temperature,
     temperatures, seed, protocol, tokenisation, embeddings, encoder, estimate) for a run, and of
-    `seqgen.evaluation.text.evaluate` for sentences. UserError if there is nothing to score, TypeError for one
-    string in place of a list of sentences; so in the functions below.
+    `seqgen.evaluation.text.evaluate` for sentences. `corpus` says where the text of the run is now, if it has
+    moved. UserError if there is nothing to score, TypeError for one string in place of a list of sentences;
+    so in the functions below.
     """
     if run is not None:
-        return evaluate_run(_loaded(run, device), **options)
+        return evaluate_run(_loaded(run, device, corpus), **options)
     if hyps is None or refs is None:
         raise TypeError("evaluate() takes a run, or hyps and refs")
     listed = None if train is None else _sentences("train", train)
@@ -124,5 +126,5 @@ def _sentences(name: str, given: Sequence[str]) -> Sequence[str]:
     return [normalise_sentence(each) for each in listed]
 
 
-def _loaded(run: Run | Path | str | Trained, device: str) -> Trained:
-    return run if isinstance(run, Trained) else load.load(run, device)
+def _loaded(run: Run | Path | str | Trained, device: str, corpus: str | None = None) -> Trained:
+    return run if isinstance(run, Trained) else load.load(run, device, corpus=corpus)

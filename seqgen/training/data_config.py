@@ -16,6 +16,7 @@ from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
 from seqgen.generation import oracles
 from seqgen.training import oracle_corpus, paths, run_folder
+from seqgen.training.folder_lock import check_link
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None)
     """
     if data.corpus == "-":
         copy = folder / ("corpus.txt" if texts is None else "corpus.jsonl")
+        check_link(copy, folder)
         piped = sys.stdin.buffer.read() if texts is None else _as_jsonl(texts)
         has_begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
         if has_begun and copy.exists() and copy.read_bytes() != piped:

@@ -27,8 +27,8 @@ HASHES = {
     "data_hash": "on other images",
     "init_hash": "that started from another run",
 }
-"""What is known by its content, and how a run differs where that is another. It is compared last, as a setting
-that differs, such as the seed, may be the reason."""
+"""What is known by its content, and how a run differs where that is another. It is compared last, as a
+setting that differs, such as the seed, may be the reason."""
 MAY_DIFFER = {
     *("settings.epochs", "settings.steps"),  # a longer training of the same run is the same run
     *("data", "data.corpus", "data.column", "data.valid", "data.test", "init"),  # known by its hash

@@ -9,7 +9,6 @@ samples/           what the generator wrote at each report
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 from seqgen.core.atomic_files import write_atomic, write_bytes, write_text
 from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.temporary_files import replace_link
+from seqgen.training.folder_lock import check_link, is_at, take_lock
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "config.json",
@@ -40,9 +39,9 @@ CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
-"""What a disk answers, often one of a network, that has no locks."""
 READ_BYTES = 1 << 20
+WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", ".lock")
+"""The parts of a run folder that training writes."""
 
 
 @dataclass
@@ -60,10 +59,8 @@ class Run:
         UserError where it is a link that leads out of the folder, and where the folder in which this process
         trains is no longer at its path, or no longer a run: what is there now is not to be written to.
         """
-        is_run = (
-            name == CONFIG or (self.path / CONFIG).exists()
-        )  # the configuration is the first to be written
-        if self.held is not None and not (is_run and _is_at(self.path, self.held)):
+        is_run = name == CONFIG or (self.path / CONFIG).exists()  # the first that is written
+        if self.held is not None and not (is_run and is_at(self.path, self.held)):
             raise UserError(
                 f"'{self.path}' was deleted, moved or replaced while it was being trained, so training has "
                 "stopped; put it back, and the same command goes on from its last checkpoint"
@@ -144,51 +141,15 @@ def locked(path: Path) -> Iterator[int | None]:
     process is training in it, or where a part of it is a link that leads out of it.
     """
     path.mkdir(parents=True, exist_ok=True)
-    for part in path.rglob("*"):
+    for part in (*(path / name for name in WRITTEN), *path.glob("samples/*")):
         check_link(part, path)
     with contextlib.ExitStack() as stack:
         if os.access(path, os.W_OK):
-            stack.enter_context(_lock(path))
+            stack.enter_context(take_lock(path))
         held = os.open(path, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
         if held is not None:
             stack.callback(os.close, held)
         yield held
-
-
-def _lock(path: Path) -> filelock.BaseFileLock:
-    """Take the lock of a folder: the system's, or where the disk has none, a file that names its process."""
-    try:
-        return filelock.FileLock(path / ".lock", timeout=0).acquire().lock
-    except filelock.Timeout as error:
-        raise _being_trained(path, "") from error
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
-    try:
-        return filelock.SoftFileLock(path / ".lock.pid", timeout=0).acquire().lock
-    except filelock.Timeout as error:
-        raise _being_trained(path, f"; if none is, remove '{path / '.lock.pid'}'") from error
-
-
-def _being_trained(path: Path, hint: str) -> UserError:
-    return UserError(f"another process is training in '{path}'; wait for it or choose another --run{hint}")
-
-
-def _is_at(path: Path, held: int) -> bool:
-    """Whether a path still names the folder of a descriptor."""
-    try:
-        return os.path.samestat(os.fstat(held), path.stat())
-    except OSError:
-        return False
-
-
-def check_link(path: Path, folder: Path) -> None:
-    """Raise UserError where a part of a folder is a link that leads out of it: writing would follow it."""
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"'{path}' is a link to '{path.resolve()}', outside of the run, which would be written to; "
-            "remove the link"
-        )
 
 
 def latest(root: Path) -> Path | None:

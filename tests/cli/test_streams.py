@@ -1,4 +1,4 @@
-"""Standard output and error: what reaches a terminal, and what happens where they are closed, full or gone."""
+"""Standard output and error: what reaches a terminal, and what happens where they are closed or full."""
 
 import io
 import os

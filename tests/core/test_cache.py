@@ -131,5 +131,5 @@ def test_without_a_home_folder_one_is_asked_for(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.delenv("SEQGEN_CACHE")
     else:
         monkeypatch.setenv("SEQGEN_CACHE", given)
-    with pytest.raises(UserError, match="no home folder is known .* set HOME to one, or SEQGEN_CACHE"):
+    with pytest.raises(UserError, match=r"no home folder is known .* set HOME to one, or SEQGEN_CACHE"):
         cache.folder()

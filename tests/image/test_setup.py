@@ -161,6 +161,26 @@ def test_a_run_of_the_other_kind_is_named(trained, tmp_path):
         images.load(tmp_path / "text")
 
 
+def test_images_that_have_moved_are_found_or_named(tmp_path):
+    project = tmp_path / "project"
+    for label in "ab":
+        (project / "pictures" / label).mkdir(parents=True)
+        for i in range(7):
+            Image.new("L", (8, 8), 13 * i + ord(label)).save(project / "pictures" / label / f"{i}.png")
+    options = {"values": SMALL | {"batch_size": 4}, "device_name": "cpu"}
+    trained = setup.train("vae", str(project / "pictures"), path=project / "runs/r", steps=1, **options)
+    assert trained.config["data"] == "../../pictures"
+    project.rename(tmp_path / "moved")
+    run = tmp_path / "moved/runs/r"
+    assert len(images.load(run, "cpu").data.train) > 5
+    (tmp_path / "moved/pictures").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"are not there any more; .* say where they are now with --run-data"):
+        _ = images.load(run, "cpu").data
+    assert len(images.load(run, "cpu", data=str(tmp_path / "elsewhere")).data.train) > 5
+    again = setup.train("vae", str(tmp_path / "elsewhere"), path=run, steps=2, **options)
+    assert again.metrics()[-1]["step"] == 2
+
+
 def test_an_unknown_model_or_setting_names_the_nearest(tmp_path):
     with pytest.raises(UserError, match="no algorithm 'vea'; did you mean 'vae'"):
         setup.train_job("vea", path=tmp_path / "r")

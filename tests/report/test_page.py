@@ -412,3 +412,8 @@ def test_a_browser_draws_the_page(page: str, tmp_path: Path) -> None:
         tuple(colour) for colour in (pixels[::3, ::3].reshape(-1, 3) * 255).round().astype(int).tolist()
     }
     assert {(255, 255, 255), (245, 247, 249)} <= shades
+
+
+def test_control_characters_are_escaped_in_text_and_in_attributes() -> None:
+    made = report_page.element("p", "a\x1b[2J<b>\u202e", title="\x07\n")
+    assert made == '<p title="\\x07\n">a\\x1b[2J&lt;b&gt;\\u202e</p>'

@@ -9,10 +9,8 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def test_every_test_that_shows_a_promise_exists():
-    rows = [
-        line for line in (ROOT / "seqgen/training/README.md").read_text().splitlines() if line[0:2] == "| "
-    ]
-    promises = [row for row in rows if not row.startswith("| promised")]
+    table = (ROOT / "seqgen/training/README.md").read_text(encoding="utf-8").partition("## ")[0]
+    promises = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(promises) > 10
     for row in promises:
         named = NAMED.findall(row)

@@ -199,6 +199,7 @@ def test_a_link_that_leads_out_of_a_run_is_refused(tmp_path, name):
     (made.path / name).unlink()
     (made.path / "own").mkdir()
     (made.path / name).symlink_to(made.path / "own")
+    (made.path / "notes").symlink_to(tmp_path)  # a link of the user's own, which nothing writes to
     with run_folder.locked(made.path):
         assert made.writable(name) == made.path / name
 
