@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -176,6 +177,9 @@ def run(
             main.main()
         except SystemExit as ended:
             code = int(ended.code or 0)
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             sys.stdout.flush()
             (folder / "steps").write_text("".join(faults.steps))
