@@ -1,7 +1,10 @@
 """Options and helpers that several commands share."""
 
+import io
 import os
+import shlex
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -9,12 +12,15 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seqgen.cli import streams
+from seqgen.core.atomic_files import is_written_in_place, write_atomic
 from seqgen.core.errors import UserError
 
 if TYPE_CHECKING:
     from seqgen.algorithms import Entry
     from seqgen.training.data_config import DataConfig
     from seqgen.training.load import Trained
+    from seqgen.training.run_folder import Run
     from seqgen.training.setup import Job
 
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -41,6 +47,10 @@ MinCount = Annotated[
     int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
 ]
 MaxLength = Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")]
+Moved = Annotated[
+    str | None,
+    typer.Option("--corpus", metavar="PATH", help="Where the text of the run is now, if it has moved."),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting; repeatable.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings from a TOML file.")
@@ -52,7 +62,19 @@ Epochs = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a run that names code outside seqgen, which is executed.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")]
+LIBRARIES_QUIET = {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""The environment by which the libraries of datasets draw no progress bar; they read it when imported."""
+
+
+def _silence(quiet: bool) -> bool:
+    """Keep the libraries quiet as well: their progress bars, and warnings, which are no errors."""
+    if quiet:
+        os.environ.update(LIBRARIES_QUIET)
+        warnings.simplefilter("ignore")
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.", callback=_silence)]
 ListSettings = Annotated[bool, typer.Option("--settings", help="List the algorithm's settings and exit.")]
 
 
@@ -91,7 +113,7 @@ def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 
 def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
-    """Train a job with a progress display and print its folder; exit 130 or 143 if interrupted."""
+    """Train a job with a progress display and print its folder; exit 130, 143 or 129 if asked to end."""
     from seqgen.cli.progress import Display
     from seqgen.core import device
     from seqgen.training.loop import Interrupted
@@ -108,17 +130,15 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
         with closing(Display(fold.run, fold.plan, quiet=quiet)) as display:
             fold.train(display)
 
-    display = Display(job.run, job.plan, quiet=quiet)
     try:
-        progress = job.train(display, train_fold=train_fold)
+        with closing(Display(job.run, job.plan, quiet=quiet)) as display:
+            progress = job.train(display, train_fold=train_fold)
     except Interrupted as stop:
-        display.close()
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
-    finally:
-        display.close()
     notify(
-        f"{progress.finished}, {progress.seconds:.0f} s of training; next: {then.format(run=job.run.path)}"
+        f"{progress.finished}, {progress.seconds:.0f} s of training; "
+        f"next: {then.format(run=shlex.quote(str(job.run.path)))}"
     )
 
 
@@ -135,27 +155,56 @@ def temperatures(listed: str) -> list[float]:
     return grid
 
 
-def run_or_latest(path: Path | None) -> Path:
-    """Return the given run folder, or the latest under runs/; UserError if there is none."""
+def run_or_latest(path: Path | None, *, with_latents: bool = False) -> Path:
+    """Return the given run folder, or the newest under runs/ that fits; UserError if there is none.
+
+    with_latents: whether only a run that has latents fits.
+    """
+    from seqgen import algorithms
     from seqgen.training import run_folder, setup
 
-    found = path or run_folder.latest(setup.ROOT)
+    if path is not None:
+        return path
+
+    def fits(run: "Run") -> bool:
+        entry = (algorithms.PRETRAIN | algorithms.ADVERSARIAL).get(str(run.config["algorithm"]))
+        has_latents = entry is None or entry.cls.latent  # of a class outside the package nothing is known yet
+        return run.config["verb"] != "image" and (has_latents or not with_latents)
+
+    found = run_folder.newest(setup.ROOT, fits)
     if found is None:
-        raise UserError("no run under 'runs/'; run 'seqgen pretrain' first, or name one with --run")
-    return found
+        command = "pretrain sentence-vae" if with_latents else "pretrain"
+        kind = "with latents " if with_latents else ""
+        raise UserError(f"no run {kind}under 'runs/'; run 'seqgen {command}' first, or name one with --run")
+    return found.path
 
 
-def load_run(path: Path | None, device: str, *, trust: bool) -> "Trained":
-    """Read the run folder named, or the latest under runs/."""
+def load_run(
+    path: Path | None, device: str, *, trust: bool, corpus: str | None = None, with_latents: bool = False
+) -> "Trained":
+    """Read the run folder named, or the newest under runs/ that fits; corpus: where its text is now."""
     from seqgen.training import load
 
-    return load.load(run_or_latest(path), device, trust=trust)
+    found = run_or_latest(path, with_latents=with_latents)
+    return load.load(found, device, trust=trust, corpus=corpus)
 
 
-def check_file(out: Path | None) -> None:
-    """Raise UserError if the output file is a folder, before the work begins."""
-    if out is not None and out.is_dir():
-        raise UserError(f"--out '{out}' is a folder; name a file")
+def check_file(out: Path | None, *endings: str, option: str = "--out") -> None:
+    """Raise UserError if an output file cannot be written, before the work begins.
+
+    endings: those that its name may have; what is no ordinary file, such as a pipe, may have any name.
+    """
+    if out is None or is_written_in_place(out):
+        return
+    if out.is_dir():
+        raise UserError(f"{option} '{out}' is a folder; name a file in it")
+    if endings and out.suffix.lower() not in endings:
+        raise UserError(f"{option} '{out}' does not end in {endings[0]}, the only format written")
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(
+            f"{option} '{out}' cannot be written: '{folder}' is not a folder, or you may not write to it"
+        )
 
 
 def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
@@ -165,13 +214,12 @@ def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
             write(sys.stdout)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader closed the pipe (`| head`). Without this, Python reports the error again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            streams.discard(sys.stdout)  # the reader closed the pipe (`| head`)
         return
-    from seqgen.core.atomic_files import write_atomic
 
-    def fill(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8") as file:
-            write(file)
+    def fill(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        write(text)
+        text.detach()
 
     write_atomic(path, fill)

@@ -1,6 +1,7 @@
 """`seqgen corpora`: the built-in corpora, statistics of any corpus, downloads of public corpora."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seqgen.cli import common
+from seqgen.cli import common, streams
 
 if TYPE_CHECKING:
     from seqgen.corpora.download import Progress
@@ -94,7 +95,7 @@ def fetch(
         str | None,
         typer.Option(help="A mirror: the URL of the file, or of the folder if there are several files."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only errors on stderr.")] = False,
+    quiet: common.Quiet = False,
 ) -> None:
     """Download a public corpus and print the paths; an interrupted download resumes."""
     from seqgen.core import cache
@@ -111,7 +112,7 @@ def fetch(
     if not quiet:
         typer.echo("already downloaded, checksums match" if is_present else "checksums match", err=True)
         typer.echo(f"licence: {recipe.licence}", err=True)
-        typer.echo("next: " + recipe.next_command.format(folder=folder), err=True)
+        typer.echo("next: " + recipe.next_command.format(folder=shlex.quote(str(folder))), err=True)
 
 
 def _show_recipe(recipe: "Recipe", *, as_json: bool) -> None:
@@ -157,7 +158,12 @@ def _bars(*, quiet: bool) -> Iterator["Progress"]:
     def update(file: "File", done: int) -> None:
         if file.name not in bars:
             bars[file.name] = tqdm(
-                desc=file.name, total=file.size, unit="B", unit_scale=True, disable=hidden, file=sys.stderr
+                desc=file.name,
+                total=file.size,
+                unit="B",
+                unit_scale=True,
+                disable=hidden,
+                file=streams.for_bars(),
             )
         bars[file.name].update(done - bars[file.name].n)
 

@@ -1,12 +1,12 @@
 """`seqgen encode`: write the latents of sentences as a NumPy file."""
 
 from pathlib import Path
-from typing import Annotated
+from types import SimpleNamespace
+from typing import IO, Annotated
 
 import typer
 
 from seqgen.cli import common, latent_common
-from seqgen.core.errors import UserError
 
 
 def encode(
@@ -19,8 +19,7 @@ def encode(
     quiet: common.Quiet = False,
 ) -> None:
     """Write the latents of sentences as a NumPy file: float32 (N, Z), one row per line, in their order."""
-    if out.suffix != ".npy":
-        raise UserError(f"--out '{out}' does not end in .npy, the only format written")
+    common.check_file(out, ".npy")
     trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
     import numpy as np
 
@@ -30,9 +29,8 @@ def encode(
 
     latents = latent_space.encode(trained, read_sentences(file, "FILE")).numpy()
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as opened:
-            np.save(opened, latents)
+    def write(opened: IO[bytes]) -> None:
+        np.lib.format.write_array(SimpleNamespace(write=opened.write), latents)  # type: ignore[arg-type]
 
     write_atomic(out, write)
     notify(f"{out}: {len(latents):,} latents of {latents.shape[1]} dimensions")

@@ -17,6 +17,7 @@ def evaluate(
     run: Annotated[
         list[Path] | None, typer.Option(help="The run, or several; the latest under runs/ if not given.")
     ] = None,
+    corpus: common.Moved = None,
     hyp: Annotated[
         list[Path] | None,
         typer.Option(help="Score this file instead, one sentence per line, or several; - is stdin."),
@@ -110,7 +111,7 @@ def evaluate(
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
         names, results = _evaluate_runs(
-            run or [None], grid, options, given, device=device, trust=trust, quiet=quiet
+            run or [None], grid, options, given, device=device, trust=trust, corpus=corpus, quiet=quiet
         )
     if plot is not None:
         from seqgen.evaluation import quality_diversity
@@ -147,8 +148,7 @@ def _check_names(protocol: str, tokenisation: str, plot: Path | None) -> None:
     from seqgen.metrics.protocols import check
 
     check(protocol, tokenisation)
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UserError(f"--plot '{plot}' does not end in .png, the only format written")
+    common.check_file(plot, ".png", option="--plot")
 
 
 def _functions(names: Sequence[str] | None) -> list[Any]:
@@ -178,11 +178,12 @@ def _evaluate_runs(
     *,
     device: str,
     trust: bool,
+    corpus: str | None,
     quiet: bool,
 ) -> tuple[list[str], dict[str, Any]]:
     from seqgen.evaluation.runs import Estimate, evaluate_runs
 
-    runs = [common.load_run(path, device, trust=trust) for path in paths]
+    runs = [common.load_run(path, device, trust=trust, corpus=corpus) for path in paths]
     n = RUN_SAMPLES if options["n"] is None else options["n"]
     temperature = 1.0 if options["temperature"] is None else options["temperature"]
     names = [str(each.run.path) for each in runs]

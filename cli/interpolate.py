@@ -18,6 +18,7 @@ def interpolate(
         bool, typer.Option("--spherical", help="Spherical interpolation instead of linear.")
     ] = False,
     run: latent_common.Run = None,
+    corpus: common.Moved = None,
     temperature: latent_common.Temperature = 0.0,
     seed: latent_common.Seed = 0,
     format: latent_common.Format = "text",
@@ -30,7 +31,7 @@ def interpolate(
     latent_common.check_format(format)
     if first is not None and last is None:
         raise UserError(f"'{first}' is only one sentence; give two sentences to interpolate, or none")
-    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
     from seqgen.inference import latent_space
 
     given = None if last is None else [first or "", last]

@@ -13,7 +13,7 @@ from seqgen.core.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from seqgen.training.load import Trained
 
-Run = Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")]
+Run = Annotated[Path | None, typer.Option(help="The run; the latest with latents if not given.")]
 Texts = Annotated[
     list[str] | None, typer.Argument(metavar="TEXT…", help="Sentences; some of the test split if not given.")
 ]
@@ -24,18 +24,17 @@ Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
 
 
 def load_with_latents(
-    run: Path | None, device: str, threads: int | None, trust: bool, quiet: bool
+    run: Path | None, device: str, threads: int | None, trust: bool, quiet: bool, corpus: str | None = None
 ) -> tuple["Trained", Callable[[str], None]]:
     """Load a run that has latents and print which it is; returns the run and a function that prints notes."""
     from seqgen.core import device as devices
     from seqgen.inference import latent_space
 
     devices.prepare(threads)
-    trained = common.load_run(run, device, trust=trust)
+    trained = common.load_run(run, device, trust=trust, corpus=corpus, with_latents=True)
     latent_space.require_latents(trained)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    config = trained.run.config
-    notify(f"run: {trained.run.path} ({config['algorithm']} on {config['data']['corpus']})")
+    notify(f"run: {trained.run.path} ({trained.run.config['algorithm']} on {trained.data.corpus})")
     return trained, notify
 
 
@@ -58,7 +57,7 @@ def read_texts(
     from seqgen.data.corpus import normalise
     from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.inference import latent_space
+    from seqgen.inference.generate import describe_unknown
 
     if given and file is not None:
         raise UserError("sentences are given as arguments and with --file; give one of them")
@@ -70,9 +69,8 @@ def read_texts(
     if len(sentences) < len(given):
         raise UserError("one of the sentences is blank; give text")
     for sentence in sentences:
-        unknown = latent_space.unknown_words(trained, sentence)
-        if unknown:
-            notify(f"'{sentence}' has {unknown} words or characters that the model has never seen")
+        if note := describe_unknown(trained.tokenizer, sentence):
+            notify(f"'{sentence}' has {note}")
     return sentences
 
 

@@ -24,10 +24,12 @@ from seqgen.cli import (
     report,
     sample,
     score,
+    streams,
 )
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
-from seqgen.core.errors import UserError
+from seqgen.core import signals
+from seqgen.core.errors import UserError, is_out_of_memory
 
 app = typer.Typer(
     name="seqgen",
@@ -55,9 +57,6 @@ app.add_typer(bench.app, name="bench")
 USER_ERROR = 2
 LONGEST = 1_000
 """Characters of an error, at most: what was given may itself be of any length."""
-INTERRUPTED = 130
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory")
-"""Phrases in torch's errors for the memory of a GPU and of the machine."""
 USAGE_ERROR = typer.BadParameter.__base__
 """Base class of the parser's errors; its module depends on the version of typer."""
 
@@ -80,7 +79,7 @@ def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
-    with one_line_errors():
+    with signals.raising(), streams.guarded(), one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 
 
@@ -93,15 +92,12 @@ def one_line_errors() -> Iterator[None]:
         _end(str(error), USER_ERROR)
     except USAGE_ERROR as error:  # type: ignore[misc]
         _end_usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        _end("interrupted", INTERRUPTED)
+    except signals.Terminated as error:
+        _end(f"interrupted ({error})", 128 + error.number)
     except OSError as error:
-        message = _os_error(error)
-        if message is None:
-            raise
-        _end(message, USER_ERROR)
+        _end(_os_error(error), USER_ERROR)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         reason = next(iter(str(error).splitlines()), "out of memory.")  # Python's own error is empty
         _end(f"{reason} Use a smaller batch (--set batch_size=16) or --device cpu", USER_ERROR)
@@ -125,22 +121,19 @@ def _end_usage(error: Exception) -> None:
     _end(f"{message} See '{where} --help'.", USER_ERROR)
 
 
-def _os_error(error: OSError) -> str | None:
+def _os_error(error: OSError) -> str:
+    """Say what the operating system refused, and what to do about it."""
+    place = f": '{error.filename}'" if error.filename is not None else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = f" while writing '{error.filename}'" if error.filename else ""
-        return f"no space left on the disk{place}; make room and run the same command again"
-    if error.filename is not None and error.errno in (
-        errno.ENOENT,
-        errno.EACCES,
-        errno.EPERM,
-        errno.EISDIR,
-        errno.ENOTDIR,
-        errno.EROFS,
-        errno.ENAMETOOLONG,
-        errno.EEXIST,
-    ):
-        return f"{error.strerror}: '{error.filename}'; check the path and its permissions"
-    return None
+        where = f" while writing '{error.filename}'" if error.filename is not None else ""
+        return f"no space left on the disk{where}; make room and run the same command again"
+    if error.errno == errno.EBADF and error.filename is None:
+        return "standard output is closed; leave it open, or name a file with --out if the command has it"
+    if error.errno == errno.EIO:
+        return f"the disk reports a fault{place}; what was saved before stands, run the same command again"
+    if error.errno == errno.EMFILE:
+        return f"too many open files{place}; raise the limit with 'ulimit -n' and run the same command again"
+    return f"{error.strerror or error}{place}; check the path and its permissions"
 
 
 if __name__ == "__main__":

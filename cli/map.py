@@ -21,6 +21,7 @@ def draw_map(
         Path | None, typer.Argument(help="Sentences, one per line, or a table; the test split if not given.")
     ] = None,
     run: latent_common.Run = None,
+    corpus: common.Moved = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Colour by these labels, one per line.")
     ] = None,
@@ -48,8 +49,9 @@ def draw_map(
 
     t-SNE and UMAP use at most the first 50 principal components.
     """
-    _check_map(file, labels, label_column, column, out)
-    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
+    _check_map(file, labels, label_column, column)
+    common.check_file(out, ".png")
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
     import random
 
     from seqgen.core.atomic_files import write_bytes
@@ -68,14 +70,12 @@ def draw_map(
         colours = maps.by_label([labels_of[i] for i in rows], title_of)
     projection = maps.latent_map(trained, shown, method=method, seed=seed)  # type: ignore[arg-type]
     title = f"latents of {len(shown):,} sentences, {trained.run.name}, {maps.METHODS[method]}"
-    target = out or trained.run.path / MAP
+    target = out or trained.run.writable(MAP)
     write_bytes(target, maps.draw(projection, colours, title=title))
     typer.echo(str(target))
 
 
-def _check_map(
-    file: Path | None, labels: Path | None, label_column: str | None, column: str | None, out: Path | None
-) -> None:
+def _check_map(file: Path | None, labels: Path | None, label_column: str | None, column: str | None) -> None:
     if labels is not None and label_column is not None:
         raise UserError("--labels and --label-column are both given; colour by one of them")
     if file is None and (labels is not None or label_column is not None):
@@ -88,8 +88,6 @@ def _check_map(
             f"'{file}' is a table; name the column of its labels with --label-column, and that of the "
             "sentences with --column"
         )
-    if out is not None and out.suffix.lower() != ".png":
-        raise UserError(f"--out '{out}' does not end in .png, the only format written")
 
 
 def _labelled(

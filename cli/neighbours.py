@@ -14,6 +14,7 @@ METRICS = ("euclidean", "cosine")
 def neighbours(
     text: latent_common.Texts = None,
     run: latent_common.Run = None,
+    corpus: common.Moved = None,
     file: latent_common.File = None,
     among: Annotated[
         Path | None,
@@ -37,7 +38,7 @@ def neighbours(
     latent_common.check_format(format)
     if metric not in METRICS:
         raise UserError(f"no metric '{metric}'" + did_you_mean(metric, METRICS))
-    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
     from seqgen.evaluation.references import random_subset
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import latent_space

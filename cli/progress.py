@@ -1,9 +1,14 @@
 """Progress display of training: a bar on a terminal, otherwise a log line for each row of metrics."""
 
+import contextlib
 import sys
+import time
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from seqgen.cli import streams
 from seqgen.training.loop import Metrics, Plan, Progress
 from seqgen.training.run_folder import Run
 
@@ -35,14 +40,12 @@ class Display:
     """An observer of the training loop: writes to stderr, and the metrics to TensorBoard."""
 
     def __init__(self, run: Run, plan: Plan, *, quiet: bool) -> None:
-        from tensorboardX import SummaryWriter
-
         self.plan, self.quiet = plan, quiet
         self.latest = ""
-        self.events = SummaryWriter(str(run.path / "tensorboard"))
+        self.events = Events(run)
         terminal = sys.stderr.isatty() and not quiet
         self.bar = tqdm(
-            total=plan.steps, unit="step", disable=not terminal, dynamic_ncols=True, file=sys.stderr
+            total=plan.steps, unit="step", disable=not terminal, dynamic_ncols=True, file=streams.for_bars()
         )
 
     def __call__(self, progress: Progress, metrics: Metrics | None) -> None:
@@ -54,9 +57,7 @@ class Display:
             return
         self.latest = shown(metrics)
         self.bar.set_postfix_str(self.latest, refresh=False)
-        for name, value in metrics.items():
-            self.events.add_scalar(name, value, progress.step)
-        self.events.flush()
+        self.events.add(metrics, progress.step)
         if self.bar.disable and not self.quiet:
             tqdm.write(line(progress, self.plan, metrics), file=sys.stderr)
 
@@ -64,6 +65,51 @@ class Display:
         """Stop the bar and close the event file."""
         self.bar.close()
         self.events.close()
+
+
+class Events:
+    """The metrics as TensorBoard's events in the folder of a run; a courtesy, which ends where it fails.
+
+    They are written at once: a writer with a thread of its own, as `tensorboardX.SummaryWriter` is, fails in
+    that thread.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.writer: Any = None
+        """Opened at the first row: a run that has finished is left as it is."""
+        self.has_failed = False
+
+    def add(self, metrics: Metrics, step: int) -> None:
+        """Write a row of metrics, unless writing has failed before."""
+        if self.has_failed:
+            return
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        try:
+            for name, value in metrics.items():
+                event = Event(step=step, wall_time=time.time(), summary=scalar(name, value))
+                self._opened().write_event(event)
+            self.writer.flush()
+        except OSError as error:
+            self.has_failed = True
+            tqdm.write(f"TensorBoard's events end here: {error.strerror or error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close the file of events."""
+        if self.writer is not None:
+            with contextlib.suppress(OSError):
+                self.writer.close()
+
+    def _opened(self) -> Any:
+        if self.writer is None:
+            from tensorboardX.event_file_writer import EventsWriter
+
+            folder: Path = self.run.writable("tensorboard")
+            folder.mkdir(exist_ok=True)
+            self.writer = EventsWriter(str(folder / "events"))
+        return self.writer
 
 
 def shown(metrics: Metrics) -> str:

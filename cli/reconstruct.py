@@ -6,6 +6,7 @@ from seqgen.cli import common, latent_common
 def reconstruct(
     text: latent_common.Texts = None,
     run: latent_common.Run = None,
+    corpus: common.Moved = None,
     file: latent_common.File = None,
     temperature: latent_common.Temperature = 0.0,
     seed: latent_common.Seed = 0,
@@ -17,7 +18,7 @@ def reconstruct(
 ) -> None:
     """Reconstruct sentences from their latents; with jsonl also the reconstruction loss (nll) in nats."""
     latent_common.check_format(format)
-    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet)
+    trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
     from seqgen.inference import latent_space
 
     texts = latent_common.read_texts(trained, notify, text, file, n=10, seed=seed)

@@ -1,6 +1,5 @@
 """`seqgen report`: one HTML page about one or more runs."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ def report(
     run: Annotated[
         list[Path] | None, typer.Option(help="The run, or several; the latest under runs/ if not given.")
     ] = None,
+    corpus: common.Moved = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE.html", help=f"The page; {NAME} in the (first) run's folder if not given."),
@@ -36,15 +36,16 @@ def report(
     Settings, training curves, scores, the quality–diversity curve, samples, latents, lengths, n-grams.
     """
     grid = common.temperatures(temperatures)
-    paths = [common.run_or_latest(path) for path in run] if run else [common.run_or_latest(None)]
-    _check(paths, out)
+    paths = [common.run_or_latest(path) for path in run or [None]]
+    _check_different(paths)
+    common.check_file(out, ".html", ".htm")
     from seqgen.core import device as devices
     from seqgen.core.atomic_files import write_text
     from seqgen.report import page as reports
 
     devices.prepare(threads)
-    runs = [common.load_run(path, device, trust=trust) for path in paths]
-    target = out or paths[0] / NAME
+    runs = [common.load_run(path, device, trust=trust, corpus=corpus) for path in paths]
+    target = out or runs[0].run.writable(NAME)
     if not quiet:
         listed = ", ".join(map(str, paths))
         typer.echo(f"run: {listed}; {n:,} samples at each temperature, seed {seed}", err=True)
@@ -52,19 +53,8 @@ def report(
     typer.echo(str(target))
 
 
-def _check(paths: list[Path], out: Path | None) -> None:
-    """Raise UserError for duplicate runs and an output that cannot be written, before the work begins."""
+def _check_different(paths: list[Path]) -> None:
+    """Raise UserError for duplicate runs."""
     twice = [path for i, path in enumerate(paths) if path.resolve() in map(Path.resolve, paths[:i])]
     if twice:
         raise UserError(f"--run '{twice[0]}' is given twice; name each once")
-    if out is None:
-        return
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(
-            f"--out '{out}' cannot be written: '{folder}' is not a folder, or you may not write to it"
-        )
-    if out.is_dir():
-        raise UserError(f"--out '{out}' is a folder; name the file to write in it, as in {out / NAME}")
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"--out '{out}' does not end in .html, which is what browsers open")

@@ -89,7 +89,7 @@ def sample(
         if value is not None and not 0 < value <= 1:
             raise UserError(f"{name} {value}: it must be above 0 and at most 1")
     options: dict[str, object] = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
-    options |= {"min_length": min_length, "length": max_length}
+    options |= {"min_length": min_length, "max_length": max_length}
     options |= _decoding(search, top_k, penalty, sampled) | _functions(where, reward, reward_weight)
     from seqgen.core import device as devices
     from seqgen.inference.generate import generate
@@ -97,7 +97,7 @@ def sample(
     devices.prepare(threads)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     trained = common.load_run(run, device, trust=trust)
-    trained_on = f"{trained.run.config['algorithm']} on {trained.run.config['data']['corpus']}"
+    trained_on = f"{trained.run.config['algorithm']} on {trained.data.corpus}"
     notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     sentences = generate(
         trained,

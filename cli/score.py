@@ -26,6 +26,7 @@ def score(
         list[Path] | None,
         typer.Option(help="The run, with --auroc several; the latest under runs/ if not given."),
     ] = None,
+    corpus: common.Moved = None,
     auroc: Annotated[
         bool,
         typer.Option("--auroc", help="Measure how well the scores detect corrupted copies of the lines."),
@@ -62,10 +63,9 @@ def score(
     from seqgen.evaluation.sentence_files import read_sentences
 
     devices.prepare(threads)
-    runs = [common.load_run(path, device, trust=trust) for path in run or [None]]
+    runs = [common.load_run(path, device, trust=trust, corpus=corpus) for path in run or [None]]
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    corpus = None if file else runs[0].corpus
-    lines = read_sentences(file, "FILE") if file else list(corpus.test if corpus else ())
+    lines = read_sentences(file, "FILE") if file else list(runs[0].corpus.test)
     if not lines:
         raise UserError("the corpus of the run has no test sentence to score; name a file of sentences")
     listed = ", ".join(f"{each.run.path} ({each.run.config['algorithm']})" for each in runs)

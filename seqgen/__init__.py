@@ -2,8 +2,8 @@
 
     from seqgen import pretrain, adversarial, sample, evaluate
 
-    run = pretrain("captions.txt", path="runs/captions")
-    gan = adversarial(run, path="runs/captions-gan")
+    run = pretrain("captions.txt", run="runs/captions")
+    gan = adversarial(run, run="runs/captions-gan")
     for sentence in sample(gan, 20, temperature=0.8):
         print(sentence.text)
     print(evaluate(gan)["bleu"])

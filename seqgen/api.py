@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from seqgen.data.sentence_store import Lines
 from seqgen.evaluation import text
 from seqgen.evaluation.runs import evaluate_run
+from seqgen.evaluation.sentence_files import normalise_sentence
 from seqgen.inference import latent_space, scoring
 from seqgen.inference.generate import Sentence, generate
 from seqgen.inference.latent_space import Reconstruction
@@ -23,7 +25,7 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
-    unknown, temperature, top_k, top_p, min_p, min_length, length, search (a
+    unknown, candidates, where, steering, temperature, top_k, top_p, min_p, min_length, max_length, search (a
     `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
     """
     yield from generate(_loaded(run, device), n, **options)
@@ -36,6 +38,7 @@ def evaluate(
     refs: Sequence[str] | None = None,
     train: Sequence[str] | None = None,
     device: str = "auto",
+    corpus: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Score samples of a run against its test split, or any sentences `hyps` against `refs`.
@@ -43,13 +46,16 @@ def evaluate(
     Returns the object that `seqgen evaluate --json` prints; its keys are documented in
     `seqgen.evaluation.text`. The options are those of `seqgen.evaluation.runs.evaluate_runs` (n, temperature,
     temperatures, seed, protocol, tokenisation, embeddings, encoder, estimate) for a run, and of
-    `seqgen.evaluation.text.evaluate` for sentences. UserError if there is nothing to score.
+    `seqgen.evaluation.text.evaluate` for sentences. `corpus` says where the text of the run is now, if it has
+    moved. UserError if there is nothing to score, TypeError for one string in place of a list of sentences;
+    so in the functions below.
     """
     if run is not None:
-        return evaluate_run(_loaded(run, device), **options)
+        return evaluate_run(_loaded(run, device, corpus), **options)
     if hyps is None or refs is None:
         raise TypeError("evaluate() takes a run, or hyps and refs")
-    return text.evaluate(hyps, refs, train, **options)
+    listed = None if train is None else _sentences("train", train)
+    return text.evaluate(_sentences("hyps", hyps), _sentences("refs", refs), listed, **options)
 
 
 def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto") -> np.ndarray:
@@ -57,7 +63,7 @@ def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device:
 
     UserError if the run cannot be read or its algorithm has no latents; so in the next three functions.
     """
-    return latent_space.encode(_loaded(run, device), sentences).numpy()
+    return latent_space.encode(_loaded(run, device), _sentences("sentences", sentences)).numpy()
 
 
 def decode(
@@ -65,8 +71,8 @@ def decode(
 ) -> list[str]:
     """Decode a sentence from each latent (N, Z), greedily, or sampled at a `temperature` above 0.
 
-    The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, length, top_k, top_p,
-    min_p, min_length.
+    The options are those of `seqgen.inference.latent_space.decode`: temperature, seed, max_length,
+    min_length, top_k, top_p, min_p.
     """
     return latent_space.decode(_loaded(run, device), latents, **options)
 
@@ -75,7 +81,7 @@ def reconstruct(
     run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
 ) -> list[Reconstruction]:
     """Encode and decode sentences; the options are those of `seqgen.inference.latent_space.reconstruct`."""
-    return latent_space.reconstruct(_loaded(run, device), sentences, **options)
+    return latent_space.reconstruct(_loaded(run, device), _sentences("sentences", sentences), **options)
 
 
 def interpolate(
@@ -91,6 +97,7 @@ def interpolate(
 
     The options are those of `seqgen.inference.latent_space.interpolate`: spherical, temperature, seed.
     """
+    first, last = _sentences("first, last", [first, last])
     return latent_space.interpolate(_loaded(run, device), first, last, steps, **options)
 
 
@@ -99,10 +106,25 @@ def score(
 ) -> Iterator[Score]:
     """Yield the log-probability and the energy of sentences, if the run has them, in their order.
 
+    Sentences are normalised as `seqgen score` does: Unicode NFC, each run of white space as one space.
     The options are those of `seqgen.inference.scoring.score`: samples, seed.
     """
-    yield from scoring.score(_loaded(run, device), sentences, **options)
+    listed = _sentences("sentences", sentences)
+    return scoring.score(_loaded(run, device), listed, **options)
 
 
-def _loaded(run: Run | Path | str | Trained, device: str) -> Trained:
-    return run if isinstance(run, Trained) else load.load(run, device)
+def _sentences(name: str, given: Sequence[str]) -> Sequence[str]:
+    """Normalise sentences as the commands do; TypeError for one string: its characters are no sentences."""
+    if isinstance(given, Lines):
+        return given  # the splits of a corpus have been normalised, and may be larger than the memory
+    if isinstance(given, str | bytes):
+        raise TypeError(f"{name} is one string; give a list of sentences, as in [{given[:20]!r}]")
+    listed = list(given)
+    for each in listed:
+        if not isinstance(each, str):
+            raise TypeError(f"{name} holds {type(each).__name__} {each!r:.40}; give a list of strings")
+    return [normalise_sentence(each) for each in listed]
+
+
+def _loaded(run: Run | Path | str | Trained, device: str, corpus: str | None = None) -> Trained:
+    return run if isinstance(run, Trained) else load.load(run, device, corpus=corpus)

@@ -71,7 +71,7 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             ("sentence-vae", 5, latents),
             ("autoencoder", 300, heart),
         ):
-            options = {"path": folder / name, "test": str(folder / "test.txt"), "min_count": 1}
+            options = {"run": folder / name, "test": str(folder / "test.txt"), "min_count": 1}
             seqgen.pretrain(str(folder / "train.txt"), name, steps=steps, values=chosen, **options)
             made[name] = folder / name
     return made

@@ -17,8 +17,8 @@ def runs(tmp_path_factory):
     corpus = folder / "captions.txt"
     verbs = ("runs", "sits", "sleeps", "waits", "eats")
     corpus.write_text("".join(f"the {who} {verb} now.\n" for who in ("cat", "dog", "man") for verb in verbs))
-    run = seqgen.pretrain(str(corpus), path=folder / "mle", steps=5, values=SMALL, min_count=1)
-    return run, seqgen.adversarial(run, "seqgan", path=folder / "gan", steps=3, values=GAN)
+    run = seqgen.pretrain(str(corpus), run=folder / "mle", steps=5, values=SMALL, min_count=1)
+    return run, seqgen.adversarial(run, "seqgan", run=folder / "gan", steps=3, values=GAN)
 
 
 def test_the_whole_path_in_python(runs):
@@ -70,3 +70,58 @@ def test_every_public_name_resolves_and_importing_is_light():
         assert name in dir(seqgen)
     code = "import sys, seqgen; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_one_string_is_no_list_of_sentences(small_runs):
+    line, run = "a cat sat on the mat.", small_runs["autoencoder"]
+    calls = [
+        lambda: seqgen.evaluate(hyps=line, refs=[line]),
+        lambda: seqgen.evaluate(hyps=[line] * 2, refs=line),
+        lambda: seqgen.evaluate(hyps=[line] * 2, refs=[line], train=line),
+        lambda: seqgen.score(run, line),
+        lambda: seqgen.encode(run, line),
+        lambda: seqgen.reconstruct(run, line),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"is one string; give a list of sentences, as in \['a cat sat"):
+            call()
+    with pytest.raises(TypeError, match="hyps holds int 3; give a list of strings"):
+        seqgen.evaluate(hyps=[line, 3], refs=[line])
+
+
+def test_sentences_are_normalised_as_the_commands_do(small_runs):
+    clean, typed = "a cat sat on the mat.", "  a cat\tsat on  the mat.\n"
+    (one,), (other,) = (list(seqgen.score(small_runs["mle"], [line])) for line in (clean, typed))
+    assert one == other
+    assert other.text == clean
+    (pair,) = seqgen.reconstruct(small_runs["autoencoder"], [typed])
+    assert pair.text == pair.reconstruction == clean
+    scores = [
+        seqgen.evaluate(hyps=[line, "a dog"], refs=["a cat"])["bleu"] for line in ("caf\u00e9", "cafe\u0301")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_list_of_strings_is_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts = [
+        f"the {who}\n{verb} now." for who in ("cat", "dog", "man") for verb in ("runs", "sits", "eats", "is")
+    ]
+    how = {"values": SMALL, "min_count": 1}
+    run = seqgen.pretrain(texts, steps=2, device="cpu", **how)
+    assert str(run.path) == "runs/mle-texts"
+    assert seqgen.load(run).corpus.train[0].split()[:2] == ["the", "cat"]
+    assert seqgen.pretrain(iter(texts), steps=3, **how).metrics()[-1]["step"] == 3
+    with pytest.raises(seqgen.UserError, match="holds a run on another text"):
+        seqgen.pretrain(texts[1:], steps=3, **how)
+    with pytest.raises(TypeError, match="the corpus holds int 3; give a list of strings"):
+        seqgen.pretrain([*texts, 3], run="runs/other")
+    (tmp_path / "corpus.txt").write_text("".join(f"{line} x\n".replace("\n", " ", 1) for line in texts))
+    assert seqgen.pretrain(tmp_path / "corpus.txt", run="runs/file", steps=1, **how).path.name == "file"
+    game = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 4}
+    gan = seqgen.adversarial(
+        algorithm="scratchgan", corpus=texts, run="runs/gan", steps=1, values=game, min_count=1
+    )
+    assert gan.config["data"]["corpus"].endswith("corpus.jsonl")
+    with pytest.raises(seqgen.UserError, match="learns from the corpus of the run that it starts from"):
+        seqgen.adversarial(run, "seqgan", corpus=texts)

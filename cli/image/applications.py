@@ -24,6 +24,7 @@ FORMATS = ("csv", "jsonl")
 
 def anomaly(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Pictures to score; the run's test images if not given."),
@@ -52,7 +53,7 @@ def anomaly(
         raise UserError(f"no format '{format}'" + did_you_mean(format, FORMATS))
     from seqgen.image.applications import anomaly as anomalies
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
     scored = anomalies.score(trained, data, anomalous)
 
     def write(file: IO[str]) -> None:
@@ -123,6 +124,7 @@ def left_out(
 
 def few_labels(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     labels: Counts = "100,1000",
     draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 10,
     seed: Annotated[int, common.seed_option("Seed of the draws.")] = 0,
@@ -136,7 +138,9 @@ def few_labels(
     from seqgen.image.applications import few_labels as few
 
     counts = _parse_counts(labels)
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(
+        run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
+    )
     _print_accuracies(
         few.few_labels(trained, counts, draws=draws, seed=seed, notify=image_common.notifier(quiet)),
         as_json=as_json,

@@ -1,7 +1,6 @@
 """Options that several image commands share, and the run that they read."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,12 @@ Data = Annotated[
         "mnist, fashion-mnist, cifar10: from the hub."
     ),
 ]
+Moved = Annotated[
+    str | None,
+    typer.Option(
+        "--run-data", metavar="PATH", help="Where the images of the run are now, if they have moved."
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a run whose model is code outside seqgen; the run executes it.")
 ]
@@ -27,16 +32,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instea
 
 
 def load(
-    run: Path | None, *, device: str, threads: int | None, quiet: bool, trust: bool = False
+    run: Path | None,
+    *,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    trust: bool = False,
+    data: str | None = None,
+    with_encoder: bool = False,
 ) -> "TrainedImages":
-    """Read the run named, or the latest image run, and print to stderr which one it is."""
+    """Read the run named, or the newest image run that fits, and print to stderr which one it is.
+
+    Args:
+        data: where its images are now, if they have moved.
+        with_encoder: whether only a run whose model has an encoder fits.
+    """
     from seqgen.core import device as devices
     from seqgen.image.runs import load
 
     devices.prepare(threads)
-    trained = load.load(run or latest(), device, trust=trust)
-    config = trained.run.config
-    notifier(quiet)(f"run: {trained.run.path} ({config['algorithm']} on {config['data']})")
+    trained = load.load(run or latest(with_encoder=with_encoder), device, trust=trust, data=data)
+    notifier(quiet)(f"run: {trained.run.path} ({trained.run.config['algorithm']} on {trained.spec})")
     return trained
 
 
@@ -45,16 +61,21 @@ def notifier(quiet: bool) -> Callable[[str], None]:
     return (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
 
 
-def latest() -> Path:
-    """Return the image run under runs/ that was trained last; UserError where there is none."""
+def latest(*, with_encoder: bool = False) -> Path:
+    """Return the image run under runs/ that was trained last and fits; UserError where there is none."""
+    from seqgen import image
     from seqgen.training import job
     from seqgen.training import run_folder as runs
 
-    # The latest of all may be a run on text; then the image run whose reports are the newest.
-    others = sorted(job.ROOT.glob(f"*/{runs.METRICS}"), key=lambda path: -path.stat().st_mtime)
-    for path in [runs.latest(job.ROOT), *(each.parent for each in others)]:
-        if path is not None:
-            with suppress(UserError):  # a broken run must not hide the others
-                if runs.open_run(path).config["verb"] == "image":
-                    return path
-    raise UserError("no image run under 'runs/'; run 'seqgen image train' first, or name one with --run")
+    def fits(run: runs.Run) -> bool:
+        entry = image.MODELS.get(str(run.config["algorithm"]))
+        has_encoder = entry is None or hasattr(entry.cls, "encode")  # of a class outside seqgen none knows
+        return run.config["verb"] == "image" and (has_encoder or not with_encoder)
+
+    found = runs.newest(job.ROOT, fits)
+    if found is None:
+        kind = "of a model with an encoder " if with_encoder else ""
+        raise UserError(
+            f"no image run {kind}under 'runs/'; run 'seqgen image train' first, or name one with --run"
+        )
+    return found.path

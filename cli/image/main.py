@@ -73,6 +73,7 @@ def train(
 @app.command()
 def evaluate(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     n: Annotated[int, typer.Option("--n", min=4, help="Samples and test images compared.")] = 10_000,
     features: Annotated[
         Path | None,
@@ -107,7 +108,7 @@ def evaluate(
     """Measure a run: likelihood, use of the latent, and sample quality."""
     from seqgen.image.evaluation import evaluate
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
     report = evaluate.evaluate(
         trained,
         n,

@@ -11,6 +11,7 @@ import typer
 
 from seqgen.cli import common
 from seqgen.cli.image import common as image_common
+from seqgen.core.atomic_files import is_written_in_place
 from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def sample(
     from seqgen.image.applications import figures
 
     trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
-    if out is not None and out.suffix.lower() != ".png":
+    if out is not None and out.suffix.lower() != ".png" and not is_written_in_place(out):
         if out.suffix and not out.is_dir():
             raise UserError(f"--out '{out}' is neither a .png file, the one format drawn, nor a folder")
         figures.sample_files(trained, n, out, label=label, seed=seed)
@@ -62,6 +63,7 @@ def sample(
 
 def reconstruct(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 20,
     out: Out = None,
     seed: Seed = 0,
@@ -73,12 +75,15 @@ def reconstruct(
     """Draw test images, and below each its reconstruction."""
     from seqgen.image.applications import figures
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(
+        run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
+    )
     _draw(trained, "reconstruct", out, lambda path: figures.reconstructions(trained, n, path, seed=seed))
 
 
 def interpolate(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     rows: Annotated[int, typer.Option(min=1, help="How many pairs of test images.")] = 8,
     points: Annotated[int, typer.Option(min=2, help="Interpolated images of each pair.")] = 10,
     out: Out = None,
@@ -91,7 +96,7 @@ def interpolate(
     """Draw interpolations between the latents of two test images, a row for each pair."""
     from seqgen.image.applications import figures
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
     _draw(
         trained,
         "interpolate",
@@ -102,6 +107,7 @@ def interpolate(
 
 def latent(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     view: Annotated[
         str,
         typer.Option(
@@ -126,7 +132,15 @@ def latent(
         raise UserError(f"no view '{view}'" + did_you_mean(view, VIEWS))
     from seqgen.image.applications import figures
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(
+        run,
+        device=device,
+        threads=threads,
+        quiet=quiet,
+        trust=trust,
+        data=run_data,
+        with_encoder=view != "manifold",
+    )
     if view == "auto":
         view = "manifold" if trained.model.config.latent_dim == 2 else "tsne"
     if view == "manifold":
@@ -139,6 +153,7 @@ def latent(
 
 def denoise(
     run: image_common.Run = None,
+    run_data: image_common.Moved = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many test images.")] = 10,
     noise: Annotated[
         float | None,
@@ -156,14 +171,15 @@ def denoise(
     """Draw test images with noise, their reconstructions, and the clean images."""
     from seqgen.image.applications import figures
 
-    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust)
+    trained = image_common.load(
+        run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
+    )
     _draw(trained, "denoise", out, lambda path: figures.denoised(trained, n, path, noise=noise, seed=seed))
 
 
 def _draw(trained: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:
     """Draw into the file given, or into the run folder, and print its path."""
-    if out is not None and out.suffix.lower() != ".png":
-        raise UserError(f"--out '{out}' does not end in .png, the one format drawn")
-    path = out or trained.run.path / f"{name}.png"
+    common.check_file(out, ".png")
+    path = out or trained.run.writable(f"{name}.png")
     draw(path)
     typer.echo(str(path))

@@ -22,11 +22,19 @@ FILES = "files.json"
 
 
 def folder() -> Path:
-    """Return the cache folder: `$SEQGEN_CACHE`, else `$XDG_CACHE_HOME/seqgen`, else `~/.cache/seqgen`."""
+    """Return the cache folder: `$SEQGEN_CACHE`, else `$XDG_CACHE_HOME/seqgen`, else `~/.cache/seqgen`.
+
+    Raise UserError if that is in a home folder and the user has none, as in many containers.
+    """
     given = os.environ.get("SEQGEN_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqgen"
+    place = Path(given or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "seqgen")
+    try:
+        return place.expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"no home folder is known for the cache folder '{place}'; set HOME to one, or SEQGEN_CACHE to a "
+            "folder for the cache"
+        ) from error
 
 
 @contextmanager

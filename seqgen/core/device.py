@@ -6,6 +6,9 @@ import torch
 
 from seqgen.core.errors import UserError
 
+MOST_THREADS = 1024
+"""More than any machine has cores; torch crashes where it cannot start as many as it is told."""
+
 
 def pick(name: str = "auto") -> torch.device:
     """Return the device named `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -60,10 +63,10 @@ def prepare(threads: int | None = None) -> None:
     """Set the number of CPU threads (None: torch's choice), and flush denormal numbers to zero.
 
     Adam's moments of rarely used embedding rows decay to denormal numbers, which slow a CPU down tenfold.
-    Raise UserError for less than one thread.
+    Raise UserError for less than one thread, or more than `MOST_THREADS`.
     """
     if threads is not None:
-        if threads < 1:
-            raise UserError(f"--threads {threads}: it must be at least 1")
+        if not 1 <= threads <= MOST_THREADS:
+            raise UserError(f"--threads {threads}: it must be at least 1 and at most {MOST_THREADS:,}")
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

@@ -8,6 +8,12 @@ class UserError(ValueError):
     """An error the user can correct. The message says what was given, what is allowed and what to do."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is of the memory of the machine or of a GPU; torch raises a RuntimeError for both."""
+    signs = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """Return the end of an error message: `; did you mean 'seqgan'?`, or all names if none is near."""
     names = list(allowed)

@@ -61,7 +61,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings; raise UserError if it is missing or malformed."""
+    """Read a TOML file of settings, with a byte-order mark or without; UserError if missing or malformed."""
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

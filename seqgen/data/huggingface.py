@@ -27,9 +27,7 @@ def load(spec: str) -> dict[str, "Dataset"]:
 
     if not spec:
         raise UserError("'hf:' names no dataset; give hf:NAME, hf:NAME:CONFIG or hf: and a dataset folder")
-    name, config = spec, None
-    if not Path(spec).exists() and ":" in spec:
-        name, config = spec.rsplit(":", 1)
+    name, config = _name_and_config(spec)
     # The bases are OSError and the error of the HTTP library in use, which is not always wrapped.
     failures = (*HfHubHTTPError.__bases__, OSError, ValueError, LookupError, RuntimeError, ImportError)
     try:
@@ -43,6 +41,22 @@ def load(spec: str) -> dict[str, "Dataset"]:
             raise UserError(f"the dataset 'hf:{spec}' has no split 'train'; its splits: {', '.join(found)}")
         splits = {"train": next(iter(found.values()))}
     return {role: split for role, split in splits.items() if len(split)}
+
+
+def absolute(spec: str) -> str:
+    """Return `NAME` or `NAME:CONFIG` with the absolute path of a dataset folder in place of its name."""
+    name, config = _name_and_config(spec)
+    if not name or not Path(name).exists():
+        return spec
+    return str(Path(name).resolve()) + (f":{config}" if config else "")
+
+
+def _name_and_config(spec: str) -> tuple[str, str | None]:
+    """Split `NAME:CONFIG`; the path of a folder may have colons of its own."""
+    if Path(spec).exists() or ":" not in spec:
+        return spec, None
+    name, config = spec.rsplit(":", 1)
+    return name, config
 
 
 def key(split: "Dataset", column: str | None) -> str:

@@ -97,6 +97,37 @@ class Tokenizer:
         tokens = [unknown if id == UNK else self._entries[id] for id in listed if id not in (PAD, BOS)]
         return self.inner.decoder.decode(tokens)
 
+    def encode_prompt(self, text: str) -> tuple[list[int], str]:
+        """Return the token ids of the beginning of a sentence, and the text by which sentences show it.
+
+        That is the text as it was typed, unknown words included, with its white space as in the corpus. Where
+        the characters of the corpus stand between spaces, those of an unspaced text are separated, too.
+        """
+        ids, shown = self.encode(text), " ".join(text.split())
+        if self.kind == "character" and not self._space_alone:
+            spaced = " ".join(shown.replace(" ", ""))
+            spaced_ids = self.encode(spaced)
+            if (" " not in shown or UNK in ids) and spaced_ids.count(UNK) <= ids.count(UNK):
+                ids, shown = spaced_ids, spaced
+        return ids, text if self.decode(ids) == text else shown
+
+    def unknown(self, text: str) -> dict[str, str | None]:
+        """Return the words or characters that the vocabulary lacks, as they are written, in their order.
+
+        Each has the most frequent token that differs from it in case only, or None.
+        """
+        missing: list[str] = []
+        for piece in split_units([text], self._space_alone)[0]:
+            found = self.inner.encode(piece, add_special_tokens=False)
+            pairs = zip(found.ids, found.offsets, strict=True)
+            missing += [piece[start:end] for id, (start, end) in pairs if id == UNK]
+        known: dict[str, str] = {}
+        if missing and self.kind in ("word", "character"):
+            for entry in self._entries[len(SPECIALS) :]:
+                word = entry.removeprefix(tokenizer_pipelines.SPACE)
+                known.setdefault(word.casefold(), word)
+        return {each: known.get(each.casefold()) for each in missing}
+
     def extended(self, lines: Lines) -> "Tokenizer":
         """Return this tokenizer with the words or characters of more sentences added to its vocabulary.
 

@@ -38,8 +38,13 @@ class MetricsRow:
             _set_nested(self.intervals, key, list(interval))
 
     def add_set_metric(self, key: str, values: Floats) -> None:
-        """Add a metric of a whole set, as `set_metrics` returns it: (1 + J,)."""
-        self.add(key, float(values[0]), jackknife_interval(values) if len(values) > 1 else None)
+        """Add a metric of a whole set, as `set_metrics` returns it: (1 + J,); null in place of NaN.
+
+        There is no interval where it is unknown without one of the groups.
+        """
+        value = None if np.isnan(values[0]) else float(values[0])
+        has_interval = len(values) > 1 and not np.isnan(values).any()
+        self.add(key, value, jackknife_interval(values) if has_interval else None)
 
     def as_dict(self) -> Results:
         return self.metrics | {"intervals": self.intervals}

@@ -28,10 +28,15 @@ def read_sentences(path: Path, option: str) -> list[str]:
         ) from error
     if "\0" in text:
         raise UserError(f"{option} '{path}' is a binary file; give text, one sentence a line")
-    lines = [" ".join(line.split()) for line in io.StringIO(unicodedata.normalize("NFC", text), newline=None)]
+    lines = [normalise_sentence(line) for line in io.StringIO(text, newline=None)]
     if not any(lines):
         raise UserError(f"{option} '{path}' is empty: it holds no sentence; give one sentence a line")
     return lines
+
+
+def normalise_sentence(text: str) -> str:
+    """Return a sentence as files of them are read: in Unicode NFC, each run of white space as one space."""
+    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
 def _read(path: Path, option: str) -> bytes:

@@ -10,6 +10,8 @@ from seqgen.evaluation.quality_diversity import BASELINE, REAL
 WIDTH = 100
 HALF_INTERVAL = "  95 % ±"
 HALVES = "halves of the references"
+COUNTED = ("distinct", "entropy", "jsd", "ms_jaccard")
+"""Metrics that are unknown where there is no n-gram of their order."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ def _protocol(results: Mapping[str, Any]) -> list[str]:
     paragraphs = [
         "; ".join(facts),
         real,
+        *_missing_orders(results),
         *_model_notes(results),
         f"95 % ±: half the interval; {protocol['intervals']}",
         f"sacrebleu: {results['sacrebleu']['signature']}",
@@ -227,6 +230,14 @@ def _protocol(results: Mapping[str, Any]) -> list[str]:
         for text in paragraphs
         for line in textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     ]
+
+
+def _missing_orders(results: Mapping[str, Any]) -> list[str]:
+    """Name the metrics of n-grams longer than every sentence that they count."""
+    rows = results.get("rows", [results])
+    columns = [column for block in BLOCKS.values() for column in block if column.keys[0] in COUNTED]
+    missing = [each.heading for each in columns if any(_value(row, each.keys) is None for row in rows)]
+    return [f"no n-gram of this order: {', '.join(missing)}"] if missing else []
 
 
 def _model_notes(results: Mapping[str, Any]) -> list[str]:

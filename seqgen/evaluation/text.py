@@ -43,6 +43,9 @@
 | `rows`            | with several sets of sentences: all scores of each, with its `name`                    |
 | `protocol`        | everything that the scores depend on                                                   |
 
+A metric of n-grams is null where there is no n-gram of its order: `distinct` and `entropy` where the
+sentences have none, `jsd` and `ms_jaccard` where neither the sentences nor the references have.
+
 The scores of the first set are at the top level. `nll_gen` estimates the entropy of the model if the samples
 were drawn at temperature 1. Published tables use that name for the likelihood of training text, often
 averaged over padding: do not compare with them. `self_bleu`, `distinct`, `jsd`, `ms_jaccard`, `coverage`,

@@ -1,5 +1,6 @@
 """Sample sentences from a trained run, one by one in constant memory."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
-from seqgen.data.tokenizer import PAD, UNK
+from seqgen.data.tokenizer import PAD, UNK, Tokenizer
 from seqgen.inference.steering import Steering, steered_sample
-from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, decode, log_likelihood
+from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, log_likelihood
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def generate(
     n: int,
     *,
     prompt: str = "",
+    max_length: int | None = None,
+    min_length: int = 0,
     seed: int = 0,
     unique: bool = False,
     with_log_prob: bool = False,
@@ -45,8 +48,11 @@ def generate(
     """Yield n sentences one by one in constant memory, by `seqgen.generation.sample.sample`.
 
     Args:
-        prompt: text that every sentence begins with.
-        unique: leave duplicates out; ends early, with a notice, if the generator seems to have no more.
+        prompt: text that every sentence begins with, as it is typed: unknown words stand in it as they are.
+        max_length: tokens of a sentence at most, EOS included; that of the training data if not given.
+        min_length: tokens of a sentence at least, without EOS.
+        unique: leave sentences out whose text has been sampled before; ends early, with a notice, if the
+            generator seems to have no more.
         with_log_prob: also score each sentence under the model at temperature 1 (EOS included): a
             latent-variable model by importance sampling with 50 latents per sentence, a model without a
             likelihood not at all.
@@ -55,11 +61,14 @@ def generate(
             setting.
         where: keep the sentences that it finds true; ends early, with a notice, if there seem to be no more.
         steering: choose each sentence by a reward of the user's as well.
-        options: temperature, top_k, top_p, min_p, min_length, length, search.
+        options: temperature, top_k, top_p, min_p, search.
+
+    Raises:
+        UserError: the lengths contradict each other or the prompt, or the run chooses from no candidates.
     """
-    ids = trained.tokenizer.encode(prompt) if prompt else []
-    if UNK in ids:
-        notify(f"the prompt '{prompt}' has words or characters that the model has never seen")
+    ids, shown = trained.tokenizer.encode_prompt(prompt) if prompt else ([], "")
+    if note := describe_unknown(trained.tokenizer, shown):
+        notify(f"the prompt '{prompt}' has {note}")
     if candidates is not None:
         if not (trained.algorithm.takes_candidates or steering):
             raise UserError(
@@ -67,7 +76,7 @@ def generate(
                 f"{trained.run.config['algorithm']}; leave --candidates out, or give --reward"
             )
         options["candidates"] = candidates
-    length = options.pop("length", None) or trained.run.config["length"]
+    length = length_limit(trained, max_length, min_length)
     if len(ids) >= length:
         raise UserError(
             f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
@@ -80,22 +89,22 @@ def generate(
     draw = trained.algorithm.sample
     if steering is not None:
         draw = partial(steered_sample, trained.algorithm, energy=steering.energy(trained.tokenizer))
-    seen: set[int] = set()
+    seen: set[bytes] = set()
     generated, batches_without_new = 0, 0
     while generated < n:
         batch = draw(
             SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated),
             length=length,
+            min_length=min_length,
             prompt=given,
             forbid=() if unknown else (UNK,),
             rng=rng,
             **options,
         ).tokens
-        rows = list(range(len(batch)))
-        if where is not None:
-            rows = np.flatnonzero(where(decode(trained.tokenizer, batch))).tolist()
-        rows = [i for i in rows if not unique or _is_new(batch[i], seen)][: n - generated]
-        yield from _sentences(trained, batch[rows], with_log_prob, scoring)
+        texts = [_with_prompt(trained.tokenizer, row, ids, shown) for row in batch.tolist()]
+        kept = range(len(texts)) if where is None else np.flatnonzero(where(texts)).tolist()
+        rows = [i for i in kept if not unique or _is_new(texts[i], seen)][: n - generated]
+        yield from _sentences(trained, [texts[i] for i in rows], batch[rows], with_log_prob, scoring)
         generated += len(rows)
         batches_without_new = 0 if rows else batches_without_new + 1
         if batches_without_new == 20:
@@ -104,8 +113,45 @@ def generate(
             return
 
 
-def _is_new(row: Tensor, seen: set[int]) -> bool:
-    key = hash(row.cpu().numpy().tobytes())
+def length_limit(trained: Trained, max_length: int | None, min_length: int) -> int:
+    """Return the most tokens of a sentence, EOS included: what is asked for, or that of the training data.
+
+    UserError where there is no such sentence, or it could not have as many tokens as it must have at least.
+    """
+    longest = trained.run.config["length"] if max_length is None else max_length
+    if longest < 1 or min_length < 0:
+        raise UserError(
+            f"a sentence of at least {min_length} and at most {longest} tokens: give --min-length from 0 on "
+            "and --max-length from 1 on"
+        )
+    if min_length > longest:
+        source = ", the length of the longest training sentence" if max_length is None else ""
+        raise UserError(
+            f"a sentence of at least {min_length} tokens cannot have at most {longest}{source}; "
+            "lower --min-length or raise --max-length"
+        )
+    return longest
+
+
+def describe_unknown(tokenizer: Tokenizer, text: str) -> str:
+    """Name the words or characters of a text that a model has never seen; nothing where it knows them all."""
+    unknown = tokenizer.unknown(text)
+    if not unknown:
+        return ""
+    note = f"what the model has never seen: {', '.join(map(repr, unknown))}"
+    if known := [word for word in unknown.values() if word is not None]:
+        note += f"; case counts, and it knows {', '.join(map(repr, known))}"
+    return note
+
+
+def _with_prompt(tokenizer: Tokenizer, row: list[int], ids: list[int], shown: str) -> str:
+    """Decode a sentence that begins with the token ids of a prompt, which is shown by its own words."""
+    text = tokenizer.decode(row)
+    return shown + text.removeprefix(tokenizer.decode(ids)) if ids else text
+
+
+def _is_new(text: str, seen: set[bytes]) -> bool:
+    key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if key in seen:
         return False
     seen.add(key)
@@ -113,11 +159,11 @@ def _is_new(row: Tensor, seen: set[int]) -> bool:
 
 
 def _sentences(
-    trained: Trained, tokens: Tensor, with_log_prob: bool, rng: torch.Generator
+    trained: Trained, texts: list[str], tokens: Tensor, with_log_prob: bool, rng: torch.Generator
 ) -> Iterator[Sentence]:
     scores = None
     if with_log_prob and len(tokens) and trained.algorithm.likelihood:
         scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
     counts = (tokens != PAD).sum(dim=1).tolist()
-    for i, text_ in enumerate(decode(trained.tokenizer, tokens)):
-        yield Sentence(text_, counts[i], scores[i] if scores else None)
+    for i, text in enumerate(texts):
+        yield Sentence(text, counts[i], scores[i] if scores else None)

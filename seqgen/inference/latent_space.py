@@ -21,8 +21,9 @@ from seqgen.core.errors import UserError
 from seqgen.data.sentence_store import Lines
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.generation.sample import sentence_log_prob
+from seqgen.inference.generate import length_limit
 from seqgen.training import load, run_folder
-from seqgen.training.load import SAMPLE_BATCH, Trained, ids_of, over_sentences
+from seqgen.training.load import SAMPLE_BATCH, Trained, over_sentences
 
 MAX_SEARCHED = 100_000
 """Training sentences among which neighbours are searched, drawn by the seed."""
@@ -90,14 +91,15 @@ def decode(
     *,
     temperature: float = 0.0,
     seed: int = 0,
-    length: int | None = None,
+    max_length: int | None = None,
+    min_length: int = 0,
     **options: Any,
 ) -> list[str]:
     """Decode a sentence from each latent (N, Z), greedily, or sampled at a temperature above 0.
 
-    `length` is the maximum number of tokens, that of the longest training sentence if not given; the other
+    `max_length` is the maximum number of tokens, by default that of the longest training sentence; the other
     options are those of `seqgen.generation.sample.sample`. Unknown words are not generated. UserError if the
-    algorithm has no latents, or for a wrong number of dimensions.
+    algorithm has no latents, for a wrong number of dimensions, or for lengths that contradict each other.
     """
     require_latents(trained)
     z = torch.as_tensor(latents, dtype=torch.float32)
@@ -108,12 +110,11 @@ def decode(
             f"not {tuple(z.shape)}"
         )
     rng = torch.Generator(trained.device).manual_seed(seed)
-    options = {"forbid": (UNK,), "rng": rng, "temperature": temperature} | options
+    options = {"forbid": (UNK,), "rng": rng, "temperature": temperature, "min_length": min_length} | options
+    length = length_limit(trained, max_length, min_length)
     sentences: list[str] = []
     for part in z.split(SAMPLE_BATCH):
-        samples = trained.algorithm.decode(
-            part.to(trained.device), length or trained.run.config["length"], **options
-        )
+        samples = trained.algorithm.decode(part.to(trained.device), length, **options)
         sentences += load.decode(trained.tokenizer, samples.tokens)
     return sentences
 
@@ -220,8 +221,3 @@ def cached_latents(trained: Trained, lines: Lines) -> np.ndarray:
 
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     return np.load(cache.entry("latents", key, fill) / "latents.npy", mmap_mode="r")
-
-
-def unknown_words(trained: Trained, text: str) -> int:
-    """Count the tokens of a text that are not in the vocabulary of the run."""
-    return ids_of(trained, [text]).unknown

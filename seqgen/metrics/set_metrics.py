@@ -20,7 +20,8 @@ def ngram_metrics(
     """All metrics of n-gram counts, by name and order, from one count of both texts.
 
     `distinct` and `entropy` for n = 1 … 4, `jsd` and `ms_jaccard` for 2 … 5, and for n = 1 `zipf`,
-    `coverage` and `vocabulary`.
+    `coverage` and `vocabulary`. NaN where there is no n-gram of the order: in the text, for `distinct` and
+    `entropy`; in neither text, for `jsd` and `ms_jaccard`.
     """
     sizes = _sizes(len(text), groups)
     found: dict[str, dict[int, Floats]] = {}
@@ -66,34 +67,42 @@ def _leave_group_out(gram: Ints, count: Ints, sentence: Ints, groups: Groups, wi
 
 
 def _distinct(counts: Floats) -> Floats:
-    return (counts > 0).sum(axis=1) / np.maximum(1, counts.sum(axis=1))
+    return _of_total((counts > 0).sum(axis=1), counts)
+
+
+def _of_total(values: Floats, counts: Floats) -> Floats:
+    """Divide by the number of n-grams, NaN where there is none; (1 + J,), (1 + J, G) → (1 + J,)."""
+    total = counts.sum(axis=1)
+    return np.divide(values, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
 def _entropy(counts: Floats) -> Floats:
     """Entropy of the n-gram frequencies, in nats: log C - sum c log c / C; (1 + J, G) → (1 + J,)."""
-    total = np.maximum(1, counts.sum(axis=1))
     logs = np.array([(row * np.log(np.maximum(1, row))).sum() for row in counts])
-    return np.log(total) - logs / total
+    return np.log(np.maximum(1, counts.sum(axis=1))) - _of_total(logs, counts)
 
 
 def _jaccard(counts: Floats, ref_counts: Floats, sizes: Floats, refs: int) -> Floats:
-    """Multiset Jaccard index of n-gram counts per sentence: sum of min / sum of max, or 0; (1 + J,)."""
+    """Multiset Jaccard index of n-gram counts per sentence: sum of min / sum of max; (1 + J,).
+
+    NaN where neither text has an n-gram of the order.
+    """
     scores = []
     for row, size in zip(counts, sizes, strict=True):
         per_sentence, per_reference = row / size, ref_counts / refs
         union = np.maximum(per_sentence, per_reference).sum()
-        scores.append(np.minimum(per_sentence, per_reference).sum() / union if union > 0 else 0.0)
+        scores.append(np.minimum(per_sentence, per_reference).sum() / union if union > 0 else np.nan)
     return np.array(scores)
 
 
 def jensen_shannon(counts: Floats, other: Floats) -> float:
     """Jensen–Shannon divergence of two frequency tables of the same G n-grams, in nats: 0 … log 2.
 
-    If one table is empty it is log 2, if both are it is 0.
+    If one table is empty it is log 2; if both are there is nothing to compare, and it is NaN.
     """
     sums = counts.sum(), other.sum()
     if not all(sums):
-        return 0.0 if not any(sums) else float(np.log(2))
+        return float("nan") if not any(sums) else float(np.log(2))
     p, q = counts / sums[0], other / sums[1]
     mixture = (p + q) / 2
     return float((_kl_divergence(p, mixture) + _kl_divergence(q, mixture)) / 2)

@@ -3,6 +3,8 @@
 import html
 from collections.abc import Sequence
 
+from seqgen.core.printable import printable
+
 VOID = frozenset({"meta", "br"})
 
 
@@ -15,8 +17,7 @@ class Html(str):
 def element(name: str, /, *children: str, **attributes: str | int) -> Html:
     """Build an element; `class_` is the attribute class, and `_` in a name is `-`."""
     attribute_text = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
-        for key, value in attributes.items()
+        f' {key.rstrip("_").replace("_", "-")}="{_escape(str(value))}"' for key, value in attributes.items()
     )
     if name in VOID:
         return Html(f"<{name}{attribute_text}>")
@@ -25,7 +26,12 @@ def element(name: str, /, *children: str, **attributes: str | int) -> Html:
 
 def join(*children: str) -> Html:
     """Concatenate markup and text; text is escaped."""
-    return Html("".join(child if isinstance(child, Html) else html.escape(child) for child in children))
+    return Html("".join(child if isinstance(child, Html) else _escape(child) for child in children))
+
+
+def _escape(text: str) -> str:
+    """Escape text for a page, control characters too: some change what stands beside them."""
+    return html.escape(printable(text))
 
 
 def table(

@@ -6,6 +6,7 @@ The page needs no network, no JavaScript and no other file. The same runs and op
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from seqgen.core.errors import UserError
 from seqgen.evaluation.quality_diversity import REAL
@@ -65,7 +66,7 @@ def page(
         names=[str(each.run.path) for each in runs],
         labels=_labels(runs),
         hues=[hue(i) for i in range(len(runs))],
-        configs=[each.run.config for each in runs],
+        configs=[each.run.config | {"data": asdict(each.data)} for each in runs],
         metrics=[each.run.metrics() for each in runs],
         scores=scores,
     )

@@ -9,6 +9,8 @@ start          the run that a training starts from
 cross_fitting  generators without a fold of the corpus, trained before what learns from their scores
 data_config    the settings of the corpus and the tokenizer
 oracle_corpus  the samples of an oracle as a corpus
+paths          paths as a run stores them: what lies beside it moves with it
+folder_lock    one process at a time in a folder, and no way out of it
 run_folder     the files of a run, written atomically
 run_config     what the configuration of a run may say
 weight_shapes  whether the model that it describes has the shapes of the kept weights

@@ -22,7 +22,7 @@ from seqgen.data.folds import outside
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD
 from seqgen.training import load, run_folder
-from seqgen.training.data_config import DataConfig, length_limit
+from seqgen.training.data_config import length_limit
 from seqgen.training.job import Job, request
 from seqgen.training.load import Trained
 from seqgen.training.text_job import config_keys, text_job
@@ -110,7 +110,7 @@ def cross_fitted(
 
 
 def _memorised_by(start: Trained) -> float:
-    limit = length_limit(DataConfig(**start.run.config["data"]), start.tokenizer)
+    limit = length_limit(start.data, start.tokenizer)
     splits = (start.corpus.train, start.corpus.valid)
     train, valid = (encode_lines(lines, start.tokenizer, max_length=limit) for lines in splits)
     return memorised(start, train, valid) if len(valid) else 0.0
@@ -128,11 +128,18 @@ def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: to
     given = start.run.config
     entry = load.entry_of(start.run, trust=True)
     config = settings.from_dict(entry.cls.Config, given["settings"])
-    data = DataConfig(**given["data"])
+    place = folder / "folds" / str(fold)
     keys = config_keys(
-        "pretrain", given["algorithm"], config, data, given["corpus_hash"], seed=given["seed"], init=None
+        "pretrain",
+        given["algorithm"],
+        config,
+        start.data,
+        given["corpus_hash"],
+        folder=place,
+        seed=given["seed"],
+        init=None,
     )
-    asked = request(folder / "folds" / str(fold), keys | {"fold": fold, "folds": folds}, config)
+    asked = request(place, keys | {"fold": fold, "folds": folds}, config)
 
     def others(ids: Ids) -> Ids:
         kept = outside(ids, fold, folds)

@@ -1,17 +1,22 @@
 """Which text a run learns from, and how it becomes tokens: as the user gave it, and as a run stores it."""
 
+import json
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
+from seqgen.data import huggingface
 from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
 from seqgen.generation import oracles
-from seqgen.training import oracle_corpus, run_folder
+from seqgen.training import oracle_corpus, paths, run_folder
+from seqgen.training.folder_lock import check_link
 from seqgen.training.run_config import LONGEST
 
 
@@ -41,36 +46,70 @@ def short_name(corpus: str) -> str:
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "corpus"
 
 
-def stored(data: DataConfig, folder: Path) -> DataConfig:
-    """Return the data as a run stores it: absolute paths, and a copy of what comes from a pipe.
+def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None) -> DataConfig:
+    """Return the data with absolute paths, and a copy in the run's folder of what comes from no file.
 
-    An evaluation reads the corpus again.
+    That is a pipe, or the `texts` that are the corpus. An evaluation reads the corpus again.
 
-    UserError where the run's folder keeps another text from a pipe.
+    UserError where the run's folder keeps another such text.
     """
     if data.corpus == "-":
-        copy = folder / "corpus.txt"
-        piped = sys.stdin.buffer.read()
+        copy = folder / ("corpus.txt" if texts is None else "corpus.jsonl")
+        check_link(copy, folder)
+        piped = sys.stdin.buffer.read() if texts is None else _as_jsonl(texts)
         has_begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
         if has_begun and copy.exists() and copy.read_bytes() != piped:
-            raise UserError(f"'{folder}' holds a run on another text; choose another --run, or delete it")
+            raise UserError(f"'{folder}' holds a run on another text; choose another --run")
         write_bytes(copy, piped)
         data = replace(data, corpus=str(copy))
     if oracles.is_oracle(data.corpus):
         _check_oracle(data)
         return replace(data, corpus=str(oracles.parse(data.corpus)))
-    built_in = built_in_names()
+    names = {*built_in_names(), *KINDS}
+    return _with_paths(data, lambda spec: resolved(spec) if spec not in names else spec)
 
-    def absolute(spec: str | None) -> str | None:
-        is_file = spec is not None and spec not in built_in and Path(spec).exists()
-        return str(Path(spec).resolve()) if spec is not None and is_file else spec
 
+def _as_jsonl(texts: Sequence[str]) -> bytes:
+    """Write sentences as a table of one column, in which a line break within one is kept."""
+    return "".join(json.dumps({"text": each}) + "\n" for each in texts).encode()
+
+
+def resolved(spec: str) -> str:
+    """Return the absolute path of what exists, and anything else, such as a name of the hub, as it is."""
+    if spec.startswith("hf:"):
+        return "hf:" + huggingface.absolute(spec.removeprefix("hf:"))
+    return str(Path(spec).resolve()) if Path(spec).exists() else spec
+
+
+def to_store(data: DataConfig, folder: Path) -> dict[str, Any]:
+    """Return the data as the run in a folder stores it."""
+    return asdict(_with_paths(data, lambda path: paths.to_store(path, folder)))
+
+
+def from_store(stored: Mapping[str, Any], folder: Path, *, corpus: str | None = None) -> DataConfig:
+    """Return the data that the run in a folder stores, from where the corpus is now, if that is given.
+
+    Held-out files that are not where they were are looked for beside it: the hash tells whether they are it.
+    """
+    data = _with_paths(DataConfig(**stored), lambda path: paths.from_store(path, folder))
+    if corpus is None:
+        return data
+    now = resolved(corpus)
+
+    def beside(path: str | None) -> str | None:
+        return path and paths.moved_along(path, data.corpus, now)
+
+    return replace(data, corpus=now, valid=beside(data.valid), test=beside(data.test))
+
+
+def _with_paths(data: DataConfig, change: Callable[[str], str]) -> DataConfig:
+    """Return the data with every name that may be a path changed."""
     return replace(
         data,
-        corpus=absolute(data.corpus) or "",
-        tokenizer=data.tokenizer if data.tokenizer in KINDS else absolute(data.tokenizer) or "",
-        valid=absolute(data.valid),
-        test=absolute(data.test),
+        corpus=change(data.corpus),
+        valid=data.valid and change(data.valid),
+        test=data.test and change(data.test),
+        tokenizer=change(data.tokenizer),
     )
 
 
@@ -120,9 +159,8 @@ def tokenizer_for(data: DataConfig, corpus: Corpus) -> Tokenizer:
 
     Likelihoods of two models compare only where they share a tokenizer.
     """
-    if data.tokenizer not in KINDS and Path(data.tokenizer).exists():
-        place = Path(data.tokenizer)
-        return Tokenizer.load(place / run_folder.TOKENIZER if place.is_dir() else place)
+    if named := _named_tokenizer(data):
+        return named
     if oracles.is_oracle(data.corpus):
         return oracle_corpus.oracle_tokenizer(data.corpus)
     return train_tokenizer(
@@ -132,6 +170,23 @@ def tokenizer_for(data: DataConfig, corpus: Corpus) -> Tokenizer:
         max_vocab=data.max_vocab,
         min_count=data.min_count,
     )
+
+
+def _named_tokenizer(data: DataConfig) -> Tokenizer | None:
+    """Read the tokenizer of a run or a file, where one is named."""
+    place = Path(data.tokenizer)
+    if data.tokenizer in KINDS or not place.exists():
+        return None
+    return Tokenizer.load(place / run_folder.TOKENIZER if place.is_dir() else place)
+
+
+def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, folder: Path) -> None:
+    """Raise UserError where a file names another tokenizer than that of the run in a folder."""
+    named = _named_tokenizer(data)
+    if named is not None and named.to_json() != tokenizer.to_json():
+        raise UserError(
+            f"'{folder}' holds a run with another tokenizer than '{data.tokenizer}'; choose another --run"
+        )
 
 
 def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit: int) -> list[str]:

@@ -15,12 +15,25 @@ from seqgen.algorithms.base import Algorithm
 from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
-from seqgen.training import loop, run_folder
+from seqgen.core.random_state import RandomStream
+from seqgen.training import loop, paths, run_folder
 from seqgen.training.loop import Medium, Plan, Progress, Stream
 from seqgen.training.run_folder import Run
 
 ROOT = Path("runs")
 MOST_STEPS_BETWEEN_REPORTS = 1000
+HASHES = {
+    "corpus_hash": "on another text, or with other held-out sentences",
+    "data_hash": "on other images",
+    "init_hash": "that started from another run",
+}
+"""What is known by its content, and how a run differs where that is another. It is compared last, as a
+setting that differs, such as the seed, may be the reason."""
+MAY_DIFFER = {
+    *("settings.epochs", "settings.steps"),  # a longer training of the same run is the same run
+    *("data", "data.corpus", "data.column", "data.valid", "data.test", "init"),  # known by its hash
+}
+"""Keys of a configuration by which a run is not another one."""
 
 
 @dataclass
@@ -42,6 +55,10 @@ class Job:
     """What makes the trainings that go before, of generators without a part of the corpus."""
     use_folds: Callable[[Sequence[Run]], None] = lambda runs: None
     """Gives the algorithm the runs of these trainings."""
+    check: Callable[[], object] = lambda: None
+    """Raises UserError where the folder holds another run than the one asked for."""
+    randomness: RandomStream = field(default_factory=RandomStream)
+    """The random numbers that it goes on from."""
 
     def train(
         self,
@@ -51,19 +68,25 @@ class Job:
     ) -> Progress:
         """Train to the end, from the last checkpoint if there is one; before that nothing is written.
 
-        `train_fold` trains what goes before, of which every finished part is left as it is.
+        `train_fold` trains what goes before, of which every finished part is left as it is. A training that
+        has been done is left as it is, too: its folder may be one that can only be read.
         """
-        with run_folder.locked(self.run.path):
+        with run_folder.locked(self.run.path) as self.run.held:
+            self.check()  # another process may have trained here since this one looked
+            is_done = loop.has_done(self.run, self.plan)
             if self.folds:
                 runs = []
                 for make in self.folds:
                     job = make()
                     train_fold(job)
                     runs.append(job.run)
-                self.use_folds(runs)
-            for name, content in self.files.items():
-                write_text(self.run.path / name, content)
-            run_folder.create(self.run.path, self.run.config)
+                self.randomness = job.randomness  # the last one's go on
+                with self.randomness:
+                    self.use_folds(runs)
+            if not is_done:
+                run_folder.write_config(self.run)
+                for name, content in self.files.items():
+                    write_text(self.run.writable(name), content)
             run_folder.mark_latest(self.run.path)
             return loop.train(
                 self.algorithm,
@@ -73,6 +96,7 @@ class Job:
                 self.plan,
                 device=self.device,
                 medium=self.medium,
+                randomness=self.randomness,
                 observe=observe,
             )
 
@@ -84,8 +108,14 @@ class Request:
     folder: Path
     config: Mapping[str, Any]
     """What the run's configuration must say; only the length of training may differ."""
+    defaults: Any
+    """The algorithm's settings; a run that was written before a setting existed has its default."""
     existing: Run | None
     """The run in the folder, if it has begun."""
+
+    def check(self) -> None:
+        """Raise UserError where the folder by now holds another run than the one asked for."""
+        request(self.folder, self.config, self.defaults)
 
     def run_config(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Return the run's configuration: versions, what was asked for, and facts that follow from it."""
@@ -104,23 +134,31 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
     """
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
-        return Request(folder, config, None)
+        return Request(folder, config, defaults, None)
     if not (folder / run_folder.CONFIG).exists():
         raise UserError(
-            f"'{folder}' holds {begun[0]} but no {run_folder.CONFIG}; restore it, choose another --run, or "
-            "delete the folder"
+            f"'{folder}' holds {begun[0]} but no {run_folder.CONFIG}; restore it, or choose another --run"
         )
     found = run_folder.open_run(folder)
     before = settings.flatten({"settings": settings.to_dict(defaults)}) | settings.flatten(found.config)
-    for key, value in settings.flatten(config).items():
-        if key in ("settings.epochs", "settings.steps"):
-            continue  # a longer training of the same run is the same run
-        if before.get(key) != value:
-            raise UserError(
-                f"'{folder}' holds a run with {key}={before.get(key)}, not {value}; "
-                "choose another --run, or delete it"
-            )
-    return Request(folder, config, found)
+    now = settings.flatten(config)
+    for key in sorted((key for key in now if key not in MAY_DIFFER), key=lambda key: key in HASHES):
+        if _is_same(key, before, now, folder):
+            continue
+        difference = HASHES.get(key, f"with {key}={before.get(key)}, not {now[key]}")
+        raise UserError(f"'{folder}' holds a run {difference}; choose another --run")
+    return Request(folder, config, defaults, found)
+
+
+def _is_same(key: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a run and what is asked for agree; a run to start from and a tokenizer may have moved."""
+    one, other = before.get(key), now[key]
+    if key == "init_hash" and other is not None:
+        places = (before.get("init"), now["init"])
+        return one == other or len({paths.from_store(str(place), folder) for place in places}) == 1
+    if key == "data.tokenizer" and one is not None and "/" in one and "/" in other:
+        return True  # its content is compared where it is read
+    return one == other
 
 
 def assemble(
@@ -149,14 +187,18 @@ def assemble(
         steps: length of training; that of the settings where not given.
         fewest_steps_between_reports: by the length, where the settings leave it to an epoch.
     """
+    if steps is not None and steps < 1:
+        raise UserError(f"steps={steps}: the length of training must be at least 1 step")
     epoch = len(batches)
-    length = steps or config.total_steps(epoch)
-    run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": _recorded(length, asked.existing)}))
-    torch.manual_seed(asked.config["seed"])
-    algorithm = build(run.config)
-    start(algorithm)
-    algorithm.to(device)
-    algorithm.configure()
+    length = config.total_steps(epoch) if steps is None else steps
+    recorded = max(length, _steps_done(asked.existing))
+    run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": recorded}))
+    with RandomStream() as randomness:
+        torch.manual_seed(asked.config["seed"])
+        algorithm = build(run.config)
+        start(algorithm)
+        algorithm.to(device)
+        algorithm.configure()
     fewest = fewest_steps_between_reports(length)
     # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
     report_every = config.report_every or min(max(epoch, fewest), MOST_STEPS_BETWEEN_REPORTS)
@@ -167,21 +209,44 @@ def assemble(
         patience=config.patience,
         seed=asked.config["seed"],
     )
-    return Job(run, algorithm, batches, validation, plan, device, medium, notes, files or {})
+    return Job(
+        run,
+        algorithm,
+        batches,
+        validation,
+        plan,
+        device,
+        medium,
+        notes=[*notes, *_threads_note(asked.existing, length, device)],
+        files=files or {},
+        check=asked.check,
+        randomness=randomness,
+    )
 
 
-def _recorded(steps: int, existing: Run | None) -> int:
-    """Return the length to record, in steps: what is asked for, but never less than has been done."""
+def _threads_note(existing: Run | None, length: int, device: torch.device) -> list[str]:
+    """Say where a training goes on with another number of threads, which add up numbers in another order."""
+    before, now = existing.config.get("threads") if existing else None, torch.get_num_threads()
+    if before in (None, now) or device.type != "cpu" or _steps_done(existing) >= length:
+        return []
+    return [
+        f"the run was begun with {before} CPU threads and goes on with {now}, which round differently: it "
+        f"will not be bit for bit that of one go; --threads {before} makes it so"
+    ]
+
+
+def _steps_done(existing: Run | None) -> int:
     reports = existing.metrics() if existing else []
-    return max([steps, *(row["step"] for row in reports[-1:])])
+    return reports[-1]["step"] if reports else 0
 
 
 def versions() -> dict[str, Any]:
-    """Return what made a run: the versions and the command."""
+    """Return what made a run: the versions, the number of CPU threads and the command."""
     is_command = Path(sys.argv[0]).name == "seqgen" or Path(sys.argv[0]).parent.name == "seqgen"
     return {
         "seqgen": version("seqgen"),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
         "command": shlex.join(["seqgen", *sys.argv[1:]]) if is_command else "",
     }

@@ -1,5 +1,6 @@
 """A trained run read back: its algorithm with the kept weights, its tokenizer, its corpus."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,6 +16,7 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.core.random_state import apart
 from seqgen.core.untrusted import read_fields
 from seqgen.data.batches import Ids, bounded_rows
 from seqgen.data.corpus import Corpus
@@ -22,7 +24,7 @@ from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_config, run_folder
-from seqgen.training.data_config import DataConfig, open_data
+from seqgen.training.data_config import DataConfig, from_store, open_data
 from seqgen.training.run_folder import Run
 from seqgen.training.weight_shapes import check_shapes
 
@@ -40,26 +42,38 @@ class Trained:
     algorithm: Any
     tokenizer: Tokenizer
     device: torch.device
+    moved_corpus: str | None = None
+    """Where the corpus is now, if it has moved."""
+
+    @property
+    def data(self) -> DataConfig:
+        """Where the text of the run is, and how it became tokens."""
+        return from_store(self.run.config["data"], self.run.path, corpus=self.moved_corpus)
 
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus that the run was trained on; UserError where it is gone or has changed."""
-        return open_corpus(self.run)
+        return open_corpus(self.run, self.data)
 
 
 def load(
-    path: Path | str | Run, device_name: str = "auto", *, trust: bool = False, given: str | None = None
+    path: Path | str | Run,
+    device_name: str = "auto",
+    *,
+    trust: bool = False,
+    given: str | None = None,
+    corpus: str | None = None,
 ) -> Trained:
     """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
 
     trust: whether the run may name code outside this package. given: the name of an algorithm that the user
-    gave himself, which the run may name, too.
+    gave himself, which the run may name, too. corpus: where its corpus is now, if that has moved.
     """
     found = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if found.config["verb"] == "image":
         raise UserError(
-            f"'{found.path}' is a run on images, not on text; use 'seqgen image sample --run {found.path}', "
-            "or name a run on text with --run"
+            f"'{found.path}' is a run on images, not on text; name a run on text with --run, or use: "
+            f"seqgen image sample --run {shlex.quote(str(found.path))}"
         )
     check(found)
     entry = entry_of(found, trust=trust, given=given)
@@ -73,9 +87,10 @@ def load(
     make = partial(build, found.config, entry, tokenizer)
     if is_built_in(found):
         check_shapes(make, found)
-    algorithm = make()
+    with apart():
+        algorithm = make()
     run_folder.load_into(algorithm, found)
-    return Trained(found, algorithm.to(device).eval(), tokenizer, device)
+    return Trained(found, algorithm.to(device).eval(), tokenizer, device, corpus)
 
 
 def check(found: Run) -> None:
@@ -130,13 +145,19 @@ def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
     return algorithm
 
 
-def open_corpus(found: Run) -> Corpus:
+def open_corpus(found: Run, data: DataConfig) -> Corpus:
     """Open the corpus of a run again; UserError where it is gone or no longer what was trained on."""
-    data = found.config["data"]
-    opened = open_data(DataConfig(**data), seed=found.config["seed"])
+    for path in (data.corpus, data.valid, data.test):
+        if path is not None and Path(path).is_absolute() and not Path(path).exists():
+            raise UserError(
+                f"'{path}', which run '{found.path}' was trained with, is not there any more; if it has "
+                "moved or has another name, say where the corpus is now with --corpus"
+            )
+    opened = open_data(data, seed=found.config["seed"])
     if opened.hash != found.config["corpus_hash"]:
         raise UserError(
-            f"the corpus '{data['corpus']}' is no longer the one that run '{found.path}' was trained on"
+            f"the corpus '{data.corpus}' is no longer the one that run '{found.path}' was trained on, or its "
+            "held-out files are not; if that is elsewhere now, name it with --corpus"
         )
     return opened
 

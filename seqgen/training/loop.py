@@ -4,24 +4,21 @@ Metrics that every report has, beside those of the algorithm: `step`, `epoch`, `
 far, and since the last report `tokens_per_second` of real training tokens, or `images_per_second`.
 """
 
-import contextlib
-import signal
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
-from seqgen.core import optim
+from seqgen.core import optim, signals
 from seqgen.core.device import is_host
-from seqgen.core.errors import UserError
-from seqgen.core.random_state import own_randomness
+from seqgen.core.errors import UserError, is_out_of_memory
+from seqgen.core.random_state import RandomStream, own_randomness
 from seqgen.core.untrusted import read_fields
 from seqgen.training import checkpoint, run_folder
 from seqgen.training.run_folder import Run
@@ -110,67 +107,87 @@ def train(
     *,
     device: torch.device,
     medium: Medium,
+    randomness: RandomStream | None = None,
     observe: Observer = lambda progress, report: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Progress:
     """Train until the plan's end, an early stop or a signal, from the run's last checkpoint if it has one.
 
-    Reports run on a random state of their own, so looking more often does not change what is learned. On the
-    CPU a resumed training is bit-identical to one that was never stopped.
+    Reports run on a random state of their own, so looking more often does not change what is learned, and all
+    else on that of `randomness`, so that trainings in other threads do not, either. On the CPU a resumed
+    training is bit-identical to one that was never stopped.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came; the state has been saved.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
     """
-    progress = resume(algorithm, batches, run)
-    if progress.finished.startswith("stopped") or progress.step >= plan.steps:
+    randomness = RandomStream() if randomness is None else randomness
+    with randomness:
+        progress = resume(algorithm, batches, run)
+    if is_done(progress, plan):
         return progress
+    run_folder.forget_after(run, progress.step if progress.first else -1)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
-    with _catch_signals() as caught:
+    with signals.collected() as caught:
         if not progress.first:
-            progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
-            save(algorithm, batches, run, progress)
+            with randomness:
+                progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
+                save(algorithm, batches, run, progress)
             observe(progress, progress.first)
         while progress.step < plan.steps and not progress.finished:
-            batch = next(batches)
-            metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
-            progress.step += 1
-            _add(progress, metrics, counted=medium.count(batch))
-            progress.seconds = clock() - started
-            row = None
-            if progress.step % plan.report_every == 0 or progress.step == plan.steps:
-                row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
+            with randomness:
+                batch = next(batches)
+                metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+                progress.step += 1
+                _add(progress, metrics, counted=medium.count(batch))
+                progress.seconds = clock() - started
+                row = None
+                if progress.step % plan.report_every == 0 or progress.step == plan.steps:
+                    row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
             ended = progress.step >= plan.steps or bool(progress.finished)
             if ended and not progress.finished:
                 progress.finished = f"done: {progress.step} steps"
             observe(progress, row)
             asked_to_stop = bool(caught)  # once: a signal after the save must wait for the next step's
             if row is not None or asked_to_stop or progress.step % plan.checkpoint_every == 0:
-                save(algorithm, batches, run, progress)
+                with randomness:
+                    save(algorithm, batches, run, progress)
             if asked_to_stop and not ended:
                 raise Interrupted(progress.step, caught[0])
     return progress
+
+
+def is_done(progress: Progress, plan: Plan) -> bool:
+    """Whether there is nothing left to train: it has stopped for a reason, or is as long as planned."""
+    return progress.finished.startswith("stopped") or progress.step >= plan.steps
+
+
+def has_done(run: Run, plan: Plan) -> bool:
+    """Whether the last checkpoint of a run is that of a training with nothing left to do."""
+    state = run_folder.load_state(run)
+    progress = state.get("progress") if state else None
+    try:
+        return isinstance(progress, dict) and is_done(Progress(**progress), plan)
+    except TypeError:  # no checkpoint of this loop: resuming says so
+        return False
 
 
 def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
     """Put the run's last checkpoint back, everything that `save` wrote; return where training stands."""
     state = run_folder.load_state(run)
     if state is None:
-        run_folder.forget_after(run, 0)
         return Progress()
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's, of what is refused as well
             progress = _restore(algorithm, batches, state)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # what a checkpoint of another model, or a damaged one, leads torch to
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"'{run.path / run_folder.STATE}' is no checkpoint of this run "
-            f"({' '.join(str(error).split())[:80]}); restore it, or delete it to start this run from the "
-            "beginning"
+            f"({' '.join(str(error).split())[:80]}); restore the run's own, or train again in another folder"
         ) from error
-    run_folder.forget_after(run, progress.step)
     return progress
 
 
@@ -244,7 +261,7 @@ def _report(
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    medium.write(run.path / "samples" / f"step-{progress.step:07d}", samples)
+    medium.write(run.writable("samples") / f"step-{progress.step:07d}", samples)
     run_folder.append_metrics(run, row)
     return row
 
@@ -266,26 +283,3 @@ def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, r
     if plan.patience is not None and progress.since_best >= plan.patience:
         best = f"{name} has not improved on {progress.best:.4f}"
         progress.finished = f"stopped: {best} for {plan.patience} reports"
-
-
-@contextlib.contextmanager
-def _catch_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM so that the step in hand ends and is saved; a second one kills as usual."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, previous[number])
-
-    previous: dict[int, Any] = {}
-    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-        try:
-            previous[number] = signal.getsignal(number)
-            signal.signal(number, note)
-        except ValueError:  # not the main thread: whoever runs there handles signals
-            previous.pop(number, None)
-    try:
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

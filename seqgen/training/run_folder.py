@@ -9,26 +9,28 @@ samples/           what the generator wrote at each report
 """
 
 import contextlib
-import io
+import hashlib
 import json
 import os
+import shlex
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import filelock
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from seqgen.core.atomic_files import write_bytes, write_text
-from seqgen.core.errors import UserError
+from seqgen.core.atomic_files import write_atomic, write_bytes, write_text
+from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.settings import LARGEST
+from seqgen.core.temporary_files import replace_link
 from seqgen.core.untrusted import check_regular, is_of, parse_nested, read_regular
 from seqgen.training import run_config
+from seqgen.training.folder_lock import check_link, is_at, take_lock
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "config.json",
@@ -45,6 +47,9 @@ MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
+READ_BYTES = 1 << 20
+WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", ".lock")
+"""The parts of a run folder that training writes."""
 
 
 @dataclass
@@ -53,6 +58,23 @@ class Run:
 
     path: Path
     config: dict[str, Any]
+    held: int | None = None
+    """Descriptor of the folder while this process trains in it."""
+
+    def writable(self, name: str) -> Path:
+        """Return where a part of the run is to be written.
+
+        UserError where it is a link that leads out of the folder, and where the folder in which this process
+        trains is no longer at its path, or no longer a run: what is there now is not to be written to.
+        """
+        is_run = name == CONFIG or (self.path / CONFIG).exists()  # the first that is written
+        if self.held is not None and not (is_run and is_at(self.path, self.held)):
+            raise UserError(
+                f"'{self.path}' was deleted, moved or replaced while it was being trained, so training has "
+                "stopped; put it back, and the same command goes on from its last checkpoint"
+            )
+        check_link(self.path / name, self.path)
+        return self.path / name
 
     @property
     def name(self) -> str:
@@ -83,16 +105,28 @@ def _report_in(line: bytes) -> dict[str, Any] | None:
 def create(path: Path, config: dict[str, Any]) -> Run:
     """Start a run folder with its configuration."""
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-    return Run(path, config)
+    made = Run(path, config)
+    write_config(made)
+    return made
+
+
+def write_config(run: Run) -> None:
+    """Write a run's configuration."""
+    write_text(run.writable(CONFIG), json.dumps(run.config, indent=2, ensure_ascii=False) + "\n")
 
 
 def open_run(path: Path) -> Run:
     """Open a run folder; UserError where it is missing or not a run."""
-    if not path.is_dir():
+    if path.is_symlink() and not path.exists():
         raise UserError(
-            f"no run at '{path}'; train one there, as with 'seqgen pretrain --run {path}' or "
-            f"'seqgen image train --run {path}', or name another with --run"
+            f"'{path}' is a link to '{path.readlink()}', which is not there any more; name the run itself "
+            "with --run"
+        )
+    if not path.is_dir():
+        option = f"--run {shlex.quote(str(path))}"
+        raise UserError(
+            f"no run at '{path}'; train one there, as with: seqgen pretrain {option}, or: "
+            f"seqgen image train {option}; or name another with --run"
         )
     try:
         config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
@@ -118,25 +152,46 @@ def open_run(path: Path) -> Run:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run folder for one process; UserError where another is training in it."""
+def locked(path: Path) -> Iterator[int | None]:
+    """Hold a run folder for one process, and give a descriptor of it, where the system has such.
+
+    A folder that nobody may write to is not locked: nothing can be trained in it. UserError where another
+    process is training in it, or where a part of it is a link that leads out of it.
+    """
     path.mkdir(parents=True, exist_ok=True)
     lock = path / LOCK
     if lock.is_symlink() or (lock.exists() and not lock.is_file()):
         raise UserError(f"'{lock}' is no regular file, as another program or person made it; remove it")
-    try:
-        with filelock.FileLock(lock, timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise UserError(
-            f"another process is training in '{path}'; wait for it or choose another --run"
-        ) from error
+    for part in (*(path / name for name in WRITTEN), *path.glob("samples/*")):
+        check_link(part, path)
+    with contextlib.ExitStack() as stack:
+        if os.access(path, os.W_OK):
+            stack.enter_context(take_lock(path))
+        held = os.open(path, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
+        if held is not None:
+            stack.callback(os.close, held)
+        yield held
 
 
 def latest(root: Path) -> Path | None:
     """Return the run that `root/latest` names, or None."""
     link = root / "latest"
     return root / os.readlink(link) if link.is_symlink() and link.exists() else None
+
+
+def newest(root: Path, fits: Callable[[Run], bool]) -> Run | None:
+    """Return the run under a folder that was trained last of those that fit; None where there is none.
+
+    It is what `latest` names if that fits, else the one whose weights are the last written. A broken run does
+    not hide the others.
+    """
+    named = latest(root)
+    if named is not None:
+        with contextlib.suppress(UserError):
+            found = open_run(named)
+            if fits(found):
+                return found
+    return next(filter(fits, newest_first(root)), None)
 
 
 def newest_first(root: Path) -> list[Run]:
@@ -155,36 +210,60 @@ def mark_latest(path: Path) -> None:
     link = path.parent / "latest"
     if link.exists() and not link.is_symlink():
         return  # a folder of the user's own bears the name
-    temporary = path.parent / f".latest.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(path.name)
-    temporary.replace(link)
+    with contextlib.suppress(OSError):  # some disks have no links: commands then go by the files' times
+        replace_link(link, path.name)
 
 
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:
     """Write a state dict as model.safetensors; tensors that share memory are written once each."""
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_bytes(run.path / WEIGHTS, safetensors.torch.save(copies, metadata={"format": "pt"}))
+    copies: dict[str, Tensor] = {}
+    written = set()
+    for name, tensor in weights.items():
+        copy = tensor.detach().cpu().contiguous()
+        memory = copy.untyped_storage().data_ptr()
+        copies[name] = copy.clone() if memory in written else copy
+        written.add(memory)
+    write_bytes(run.writable(WEIGHTS), safetensors.torch.save(copies, metadata={"format": "pt"}))
 
 
 def load_weights(run: Run, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """Read model.safetensors onto a device; UserError where it is missing or corrupt."""
     path = run.path / WEIGHTS
-    try:
-        check_regular(path)
-        return safetensors.torch.load_file(path, device=str(device))
-    except UserError:
-        raise
-    except FileNotFoundError as error:
+    if not path.exists():
         raise UserError(
-            f"run '{run.path}' has no weights yet; let its training reach its first report, or delete the "
-            "folder and train again"
-        ) from error
+            f"run '{run.path}' has no weights yet; let its training reach its first report: the command that "
+            "began it goes on with it"
+        )
+    _check_readable(path)
+    try:
+        return safetensors.torch.load_file(path, device=str(device))
     except (safetensors.SafetensorError, ValueError, OSError) as error:
         raise UserError(
-            f"'{path}' is corrupt or no safetensors file ({error}); restore it, or delete the folder and "
-            "train again"
+            f"'{path}' is corrupt or no safetensors file ({error}); restore it from a copy, or train again "
+            "in another folder"
         ) from error
+
+
+def _check_readable(path: Path) -> None:
+    """Read a file once, and raise UserError where the system refuses that, which is no damage of the file."""
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            while file.read(READ_BYTES):
+                pass
+    except OSError as error:
+        raise UserError(
+            f"cannot read '{path}': {error.strerror or error}; the file itself may be good, so keep it, mend "
+            "that and run the same command again"
+        ) from error
+
+
+def weights_hash(path: Path) -> str:
+    """Return the SHA-256 of the weights of the run in a folder, in hex."""
+    weights = path / WEIGHTS
+    _check_readable(weights)
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_into(module: nn.Module, run: Run) -> None:
@@ -207,10 +286,33 @@ def load_into(module: nn.Module, run: Run) -> None:
 
 def save_state(run: Run, state: dict[str, Any]) -> None:
     """Write all that resuming needs."""
-    # Through memory: torch's own writer reports a full disk as an error of the format.
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(run.path / STATE, buffer.getvalue())
+
+    def write(file: IO[bytes]) -> None:
+        sink = _Sink(file)
+        try:
+            torch.save(state, sink)  # type: ignore[arg-type]
+        except (OSError, RuntimeError) as error:
+            raise sink.error or error from None
+
+    write_atomic(run.writable(STATE), write)
+
+
+class _Sink:
+    """A file for torch to write to, which reports the failure of a disk as an error of its own format."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def load_state(run: Run) -> dict[str, Any] | None:
@@ -218,7 +320,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
     path = run.path / STATE
     if not path.exists():
         return None
-    check_regular(path)
+    _check_readable(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             _check_not_packed(file)
@@ -229,8 +331,11 @@ def load_state(run: Run) -> dict[str, Any] | None:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # torch's reader raises whatever damaged bytes lead it to
+        if is_out_of_memory(error):
+            raise
         raise UserError(
-            f"'{path}' is corrupt ({type(error).__name__}); delete it to start this run from the beginning"
+            f"'{path}' is corrupt ({type(error).__name__}), and training cannot go on from it; restore it "
+            f"from a copy, or train again in another folder ({WEIGHTS} is another file, and serves as before)"
         ) from error
 
 
@@ -244,7 +349,7 @@ def _check_not_packed(file: IO[bytes]) -> None:
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:
     """Add one report to metrics.jsonl and flush it to disk."""
-    with (run.path / METRICS).open("a", encoding="utf-8") as file:
+    with run.writable(METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -253,4 +358,4 @@ def append_metrics(run: Run, row: dict[str, Any]) -> None:
 def forget_after(run: Run, step: int) -> None:
     """Drop the reports after `step`: a resumed run makes them again."""
     kept = [row for row in run.metrics() if row["step"] <= step]
-    write_text(run.path / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+    write_text(run.writable(METRICS), "".join(json.dumps(row) + "\n" for row in kept))

@@ -4,7 +4,7 @@
 short of training: a `Job` holds everything ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -20,39 +20,77 @@ from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import cross_fitting, load, run_folder
 from seqgen.training.data_config import (
     DataConfig,
+    absolute,
     check_no_tokenizer,
+    check_same_tokenizer,
     length_limit,
     open_data,
     short_name,
-    stored,
     tokenizer_for,
 )
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
 from seqgen.training.run_folder import Run
-from seqgen.training.start import initial_run, run_of_same_algorithm
+from seqgen.training.start import initial_run, run_of_same_algorithm, start_of
 from seqgen.training.text_job import config_keys, text_job
 
 __all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
 
 
-def pretrain(corpus: str = "scenes", algorithm: str = "mle", **options: Any) -> Run:
-    """Train a likelihood model on a corpus and return its run; the options are those of `pretrain_job`."""
-    data = DataConfig(corpus=corpus, **_data_options(options))
-    job = pretrain_job(data, algorithm, **options)
-    job.train()
-    return job.run
+def pretrain(
+    corpus: str | Path | Iterable[str] = "scenes",
+    algorithm: str = "mle",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train a likelihood model on a corpus and return its run.
 
-
-def adversarial(init: Run | Path | str | None = None, algorithm: str = "residual", **options: Any) -> Run:
-    """Train a generator against a discriminator and return its run; options as of `adversarial_job`.
-
-    For an algorithm that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
+    Args:
+        corpus: a name as the command takes it, or the sentences themselves, which are kept with the run.
+        run: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
+        device: auto, cpu, cuda, cuda:N or mps.
+        options: those of `DataConfig` and of `pretrain_job`.
     """
-    given = _data_options(options)
-    job = adversarial_job(init, algorithm, data=DataConfig(**given) if given else None, **options)
+    data, texts = _data({"corpus": corpus} | _data_options(options))
+    assert data is not None
+    job = pretrain_job(data, algorithm, path=run, device_name=device, texts=texts, **options)
     job.train()
     return job.run
+
+
+def adversarial(
+    init: Run | Path | str | None = None,
+    algorithm: str = "residual",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train a generator against a discriminator and return its run.
+
+    `run` and `device` are those of `pretrain`, the other options those of `adversarial_job`. For an algorithm
+    that starts from a corpus, `corpus` and the other options of `DataConfig` name that.
+    """
+    data, texts = _data(_data_options(options))
+    job = adversarial_job(init, algorithm, data=data, path=run, device_name=device, texts=texts, **options)
+    job.train()
+    return job.run
+
+
+def _data(options: dict[str, Any]) -> tuple[DataConfig | None, list[str] | None]:
+    """Return what options ask for, and the sentences of a corpus that is given as a list of them."""
+    if not options:
+        return None, None
+    corpus = options.get("corpus", DataConfig.corpus)
+    if isinstance(corpus, str | Path):
+        return DataConfig(**options | {"corpus": str(corpus)}), None
+    texts = list(corpus)
+    for each in texts:
+        if not isinstance(each, str):
+            raise TypeError(f"the corpus holds {type(each).__name__} {each!r:.40}; give a list of strings")
+    return DataConfig(**options | {"corpus": "-"}), texts
 
 
 def _data_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +103,7 @@ def pretrain_job(
     data: DataConfig,
     algorithm: str = "mle",
     *,
+    texts: Sequence[str] | None = None,
     path: Path | str | None = None,
     init: Run | Path | str | None = None,
     values: Mapping[str, Any] | None = None,
@@ -78,6 +117,7 @@ def pretrain_job(
 
     Args:
         algorithm: a name of `seqgen.algorithms.PRETRAIN`, an entry point, or `module:Class`.
+        texts: the sentences of the corpus themselves; `data` then names it as a pipe, `-`.
         path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         init: a run of the same algorithm on another corpus, to start from: its vocabulary, with the corpus's
             further words after it, and its weights; see `seqgen.algorithms.finetune`.
@@ -108,6 +148,7 @@ def pretrain_job(
         config,
         data,
         start,
+        texts=texts,
         path=path,
         steps=steps,
         seed=seed,
@@ -120,6 +161,7 @@ def adversarial_job(
     algorithm: str = "residual",
     *,
     data: DataConfig | None = None,
+    texts: Sequence[str] | None = None,
     path: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
@@ -130,7 +172,8 @@ def adversarial_job(
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
 
     Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training,
-    one of this algorithm goes on. An algorithm that needs no start takes `data` in its place. `steps` is the
+    one of this algorithm goes on, unless `path` names another folder. An algorithm that needs no start takes
+    `data` in its place; for the others it may say where the corpus of the start is now. `steps` is the
     setting of that name; the other arguments are those of `pretrain_job`.
     """
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
@@ -146,22 +189,24 @@ def adversarial_job(
             config,
             data or DataConfig(),
             None,
+            texts=texts,
             path=path,
             steps=None,
             seed=seed or 0,
             device_name=device_name,
         )
-    if data is not None:
+    if texts is not None or (data is not None and data != DataConfig(corpus=data.corpus)):
         raise UserError(
-            f"{algorithm} learns from the corpus of the run that it starts from; leave --corpus out"
+            f"{algorithm} learns from the corpus of the run that it starts from; of the options about text, "
+            "give --corpus alone, where that has moved"
         )
     found = initial_run(init, path, algorithm, entry.cls, trust=trust)
     load.check(found)
     if found.config["algorithm"] == algorithm and init is None:
-        path, found = found.path, run_folder.open_run(Path(str(found.config.get("init"))))
+        path, found = found.path, start_of(found)
     # Whatever led to it: its settings are read next, and may name code.
     found = initial_run(found, None, algorithm, entry.cls, trust=trust)
-    start = load.load(found, "cpu", trust=trust)
+    start = load.load(found, "cpu", trust=trust, corpus=data.corpus if data else None)
     keeps_ngrams = entry.cls.keeps_ngrams and start.algorithm.mixed is not None
     inherited = (*entry.cls.inherits, "ngram") if keeps_ngrams else entry.cls.inherits
     parts = {part: found.config["settings"][part] for part in inherited}
@@ -172,8 +217,9 @@ def adversarial_job(
         "adversarial",
         algorithm,
         config,
-        DataConfig(**found.config["data"]),
+        start.data,
         found.config["corpus_hash"],
+        folder=folder,
         seed=found.config["seed"] if seed is None else seed,
         init=found.path,
     )
@@ -199,6 +245,7 @@ def _job_from_corpus(
     data: DataConfig,
     start: Trained | None,
     *,
+    texts: Sequence[str] | None,
     path: Path | str | None,
     steps: int | None,
     seed: int,
@@ -207,16 +254,17 @@ def _job_from_corpus(
     """Open a corpus and build an algorithm that learns from it, from random weights or fine-tuning a run."""
     device = devices.pick(device_name)
     name = algorithm.rpartition(":")[2]
-    folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
-    data = stored(data, folder)
+    folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus) if texts is None else 'texts'}"
+    data = absolute(data, folder, texts)
     corpus = open_data(data, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
-    keys = config_keys(verb, algorithm, config, data, corpus.hash, seed=seed, init=init)
+    keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
     if asked.existing:
         tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
+        check_same_tokenizer(data, tokenizer, folder)
     elif start:
         tokenizer = start.tokenizer.extended(corpus.train)
     else:

@@ -5,7 +5,7 @@ from typing import Any
 
 from seqgen import algorithms
 from seqgen.core.errors import UserError
-from seqgen.training import load, run_folder
+from seqgen.training import load, paths, run_folder
 from seqgen.training.job import ROOT
 from seqgen.training.load import Trained
 from seqgen.training.run_folder import Run
@@ -32,18 +32,34 @@ def initial_run(
         return found
     if path is not None and (Path(path) / run_folder.CONFIG).exists():
         return run_folder.open_run(Path(path))
-    newest = run_folder.latest(ROOT)
-    candidates = ([run_folder.open_run(newest)] if newest else []) + run_folder.newest_first(ROOT)
-    if candidates and candidates[0].config["algorithm"] == algorithm:
-        return candidates[0]
-    for each in candidates:
-        if each.config["algorithm"] != algorithm and _misfit(each, cls, trust=trust) is None:
-            return each
+
+    def fits(run: Run) -> bool:
+        if run.config["algorithm"] == algorithm:
+            return path is None
+        return _misfit(run, cls, trust=trust) is None
+
+    if newest := run_folder.newest(ROOT, fits):
+        return newest
     default = "sentence-vae" if cls.latent else "mle"
     raise UserError(
         f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
         "or name one with --init"
     )
+
+
+def start_of(run: Run) -> Run:
+    """Open the run that another has started from; UserError where it is gone."""
+    place = _place_of_start(run)
+    if not place.is_dir():
+        raise UserError(
+            f"'{place}', the run that '{run.path}' started from, is not there any more; if it has moved or "
+            "has another name, give it with --init"
+        )
+    return run_folder.open_run(place)
+
+
+def _place_of_start(run: Run) -> Path:
+    return Path(paths.from_store(str(run.config.get("init")), run.path))
 
 
 def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
@@ -64,7 +80,7 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     if start.takes_candidates:
         return (
             f"a run of {found.config['algorithm']} samples by its energy, which would be left out; "
-            f"start from '{found.config.get('init')}', on which it was trained"
+            f"start from '{_place_of_start(found)}', on which it was trained"
         )
     if cls.latent and not start.latent:
         return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"

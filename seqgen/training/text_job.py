@@ -1,7 +1,7 @@
 """A training of text ready to start, from a corpus, its tokenizer and settings: encoded, built, assembled."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, Ids, encode_lines, in_order
 from seqgen.data.corpus import Corpus
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import load, run_folder
-from seqgen.training.data_config import DataConfig, describe, length_limit
+from seqgen.training import load, paths, run_folder
+from seqgen.training.data_config import DataConfig, describe, length_limit, to_store
 from seqgen.training.job import Job, Request, assemble
 from seqgen.training.load import Trained
 from seqgen.training.loop import Medium, Stream
@@ -34,18 +34,23 @@ def config_keys(
     data: DataConfig,
     corpus_hash: str,
     *,
+    folder: Path,
     seed: int,
     init: Path | None,
 ) -> dict[str, Any]:
-    """Return what the configuration of the run asked for must say."""
+    """Return what the configuration of the run asked for, in a folder, must say.
+
+    data: with absolute paths. init: the run that it starts from.
+    """
     return {
         "verb": verb,
         "algorithm": algorithm,
         "settings": settings.to_dict(config),
-        "data": asdict(data),
+        "data": to_store(data, folder),
         "corpus_hash": corpus_hash,
         "seed": seed,
-        "init": str(init.resolve()) if init else None,
+        "init": paths.to_store(str(init.resolve()), folder) if init else None,
+        "init_hash": run_folder.weights_hash(init) if init else None,
     } | _user_code(config)
 
 

@@ -107,7 +107,7 @@ TARGET = [f"a {colour} bird is here" for colour in ("red", "blue", "black")]
 def source_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpus = lines(tmp_path / "source.txt", [f"{line} {i}" for i in range(23) for line in SOURCE])
-    return pretrain(corpus, path="runs/source", min_count=1, steps=5, values=SMALL)
+    return pretrain(corpus, run="runs/source", min_count=1, steps=5, values=SMALL)
 
 
 def target(tmp_path):
@@ -136,7 +136,7 @@ def test_a_run_starts_from_another(source_run, tmp_path, values):
 def test_every_kind_of_generator_starts_from_a_run(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shape = {f"generator.{key}": size for key, size in GENERATORS[kind].items()} | {"generator.kind": kind}
-    run = pretrain(target(tmp_path).corpus, path="runs/a", min_count=1, steps=2, values=shape)
+    run = pretrain(target(tmp_path).corpus, run="runs/a", min_count=1, steps=2, values=shape)
     more = DataConfig(corpus=lines(tmp_path / "more.txt", [f"the bird {i} sleeps" for i in range(40)]))
     job = pretrain_job(
         more, path="runs/b", init=run, steps=2, values={"contrastive.align": 1.0, "replay": 0.5}

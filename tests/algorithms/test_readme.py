@@ -54,7 +54,7 @@ def test_the_commands_of_the_readme(bigram: Path) -> None:
 
 
 def test_a_run_of_the_readmes_code_is_not_loaded_unless_trusted_and_unchanged(bigram: Path) -> None:
-    seqgen.pretrain("expressions", "bigram:Bigram", path="run", steps=2)
+    seqgen.pretrain("expressions", "bigram:Bigram", run="run", steps=2)
     config = json.loads(Path("run/config.json").read_text())
     assert len(config["code_hash"]) == 64
     with pytest.raises(seqgen.UserError, match=r"names code outside seqgen, 'bigram:Bigram'.*--trust"):

@@ -116,6 +116,8 @@ def test_fetch_prints_the_path_and_says_what_is_next(mirror: str, tmp_path: Path
     assert "licence: " in first.stderr
     again = run("fetch", "poems", "--out", str(out))  # the recipe's own address is out of reach here
     assert again.stdout == first.stdout
+    spaced = run("fetch", "poems", "--out", str(tmp_path / "my poems"), "--url", f"{mirror}/shi.txt")
+    assert f"next: seqgen pretrain --corpus '{tmp_path}/my poems'/poems.txt" in spaced.stderr
     assert "already downloaded" in again.stderr
 
 

@@ -46,7 +46,7 @@ def runs(tmp_path_factory):
         "gan": ("gan", gan, {}),
     }
     for name, (model, values, options) in kinds.items():
-        setup.train(model, path=folder / name, steps=3, values=values, device_name="cpu", **options)
+        setup.train(model, run=folder / name, steps=3, values=values, device="cpu", **options)
     return folder
 
 

@@ -59,7 +59,7 @@ def test_reconstructions_of_arguments_a_file_a_pipe_and_the_test_split(
     assert [row["text"] for row in read] == [SENTENCE, "", OTHER]
     assert read == piped
     assert len(rows(call("reconstruct", "--format", "jsonl"))) == 10
-    assert "has 1 words or characters that the model has never seen" in call("reconstruct", "a zebra").stderr
+    assert "has what the model has never seen: 'zebra'\n" in call("reconstruct", "a zebra").stderr
 
 
 def test_the_run_is_printed_unless_quiet(call: Callable[..., Result], small_runs: dict[str, Path]) -> None:

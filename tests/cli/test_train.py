@@ -112,6 +112,7 @@ def test_the_same_command_resumes_and_a_finished_run_says_so(cli, corpus):
     code, out, err = cli(*command)
     assert (code, out) == (0, "")
     assert "done: 6 steps" in err
+    assert "next: seqgen sample --run r  or  seqgen adversarial --init r" in err
     weights = (corpus.parent / "r/model.safetensors").read_bytes()
     code, _, err = cli(*command)
     assert code == 0
@@ -402,3 +403,30 @@ def test_threads_do_not_spin_for_long_unless_the_user_says_how(cli, monkeypatch,
         monkeypatch.setenv(name, value)
     cli("--version")
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+def test_a_path_with_a_space_is_quoted_in_the_next_command(cli, corpus):
+    code, _, err = cli("pretrain", "--corpus", corpus, "--run", "my run", "--steps", 2, *SMALL[:-1])
+    assert code == 0
+    assert "next: seqgen sample --run 'my run'  or  seqgen adversarial --init 'my run'" in err
+    assert "as with: seqgen pretrain --run 'no run'," in cli("sample", "--run", "no run")[2]
+
+
+def test_a_dataset_folder_is_found_again_from_elsewhere(cli, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.txt").write_text(CORPUS)
+    assert cli("pretrain", "--corpus", "hf:set", "--run", "r", "--steps", 2, *SMALL)[0] == 0
+    assert run_folder.open_run(tmp_path / "r").config["data"]["corpus"] == f"hf:{tmp_path}/set"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert cli("evaluate", "--run", tmp_path / "r", "--n", 5, "--quiet")[0] == 0
+
+
+def test_quiet_silences_the_libraries_too(corpus, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/train.txt").write_text(CORPUS)
+    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "datasets"), "HF_HUB_OFFLINE": "1"}
+    command = ["pretrain", "--corpus", "hf:set", "--run", "r", "--steps", 1, *SMALL]
+    process = seqgen(*command, cwd=tmp_path, stderr=subprocess.PIPE, env=environment)
+    assert (process.communicate()[1], process.returncode) == (b"", 0)

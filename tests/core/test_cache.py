@@ -117,3 +117,19 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(
 def test_an_empty_file_maps_to_an_empty_array(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     assert cache.map_array(tmp_path / "empty", "int64").shape == (0,)
+
+
+@pytest.mark.parametrize("given", [None, "~nobody-of-this-name/cache"])
+def test_without_a_home_folder_one_is_asked_for(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    def unknown(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if given is None:
+        monkeypatch.delenv("SEQGEN_CACHE")
+    else:
+        monkeypatch.setenv("SEQGEN_CACHE", given)
+    with pytest.raises(UserError, match=r"no home folder is known .* set HOME to one, or SEQGEN_CACHE"):
+        cache.folder()

@@ -96,6 +96,8 @@ def test_toml_tables_are_dotted_keys(tmp_path):
     file = tmp_path / "s.toml"
     file.write_text("lr = 0.5\n[first]\nlayers = 3\n")
     assert settings.override(Outer(), settings.read_toml(file)) == Outer(first=Part(layers=3), lr=0.5)
+    file.write_text("\ufefflr = 0.25\n", encoding="utf-8")  # a byte-order mark, as Windows editors write
+    assert settings.read_toml(file) == {"lr": 0.25}
     file.write_text("lr = \n")
     with pytest.raises(UserError, match="is not TOML"):
         settings.read_toml(file)

@@ -47,6 +47,15 @@ def test_missing_splits_are_taken_at_random(tmp_path: Path) -> None:
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [54, 3, 3]
 
 
+def test_a_local_folder_has_an_absolute_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset(tmp_path / "set", train=rows("one"))
+    monkeypatch.chdir(tmp_path)
+    assert huggingface.absolute("set") == f"{tmp_path}/set"
+    assert huggingface.absolute("set:default") == f"{tmp_path}/set:default"
+    assert huggingface.absolute("nobody/nothing:config") == "nobody/nothing:config"
+    assert huggingface.absolute("") == ""
+
+
 def test_a_given_file_goes_before_the_own_split(tmp_path: Path) -> None:
     name = dataset(tmp_path / "set", train=rows(*(f"cat {i}" for i in range(60))), test=rows("own"))
     (tmp_path / "test.txt").write_text("given\n")

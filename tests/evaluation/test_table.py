@@ -111,3 +111,13 @@ def test_repeated_sentences_are_named_by_their_set() -> None:
     text = render({**results, "rows": rows}, "x")
     assert "most repeated sentences of first\n" in text
     assert "of second" not in text
+
+
+def test_an_order_without_ngrams_is_said_and_is_no_zero() -> None:
+    results = evaluate(["a b c", "b c", "c"], ["a b c", "b a"], tokenisation="whitespace")
+    assert [results["jsd"][n] is None for n in "2345"] == [False, False, True, True]
+    assert [results["ms_jaccard"][n] is None for n in "2345"] == [False, False, True, True]
+    assert [results["distinct"][n] is None for n in "1234"] == [False, False, False, True]
+    text = " ".join(render(results, "x").split())
+    assert "no n-gram of this order: distinct-4, H-4, JSD-4, JSD-5, MS-Jaccard-4, MS-Jaccard-5" in text
+    assert "no n-gram" not in render(evaluate(["a b c d e"] * 2, ["a b c d e"]), "x")

@@ -19,7 +19,7 @@ SMALL = {"net.hidden": 11, "latent_dim": 3, "batch_size": 32}
 def without_three(tmp_path_factory):
     """A run that has never seen a 3, hardly trained."""
     folder = tmp_path_factory.mktemp("runs") / "r"
-    trained = setup.train("vae", path=folder, steps=5, values=SMALL, without=3, device_name="cpu")
+    trained = setup.train("vae", run=folder, steps=5, values=SMALL, without=3, device="cpu")
     return load.load(trained, "cpu")
 
 
@@ -123,8 +123,8 @@ def data_of_three_labels(tmp_path):
 
 
 def test_a_conditional_model_does_not_get_the_label(tmp_path):
-    options = {"values": SMALL | {"conditional": True}, "without": 3, "device_name": "cpu"}
-    run = load.load(setup.train("vae", path=tmp_path / "r", steps=5, **options), "cpu")
+    options = {"values": SMALL | {"conditional": True}, "without": 3, "device": "cpu"}
+    run = load.load(setup.train("vae", run=tmp_path / "r", steps=5, **options), "cpu")
     images = run.data.test.rows(torch.arange(31))
     scored_labels = []
     real = run.model.score

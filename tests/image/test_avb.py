@@ -161,7 +161,7 @@ def test_numbers_that_run_off_stop_training() -> None:
 def test_it_learns_digits(tmp_path: Path) -> None:
     # over seeds 0, 1, 2 the NLL falls from 44.2 … 45.0 to 26.6 … 27.1
     values = SMALL | {"epochs": 8, "net.hidden": 64, "lr": 5e-3}
-    run = setup.train("avb", "digits", path=tmp_path, values=values, device_name="cpu")
+    run = setup.train("avb", "digits", run=tmp_path, values=values, device="cpu")
     rows = run.metrics()
     assert rows[-1]["valid_nll"] < rows[0]["valid_nll"] - 15
     assert load.load(run, "cpu").model.sample(2).shape == (2, 1, 8, 8)

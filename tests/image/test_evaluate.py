@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
     generated = {}
     for name, values in {"vae": VALUES, "avb": VALUES | {"noise_dim": 2, "critic.hidden": 16}}.items():
         run = setup.train(
-            name, "digits", path=folder / name, values=values, epochs=4, binarise="fixed", device_name="cpu"
+            name, "digits", run=folder / name, values=values, epochs=4, binarise="fixed", device="cpu"
         )
         generated[name] = load.load(run, "cpu")
     return generated

@@ -75,9 +75,9 @@ def trained(tmp_path_factory):
         "seed": 5,
         "binarise": "fixed",
         "without": 4,
-        "device_name": "cpu",
+        "device": "cpu",
     }
-    return setup.train("vae", "digits", path=path, **options)
+    return setup.train("vae", "digits", run=path, **options)
 
 
 def test_a_run_has_its_files_and_its_configuration_is_complete(trained):
@@ -150,13 +150,35 @@ def test_a_finished_run_continues_where_more_steps_are_given(trained, tmp_path):
 
 
 def test_a_run_of_the_other_kind_is_named(trained, tmp_path):
-    with pytest.raises(UserError, match="is a run on images, not on text; use 'seqgen image sample --run"):
+    with pytest.raises(
+        UserError, match=r"is a run on images, not on text; .* use: seqgen image sample --run"
+    ):
         load.load(trained.path)
     run_folder.create(
         tmp_path / "text", {"format": run_folder.FORMAT, "verb": "pretrain", "algorithm": "mle"}
     )
-    with pytest.raises(UserError, match="is a run on text, not on images; use 'seqgen sample --run"):
+    with pytest.raises(UserError, match=r"is a run on text, not on images; .* use: seqgen sample --run"):
         images.load(tmp_path / "text")
+
+
+def test_images_that_have_moved_are_found_or_named(tmp_path):
+    project = tmp_path / "project"
+    for label in "ab":
+        (project / "pictures" / label).mkdir(parents=True)
+        for i in range(7):
+            Image.new("L", (8, 8), 13 * i + ord(label)).save(project / "pictures" / label / f"{i}.png")
+    options = {"values": SMALL | {"batch_size": 4}, "device_name": "cpu"}
+    trained = setup.train("vae", str(project / "pictures"), path=project / "runs/r", steps=1, **options)
+    assert trained.config["data"] == "../../pictures"
+    project.rename(tmp_path / "moved")
+    run = tmp_path / "moved/runs/r"
+    assert len(images.load(run, "cpu").data.train) > 5
+    (tmp_path / "moved/pictures").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"are not there any more; .* say where they are now with --run-data"):
+        _ = images.load(run, "cpu").data
+    assert len(images.load(run, "cpu", data=str(tmp_path / "elsewhere")).data.train) > 5
+    again = setup.train("vae", str(tmp_path / "elsewhere"), path=run, steps=2, **options)
+    assert again.metrics()[-1]["step"] == 2
 
 
 def test_an_unknown_model_or_setting_names_the_nearest(tmp_path):
@@ -180,7 +202,7 @@ def test_a_run_of_foreign_code_must_be_trusted(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "foreign_images.py").write_text(FOREIGN)
     name = "foreign_images:Mine"
-    options = {"values": SMALL, "steps": 2, "device_name": "cpu"}
+    options = {"values": SMALL, "steps": 2, "device": "cpu"}
     monkeypatch.chdir(tmp_path)
     trained = setup.train(name, **options)
     assert str(trained.path) == "runs/image-Mine-digits"
@@ -221,14 +243,14 @@ def test_reports_are_at_most_forty_or_an_epoch_apart(tmp_path):
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", image.MODELS)
 def test_every_model_trains_on_a_gpu_and_is_read_on_the_cpu(tmp_path, name):
-    options = {"values": QUICK, "steps": 4, "device_name": "cuda"}
-    trained = setup.train(name, "digits", path=tmp_path / "r", **options)
+    options = {"values": QUICK, "steps": 4, "device": "cuda"}
+    trained = setup.train(name, "digits", run=tmp_path / "r", **options)
     loaded = images.load(trained, "cpu")
     assert loaded.model.sample(3).shape == (3, 1, 8, 8)
 
 
 def test_a_folder_with_another_kind_of_run_is_left_alone(tmp_path):
-    trained = setup.train("vae", path=tmp_path / "r", steps=2, values=SMALL, device_name="cpu")
+    trained = setup.train("vae", run=tmp_path / "r", steps=2, values=SMALL, device="cpu")
     before = (trained.path / run_folder.CONFIG).read_bytes()
     lines = tmp_path / "lines.txt"
     lines.write_text("".join(f"{a} and {b}\n" for a in "abcdefg" for b in "hijklm"))
@@ -238,37 +260,36 @@ def test_a_folder_with_another_kind_of_run_is_left_alone(tmp_path):
     assert not (trained.path / run_folder.TOKENIZER).exists()
     (trained.path / run_folder.CONFIG).unlink()
     with pytest.raises(UserError, match=r"holds state.pt but no config.json; restore it"):
-        setup.train("vae", path=trained.path, steps=2, values=SMALL, device_name="cpu")
+        setup.train("vae", run=trained.path, steps=2, values=SMALL, device="cpu")
     assert not (trained.path / run_folder.CONFIG).exists()
 
 
 def test_nothing_is_written_before_training_begins(tmp_path):
-    options = {"path": tmp_path / "r", "device_name": "cpu"}
-    job = setup.train_job("vae", steps=3, values=SMALL, **options)
+    job = setup.train_job("vae", steps=3, values=SMALL, path=tmp_path / "r", device_name="cpu")
     assert not (tmp_path / "r").exists()
     job.train()
     with run_folder.locked(tmp_path / "r"), pytest.raises(UserError, match="another process is training"):
-        setup.train("vae", steps=9, values=SMALL, **options)
+        setup.train("vae", steps=9, values=SMALL, run=tmp_path / "r", device="cpu")
     assert run_folder.open_run(tmp_path / "r").config["steps"] == 3
 
 
 def test_a_shorter_length_than_was_trained_changes_nothing(tmp_path):
-    options = {"path": tmp_path / "r", "values": SMALL, "device_name": "cpu"}
+    options = {"run": tmp_path / "r", "values": SMALL, "device": "cpu"}
     setup.train("vae", steps=5, **options)
     assert setup.train("vae", steps=2, **options).config["steps"] == 5
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
-    options = {"steps": 3, "device_name": "cpu"}
-    one = setup.train("vae", path=tmp_path / "a", values=SMALL, **options)
-    setup.train("vae", path=tmp_path / "b", values=SMALL | {"latent_dim": 5}, **options)
+    options = {"steps": 3, "device": "cpu"}
+    one = setup.train("vae", run=tmp_path / "a", values=SMALL, **options)
+    setup.train("vae", run=tmp_path / "b", values=SMALL | {"latent_dim": 5}, **options)
     for state in ((tmp_path / "b" / run_folder.STATE).read_bytes(), None):
         if state is None:
             torch.save({"other": 1}, one.path / run_folder.STATE)
         else:
             (one.path / run_folder.STATE).write_bytes(state)
         with pytest.raises(UserError, match=r"state.pt' is no checkpoint of this run"):
-            setup.train("vae", path=one.path, values=SMALL, **options)
+            setup.train("vae", run=one.path, values=SMALL, **options)
 
 
 def test_images_that_a_model_cannot_learn_from_are_refused(tmp_path):

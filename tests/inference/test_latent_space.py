@@ -106,7 +106,9 @@ def test_decoding_is_greedy_or_sampled_by_the_seed(vae: Trained) -> None:
     assert latent_space.decode(vae, some) == latent_space.decode(vae, some.numpy(), seed=9)
     drawn = latent_space.decode(vae, some, temperature=1.0, seed=9)
     assert drawn == latent_space.decode(vae, some, temperature=1.0, seed=9) != latent_space.decode(vae, some)
-    assert all(len(line.split()) <= 3 for line in latent_space.decode(vae, some, temperature=1.0, length=3))
+    assert all(
+        len(line.split()) <= 3 for line in latent_space.decode(vae, some, temperature=1.0, max_length=3)
+    )
     with pytest.raises(UserError, match=r"have 7 dimensions; give an array \(N, 7\), not \(17, 4\)"):
         latent_space.decode(vae, some[:, :4])
 
@@ -143,8 +145,12 @@ def test_a_run_without_latents_names_the_algorithms_with(small_runs: dict[str, P
             ask()
 
 
-def test_unknown_words_are_counted(vae: Trained) -> None:
-    assert latent_space.unknown_words(vae, "a zebra sat near zanzibar.") == 2
+def test_contradictory_lengths_are_refused(vae: Trained) -> None:
+    some = torch.zeros(2, 7)
+    with pytest.raises(UserError, match="at least 5 tokens cannot have at most 3; lower"):
+        latent_space.decode(vae, some, max_length=3, min_length=5)
+    with pytest.raises(UserError, match="from 1 on"):
+        latent_space.decode(vae, some, max_length=0)
 
 
 @pytest.mark.cuda

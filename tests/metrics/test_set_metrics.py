@@ -55,7 +55,7 @@ def test_jensen_shannon_by_hand() -> None:
     expected = (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25) + math.log(1 / 0.75)) / 2
     assert value(found, "jsd", 2) == pytest.approx(expected)
     assert value(found, "jsd", 3) == pytest.approx(math.log(2))  # only one side has any
-    assert value(found, "jsd", 4) == 0.0  # neither has
+    assert math.isnan(value(found, "jsd", 4))  # neither has
 
 
 def test_ms_jaccard_by_hand() -> None:
@@ -63,7 +63,17 @@ def test_ms_jaccard_by_hand() -> None:
     # bigrams: ab 1/2 and 1, aa 1/2 and 0: (1/2) / (1 + 1/2) = 1/3; MS-Jaccard-2 = √(3/5 · 1/3)
     found = ngram_metrics(*two(["a b", "a a"], ["a b"]))
     assert value(found, "ms_jaccard", 2) == pytest.approx(math.sqrt(3 / 5 * 1 / 3))
-    assert value(found, "ms_jaccard", 3) == 0.0
+    assert math.isnan(value(found, "ms_jaccard", 3))  # neither has a trigram: 0 would say that all differ
+    assert value(ngram_metrics(*two(["a b", "a a"], ["a b c"])), "ms_jaccard", 3) == 0.0
+
+
+def test_an_order_without_ngrams_has_no_diversity() -> None:
+    found = ngram_metrics(*two(["a b", "a"], ["a b c"]), groups=np.array([0, 1]))
+    # Without the first sentence there is no bigram, without the second there is one.
+    assert found["distinct"][2].tolist() == pytest.approx([1.0, math.nan, 1.0], nan_ok=True)
+    assert found["entropy"][2].tolist() == pytest.approx([0.0, math.nan, 0.0], nan_ok=True)
+    assert all(math.isnan(value(found, name, 3)) for name in ("distinct", "entropy"))
+    assert value(found, "entropy", 1) == pytest.approx(math.log(3) - 2 * math.log(2) / 3)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -56,8 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options |= {"valid": str(folder / "valid.txt"), "test": str(folder / "test.txt")}
     learned = SMALL | {"generator.hidden": 31, "lr": 0.03, "generator.dropout": 0.0, "report_every": 20}
     learned |= {"patience": 100}
-    seqgen.pretrain(str(corpus), path=folder / "memorised", steps=200, values=learned, **options)
-    seqgen.pretrain(str(corpus), path=folder / "empty", steps=3, values=SMALL, **options)
+    seqgen.pretrain(str(corpus), run=folder / "memorised", steps=200, values=learned, **options)
+    seqgen.pretrain(str(corpus), run=folder / "empty", steps=3, values=SMALL, **options)
     return folder
 
 
@@ -191,7 +191,7 @@ def test_what_cannot_be_reported_is_refused(folder: Path, tmp_path: Path) -> Non
         "test": str(folder / "valid.txt"),
         "min_count": 1,
     }
-    seqgen.pretrain(str(folder / "corpus.txt"), path=tmp_path / "other", steps=1, values=SMALL, **held_out)
+    seqgen.pretrain(str(folder / "corpus.txt"), run=tmp_path / "other", steps=1, values=SMALL, **held_out)
     foreign = load(tmp_path / "other", "cpu")
     with pytest.raises(UserError, match="are of different corpora"):
         report.page([*_runs(folder)[:1], foreign], n=N)
@@ -412,3 +412,8 @@ def test_a_browser_draws_the_page(page: str, tmp_path: Path) -> None:
         tuple(colour) for colour in (pixels[::3, ::3].reshape(-1, 3) * 255).round().astype(int).tolist()
     }
     assert {(255, 255, 255), (245, 247, 249)} <= shades
+
+
+def test_control_characters_are_escaped_in_text_and_in_attributes() -> None:
+    made = report_page.element("p", "a\x1b[2J<b>\u202e", title="\x07\n")
+    assert made == '<p title="\\x07\n">a\\x1b[2J&lt;b&gt;\\u202e</p>'

@@ -32,7 +32,7 @@ def start(tmp_path, monkeypatch):
     words = ("red", "blue", "green", "old", "new")
     lines = [f"{a} {b} {i % 30} {i // 30}" for i in range(90) for a, b in [(words[i % 5], words[i // 5 % 5])]]
     corpus = write_lines(tmp_path / "corpus.txt", lines)
-    return pretrain(corpus, path="start", steps=150, values=SMALL | {"lr": 0.03, "weight_decay": 0.0})
+    return pretrain(corpus, run="start", steps=150, values=SMALL | {"lr": 0.03, "weight_decay": 0.0})
 
 
 def job(start, path="r", steps=4, **values):
@@ -95,7 +95,7 @@ def test_no_generator_has_seen_what_it_scores(start, monkeypatch):
 
 
 def test_it_resumes_in_a_fold_and_after_the_folds(start):
-    whole = adversarial(start.path, "residual", path="whole", steps=6, values=ENERGY)
+    whole = adversarial(start.path, "residual", run="whole", steps=6, values=ENERGY)
 
     class Stop(BaseException):
         pass
@@ -116,7 +116,7 @@ def test_it_resumes_in_a_fold_and_after_the_folds(start):
     assert not (start.path.parent / "parts" / "model.safetensors").exists()
     with pytest.raises(Stop):
         job(start, "parts", 6).train(stop_at(3))
-    parts = adversarial(start.path, "residual", path="parts", steps=6, values=ENERGY)
+    parts = adversarial(start.path, "residual", run="parts", steps=6, values=ENERGY)
     one, other = (load.load(run, "cpu").algorithm.state_dict() for run in (whole, parts))
     assert all(torch.equal(one[key], other[key]) for key in one)
     drop = ("seconds", "tokens_per_second")
@@ -127,7 +127,7 @@ def test_it_resumes_in_a_fold_and_after_the_folds(start):
 
 
 def test_a_fold_is_an_ordinary_run(start):
-    run = adversarial(start.path, "residual", path="r", steps=2, values=ENERGY)
+    run = adversarial(start.path, "residual", run="r", steps=2, values=ENERGY)
     fold = load.load(run.path / "folds" / "2", "cpu")
     assert fold.run.config["verb"] == "pretrain"
     assert (fold.run.config["fold"], fold.run.config["folds"]) == (2, 3)
@@ -137,17 +137,15 @@ def test_a_fold_is_an_ordinary_run(start):
 
 def test_a_start_that_cannot_be_trained_again_is_named(start):
     gan = {"discriminator_pretraining_steps": 0, "policy.rollouts": 2, "batch_size": 4}
-    seqgan = adversarial(start.path, "seqgan", path="gan", steps=1, values=gan)
+    seqgan = adversarial(start.path, "seqgan", run="gan", steps=1, values=gan)
     with pytest.raises(UserError, match=r"was not trained from nothing .* give --set cross_fitting=off"):
         job(seqgan, cross_fitting="on")
-    run = adversarial(seqgan.path, "residual", path="r2", steps=2, values=ENERGY | {"cross_fitting": "off"})
+    run = adversarial(seqgan.path, "residual", run="r2", steps=2, values=ENERGY | {"cross_fitting": "off"})
     assert json.loads((run.path / "config.json").read_text())["init"].endswith("gan")
 
 
 def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
-    run = adversarial(
-        start.path, "residual", path="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"}
-    )
+    run = adversarial(start.path, "residual", run="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"})
     for name in ("residual", "seqgan"):
         with pytest.raises(
             UserError, match=r"samples by its energy, which would be left out; start from '.*start'"
@@ -160,10 +158,10 @@ def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
 def test_a_resumed_run_keeps_to_what_it_decided(start, monkeypatch):
     for gap, expected in ((0.2, "on"), (0.01, "off")):
         monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid, gap=gap: gap)
-        adversarial(start.path, "residual", path=expected, steps=2, values=ENERGY)
+        adversarial(start.path, "residual", run=expected, steps=2, values=ENERGY)
     for name, gap in (("on", 0.01), ("off", 0.2)):
         monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid, gap=gap: gap)
-        run = adversarial(start.path, "residual", path=name, steps=3, values=ENERGY)
+        run = adversarial(start.path, "residual", run=name, steps=3, values=ENERGY)
         assert run.config["settings"]["cross_fitting"] == name
         assert run.metrics()[-1]["step"] == 3
 
@@ -181,8 +179,8 @@ def test_where_it_is_off_nothing_is_scored(start, monkeypatch):
 
 def test_the_n_grams_of_a_fold_are_counted_without_it(start, tmp_path):
     values = SMALL | {"ngram.order": 2}
-    mixed = pretrain(str(tmp_path / "corpus.txt"), path="mixed", steps=2, values=values)
+    mixed = pretrain(str(tmp_path / "corpus.txt"), run="mixed", steps=2, values=values)
     whole = load.load(mixed, "cpu").algorithm.mixture.counts.sum()
-    run = adversarial(mixed.path, "residual", path="r", steps=1, values=ENERGY | {"cross_fitting": "on"})
+    run = adversarial(mixed.path, "residual", run="r", steps=1, values=ENERGY | {"cross_fitting": "on"})
     parts = [load.load(run.path / "folds" / str(fold), "cpu").algorithm.mixture.counts for fold in range(3)]
     assert all(part.sum() < whole for part in parts)

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from helpers import Killed, kill_at, same
 from torch import nn
 
 from seqgen.core.atomic_files import write_text
+from seqgen.core.random_state import RandomStream
 from seqgen.training import loop, run_folder
 from seqgen.training.loop import Interrupted, Plan
+from seqgen.training.run_folder import Run
 
 T, V = 5, 7
 
@@ -121,7 +124,7 @@ def test_reporting_more_often_does_not_change_training(tmp_path):
     assert same(rare, often)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number):
     whole, _, _ = train(tmp_path / "whole", steps=9)
 
@@ -129,10 +132,11 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number):
         if progress.step == 6:
             os.kill(os.getpid(), number)
 
+    before = signal.getsignal(number)
     with pytest.raises(Interrupted) as caught:
         train(tmp_path / "cut", steps=9, observe=interrupt)
     assert (caught.value.step, caught.value.signal_number) == (6, number)
-    assert signal.getsignal(number) is not None
+    assert signal.getsignal(number) is before
     resumed, _, _ = train(tmp_path / "cut", steps=9)
     assert len(resumed.seen) == 3
     assert same(whole, resumed)
@@ -274,3 +278,49 @@ def test_on_an_accelerator_sums_stay_there_until_they_are_read(tmp_path, monkeyp
     _, there, _ = train(tmp_path / "there", **plan, toy=toy(steps_done=4))
     for name in ("loss", "rare"):
         assert there.metrics()[-1][name] == pytest.approx(here.metrics()[-1][name], rel=1e-6)
+
+
+def test_trainings_in_two_threads_are_as_each_alone(tmp_path):
+    alone = [train(tmp_path / f"alone-{i}", steps=9, report_every=i + 2) for i in range(2)]
+    meet, found = threading.Barrier(2), {}
+
+    def work(i):
+        made = run_folder.create(tmp_path / f"beside-{i}", {"algorithm": "toy"})
+        found[i] = loop.train(
+            algorithms[i],
+            Counting(),
+            [],
+            made,
+            Plan(9, report_every=i + 2, checkpoint_every=4, seed=17),
+            device=torch.device("cpu"),
+            medium=MEDIUM,
+            randomness=streams[i],
+            observe=lambda progress, report: meet.wait(timeout=60),  # a step of one, a step of the other
+        )
+
+    algorithms, streams = [], [RandomStream(), RandomStream()]
+    for stream in streams:
+        with stream:
+            torch.manual_seed(3)
+            algorithms.append(Toy())
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i].finished for i in range(2)] == ["done: 9 steps"] * 2
+    for i, (algorithm, made, _) in enumerate(alone):
+        assert same(algorithm, algorithms[i])
+        assert without_times(made) == without_times(Run(tmp_path / f"beside-{i}", {}))
+
+
+def test_a_run_that_died_before_its_first_checkpoint_has_one_first_report(tmp_path, monkeypatch):
+    def die(run, state):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "save_state", die)
+        with pytest.raises(Killed):
+            train(tmp_path, steps=4)
+    _, made, _ = train(tmp_path, steps=4)
+    assert [row["step"] for row in made.metrics()] == [0, 4]

@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("oracle-run")
         patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
-        yield seqgen.pretrain(NAME, path=folder / "run", values=SMALL, steps=40)
+        yield seqgen.pretrain(NAME, run=folder / "run", values=SMALL, steps=40)
 
 
 def test_the_splits():
@@ -93,16 +93,16 @@ def test_scores_of_the_oracle_by_hand():
 
 
 def test_the_same_command_resumes_and_adversarial_training_starts_from_it(run, tmp_path):
-    assert seqgen.pretrain(NAME, path=run.path, values=SMALL, steps=40).path == run.path
+    assert seqgen.pretrain(NAME, run=run.path, values=SMALL, steps=40).path == run.path
     values = {"discriminator_pretraining_steps": 1, "rollouts": 2, "batch_size": 4}
-    gan = load.load(seqgen.adversarial(run, "seqgan", path=tmp_path / "gan", steps=2, values=values), "cpu")
+    gan = load.load(seqgen.adversarial(run, "seqgan", run=tmp_path / "gan", steps=2, values=values), "cpu")
     assert not (gan.algorithm.sample(53).tokens == EOS).any()
 
 
 def test_options_that_an_oracle_decides_are_refused(tmp_path):
     for name, value in (("max_length", 5), ("min_count", 1), ("tokenizer", "character"), ("test", "x.txt")):
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} does not go with an oracle"):
-            seqgen.pretrain(NAME, path=tmp_path / "run", **{name: value})
+            seqgen.pretrain(NAME, run=tmp_path / "run", **{name: value})
     assert not (tmp_path / "run").exists()
 
 

@@ -1,17 +1,23 @@
 """The run folder: atomic writes, and what is said of a folder that is missing, foreign or corrupt."""
 
+import errno
 import json
 import math
 import os
 import pickle
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
 from seqgen.core.atomic_files import write_atomic, write_text
 from seqgen.core.errors import UserError
 from seqgen.training import run_folder
+from seqgen.training.run_folder import Run
 
 CONFIG = {"algorithm": "mle", "verb": "pretrain", "format": run_folder.FORMAT}
 
@@ -20,8 +26,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
-    def fail(temporary):
-        temporary.write_text("half")
+    def fail(file):
+        file.write(b"half")
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output"):
@@ -35,9 +41,9 @@ def test_a_full_disk_says_so_and_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
 
-    def fill(temporary):
-        with Path("/dev/full").open("wb", buffering=0) as file:
-            file.write(b"x")
+    def fill(file):
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"x")
 
     with pytest.raises(UserError, match=r"no space left on the disk while writing.*stays as it was"):
         write_atomic(path, fill)
@@ -215,3 +221,201 @@ def test_no_pickle_of_a_run_is_executed(tmp_path, by):
         assert not (tmp_path / "touched").exists()
     os.system(f"touch {tmp_path / 'touched'}")
     assert (tmp_path / "touched").exists()
+
+
+def test_a_soft_lock_guards_a_folder_whose_disk_has_no_locks(tmp_path, monkeypatch):
+    def unsupported(self, *args, **options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", unsupported)
+    for _ in range(2):  # it is given back
+        with (
+            run_folder.locked(tmp_path),
+            pytest.raises(UserError, match=r"another process is training in .*remove '.*\.lock\.pid'"),
+            run_folder.locked(tmp_path),
+        ):
+            pass
+
+
+def test_a_lock_that_fails_otherwise_says_so(tmp_path, monkeypatch):
+    def broken(self, *args, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", broken)
+    with pytest.raises(OSError, match="Input/output error"), run_folder.locked(tmp_path):
+        pass
+
+
+def test_a_folder_that_can_only_be_read_is_not_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with run_folder.locked(tmp_path), run_folder.locked(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["samples", "tensorboard", "state.pt", "samples/step-0000003.txt"])
+def test_a_link_that_leads_out_of_a_run_is_refused(tmp_path, name):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    (tmp_path / "precious").mkdir()
+    (made.path / name).parent.mkdir(exist_ok=True)
+    (made.path / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(
+        UserError, match=f"'{made.path / name}' is a link to '.*precious', outside of the run"
+    ):
+        made.writable(name)
+    with pytest.raises(UserError, match="remove the link"), run_folder.locked(made.path):
+        pass
+    (made.path / name).unlink()
+    (made.path / "own").mkdir()
+    (made.path / name).symlink_to(made.path / "own")
+    (made.path / "notes").symlink_to(tmp_path)  # a link of the user's own, which nothing writes to
+    with run_folder.locked(made.path):
+        assert made.writable(name) == made.path / name
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "moved", "half deleted"])
+def test_a_folder_that_is_no_longer_there_is_not_written_to(tmp_path, what):
+    path = tmp_path / "r"
+    with run_folder.locked(path) as held:
+        made = Run(path, CONFIG, held)
+        run_folder.write_config(made)
+        run_folder.append_metrics(made, {"step": 1})
+        if what == "half deleted":
+            (path / run_folder.CONFIG).unlink()
+        elif what == "moved":
+            path.rename(tmp_path / "elsewhere")
+        else:
+            shutil.rmtree(path)
+        if what == "replaced":
+            run_folder.create(path, CONFIG)
+        before = sorted(tmp_path.rglob("*"))
+        for write in (
+            lambda: run_folder.append_metrics(made, {"step": 2}),
+            lambda: run_folder.save_state(made, {}),
+            lambda: run_folder.save_weights(made, {"a": torch.ones(3)}),
+            lambda: made.writable("samples"),
+        ):
+            with pytest.raises(UserError, match="was deleted, moved or replaced while it was being trained"):
+                write()
+        assert sorted(tmp_path.rglob("*")) == before
+        if what == "moved":
+            (tmp_path / "elsewhere").rename(path)
+            run_folder.append_metrics(made, {"step": 2})
+            assert [row["step"] for row in made.metrics()] == [1, 2]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EMFILE])
+def test_a_file_that_the_system_cannot_read_is_not_called_corrupt(tmp_path, monkeypatch, number):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    run_folder.save_weights(made, {"a": torch.ones(3)})
+    run_folder.save_state(made, {"step": 3})
+    opened = Path.open
+
+    def refuse(path, *args, **options):
+        if path.suffix in (".pt", ".safetensors"):
+            raise OSError(number, os.strerror(number), str(path))
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    for read, name in ((run_folder.load_weights, "model.safetensors"), (run_folder.load_state, "state.pt")):
+        with pytest.raises(UserError, match=f"cannot read '.*{name}': {os.strerror(number)}") as caught:
+            read(made)
+        assert "keep it" in str(caught.value)
+        assert "corrupt" not in str(caught.value)
+
+
+def test_a_lack_of_memory_is_not_called_corrupt(tmp_path, monkeypatch):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    run_folder.save_state(made, {"step": 3})
+
+    def too_much(*args, **options):
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 7"
+        )
+
+    monkeypatch.setattr(torch, "load", too_much)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        run_folder.load_state(made)
+
+
+def test_no_message_advises_to_delete(tmp_path):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    messages = []
+    for content in (None, b"garbage"):
+        for name, read in (
+            (run_folder.WEIGHTS, run_folder.load_weights),
+            (run_folder.STATE, run_folder.load_state),
+        ):
+            if content is not None:
+                (made.path / name).write_bytes(content)
+            try:
+                read(made)
+            except UserError as error:
+                messages.append(str(error))
+    assert len(messages) == 3
+    assert not any("delete" in message for message in messages)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full, which is always full")
+def test_a_disk_that_is_full_as_the_state_is_written_says_so(tmp_path, monkeypatch):
+    made = run_folder.create(tmp_path / "r", CONFIG)
+    run_folder.save_state(made, {"step": 3})
+    opened = Path.open
+
+    def full(path, mode="r", *args, **options):
+        return (
+            opened(Path("/dev/full"), "wb") if path.suffix == ".tmp" else opened(path, mode, *args, **options)
+        )
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(
+        UserError, match=r"no space left on the disk while writing '.*state\.pt', which stays"
+    ):
+        run_folder.save_state(made, {"weights": torch.rand(500_000)})
+    monkeypatch.undo()
+    assert run_folder.load_state(made) == {"step": 3}
+
+
+SAVE = """
+import resource, sys, torch
+from pathlib import Path
+from seqgen.training.run_folder import Run, save_state
+state = {"weights": torch.ones(50_000_000)}
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+save_state(Run(Path(sys.argv[1]), {}), state)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_the_state_is_not_held_twice_while_it_is_saved(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / run_folder.STATE).stat().st_size > 200_000_000
+    assert int(done.stdout) < 50_000  # kibibytes, of a state of 195,000
+
+
+def test_the_newest_run_that_fits_is_found_where_latest_dangles(tmp_path):
+    for age, (name, verb) in enumerate({"a": "pretrain", "b": "image", "c": "pretrain"}.items()):
+        made = run_folder.create(tmp_path / name, CONFIG | {"verb": verb})
+        run_folder.save_weights(made, {"w": torch.ones(2)})
+        os.utime(made.path / run_folder.WEIGHTS, (1000 + age, 1000 + age))
+    text, images = (lambda run: run.config["verb"] != "image"), (lambda run: run.config["verb"] == "image")
+    run_folder.mark_latest(tmp_path / "a")
+    assert run_folder.newest(tmp_path, text).name == "a"  # it is named, though "c" is newer
+    assert run_folder.newest(tmp_path, images).name == "b"
+    (tmp_path / "a").rename(tmp_path / "renamed")
+    assert run_folder.newest(tmp_path, text).name == "c"
+    assert run_folder.newest(tmp_path, lambda run: False) is None
+    with pytest.raises(
+        UserError, match="latest' is a link to 'a', which is not there any more; name the run"
+    ):
+        run_folder.open_run(tmp_path / "latest")
+
+
+def test_a_disk_without_links_only_lacks_the_latest(tmp_path, monkeypatch):
+    def unsupported(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", unsupported)
+    run_folder.mark_latest(tmp_path / "r")
+    assert run_folder.latest(tmp_path) is None

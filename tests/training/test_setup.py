@@ -38,7 +38,7 @@ def outside(corpus, tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_text(MODULE)
     monkeypatch.setattr(sys, "path", [*sys.path, str(path.parent)])
-    yield seqgen.pretrain(corpus, NAME, path="runs/outside", steps=2, values=SMALL), path
+    yield seqgen.pretrain(corpus, NAME, run="runs/outside", steps=2, values=SMALL), path
     sys.modules.pop("algorithm_of_a_test", None)
 
 
@@ -46,9 +46,7 @@ def test_an_algorithm_outside_the_package_trains_and_resumes(outside, corpus):
     run, _ = outside
     assert run.config["algorithm"] == NAME
     assert len(run.config["code_hash"]) == 64
-    assert (
-        seqgen.pretrain(corpus, NAME, path="runs/outside", steps=3, values=SMALL).metrics()[-1]["step"] == 3
-    )
+    assert seqgen.pretrain(corpus, NAME, run="runs/outside", steps=3, values=SMALL).metrics()[-1]["step"] == 3
     assert seqgen.pretrain(corpus, NAME, steps=1, values=SMALL).path.name == "Mine-coins"
 
 
@@ -79,7 +77,7 @@ def test_what_starts_from_its_run_needs_trust_too(outside):
 
 
 def test_a_kind_of_generator_that_is_not_the_packages_is_refused(corpus):
-    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=1, values=SMALL)
     config = json.loads((run.path / run_folder.CONFIG).read_text())
     config["settings"]["generator"]["kind"] = "evil_module:Config"
     (run.path / run_folder.CONFIG).write_text(json.dumps(config))
@@ -90,7 +88,7 @@ def test_a_kind_of_generator_that_is_not_the_packages_is_refused(corpus):
 
 
 def test_patience_ends_adversarial_training(corpus):
-    run = pretrain(corpus, path="runs/a", steps=2, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=2, values=SMALL)
     # a generator that does not move has the validation NLL of the first report at every other
     job = adversarial_job(run, "seqgan", path="runs/gan", steps=60, values=GAN | {"lr": 0.0, "patience": 2})
     assert job.algorithm.monitor is None
@@ -106,9 +104,9 @@ def test_patience_ends_adversarial_training(corpus):
 
 def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
     values = {"batch_size": 8, "generator.hidden": 7, "generator.embedding": 5}
-    run = adversarial(algorithm="scratchgan", corpus=corpus, path="runs/s", steps=2, values=values)
+    run = adversarial(algorithm="scratchgan", corpus=corpus, run="runs/s", steps=2, values=values)
     assert (run.config["init"], run.config["verb"]) == (None, "adversarial")
-    assert run.config["data"]["corpus"] == corpus
+    assert run.config["data"]["corpus"] == "../../coins.txt"
     assert load.load(run.path, "cpu").algorithm.generator.vocab_size == run.config["vocab_size"]
     with pytest.raises(UserError, match="scratchgan starts from random weights; leave --init out"):
         adversarial(run, "scratchgan")
@@ -119,29 +117,29 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
 
 
 def test_the_configuration_keeps_what_replays_the_run(corpus):
-    run = run_folder.open_run(pretrain(corpus, path="runs/a", steps=1, values=SMALL).path)
+    run = run_folder.open_run(pretrain(corpus, run="runs/a", steps=1, values=SMALL).path)
     assert run.config["format"] == run_folder.FORMAT
-    assert run.config["data"]["corpus"] == corpus
+    assert run.config["data"]["corpus"] == "../../coins.txt"
     assert run.config["code_hash"] is None
     assert run.config["settings"]["generator"]["kind"] == "rnn"
     assert "source" not in run.config
 
 
 def test_a_setting_that_a_run_does_not_know_has_its_default(corpus):
-    run = pretrain(corpus, path="runs/a", steps=2, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=2, values=SMALL)
     path = run.path / "config.json"
     config = json.loads(path.read_text())
     # As a run that was written before these settings existed: their defaults reproduce what it did.
     del config["settings"]["contrastive"], config["settings"]["generator"]["attention"]
     path.write_text(json.dumps(config))
-    assert pretrain(corpus, path="runs/a", steps=3, values=SMALL).metrics()[-1]["step"] == 3
+    assert pretrain(corpus, run="runs/a", steps=3, values=SMALL).metrics()[-1]["step"] == 3
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"holds a run with settings\.generator\.attention=False, not True"):
-        pretrain(corpus, path="runs/a", steps=3, values=SMALL | {"generator.attention": True})
+        pretrain(corpus, run="runs/a", steps=3, values=SMALL | {"generator.attention": True})
 
 
 def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pretraining(corpus):
-    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=1, values=SMALL)
     rates = {}
     for steps in (1, 13):
         values = GAN | {"discriminator_pretraining_steps": steps, "warmup": 0.5, "lr": 0.1}
@@ -156,20 +154,20 @@ def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pret
 
 
 def test_without_teacher_forcing_no_likelihood_is_reported(corpus):
-    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=1, values=SMALL)
     rows = adversarial(
-        run, "seqgan", path="runs/gan", steps=2, values=GAN | {"teacher_forcing": 0.0}
+        run, "seqgan", run="runs/gan", steps=2, values=GAN | {"teacher_forcing": 0.0}
     ).metrics()
     assert "reward" in rows[-1]
     assert all("nll" not in row for row in rows)
-    rows = adversarial(run, "seqgan", path="runs/forced", steps=2, values=GAN).metrics()
+    rows = adversarial(run, "seqgan", run="runs/forced", steps=2, values=GAN).metrics()
     assert rows[-1]["nll"] > 0
 
 
 def test_a_constant_reward_is_reported_as_it_is(corpus):
-    run = pretrain(corpus, path="runs/a", steps=1, values=SMALL)
+    run = pretrain(corpus, run="runs/a", steps=1, values=SMALL)
     values = GAN | {"reward": "constant", "report_every": 2, "discriminator_pretraining_steps": 3}
-    rows = adversarial(run, "seqgan", path="runs/gan", steps=3, values=values).metrics()
+    rows = adversarial(run, "seqgan", run="runs/gan", steps=3, values=values).metrics()
     assert [row.get("reward") for row in rows] == [None, None, pytest.approx(1.0), pytest.approx(1.0)]
 
 
@@ -180,7 +178,7 @@ def test_a_run_goes_on_where_another_device_stopped(corpus, devices):
     trained = {}
     for name, (first, second) in {"there": devices, "here": ("cpu", "cpu")}.items():
         for steps, device in ((3, first), (7, second)):
-            pretrain(str(corpus), path=name, values=still, steps=steps, device_name=device)
+            pretrain(str(corpus), run=name, values=still, steps=steps, device=device)
         trained[name] = load.load(name, "cpu")
         assert trained[name].run.metrics()[-1]["step"] == 7
     weights = trained["here"].algorithm.state_dict()

@@ -1,5 +1,6 @@
 """A trained image run read back: its model with the kept weights, and its images."""
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,9 @@ from seqgen.algorithms import Entry
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.core.random_state import apart
 from seqgen.image.data.dataset import ImageData, open_images
-from seqgen.training import run_config, run_folder
+from seqgen.training import paths, run_config, run_folder
 from seqgen.training.run_folder import Run
 from seqgen.training.weight_shapes import check_shapes
 
@@ -25,6 +27,13 @@ class TrainedImages:
     run: Run
     model: Any
     device: torch.device
+    moved_data: str | None = None
+    """Where the images are now, if they have moved."""
+
+    @property
+    def spec(self) -> str:
+        """The name or the path of the images that the run was trained on."""
+        return self.moved_data or paths.from_store(self.run.config["data"], self.run.path)
 
     @property
     def names(self) -> list[str]:
@@ -40,39 +49,52 @@ class TrainedImages:
     def data(self) -> ImageData:
         """The images that the run was trained on; UserError where they are gone or have changed."""
         config = self.run.config
+        if Path(self.spec).is_absolute() and not Path(self.spec).exists():
+            raise UserError(
+                f"the images '{self.spec}', which run '{self.run.path}' was trained on, are not there any "
+                "more; if they have moved, say where they are now with --run-data"
+            )
         opened = open_images(
-            config["data"], seed=config["seed"], without=config["without"], binarise=config["binarise"]
+            self.spec, seed=config["seed"], without=config["without"], binarise=config["binarise"]
         )
         if opened.hash != config["data_hash"]:
             raise UserError(
-                f"the images '{config['data']}' are no longer those that run '{self.run.path}' was trained on"
+                f"the images '{self.spec}' are no longer those that run '{self.run.path}' was trained on; if "
+                "those are elsewhere now, name them with --run-data"
             )
         return opened
 
 
 def load(
-    path: Path | str | Run, device_name: str = "auto", *, trust: bool = False, given: str | None = None
+    path: Path | str | Run,
+    device_name: str = "auto",
+    *,
+    trust: bool = False,
+    given: str | None = None,
+    data: str | None = None,
 ) -> TrainedImages:
     """Read a run back from its folder; UserError where a part is missing, corrupt or of another model.
 
     Args:
         trust: whether the run may name code outside this package.
         given: a model outside this package that the user has named; the run may name it without `trust`.
+        data: where the images of the run are now, if they have moved.
     """
     run = path if isinstance(path, Run) else run_folder.open_run(Path(path))
     if run.config.get("verb") != "image":
         raise UserError(
-            f"'{run.path}' is a run on text, not on images; use 'seqgen sample --run {run.path}', "
-            "or name a run on images with --run"
+            f"'{run.path}' is a run on text, not on images; name a run on images with --run, or use: "
+            f"seqgen sample --run {shlex.quote(str(run.path))}"
         )
     run_config.require(run.config, run_config.IMAGES, run.path / run_folder.CONFIG)
     entry = entry_of(run, trust=trust, given=given)
     device = devices.pick(device_name)
     if run.config["algorithm"] in image.MODELS:
         check_shapes(lambda: build(run.config, entry), run)
-    model = build(run.config, entry)
+    with apart():
+        model = build(run.config, entry)
     run_folder.load_into(model, run)
-    return TrainedImages(run, model.to(device).eval(), device)
+    return TrainedImages(run, model.to(device).eval(), device, data)
 
 
 def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entry:

@@ -7,6 +7,7 @@ blurred. The same images give the same file.
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -87,8 +88,8 @@ def _with_captions(picture: Image.Image, captions: Sequence[str]) -> Image.Image
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as a PNG file, atomically."""
 
-    def write(temporary: Path) -> None:
-        picture.save(temporary, format="PNG")
+    def write(file: IO[bytes]) -> None:
+        picture.save(file, format="PNG")
 
     write_atomic(path, write)
 

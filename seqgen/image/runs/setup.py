@@ -18,7 +18,8 @@ from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, plots
-from seqgen.training.data_config import short_name
+from seqgen.training import paths
+from seqgen.training.data_config import resolved, short_name
 from seqgen.training.job import ROOT, Job, assemble, request
 from seqgen.training.loop import Medium
 from seqgen.training.run_folder import Run
@@ -29,9 +30,19 @@ MOST_REPORTS = 40
 """Reports of a training, about, where an epoch is shorter than that."""
 
 
-def train(model: str = "vae", data: str = "digits", **options: Any) -> Run:
-    """Train an image model and return its run; the options are those of `train_job`."""
-    job = train_job(model, data, **options)
+def train(
+    model: str = "vae",
+    data: str = "digits",
+    *,
+    run: Path | str | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Run:
+    """Train an image model and return its run.
+
+    `run`, its folder, and `device` are the options of the command; the others are those of `train_job`.
+    """
+    job = train_job(model, data, path=run, device_name=device, **options)
     job.train()
     return job.run
 
@@ -74,7 +85,7 @@ def train_job(
         "verb": "image",
         "algorithm": model,
         "settings": settings.to_dict(config),
-        "data": str(Path(data).resolve()) if Path(data).is_dir() else data,
+        "data": paths.to_store(resolved(data), folder),
         "data_hash": opened.hash,
         "binarise": binarise,
         "without": None if without is None else label_of(without, opened.names),

@@ -1,0 +1,73 @@
+"""Temporary files that do not outlive their writer: those of a killed process are removed by the next one.
+
+A writer holds a lock of the operating system on its file, which ends with the process however that ends. A
+file that nobody holds has been left behind. No clock, number of a process or name of a machine is asked, any
+of which could take the file of a living writer for one of a dead one.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+NAMES = ".seqgen-*.tmp"
+"""The names of temporary files; they do not depend on that of the file to be, which may be as long as a name
+can be."""
+LINK_SECONDS = 60
+"""Age after which a temporary link is abandoned: it cannot be locked, and its writer needs microseconds."""
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """Open a new file in a folder for writing, locked; remove it at the end, unless it has been renamed.
+
+    Files in the folder whose writer is gone are removed first, once for each process.
+    """
+    remove_abandoned(folder)
+    path, file = _created(folder)
+    try:
+        yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Make a link name another target, in one step."""
+    with temporary_file(link.parent) as (path, _):
+        path.unlink()
+        path.symlink_to(target)
+        path.replace(link)
+
+
+@functools.cache
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files in a folder whose writer is gone."""
+    for path in folder.glob(NAMES):
+        with contextlib.suppress(OSError):  # a writer holds it, or has just removed it
+            if path.is_symlink():
+                if time.time() - path.lstat().st_mtime > LINK_SECONDS:
+                    path.unlink()
+                continue
+            opened = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+            finally:
+                os.close(opened)
+
+
+def _created(folder: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        path = folder / f".seqgen-{secrets.token_hex(8)}.tmp"
+        file = path.open("xb")
+        with contextlib.suppress(OSError):  # a disk without locks: what is left behind there stays
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # another process took it for abandoned before it was locked

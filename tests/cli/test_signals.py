@@ -1,0 +1,80 @@
+"""Commands asked to end: trainings save and resume, others leave nothing half-written; the exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import coin_corpus
+
+from seqgen.training import run_folder
+
+SMALL = ["--set", "generator.embedding=5", "--set", "generator.hidden=7", "--set", "batch_size=8"]
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+def seqgen(*args, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "seqgen.cli.main", *map(str, args)],
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def train(corpus, name, **options):
+    every = ["--set", "report_every=5", "--set", "patience=1000", "--steps", 300, "--threads", 1]
+    return seqgen("pretrain", "--corpus", corpus, "--run", name, *every, *SMALL, cwd=corpus.parent, **options)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("signals") / "coins.txt"
+    coin_corpus(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(corpus):
+    process = train(corpus, "whole")
+    assert "done: 300 steps" in process.communicate()[1]
+    return corpus.parent / "whole"
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_training_saves_and_the_same_command_resumes(corpus, whole, number):
+    name = number.name
+    process = train(corpus, name)
+    lines = iter(process.stderr.readline, "")
+    assert any(line.startswith("step 5/300") for line in lines)
+    process.send_signal(number)
+    last = list(lines)[-1]
+    assert process.wait() == CODES[number]
+    cut = run_folder.open_run(corpus.parent / name)
+    step = run_folder.load_state(cut)["progress"]["step"]
+    assert last == f"interrupted and saved at step {step}; the same command resumes\n"
+    assert step < 300
+    assert "done: 300 steps" in train(corpus, name).communicate()[1]
+    states = [run_folder.load_state(run_folder.open_run(path)) for path in (whole, cut.path)]
+    assert all(
+        torch.equal(states[0]["weights"][key], states[1]["weights"][key]) for key in states[0]["weights"]
+    )
+    assert (whole / "model.safetensors").read_bytes() == (cut.path / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_command_that_writes_a_file_leaves_nothing_half_written(whole, tmp_path, number):
+    (tmp_path / "a.txt").write_text("old")
+    command = ["sample", "--run", whole, "--n", 10**9, "--out", "a.txt", "--threads", 1]
+    process = seqgen(*command, cwd=tmp_path)
+    while not any(path.stat().st_size for path in tmp_path.glob(".seqgen-*.tmp")):
+        assert process.poll() is None
+        os.sched_yield()
+    process.send_signal(number)
+    err = process.communicate()[1].splitlines()
+    assert process.returncode == CODES[number]
+    assert err[-1] == f"seqgen: interrupted ({number.name})"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
