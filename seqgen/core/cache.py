@@ -138,7 +138,7 @@ def _publish(draft: Path, place: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock between processes; on a file system without locks, as some network disks are, do without."""
+    """Hold a lock between processes, or none on a file system without locks, as some network disks are."""
     lock = FileLock(path)
     try:
         lock.acquire()

@@ -1,9 +1,9 @@
 """Opening a corpus: a built-in name, files, standard input or a dataset becomes three splits of sentences.
 
 A sentence is a line of text, what stands between separators, or a field of a table. It is normalised to
-Unicode NFC, so that an accent has one encoding; NFC also replaces the few compatibility ideographs by unified
-ones. Blank sentences are dropped. Lines end with LF, CR LF or CR only; U+2028 and U+0085 are white space. Case
-and punctuation are kept.
+Unicode NFC, so that an accent has one encoding; NFC also replaces the few compatibility ideographs by
+unified ones. Blank sentences are dropped. Lines end with LF, CR LF or CR only; U+2028 and U+0085 are white
+space. Case and punctuation are kept.
 
 White space is kept as it is for a tokenizer that keeps it. Otherwise every run of it, line ends within a
 sentence included, becomes one space, and that at either end is removed.
@@ -33,7 +33,7 @@ BUILT_IN_SIZES = {"train": 60_000, "valid": 1_000, "test": 1_000}
 """Sentences drawn from a built-in grammar for each split."""
 
 FORMAT = 1
-"""Part of the hash of every corpus, which runs have recorded; increase it when splitting gives other splits."""
+"""Part of the hash of every corpus, which runs have recorded; increase it when splits become others."""
 
 READ_FORMAT = 2
 """Part of every cache key of a source; increase it when reading or normalising stores something else."""

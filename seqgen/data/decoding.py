@@ -9,7 +9,7 @@ from typing import IO
 
 from seqgen.core.errors import UserError
 from seqgen.data import reading
-from seqgen.data.reading import BLANK, Reading, Taken, literal, too_long
+from seqgen.data.reading import BLANK, Chunks, Reading, Taken, literal, too_long
 
 BLOCK_BYTES = 1 << 22
 """Bytes read and decoded at a time."""
@@ -24,7 +24,7 @@ MARKS = {
 """Byte-order marks and the encodings that they name; that of UTF-32 begins like that of UTF-16."""
 
 COMMON = "Windows-1252"
-"""The encoding taken for the likeliest among equally likely ones; few bytes of a Western text tell them apart."""
+"""The encoding taken among equally likely ones; few bytes of a Western text tell them apart."""
 DOUBT = 0.02
 """Difference of two confidences of the detector that means nothing."""
 SHOWN = 60
@@ -37,15 +37,16 @@ _OUTER_LINES = re.compile(r"\A(?:[^\S\n]*\n)+|\n(?:[^\S\n]*\n)*[^\S\n]*\Z")
 def blocks(file: IO[bytes], name: str, how: Reading = Reading(), taken: Taken | None = None) -> Iterator[str]:
     r"""Decode a file in blocks that end at a line end; CR LF and CR become \n, a byte-order mark is removed.
 
-    name: of the file, for messages. Raise UserError, with the line, for bytes that the encoding does not have,
-    a NUL and a line of more than `ITEM_CHARACTERS`.
+    name: of the file, for messages. Raise UserError, with the line, for bytes that the encoding does not
+    have, a NUL and a line of more than `ITEM_CHARACTERS`.
     """
     start = file.read(max(BLOCK_BYTES, 4))
     encoding = how.encoding or next((MARKS[mark] for mark in MARKS if start.startswith(mark)), "utf-8")
     if taken is not None and encoding != "utf-8":
         taken.say(f"encoding {encoding}")
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
-    pending, waiting, line = [], 0, 1
+    pending: list[str] = []
+    waiting, line = 0, 1
     for block in chain([start], iter(lambda: file.read(BLOCK_BYTES), b""), [b""]):
         try:
             text = decoder.decode(block, final=not block)
@@ -78,11 +79,11 @@ def lines(file: IO[bytes], name: str, how: Reading = Reading(), taken: Taken | N
             yield rest
 
 
-def items(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Iterator[list[str]]:
-    """Yield what stands between separators in lists; blank lines at either end of an item are no part of it."""
+def items(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chunks:
+    """Yield what stands between separators in lists, without the blank lines at either end."""
     if how.separator is None:
         for text in blocks(file, name, how, taken):
-            yield text.removesuffix("\n").split("\n")
+            yield [*text.removesuffix("\n").split("\n")]
         return
     separator = _BLANK_LINES if how.separator == BLANK else re.compile(re.escape(literal(how.separator)))
     rest, count = "", 0
@@ -99,7 +100,9 @@ def items(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Iterator[li
 def _no_text(data: bytes, name: str, line: int) -> UserError:
     guess = _guess(data)
     if guess.lower().startswith("utf-"):
-        return UserError(f"{name} looks like {guess} without a byte-order mark; add --encoding {guess.lower()}")
+        return UserError(
+            f"{name} looks like {guess} without a byte-order mark; add --encoding {guess.lower()}"
+        )
     return UserError(f"{name} is no text file: line {line} holds a NUL byte; give text, one sentence a line")
 
 
@@ -133,15 +136,16 @@ def _guess(data: bytes) -> str:
     different = dict.fromkeys(each for each in data.splitlines() if not each.isascii())
     telling = data if b"\0" in data else b"\n".join(different)
     found = chardet.detect_all(telling, ignore_threshold=True, encoding_era=chardet.EncodingEra.MODERN_WEB)
-    likely = {each["encoding"]: each["confidence"] for each in found if _decodes(telling, each["encoding"])}
+    named = {each["encoding"] or "": each["confidence"] for each in found}
+    likely = {name: named[name] for name in named if _decodes(telling, name)}
     best = max(likely, key=likely.__getitem__, default=COMMON)
     return COMMON if likely.get(COMMON, -1.0) >= likely.get(best, 0.0) - DOUBT else best
 
 
-def _decodes(data: bytes, encoding: str | None) -> bool:
+def _decodes(data: bytes, encoding: str) -> bool:
     """Say whether Python has the encoding; the end of the data may be in the middle of a character."""
     try:
-        codecs.getincrementaldecoder(encoding or "")().decode(data)
+        codecs.getincrementaldecoder(encoding)().decode(data)
     except (LookupError, UnicodeError):
         return False
     return True

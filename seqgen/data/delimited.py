@@ -22,10 +22,10 @@ HEAD_LINES, HEAD_CHARACTERS = 2000, 1 << 20
 FIT, FIT_WITH_NAMES = 0.9, 0.5
 """Fraction of the lines that must have as many fields as the first; less is enough if that holds names."""
 
-COLUMN_NAMES = frozenset(
-    "text texts sentence sentences line lines caption captions title titles name names word words content body "
-    "comment review tweet message post question answer prompt response document poem quote summary description "
-    "article headline utterance password label id source target".split()
+COMMON_NAME = re.compile(
+    "(?:text|sentence|line|caption|title|name|word|content|body|comment|review|tweet|message|post|question|"
+    "answer|prompt|response|document|poem|quote|summary|description|article|headline|password|label|id)s?",
+    re.IGNORECASE,
 )
 """Names of columns, by which a first row is a header even where it is no shorter than the others."""
 
@@ -46,7 +46,9 @@ class Dialect:
     quoted: bool
     """Whether a field may stand between quotation marks, as RFC 4180 has it; if not, they are text."""
 
-    def rows(self, source: Iterator[str], name: str = "", skipped: int = 0) -> Iterator[tuple[int, list[str]]]:
+    def rows(
+        self, source: Iterator[str], name: str = "", skipped: int = 0
+    ) -> Iterator[tuple[int, list[str]]]:
         """Yield the number of the last line of each row that is not empty, and its fields.
 
         Raise UserError for a quotation mark that is not closed and for too long a row.
@@ -94,7 +96,7 @@ class _Guess:
 
 
 def read_csv(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chunks:
-    """Yield a column of a table of any of `DELIMITERS`; a row with more or fewer fields than the header is None.
+    """Yield a column of a table of any of `DELIMITERS`; None for a row that does not fit the header.
 
     Fields may be quoted as in RFC 4180. A row whose quotation marks contradict it is an error.
     """
@@ -227,7 +229,7 @@ def _has_header(first: list[str], rest: list[list[str]], column: str | None) -> 
     names = [cell for i, cell in enumerate(first) if cell or i]  # pandas leaves that of the index empty
     if len(set(first)) < len(first) or not all(_NAME.fullmatch(cell) for cell in names):
         return False
-    if any(cell.lower() in COLUMN_NAMES for cell in names):
+    if any(COMMON_NAME.fullmatch(cell) for cell in names):
         return True
     below = [[row[i] for row in rest if len(row) > i and row[i]] for i in range(len(first))]
     return any(
@@ -272,6 +274,6 @@ def _not_quoted(error: csv.Error, name: str, line: int) -> UserError:
         return too_long(name, f"a field of the row in line {line}, perhaps after a stray quotation mark,")
     problem = "is not closed" if "unexpected end" in str(error) else "is followed by other text"
     return UserError(
-        f"{name}: in the row of line {line} a quotation mark {problem}; write a quotation mark within a quoted "
-        'field as "", or give the text as .txt or .jsonl'
+        f"{name}: in the row of line {line} a quotation mark {problem}; write a quotation mark within a "
+        'quoted field as "", or give the text as .txt or .jsonl'
     )

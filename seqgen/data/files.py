@@ -26,7 +26,13 @@ PLAIN = ("", ".txt", ".text")
 
 GZIP = b"\x1f\x8b"
 
-OTHER = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc": "7z"}
+OTHER = {
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc": "7z",
+}
 """First bytes of archives that are not read, and their names."""
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 from typing import IO, Any
 
 from seqgen.core.errors import UserError
@@ -96,7 +96,9 @@ def _by_value(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Iterato
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
         if is_array and text[at : at + 1] == "]":
             if text[at + 1 :].strip() or any(block.strip() for block in source):
-                raise UserError(f"{name}: there is more after the end of the array; give one array, or JSON lines")
+                raise UserError(
+                    f"{name}: there is more after the end of the array; give one array, or JSON lines"
+                )
             return
         try:
             value, end = decoder.raw_decode(text, at)

@@ -1,4 +1,4 @@
-"""How text is read and what was taken of it: the user's options, the choice of a column, counts for the log."""
+"""How text is read and what was taken of it: the user's options, the choice of a column, bounds, counts."""
 
 import codecs
 import json
@@ -149,8 +149,8 @@ def check_expansion(name: str, text: int, size: int) -> None:
 def too_long(name: str, where: str) -> UserError:
     """Return the error for a sentence, a line or a row of more than `ITEM_CHARACTERS`."""
     return UserError(
-        f"{name}: {where} has more than {ITEM_CHARACTERS >> 20} Mi characters, the most that is read at once; "
-        "give one sentence a line, or say with --separator what stands between them"
+        f"{name}: {where} has more than {ITEM_CHARACTERS >> 20} Mi characters, the most that is read at "
+        "once; give one sentence a line, or say with --separator what stands between them"
     )
 
 

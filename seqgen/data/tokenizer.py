@@ -47,10 +47,10 @@ _END = ""
 class Tokenizer:
     """Text to token ids and back; `kind` is one of word, character, bpe, byte.
 
-    `decode(encode(text)) == text` for text in Unicode NFC, if every token is known (to `byte` all are) and case
-    is kept. `word`, and `character` where a space stands between any two, normalise: every run of white space
-    is one space, none is at either end, and U+2581 (▁), which stands for the space, becomes `_`. So did `bpe`
-    and `byte` in runs written before white space was kept, which `keeps_whitespace` says.
+    `decode(encode(text)) == text` for text in Unicode NFC, if every token is known (to `byte` all are) and
+    case is kept. `word`, and `character` where a space stands between any two, normalise: every run of white
+    space is one space, none is at either end, and U+2581 (▁), which stands for the space, becomes `_`. So did
+    `bpe` and `byte` in runs written before white space was kept, as `keeps_whitespace` says.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):
@@ -276,9 +276,7 @@ def _train(
     return Tokenizer(inner)
 
 
-def _count(
-    batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting
-) -> Counter[str]:
+def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting) -> Counter[str]:
     """Count tokens; each distinct word is split once for every `COUNT_WORDS` distinct words."""
     tokens: Counter[str] = Counter()
     words: Counter[str] = Counter()

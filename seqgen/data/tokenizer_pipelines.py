@@ -36,7 +36,7 @@ _PIECES = rf" ?(?:{_PIECE}|[^ \t\r\n])|[ \t\r\n]+(?![^ \t\r\n])|[ \t\r\n]"
 _CHUNK = re.compile(r"[ \t\r\n]*[^ \t\r\n]+|[ \t\r\n]+")
 _CHARACTERS = r"[\S\s]"
 _CHARACTERS_OF_NORMALISED = r"[\s\S]"
-"""The same pattern, in files written when the characters were those of text without white space of its own."""
+"""The same pattern, in files written when text had its white space normalised before it was split."""
 
 
 class Splitting(NamedTuple):
@@ -88,7 +88,7 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
 def splitting_of(parsed: dict) -> Splitting:
     """Return how a parsed `tokenizer.json` splits text.
 
-    Raise ValueError if its parts are not those that `build` combines, or combined before white space was kept.
+    Raise ValueError if its parts are not those that `build` combines, or did before white space was kept.
     """
     cut = parsed.get("pre_tokenizer") or {}
     model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]

@@ -21,7 +21,7 @@ from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_folder
-from seqgen.training.data_config import DataConfig, open_data
+from seqgen.training.data_config import DataConfig, open_with_tokenizer
 from seqgen.training.run_folder import Run
 
 SAMPLE_BATCH = 512
@@ -123,7 +123,8 @@ def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
 def open_corpus(found: Run) -> Corpus:
     """Open the corpus of a run again; UserError where it is gone or no longer what was trained on."""
     data = found.config["data"]
-    opened = open_data(DataConfig(**data), seed=found.config["seed"])
+    tokenizer = Tokenizer.load(found.path / run_folder.TOKENIZER)
+    opened, _ = open_with_tokenizer(DataConfig(**data), tokenizer, seed=found.config["seed"])
     if opened.hash != found.config["corpus_hash"]:
         raise UserError(
             f"the corpus '{data['corpus']}' is no longer the one that run '{found.path}' was trained on"

@@ -22,10 +22,9 @@ from seqgen.training.data_config import (
     DataConfig,
     check_no_tokenizer,
     length_limit,
-    open_data,
+    open_with_tokenizer,
     short_name,
     stored,
-    tokenizer_for,
 )
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
@@ -205,18 +204,15 @@ def _job_from_corpus(
     name = algorithm.rpartition(":")[2]
     folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus)}"
     data = stored(data, folder)
-    corpus = open_data(data, seed=seed)
+    known = _tokenizer_of(folder) or (start.tokenizer if start else None)
+    corpus, tokenizer = open_with_tokenizer(data, known, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, seed=seed, init=init)
     asked = request(folder, keys, defaults)
-    if asked.existing:
-        tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
-    elif start:
-        tokenizer = start.tokenizer.extended(corpus.train)
-    else:
-        tokenizer = tokenizer_for(data, corpus)
+    if start and not asked.existing:
+        tokenizer = tokenizer.extended(corpus.train)
 
     def adopt(fresh: Any) -> None:
         if start is not None:
@@ -228,6 +224,13 @@ def _job_from_corpus(
     return text_job(
         entry, config, asked, corpus, tokenizer, steps=steps, device=device, start=start, adopt=adopt
     )
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    """Read the tokenizer of the run in a folder; None if no run has begun there."""
+    place = folder / run_folder.TOKENIZER
+    begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
+    return Tokenizer.load(place) if begun and place.exists() else None
 
 
 def _has_seen_unknown(start: Trained, limit: int) -> bool:

@@ -16,14 +16,21 @@ import pyarrow.parquet
 import pytest
 
 from seqgen.core.errors import UserError
-from seqgen.data import files, tables
+from seqgen.data import files, reading
+from seqgen.data.reading import Reading, Taken
 
 SENTENCES = ["a cat sat .", 'she said "no" , twice', "床前明月光", "😀 smile"]
 
 
 def read(spec: str | Path, column: str | None = None) -> list[str]:
-    found = [each for file in files.find(str(spec)) for part in files.read(file, column) for each in part]
-    return [each for each in found if each.strip()]
+    return taken(spec, Reading(column))[0]
+
+
+def taken(spec: str | Path, how: Reading = Reading()) -> tuple[list[str], Taken]:
+    """Return the sentences of files that are not blank, and what was taken and left out."""
+    what = Taken()
+    found = [each for file in files.find(str(spec)) for part in files.read(file, how, what) for each in part]
+    return [each for each in found if each and each.strip()], what
 
 
 def write_text(path: Path) -> None:
@@ -80,9 +87,9 @@ def test_every_kind_but_parquet_may_be_gzipped(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
 def test_a_table_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(tables, "ROWS", 3)
+    monkeypatch.setattr(reading, "ROWS", 3)
     WRITERS[name](tmp_path / name)
-    parts = list(files.read(files.find(str(tmp_path / name))[0], "caption"))
+    parts = list(files.read(files.find(str(tmp_path / name))[0], Reading("caption"), Taken()))
     assert parts == [SENTENCES[:3], SENTENCES[3:]]
 
 
@@ -222,7 +229,7 @@ def test_standard_input_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(SENTENCES).encode())))
     [source] = files.find("-")
     for _ in range(2):  # the pipe itself could be read only once
-        assert list(chain(*files.read(source, None))) == SENTENCES
+        assert list(chain(*files.read(source, Reading(), Taken()))) == SENTENCES
 
 
 def test_a_pipe_is_text_too(tmp_path: Path) -> None:
@@ -238,6 +245,6 @@ def test_key_follows_bytes_format_and_column(tmp_path: Path) -> None:
         (tmp_path / name).write_text("same,bytes\n")
     (tmp_path / "d.txt").write_text("other\n")
     find = {name: files.find(str(tmp_path / name)) for name in ["a.txt", "b.txt", "c.csv", "d.txt"]}
-    keys = {name: files.key(found, None) for name, found in find.items()}
+    keys = {name: files.key(found, Reading()) for name, found in find.items()}
     assert keys["a.txt"] == keys["b.txt"]
-    assert len({*keys.values(), files.key(find["c.csv"], "same")}) == 4
+    assert len({*keys.values(), files.key(find["c.csv"], Reading("same"))}) == 4
