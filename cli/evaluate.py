@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,11 @@ def evaluate(
     train_column: Annotated[
         str | None, typer.Option(help="The text column of --train, if it is a table.")
     ] = None,
-    encoding: common.Encoding = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="With --hyp: its encoding, if it is not UTF-8.")
+    ] = None,
+    ref_encoding: Annotated[str | None, typer.Option(help="The encoding of --ref.")] = None,
+    train_encoding: Annotated[str | None, typer.Option(help="The encoding of --train.")] = None,
     separator: common.Separator = None,
     n: Annotated[
         int | None,
@@ -107,9 +112,9 @@ def evaluate(
     devices.prepare(threads)
     if hyp and ref is not None:
         names = [str(path) for path in hyp]
-        how = {"columns": (column, ref_column, train_column), "encoding": encoding, "separator": separator}
+        given = ((column, encoding), (ref_column, ref_encoding), (train_column, train_encoding))
         notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-        results = evaluate_files(hyp, ref, train, notify=notify, **how, **options)
+        results = evaluate_files(hyp, ref, train, given=given, separator=separator, notify=notify, **options)
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
         names, results = _evaluate_runs(
@@ -194,15 +199,14 @@ def evaluate_files(
     *,
     n: int | None = None,
     temperature: float | None = None,
-    columns: Sequence[str | None] = (None, None, None),
-    encoding: str | None = None,
+    given: Sequence[tuple[str | None, str | None]] = ((None, None),) * 3,
     separator: str | None = None,
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> dict[str, Any]:
     """Score files against references: the first `n` lines of each, or as many as the shortest has.
 
-    `columns` are the text columns of `hyp`, `ref` and `train`, if they are tables.
+    `given` are the text columns of `hyp`, `ref` and `train`, if they are tables, and their encodings.
     """
     from seqgen.data.reading import Reading
     from seqgen.evaluation.references import build_references
@@ -210,19 +214,16 @@ def evaluate_files(
     from seqgen.evaluation.text import SentenceSet, compare
 
     paths = [hyp] if isinstance(hyp, Path) else list(hyp)
-    column, ref_column, train_column = columns
-
-    def read(path: Path, option: str, column: str | None) -> list[str]:
-        return read_sentences(path, option, Reading(column, encoding, separator), notify=notify)
-
-    sets = [SentenceSet(str(path), read(path, "--hyp", column)[:n]) for path in paths]
+    hyp_how, ref_how, train_how = (Reading(column, encoding, separator) for column, encoding in given)
+    read = partial(read_sentences, notify=notify)
+    sets = [SentenceSet(str(path), read(path, "--hyp", hyp_how)[:n]) for path in paths]
     for each in sets:
         if n is not None and n > len(each.lines):
             raise UserError(
                 f"--n {n}: --hyp '{each.name}' has {len(each.lines)} lines; leave --n out to score them all"
             )
-    refs = read(ref, "--ref", ref_column)
-    train_lines = None if train is None else [line for line in read(train, "--train", train_column) if line]
+    refs = read(ref, "--ref", ref_how)
+    train_lines = None if train is None else [line for line in read(train, "--train", train_how) if line]
     names = [each.name for each in sets]
     return compare(
         sets,

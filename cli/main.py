@@ -24,6 +24,7 @@ from seqgen.cli import (
     report,
     sample,
     score,
+    streams,
 )
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
@@ -78,6 +79,7 @@ def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
+    streams.prepare()
     with one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 

@@ -101,7 +101,7 @@ def _no_text(data: bytes, name: str, line: int) -> UserError:
     guess = _guess(data)
     if guess.lower().startswith("utf-"):
         return UserError(
-            f"{name} looks like {guess} without a byte-order mark; add --encoding {guess.lower()}"
+            f"{name} looks like {guess} without a byte-order mark: add --encoding {guess.lower()}"
         )
     return UserError(f"{name} is no text file: line {line} holds a NUL byte; give text, one sentence a line")
 

@@ -29,7 +29,7 @@ COMMON_NAME = re.compile(
 )
 """Names of columns, by which a first row is a header even where it is no shorter than the others."""
 
-MISFIT = "rows that do not fit the header"
+MISFIT = "not fitting the header"
 
 _NO_DELIMITER = "\x1f"
 """ASCII's unit separator: it lets the csv module read a table of one column."""
@@ -138,7 +138,7 @@ def _column(rows: Iterator[tuple[int, list[str]]], width: int, at: int, name: st
         if wrong and not misfits:
             found = next(len(row) for _, row in chunk if len(row) != width)
             where = f"line {wrong[0]} has {found} fields, the header {width}"
-            taken.say(f"the first row that does not fit: {where}")
+            taken.say(where)
         count, misfits = count + len(chunk), misfits + len(wrong)
         taken.drop(MISFIT, len(wrong))
         yield [row[at] if len(row) == width else None for _, row in chunk]

@@ -67,7 +67,7 @@ def find(spec: str, name: str | None = None) -> list[TextFile]:
     path = Path(spec)
     with reading(name or spec):
         if path.is_dir():
-            return [_hashed(file) for file in _inside(path)]
+            return [_hashed(file) for file in _inside(path, name or f"directory {spec!r}")]
         if path.is_file():
             return [_hashed(path, name)]
         with path.open("rb") as pipe:
@@ -129,7 +129,7 @@ def _format(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path, name: str) -> list[Path]:
     suffixes = {*PLAIN, *TABLES}
     files = [
         path
@@ -139,7 +139,7 @@ def _inside(folder: Path) -> list[Path]:
     ]
     if not files:
         allowed = ", ".join(sorted(suffixes - {""}))
-        raise UserError(f"directory {str(folder)!r} holds no file to read; looked for {allowed}, also as .gz")
+        raise UserError(f"{name} holds no file to read; looked for {allowed}, also as .gz")
     return files
 
 

@@ -25,6 +25,8 @@ def read_sentences(
     missing, not text, or blank; `notify` is told which column was read, and how many rows hold no sentence.
     """
     given = f"{option} '{path}'"
+    if str(path) != "-" and not path.exists():
+        raise UserError(f"{given} does not exist; give a file with one sentence a line, or a table")
     found = files.find(str(path), name=given)
     how = replace(files.fitting(how, found), column=how.column)  # a separator may be meant for other files
     taken = Taken()
