@@ -102,6 +102,13 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
         config: what its configuration must say.
         defaults: the algorithm's settings; a run that was written before a setting existed has its default.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; choose "
+            "another --run"
+        ) from error
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
         return Request(folder, config, None)
