@@ -190,7 +190,7 @@ def _open(source: TextFile) -> Iterator[IO[bytes]]:
             if start.startswith(mark):
                 raise UserError(f"{source.name} is a {kind} archive; unpack it and give the text")
         is_zipped = source.path is not None and source.path.suffix.lower() == ".gz"
-        if is_zipped or start.startswith(GZIP):
+        if (is_zipped or start.startswith(GZIP)) and source.format != ".parquet":
             unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))
             yield cast(IO[bytes], _Unzipped(unzipped, source.name, size))
         else:

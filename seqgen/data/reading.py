@@ -156,6 +156,7 @@ def too_long(name: str, where: str) -> UserError:
 
 def _is_text_encoding(name: str) -> bool:
     try:
+        b"a".decode(name, "replace")
         return codecs.lookup(name)._is_text_encoding
-    except (LookupError, ValueError):
+    except (LookupError, ValueError):  # UnicodeError, which codecs for names of hosts raise, is a ValueError
         return False

@@ -106,8 +106,8 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
         str(folder).encode()
     except UnicodeEncodeError as error:
         raise UserError(
-            f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; choose "
-            "another --run"
+            f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; "
+            "choose another --run"
         ) from error
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
