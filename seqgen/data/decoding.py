@@ -122,7 +122,7 @@ def _undecodable(
         return UserError(f"{problem}; give another --encoding, or none to have it guessed")
     guess = _guess(data)
     first = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at), at - SHOWN) + 1
-    shown = data[first : first + SHOWN].decode(guess, "replace").splitlines()[0]
+    shown = re.split("[\r\n]", data[first : first + SHOWN].decode(guess, "replace"))[0]
     return UserError(
         f"{problem}. In {guess} the line is {shown!r}: if that is right, add --encoding {guess.lower()}, "
         "else name its encoding"
