@@ -70,6 +70,10 @@ def find(spec: str, name: str | None = None) -> list[TextFile]:
             return [_hashed(file) for file in _inside(path, name or f"directory {spec!r}")]
         if path.is_file():
             return [_hashed(path, name)]
+        if path.is_char_device() or path.is_block_device():
+            raise UserError(
+                f"{name or spec} is a device, which may never end; give a file, a folder or a pipe"
+            )
         with path.open("rb") as pipe:
             return [_spool(name or spec, pipe)]
 
@@ -89,7 +93,10 @@ def fitting(how: Reading, files: list[TextFile]) -> Reading:
     """Return the options without those that fit none of these files: they are meant for others."""
     tables = [has_columns(file) for file in files]
     return replace(
-        how, column=how.column if any(tables) else None, separator=None if all(tables) else how.separator
+        how,
+        column=how.column if any(tables) else None,
+        encoding=how.encoding if any(file.format != ".parquet" for file in files) else None,
+        separator=None if all(tables) else how.separator,
     )
 
 
@@ -103,6 +110,8 @@ def read(source: TextFile, how: Reading, taken: Taken) -> Chunks:
         raise UserError(f"{source.name} is plain text and has no column {how.column!r}; leave the column out")
     if how.separator is not None and has_columns(source):
         raise UserError(f"{source.name} is a table, whose rows need no separator; leave the separator out")
+    if how.encoding is not None and source.format == ".parquet":
+        raise UserError(f"{source.name} is a Parquet file, whose text is UTF-8; leave the encoding out")
     with reading(source.name), _open(source) as file:
         yield from TABLES.get(source.format, items)(file, source.name, how, taken)
 
@@ -157,12 +166,17 @@ def _spool(name: str, pipe: IO[bytes]) -> TextFile:
     spool.seek(0)
     digest = hashlib.file_digest(spool, "sha256").hexdigest()
     source = TextFile(name, None, digest, spool)
-    with reading(name), _open(source) as file:
-        return replace(source, piped=format_of(file.read(BLOCK_BYTES)))
+    spool.seek(0)
+    return replace(source, piped=format_of(spool.read(BLOCK_BYTES)))
 
 
 def format_of(start: bytes) -> str:
-    """Return the suffix of a table, or "", by the first bytes of a stream without a name."""
+    """Return the suffix of a table, or "", by the first bytes of a stream without a name, gzipped or not."""
+    if start.startswith(GZIP):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(start, BLOCK_BYTES)
+        except zlib.error:  # which reading it will report
+            return ""
     if start.startswith(b"PAR1"):
         return ".parquet"
     if start.lstrip().startswith(b"{"):

@@ -334,3 +334,27 @@ def test_the_encoding_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("id;text\n1;café\n".encode("windows-1252"))
     found, what = taken(tmp_path / "a.csv", Reading(encoding="windows-1252"))
     assert (found, what.facts[0]) == (["café"], "encoding windows-1252")
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_refused(device: str) -> None:
+    with pytest.raises(UserError, match=f"{device} is a device, which may never end; give a file"):
+        files.find(device)
+
+
+def test_parquet_needs_no_encoding(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet is a Parquet file, whose text is UTF-8; leave the enc"):
+        taken(tmp_path / "a.parquet", Reading(encoding="shift_jis"))
+
+
+def test_options_that_are_meant_for_other_files_are_left_out(tmp_path: Path) -> None:
+    how = Reading("text", "shift_jis", "%")
+    kept = {
+        "a.txt": Reading(None, "shift_jis", "%"),
+        "a.csv": Reading("text", "shift_jis"),
+        "a.parquet": Reading("text"),
+    }
+    for name, expected in kept.items():
+        WRITERS[name](tmp_path / name)
+        assert files.fitting(how, files.find(str(tmp_path / name))) == expected
