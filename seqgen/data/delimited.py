@@ -29,7 +29,7 @@ COMMON_NAME = re.compile(
 )
 """Names of columns, by which a first row is a header even where it is no shorter than the others."""
 
-MISFIT = "not fitting the header"
+MISFIT = "with another number of fields"
 
 _NO_DELIMITER = "\x1f"
 """ASCII's unit separator: it lets the csv module read a table of one column."""
@@ -137,7 +137,7 @@ def _column(rows: Iterator[tuple[int, list[str]]], width: int, at: int, name: st
         wrong = [number for number, row in chunk if len(row) != width]
         if wrong and not misfits:
             found = next(len(row) for _, row in chunk if len(row) != width)
-            where = f"line {wrong[0]} has {found} fields, the header {width}"
+            where = f"line {wrong[0]} has {found} fields, not {width}"
             taken.say(where)
         count, misfits = count + len(chunk), misfits + len(wrong)
         taken.drop(MISFIT, len(wrong))

@@ -184,11 +184,7 @@ def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit
         f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens",
     ]
     dropped = [f"{count:,} {reason}" for reason, count in corpus.taken.dropped.items()]
-    dropped += [
-        f"{count:,} of {name} that are duplicates of held-out sentences"
-        for name, count in corpus.removed.items()
-        if count
-    ]
+    dropped += [f"{count:,} of {name} also held out" for name, count in corpus.removed.items() if count]
     if dropped:
         parts.append(f"left out: {', '.join(dropped)}")
     if corpus.taken.respaced and not tokenizer.keeps_whitespace:

@@ -127,7 +127,7 @@ def test_statistics_say_what_was_taken(call: Call, tmp_path: Path) -> None:
     code, out, _ = call("corpora", "stats", "a.csv", "--encoding", "windows-1252")
     assert code == 0
     assert "taken            encoding windows-1252; column 'text' of 2, delimiter ';'" in out
-    assert "left out         1 not fitting the header, 1 blank\n" in out
+    assert "left out         1 with another number of fields, 1 blank\n" in out
 
 
 def test_a_score_of_several_lines_is_one_row(call: Call, tmp_path: Path, small_runs: dict[str, Path]) -> None:

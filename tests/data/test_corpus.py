@@ -113,10 +113,10 @@ def test_what_was_taken_and_left_out_is_counted_and_remembered(tmp_path: Path) -
         corpus = open_corpus(write(tmp_path / "a.csv", rows), test=test)
         assert corpus.taken.facts == [
             "column 'text' of 2, delimiter ';'",
-            "line 63 has 3 fields, the header 2",
+            "line 63 has 3 fields, not 2",
             "column 'text'",
         ]
-        assert corpus.taken.dropped == {"not fitting the header": 1, "blank": 2, "null or missing": 1}
+        assert corpus.taken.dropped == {"with another number of fields": 1, "blank": 2, "null or missing": 1}
         assert corpus.removed == {"train": 1, "valid": 0}
 
 

@@ -109,8 +109,8 @@ def test_marks_between_tabs_are_text_where_nothing_shows_quoting() -> None:
 def test_rows_that_do_not_fit_are_counted_and_the_first_is_shown() -> None:
     found, taken = read("id,text\n1,a cat\n2,b, c\n\n3,d e\n4\n5,f g\n")
     assert found == ["a cat", None, "d e", None, "f g"]
-    assert taken.dropped == {"not fitting the header": 2}
-    assert taken.facts[1] == "line 3 has 3 fields, the header 2"
+    assert taken.dropped == {"with another number of fields": 2}
+    assert taken.facts[1] == "line 3 has 3 fields, not 2"
 
 
 def test_a_file_whose_rows_mostly_do_not_fit_is_refused() -> None:

@@ -89,9 +89,9 @@ def test_what_the_files_held_is_told_in_the_line_that_names_the_corpus(tmp_path:
     [line] = describe(corpus, tokenizer, train, valid, 3)
     assert line.split("; ") == [
         f"corpus: {tmp_path / 'a.csv'} (column 'text' of 2, delimiter ';'",
-        "line 63 has 3 fields, the header 2): 57 training, 2 validation, 1 test sentences",
+        "line 63 has 3 fields, not 2): 57 training, 2 validation, 1 test sentences",
         "word tokenizer, 7 tokens",
-        "left out: 1 not fitting the header, 1 blank, 1 of train that are duplicates of held-out sentences",
+        "left out: 1 with another number of fields, 1 blank, 1 of train also held out",
         "every run of white space is one space, which changed 60 sentences (--tokenizer bpe keeps it)",
         "57 training sentences were cut to 3 tokens (--max-length raises this)",
         "unknown tokens (rarer than --min-count): 57 of 171 in training, 2 of 6 in validation",
