@@ -46,9 +46,7 @@ class Dialect:
     quoted: bool
     """Whether a field may stand between quotation marks, as RFC 4180 has it; if not, they are text."""
 
-    def rows(
-        self, source: Iterator[str], name: str = "", skipped: int = 0
-    ) -> Iterator[tuple[int, list[str]]]:
+    def rows(self, source: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]:
         """Yield the number of the last line of each row that is not empty, and its fields.
 
         Raise UserError for a quotation mark that is not closed and for too long a row.
