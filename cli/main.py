@@ -19,12 +19,12 @@ from seqgen.cli import (
     evaluate,
     interpolate,
     neighbours,
+    output_encoding,
     pretrain,
     reconstruct,
     report,
     sample,
     score,
-    streams,
 )
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
@@ -79,7 +79,7 @@ def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
-    streams.prepare()
+    output_encoding.prepare()
     with one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 
