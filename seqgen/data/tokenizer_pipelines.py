@@ -55,23 +55,28 @@ class Splitting(NamedTuple):
         return text.split() if self.units == "words" else _CHUNK.findall(text)
 
 
-def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
+def build(kind: str, *, lowercase: bool, spaced: bool, keeps_whitespace: bool = True) -> tokenizers.Tokenizer:
     """Return an untrained tokenizer: a normalizer, a pre-tokenizer, an empty model and the decoder.
 
     `spaced`: in a `character` tokenizer the space belongs to the character after it and is no token of its
-    own.
+    own. Without `keeps_whitespace` its parts are those of runs from before white space was kept.
     """
     inner = tokenizers.Tokenizer(_model(kind))
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if lowercase:
         steps.append(normalizers.Lowercase())
-    if kind in ("bpe", "byte"):
+    if kind in ("bpe", "byte") and keeps_whitespace:
         pieces = pre_tokenizers.Split(Regex(_PIECES), "isolated")
         as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         inner.pre_tokenizer = pre_tokenizers.Sequence([pieces, as_bytes]) if kind == "byte" else pieces
         inner.decoder = decoders.ByteLevel() if kind == "byte" else decoders.Fuse()
+    elif kind == "byte":
+        inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        # The first word has a space before it too, which the decoder removes.
+        inner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     elif kind == "character" and not spaced:
-        inner.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated")
+        pattern = _CHARACTERS if keeps_whitespace else _CHARACTERS_OF_NORMALISED
+        inner.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
         inner.decoder = decoders.Fuse()
     else:
         steps.append(normalizers.Replace(SPACE, "_"))

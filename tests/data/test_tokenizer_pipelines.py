@@ -59,3 +59,11 @@ def test_the_kind_is_read_from_the_parts(kind: str, spaced: bool) -> None:
     inner = tokenizer_pipelines.build(kind, lowercase=False, spaced=spaced)
     units = {"word": "words", "character": "words" if spaced else "characters"}.get(kind, "chunks")
     assert splitting_of(json.loads(inner.to_str())) == (kind, units, units != "words")
+
+
+@pytest.mark.parametrize("kind", tokenizer_pipelines.KINDS[1:])
+@pytest.mark.parametrize("spaced", [True, False])
+def test_the_parts_of_earlier_runs_keep_no_white_space(kind: str, spaced: bool) -> None:
+    inner = tokenizer_pipelines.build(kind, lowercase=False, spaced=spaced, keeps_whitespace=False)
+    units = "characters" if kind == "character" and not spaced else "words"
+    assert splitting_of(json.loads(inner.to_str())) == (kind, units, False)
