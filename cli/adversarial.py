@@ -15,6 +15,8 @@ def adversarial(
     ] = None,
     corpus: common.Corpus = None,
     column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     valid: common.Valid = None,
     test: common.Test = None,
     tokenizer: common.Tokenizer = None,
@@ -52,6 +54,8 @@ def adversarial(
     data = common.data_config(
         corpus=corpus,
         column=column,
+        encoding=encoding,
+        separator=separator,
         valid=valid,
         test=test,
         tokenizer=tokenizer,

@@ -31,11 +31,18 @@ NAME_HELP = "An algorithm's name, or module:Class of one outside seqgen."
 Corpus = Annotated[
     str | None,
     typer.Option(
-        help="A built-in name, a file (.txt .csv .tsv .jsonl .parquet, or .gz), a folder, -, hf:NAME or "
-        "oracle:NAME."
+        help="A built-in name, a file (.txt .csv .tsv .json .jsonl .parquet, or .gz), a folder, -, hf:NAME "
+        "or oracle:NAME."
     ),
 ]
-Column = Annotated[str | None, typer.Option(help="The text column of a table.")]
+Column = Annotated[
+    str | None, typer.Option(help="The text column of a table; its number if it has no header.")
+]
+Encoding = Annotated[str | None, typer.Option(help="The encoding of text that is not UTF-8.")]
+Separator = Annotated[
+    str | None,
+    typer.Option(help="What stands between sentences of several lines: blank (a blank line) or a string."),
+]
 Valid = Annotated[str | None, typer.Option(help="A file held out for validation.")]
 Test = Annotated[str | None, typer.Option(help="A file held out for the final measure.")]
 Tokenizer = Annotated[

@@ -15,6 +15,7 @@ from seqgen.cli import common, streams
 if TYPE_CHECKING:
     from seqgen.corpora.download import Progress
     from seqgen.corpora.recipes import File, Recipe
+    from seqgen.data.reading import Taken
 
 app = typer.Typer(help="List, show, measure and fetch corpora.", no_args_is_help=True)
 
@@ -70,21 +71,29 @@ def show(
 @app.command()
 def stats(
     corpus: Annotated[str, typer.Argument(help="A built-in name, a file, a folder, - or hf:NAME.")],
-    column: Annotated[str | None, typer.Option(help="The text column of a table.")] = None,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     as_json: Json = False,
 ) -> None:
     """Count the sentences, tokens and types of a corpus, over all of its splits."""
     from seqgen.corpora.stats import statistics
     from seqgen.data.corpus import open_corpus
 
-    opened = open_corpus(corpus, column=column)
+    opened = open_corpus(corpus, column=column, encoding=encoding, separator=separator)
     splits = {"train": opened.train, "valid": opened.valid, "test": opened.test}
     found = statistics(chunk for lines in splits.values() for chunk in lines.chunks())
     sizes = {role: len(lines) for role, lines in splits.items()}
     if as_json:
-        typer.echo(json.dumps({"corpus": corpus, "splits": sizes, **found}, ensure_ascii=False))
+        row = {
+            "corpus": corpus,
+            "splits": sizes,
+            "taken": opened.taken.facts,
+            "left_out": opened.taken.dropped,
+        }
+        typer.echo(json.dumps(row | found, ensure_ascii=False))
         return
-    typer.echo("\n".join(_table(sizes, found)))
+    typer.echo("\n".join(_table(sizes, opened.taken, found)))
 
 
 @app.command()
@@ -128,9 +137,12 @@ def _show_recipe(recipe: "Recipe", *, as_json: bool) -> None:
     typer.echo(f"\nfetch it with 'seqgen corpora fetch {recipe.name}'", err=True)
 
 
-def _table(sizes: dict[str, int], found: dict[str, Any]) -> list[str]:
+def _table(sizes: dict[str, int], taken: "Taken", found: dict[str, Any]) -> list[str]:
     """Format the statistics as lines of name and value."""
-    rows = [
+    rows = [("taken", "; ".join(taken.facts))] if taken.facts else []
+    if taken.dropped:
+        rows.append(("left out", ", ".join(f"{count:,} {reason}" for reason, count in taken.dropped.items())))
+    rows += [
         ("sentences", f"{found['sentences']:,}"),
         ("splits", "  ".join(f"{role} {size:,}" for role, size in sizes.items())),
         ("duplicates", f"{found['duplicates']:.2%}"),

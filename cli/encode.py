@@ -10,9 +10,12 @@ from seqgen.cli import common, latent_common
 
 
 def encode(
-    file: Annotated[Path, typer.Argument(help="Sentences, one per line; - is stdin.")],
+    file: Annotated[Path, typer.Argument(help="Sentences, one per line, or a table; - is stdin.")],
     out: Annotated[Path, typer.Option(metavar="FILE.npy", help="The file to write.")],
     run: latent_common.Run = None,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
     trust: common.Trust = False,
@@ -24,10 +27,12 @@ def encode(
     import numpy as np
 
     from seqgen.core.atomic_files import write_atomic
-    from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
 
-    latents = latent_space.encode(trained, read_sentences(file, "FILE")).numpy()
+    how = Reading(column, encoding, separator)
+    sentences = latent_common.read_file(trained, file, "FILE", how, notify)
+    latents = latent_space.encode(trained, sentences).numpy()
 
     def write(opened: IO[bytes]) -> None:
         np.lib.format.write_array(SimpleNamespace(write=opened.write), latents)  # type: ignore[arg-type]

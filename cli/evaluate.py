@@ -1,7 +1,8 @@
 """`seqgen evaluate`: scores of the samples of runs, or of files of sentences, with those of real text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,13 +21,26 @@ def evaluate(
     corpus: common.Moved = None,
     hyp: Annotated[
         list[Path] | None,
-        typer.Option(help="Score this file instead, one sentence per line, or several; - is stdin."),
+        typer.Option(help="Score this file, of lines or a table, instead, or several; - is stdin."),
     ] = None,
     ref: Annotated[Path | None, typer.Option(help="With --hyp: the file of references.")] = None,
     train: Annotated[
         Path | None,
         typer.Option(help="With --hyp: the training sentences, for real text, the baseline and copies."),
     ] = None,
+    column: Annotated[str | None, typer.Option(help="With --hyp: the text column, if it is a table.")] = None,
+    ref_column: Annotated[
+        str | None, typer.Option(help="The text column of --ref, if it is a table.")
+    ] = None,
+    train_column: Annotated[
+        str | None, typer.Option(help="The text column of --train, if it is a table.")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="With --hyp: its encoding, if it is not UTF-8.")
+    ] = None,
+    ref_encoding: Annotated[str | None, typer.Option(help="The encoding of --ref.")] = None,
+    train_encoding: Annotated[str | None, typer.Option(help="The encoding of --train.")] = None,
+    separator: common.Separator = None,
     n: Annotated[
         int | None,
         typer.Option("--n", help="Number of sentences; 10,000 of a run, all of a file, if not given."),
@@ -107,7 +121,9 @@ def evaluate(
     devices.prepare(threads)
     if hyp and ref is not None:
         names = [str(path) for path in hyp]
-        results = evaluate_files(hyp, ref, train, **options)
+        given = ((column, encoding), (ref_column, ref_encoding), (train_column, train_encoding))
+        notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+        results = evaluate_files(hyp, ref, train, given=given, separator=separator, notify=notify, **options)
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
         names, results = _evaluate_runs(
@@ -203,22 +219,31 @@ def evaluate_files(
     *,
     n: int | None = None,
     temperature: float | None = None,
+    given: Sequence[tuple[str | None, str | None]] = ((None, None),) * 3,
+    separator: str | None = None,
+    notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score files against references: the first `n` lines of each, or as many as the shortest has."""
+    """Score files against references: the first `n` lines of each, or as many as the shortest has.
+
+    `given` are the text columns of `hyp`, `ref` and `train`, if they are tables, and their encodings.
+    """
+    from seqgen.data.reading import Reading
     from seqgen.evaluation.references import build_references
     from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.evaluation.text import SentenceSet, compare
 
     paths = [hyp] if isinstance(hyp, Path) else list(hyp)
-    sets = [SentenceSet(str(path), read_sentences(path, "--hyp")[:n]) for path in paths]
+    hyp_how, ref_how, train_how = (Reading(column, encoding, separator) for column, encoding in given)
+    read = partial(read_sentences, notify=notify)
+    sets = [SentenceSet(str(path), read(path, "--hyp", hyp_how)[:n]) for path in paths]
     for each in sets:
         if n is not None and n > len(each.lines):
             raise UserError(
                 f"--n {n}: --hyp '{each.name}' has {len(each.lines)} lines; leave --n out to score them all"
             )
-    refs = read_sentences(ref, "--ref")
-    train_lines = None if train is None else [line for line in read_sentences(train, "--train") if line]
+    refs = read(ref, "--ref", ref_how)
+    train_lines = None if train is None else [line for line in read(train, "--train", train_how) if line]
     names = [each.name for each in sets]
     return compare(
         sets,

@@ -32,10 +32,11 @@ def interpolate(
     if first is not None and last is None:
         raise UserError(f"'{first}' is only one sentence; give two sentences to interpolate, or none")
     trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
+    from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
 
     given = None if last is None else [first or "", last]
-    ends = latent_common.read_texts(trained, notify, given, None, n=2, seed=seed)
+    ends = latent_common.read_texts(trained, notify, given, None, Reading(), n=2, seed=seed)
     if len(ends) < 2:
         raise UserError("the corpus does not have two sentences to interpolate; give two")
     notify(f"from: {ends[0]}\nto:   {ends[1]}")

@@ -11,13 +11,16 @@ from seqgen.cli import common
 from seqgen.core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from seqgen.data.reading import Reading
     from seqgen.training.load import Trained
 
 Run = Annotated[Path | None, typer.Option(help="The run; the latest with latents if not given.")]
 Texts = Annotated[
     list[str] | None, typer.Argument(metavar="TEXT…", help="Sentences; some of the test split if not given.")
 ]
-File = Annotated[Path | None, typer.Option(help="A file of sentences instead, one per line; - is stdin.")]
+File = Annotated[
+    Path | None, typer.Option(help="A file of sentences instead, one per line, or a table; - is stdin.")
+]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 decodes greedily.")]
 Seed = Annotated[int, common.seed_option("Random seed.")]
 Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
@@ -49,29 +52,39 @@ def read_texts(
     notify: Callable[[str], None],
     given: list[str] | None,
     file: Path | None,
+    how: "Reading",
     *,
     n: int,
     seed: int,
 ) -> list[str]:
     """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed."""
-    from seqgen.data.corpus import normalise
+    from seqgen.data.corpus import compose, normalise
     from seqgen.evaluation.references import random_subset
-    from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference.generate import describe_unknown
 
     if given and file is not None:
         raise UserError("sentences are given as arguments and with --file; give one of them")
     if file is not None:
-        return read_sentences(file, "--file")
+        return read_file(trained, file, "--file", how, notify)
     if not given:
         return random_subset(default_sentences(trained), n, seed)
-    sentences = normalise(given)
-    if len(sentences) < len(given):
+    if len(normalise(given)) < len(given):
         raise UserError("one of the sentences is blank; give text")
+    sentences = [compose(each) for each in given] if trained.tokenizer.keeps_whitespace else normalise(given)
     for sentence in sentences:
         if note := describe_unknown(trained.tokenizer, sentence):
             notify(f"'{sentence}' has {note}")
     return sentences
+
+
+def read_file(
+    trained: "Trained", file: Path, option: str, how: "Reading", notify: Callable[[str], None]
+) -> list[str]:
+    """Read a file of sentences, with their white space if the run's tokenizer keeps it."""
+    from seqgen.evaluation.sentence_files import read_sentences
+
+    keep = trained.tokenizer.keeps_whitespace
+    return read_sentences(file, option, how, keep_whitespace=keep, notify=notify)
 
 
 def default_sentences(trained: "Trained") -> Sequence[str]:

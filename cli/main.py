@@ -19,6 +19,7 @@ from seqgen.cli import (
     evaluate,
     interpolate,
     neighbours,
+    output_encoding,
     pretrain,
     reconstruct,
     report,
@@ -79,6 +80,7 @@ def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
+    output_encoding.prepare()
     with signals.raising(), streams.guarded(), one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)
 

@@ -101,7 +101,7 @@ def _labelled(
         return latent_common.default_sentences(trained), None, ""
     if label_column is not None:
         return *read_labelled(file, label_column, column), label_column
-    sentences = read_sentences(file, "FILE")
+    sentences = read_sentences(file, "FILE", keep_whitespace=trained.tokenizer.keeps_whitespace)
     if labels is None:
         return sentences, None, ""
     names = read_sentences(labels, "--labels")

@@ -16,6 +16,9 @@ def neighbours(
     run: latent_common.Run = None,
     corpus: common.Moved = None,
     file: latent_common.File = None,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     among: Annotated[
         Path | None,
         typer.Option(
@@ -39,13 +42,14 @@ def neighbours(
     if metric not in METRICS:
         raise UserError(f"no metric '{metric}'" + did_you_mean(metric, METRICS))
     trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
+    from seqgen.data.reading import Reading
     from seqgen.evaluation.references import random_subset
-    from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import latent_space
 
-    queries = latent_common.read_texts(trained, notify, text, file, n=3, seed=seed)
+    how = Reading(column, encoding, separator)
+    queries = latent_common.read_texts(trained, notify, text, file, how, n=3, seed=seed)
     if among is not None:
-        searched = [line for line in read_sentences(among, "--among") if line]
+        searched = [each for each in latent_common.read_file(trained, among, "--among", how, notify) if each]
     else:
         searched = random_subset(trained.corpus.train, latent_space.MAX_SEARCHED, seed)
     notify(f"among: {len(searched):,} sentences of {among or trained.corpus.name}")

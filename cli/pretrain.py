@@ -12,6 +12,8 @@ def pretrain(
     algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "mle",
     corpus: common.Corpus = None,
     column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     valid: common.Valid = None,
     test: common.Test = None,
     init: Annotated[
@@ -47,6 +49,8 @@ def pretrain(
     data = common.data_config(
         corpus=corpus,
         column=column,
+        encoding=encoding,
+        separator=separator,
         valid=valid,
         test=test,
         tokenizer=tokenizer,

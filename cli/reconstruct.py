@@ -8,6 +8,9 @@ def reconstruct(
     run: latent_common.Run = None,
     corpus: common.Moved = None,
     file: latent_common.File = None,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     temperature: latent_common.Temperature = 0.0,
     seed: latent_common.Seed = 0,
     format: latent_common.Format = "text",
@@ -19,9 +22,11 @@ def reconstruct(
     """Reconstruct sentences from their latents; with jsonl also the reconstruction loss (nll) in nats."""
     latent_common.check_format(format)
     trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
+    from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
 
-    texts = latent_common.read_texts(trained, notify, text, file, n=10, seed=seed)
+    how = Reading(column, encoding, separator)
+    texts = latent_common.read_texts(trained, notify, text, file, how, n=10, seed=seed)
     pairs = latent_space.reconstruct(trained, texts, temperature=temperature, seed=seed)
     if format == "text":
         latent_common.print_lines([f"{pair.text}\n  → {pair.reconstruction}" for pair in pairs])

@@ -92,6 +92,7 @@ def sample(
     options |= {"min_length": min_length, "max_length": max_length}
     options |= _decoding(search, top_k, penalty, sampled) | _functions(where, reward, reward_weight)
     from seqgen.core import device as devices
+    from seqgen.data.reading import Reading
     from seqgen.inference.generate import generate
 
     devices.prepare(threads)
@@ -112,9 +113,11 @@ def sample(
         **options,
     )
 
+    end = Reading(separator=trained.run.config["data"].get("separator")).item_end
+
     def write(file: IO[str]) -> None:
         for sentence in sentences:
-            file.write((sentence.text if format == "text" else _json(sentence)) + "\n")
+            file.write(sentence.text + end if format == "text" else _json(sentence) + "\n")
 
     common.write_to(out, write)
 

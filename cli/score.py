@@ -1,6 +1,7 @@
 """`seqgen score`: log-probability and energy of sentences, and how well they detect corrupted sentences."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,8 @@ AUROC_LINES = 1000
 
 def score(
     file: Annotated[
-        Path | None, typer.Argument(help="Sentences, one per line; - is stdin; the test split if not given.")
+        Path | None,
+        typer.Argument(help="Sentences, one per line, or a table; - is stdin; the test split if not given."),
     ] = None,
     run: Annotated[
         list[Path] | None,
@@ -44,6 +46,9 @@ def score(
     samples: Annotated[
         int, typer.Option(min=1, help="Importance samples to estimate a log-probability that is not exact.")
     ] = 50,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     format: Annotated[str, typer.Option("--format", help="tsv or jsonl.")] = "tsv",
     out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
     seed: Annotated[int, common.seed_option("Random seed.")] = 0,
@@ -54,18 +59,26 @@ def score(
 ) -> None:
     """Print the log-probability (nats) and the energy of each line, if the run has them.
 
-    The columns of tsv are log_prob, energy, tokens, text. --auroc prints a table: the probability that a copy
-    with shuffled words, swapped halves or one replaced word has a more anomalous score than a real line.
+    The columns of tsv are log_prob, energy, tokens, text, in which a tab is \\t and a line end \\n. --auroc
+    prints a table: the probability that a copy with shuffled words, swapped halves or one replaced word has a
+    more anomalous score than a real line.
     """
     _check(format, run, auroc, other, n)
     common.check_file(out)
     from seqgen.core import device as devices
+    from seqgen.data.reading import Reading
     from seqgen.evaluation.sentence_files import read_sentences
 
     devices.prepare(threads)
     runs = [common.load_run(path, device, trust=trust, corpus=corpus) for path in run or [None]]
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
-    lines = read_sentences(file, "FILE") if file else list(runs[0].corpus.test)
+    read = partial(
+        read_sentences,
+        how=Reading(column, encoding, separator),
+        keep_whitespace=runs[0].tokenizer.keeps_whitespace,
+        notify=notify,
+    )
+    lines = read(file, "FILE") if file else list(runs[0].corpus.test)
     if not lines:
         raise UserError("the corpus of the run has no test sentence to score; name a file of sentences")
     listed = ", ".join(f"{each.run.path} ({each.run.config['algorithm']})" for each in runs)
@@ -81,7 +94,8 @@ def score(
             for each in scoring.score(runs[0], lines, samples=samples, seed=seed):
                 opened.write((_tsv(each) if format == "tsv" else _json(vars(each))) + "\n")
             return
-        rows = _auroc_rows(runs, lines, other, AUROC_LINES if n is None else n, samples=samples, seed=seed)
+        others = read(other, "--other") if other else []
+        rows = _auroc_rows(runs, lines, others, AUROC_LINES if n is None else n, samples=samples, seed=seed)
         opened.write(_table(rows) if format == "tsv" else "".join(f"{_json(row)}\n" for row in rows))
 
     common.write_to(out, write)
@@ -98,11 +112,10 @@ def _check(format: str, run: list[Path] | None, auroc: bool, other: Path | None,
 
 
 def _auroc_rows(
-    runs: list["Trained"], lines: list[str], other: Path | None, n: int, *, samples: int, seed: int
+    runs: list["Trained"], lines: list[str], others: list[str], n: int, *, samples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for each score of each run: its AUROC for each corruption."""
     from seqgen.evaluation.references import random_subset
-    from seqgen.evaluation.sentence_files import read_sentences
     from seqgen.inference import scoring
 
     not_blank = [line for line in lines if line]
@@ -111,8 +124,7 @@ def _auroc_rows(
             f"an AUROC of {len(not_blank)} line has no meaning; give a file of at least some dozens"
         )
     drawn = random_subset(not_blank, n, seed)
-    others = [line for line in read_sentences(other, "--other") if line] if other else []
-    corruptions = scoring.corrupted(drawn, seed=seed, others=others)
+    corruptions = scoring.corrupted(drawn, seed=seed, others=[line for line in others if line])
     counts = {name: sum(copy is not None for copy in copies) for name, copies in corruptions.items()}
     rows = []
     for each in runs:
@@ -144,7 +156,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _tsv(score: "Score") -> str:
     values = ["" if value is None else f"{value:.4f}" for value in (score.log_prob, score.energy)]
-    return "\t".join([*values, str(score.tokens), score.text])
+    text = score.text.replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return "\t".join([*values, str(score.tokens), text])
 
 
 def _json(row: dict[str, Any]) -> str:

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution, packages_distributions
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from typer.testing import CliRunner
 
 from seqgen import algorithms, image
@@ -200,3 +202,37 @@ def test_every_module_that_a_readme_names_exists(readme):
 def test_the_lines_of_a_readme_are_short_enough_to_read(readme):
     prose = [line for line in read(readme).splitlines() if not line.startswith(("|", "!", "seqgen "))]
     assert max(map(len, prose)) <= 120
+
+
+def normal(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def test_every_package_of_an_installation_is_pinned():
+    listed = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(line.split("==")[0]) for line in listed if "==" in line}
+    waiting, found = [Requirement("seqgen[dev,test]")], {}
+    while waiting:
+        wanted = waiting.pop()
+        name, extras = normal(wanted.name), {"", *wanted.extras}
+        if extras <= found.get(name, set()):
+            continue
+        found[name] = found.get(name, set()) | extras
+        for text in distribution(name).requires or []:
+            needed = Requirement(text)
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(needed)
+    of_cuda = {name for name in found if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert found.keys() - {"seqgen"} - of_cuda <= pinned
+
+
+def test_every_package_that_is_imported_is_declared():
+    declared = {normal(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    owners = packages_distributions()
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*.py"):
+            for module in re.findall(
+                r"^ *(?:import|from) (\w+)", path.read_text(encoding="utf-8"), flags=re.M
+            ):
+                if module in owners and module not in sys.stdlib_module_names:
+                    assert {normal(owner) for owner in owners[module]} & {*declared, "seqgen"}, (path, module)

@@ -1,5 +1,7 @@
 """The cache folder: atomic entries, each a folder of files, and memory-mapped files."""
 
+import errno
+import hashlib
 import json
 import mmap
 import os
@@ -8,9 +10,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from seqgen.core.errors import UserError
 
@@ -18,7 +22,10 @@ ABANDONED = 24 * 3600
 """Age in seconds after which an unfinished entry is deleted, as left behind by a killed process."""
 
 FILES = "files.json"
-"""The file of each entry that lists the other files with their sizes in bytes."""
+"""The file of each entry that lists the other files with their SHA-256."""
+
+LOCK = ".lock"
+"""The file of the cache folder that is locked while an entry takes its place."""
 
 
 def folder() -> Path:
@@ -55,14 +62,13 @@ def entry(kind: str, key: str, fill: Callable[[Path], None]) -> Path:
 
     `fill` writes to a temporary folder, which is renamed once all its files are flushed to disk, so an entry
     is complete even if a process is killed while writing it. If several processes write an entry at once, the
-    first to finish provides it for all. An entry with a file that is missing or of the wrong size is written
-    again. Raise UserError if the cache folder cannot be written; if `fill` raises, nothing is left behind.
+    first to finish provides it for all. An entry with a file that is missing or has changed is written again.
+    Raise UserError if the cache folder cannot be written; if `fill` raises, nothing is left behind.
     """
     place = folder() / kind / key
     if _is_complete(place):
         return place
     with writing():
-        shutil.rmtree(place, ignore_errors=True)
         place.parent.mkdir(parents=True, exist_ok=True)
         _sweep(place.parent)
         draft = place.parent / f".{key}.{secrets.token_hex(4)}"
@@ -98,28 +104,61 @@ def release(mapped: mmap.mmap | bytes) -> None:
 
 def _is_complete(place: Path) -> bool:
     try:
-        sizes = json.loads((place / FILES).read_text())
-        return all((place / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+        digests = json.loads((place / FILES).read_text())
+        found = {path.name: path.stat() for path in place.iterdir() if path.name != FILES}
+        return found.keys() == digests.keys() and all(
+            _digest(place / name, each.st_size, each.st_mtime_ns, each.st_ino) == digests[name]
+            for name, each in found.items()
+        )
+    except (OSError, ValueError, AttributeError):
         return False
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, modified: int, inode: int) -> str:
+    """Return the SHA-256 of a file; it is computed once in a process, until the file changes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seal(draft: Path) -> None:
     """Write the list of the files of a finished draft, and flush all of them to disk."""
-    sizes = {path.name: path.stat().st_size for path in sorted(draft.iterdir())}
-    (draft / FILES).write_text(json.dumps(sizes))
+    digests = {}
+    for path in sorted(draft.iterdir()):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    (draft / FILES).write_text(json.dumps(digests))
     for path in draft.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
 
 
 def _publish(draft: Path, place: Path) -> None:
-    try:
-        draft.rename(place)
-    except OSError:
-        # Another process has finished the same entry first, with the same files.
+    """Move a draft to its place, unless another process has finished the same entry first.
+
+    Nobody removes or moves an entry without the lock, so what is found damaged cannot be a fresh one.
+    """
+    with _locked(folder() / LOCK):
         if not _is_complete(place):
+            shutil.rmtree(place, ignore_errors=True)
+            draft.rename(place)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes, or none on a file system without locks, as some network disks are."""
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(parent: Path) -> None:

@@ -1,17 +1,19 @@
 """Opening a corpus: a built-in name, files, standard input or a dataset becomes three splits of sentences.
 
-A sentence is a line of text or a field of a table. It is normalised to Unicode NFC, so that an accent has one
-encoding; NFC also replaces the few compatibility ideographs by unified ones. Every run of white space, line
-ends within a field included, becomes one space, white space at either end is removed, and blank sentences are
-dropped. Lines end with LF, CR LF or CR only; U+2028 and U+0085 are white space. Case and punctuation are
-kept.
+A sentence is a line of text, what stands between separators, or a field of a table. It is normalised to
+Unicode NFC, so that an accent has one encoding; NFC also replaces the few compatibility ideographs by
+unified ones. Blank sentences are dropped. Lines end with LF, CR LF or CR only; U+2028 and U+0085 are white
+space. Case and punctuation are kept.
+
+White space is kept as it is for a tokenizer that keeps it. Otherwise every run of it, line ends within a
+sentence included, becomes one space, and that at either end is removed.
 """
 
 import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 from seqgen.core import cache
 from seqgen.core.errors import UserError
 from seqgen.data import files, huggingface
+from seqgen.data.reading import Chunks, Reading, Taken
 from seqgen.data.sentence_store import Lines, Store, open_store, store_of, write_store
 from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MAX, Splits, split
 
@@ -30,7 +33,13 @@ BUILT_IN_SIZES = {"train": 60_000, "valid": 1_000, "test": 1_000}
 """Sentences drawn from a built-in grammar for each split."""
 
 FORMAT = 1
-"""Part of every cache key; increase it when reading, normalising or splitting stores something else."""
+"""Part of the hash of every corpus, which runs have recorded; increase it when splits become others."""
+
+READ_FORMAT = 2
+"""Part of every cache key of a source; increase it when reading or normalising stores something else."""
+
+TAKEN = "taken.json"
+"""The file of a cached source that says what was taken of it."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +61,36 @@ class Corpus:
     fixed_length: int | None = None
     """Tokens of every sentence, where their number is fixed: sentences then have no end, and EOS is never
     part of one. So it is for the samples of an oracle (`seqgen.generation.oracles`)."""
+    taken: Taken = field(default_factory=Taken)
+    """What was taken of all sources and what was left out."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The sentences of a source, and what was taken of it."""
+
+    store: Store
+    taken: Taken = field(default_factory=Taken)
 
 
 def open_corpus(
-    spec: str, *, column: str | None = None, valid: str | None = None, test: str | None = None, seed: int = 0
+    spec: str,
+    *,
+    column: str | None = None,
+    encoding: str | None = None,
+    separator: str | None = None,
+    valid: str | None = None,
+    test: str | None = None,
+    seed: int = 0,
+    keep_whitespace: bool = False,
 ) -> Corpus:
     """Open the corpus `spec`: a built-in name, a file, a folder, `-` (standard input) or `hf:NAME[:CONFIG]`.
 
-    Files are text with one sentence a line, or tables (.csv, .tsv, .jsonl, .parquet) whose `column` holds the
-    sentences; it must be given if several columns hold text. All but Parquet may be compressed as .gz. A
-    folder stands for all its files in the order of their names. `hf:` takes the name of a dataset of the
-    Hugging Face hub or a local dataset folder. A built-in name has precedence over a file of that name
-    (./scenes is the file).
+    Files are text with one sentence a line, or tables (.csv, .tsv, .json, .jsonl, .parquet) whose `column`
+    holds the sentences; it must be given if several columns hold text. All but Parquet may be compressed as
+    .gz. A folder stands for all its files in the order of their names. `hf:` takes the name of a dataset of
+    the Hugging Face hub or a local dataset folder. A built-in name has precedence over a file of that name
+    (./scenes is the file). `encoding` and `separator` are those of `seqgen.data.reading.Reading`.
 
     `valid` and `test` name held-out files of the same formats. Without them the splits of a dataset are used,
     if it has them, and a built-in corpus is sampled three times. A split that is still missing is taken from
@@ -77,10 +104,12 @@ def open_corpus(
     The sentences are written to the cache folder once; the next time they are read from there. Raise
     UserError for everything that can be wrong with the arguments and the files.
     """
-    found = _open(spec, column, seed)
+    how = Reading(column, encoding, separator)
+    sources = _open(spec, how, seed, keep_whitespace)
     for role, given in (("valid", valid), ("test", test)):
         if given is not None:
-            found[role] = _open_held_out(given, role, column)
+            sources[role] = _open_held_out(given, role, how, keep_whitespace)
+    found = {role: source.store for role, source in sources.items()}
     stores = [found.get(role) for role in ("train", "valid", "test")]
     parts = [store and store.lines.hash for store in stores]
     drawn = None if all(parts) else [seed, HELD_OUT_FRACTION, HELD_OUT_MAX]
@@ -88,6 +117,9 @@ def open_corpus(
     rows = _split_cached(hash, found, seed)
     _refuse_emptied(found, rows, spec, valid, test)
     train, held_out = found["train"], {role: found.get(role, found["train"]) for role in ("valid", "test")}
+    taken = Taken()
+    for source in sources.values():
+        taken.add(source.taken)
     return Corpus(
         name=spec,
         train=train.select(rows.train, _digest([hash, "train"])),
@@ -96,29 +128,55 @@ def open_corpus(
         hash=hash,
         removed=rows.removed,
         grammar=spec if _is_built_in(spec) else None,
+        taken=taken,
     )
+
+
+def compose(sentence: str) -> str:
+    """Normalise a sentence to NFC."""
+    return sentence if sentence.isascii() else unicodedata.normalize("NFC", sentence)
 
 
 def normalise(sentences: list[str]) -> list[str]:
     """Normalise sentences to NFC, collapse white space, and drop blank sentences."""
-    composed = [each if each.isascii() else unicodedata.normalize("NFC", each) for each in sentences]
-    return [clean for clean in [" ".join(each.split()) for each in composed] if clean]
+    return [clean for clean in [" ".join(compose(each).split()) for each in sentences] if clean]
 
 
-def _open(spec: str, column: str | None, seed: int) -> dict[str, Store]:
+def _normalised(chunks: Chunks, taken: Taken, keep_whitespace: bool) -> Iterator[list[str]]:
+    """Yield sentences as they are stored, and count what that changes."""
+    for chunk in chunks:
+        kept = []
+        blank = 0
+        for sentence in chunk:
+            if sentence is None:
+                continue
+            composed = compose(sentence)
+            clean = " ".join(composed.split())
+            if not clean:
+                blank += 1
+                continue
+            if clean != composed:
+                taken.respaced += 1
+                taken.laid_out += composed[0].isspace() or "\n" in composed.strip()
+            kept.append(composed if keep_whitespace else clean)
+        taken.drop("blank", blank)
+        yield kept
+
+
+def _open(spec: str, how: Reading, seed: int, keep: bool) -> dict[str, _Source]:
     if _is_built_in(spec):
-        return _sample_built_in(spec, seed)
+        return {role: _Source(store) for role, store in _sample_built_in(spec, seed).items()}
     if spec.startswith("hf:"):
-        return _open_dataset(spec, column)
-    return {"train": _open_files(spec, column, given="corpus")}
+        return _open_dataset(spec, how, keep)
+    return {"train": _open_files(spec, how, keep, given="corpus")}
 
 
-def _open_held_out(spec: str, role: str, column: str | None) -> Store:
+def _open_held_out(spec: str, role: str, how: Reading, keep: bool) -> _Source:
     """Open a held-out source; of a dataset, its split of that role, or else its training split."""
     if spec.startswith("hf:"):
-        splits = _open_dataset(spec, column)
+        splits = _open_dataset(spec, how, keep)
         return splits.get(role, splits["train"])
-    return _open_files(spec, column, given=role)
+    return _open_files(spec, how, keep, given=role)
 
 
 def _is_built_in(spec: str) -> bool:
@@ -137,40 +195,47 @@ def _sample_built_in(name: str, seed: int) -> dict[str, Store]:
     return {role: store_of(normalise(grammar.sample(size, own))) for (role, size), own in sizes}
 
 
-def _open_files(spec: str, column: str | None, *, given: str) -> Store:
+def _open_files(spec: str, how: Reading, keep: bool, *, given: str) -> _Source:
     if not spec:
         raise UserError(f"the {given} has an empty name; give a path, '-' or hf:NAME")
     if given == "corpus":
         _refuse_unknown(spec)
     found = files.find(spec)
-    if given != "corpus" and not any(map(files.has_columns, found)):
-        column = None  # it is the column of the training file; a held-out text file has none
+    if given != "corpus":
+        how = files.fitting(how, found)  # the options are those of the training file
 
-    def chunks() -> Iterator[list[str]]:
+    def chunks(taken: Taken) -> Chunks:
         for file in found:
-            yield from files.read(file, column)
+            yield from files.read(file, how, taken)
 
-    return _store(files.key(found, column), spec, chunks)
+    return _source(files.key(found, how), spec, chunks, keep)
 
 
-def _open_dataset(spec: str, column: str | None) -> dict[str, Store]:
+def _open_dataset(spec: str, how: Reading, keep: bool) -> dict[str, _Source]:
+    if how != Reading(how.column):
+        raise UserError(f"a dataset such as {spec!r} has no encoding or separator to name; leave it out")
     splits = huggingface.load(spec.removeprefix("hf:"))
     if "train" not in splits:
         raise UserError(f"the training split of {spec!r} is empty")
     return {
-        role: _store(huggingface.key(part, column), spec, partial(huggingface.read, part, spec, column))
+        role: _source(
+            huggingface.key(part, how.column), spec, partial(huggingface.read, part, spec, how.column), keep
+        )
         for role, part in splits.items()
     }
 
 
-def _store(key: str, name: str, chunks: Callable[[], Iterator[list[str]]]) -> Store:
+def _source(key: str, name: str, chunks: Callable[[Taken], Chunks], keep: bool) -> _Source:
     """Open the sentences of a source from the cache; if they are not there, read and normalise them first."""
 
     def fill(folder: Path) -> None:
-        if not write_store(folder, map(normalise, chunks())):
+        taken = Taken()
+        if not write_store(folder, _normalised(chunks(taken), taken, keep)):
             raise UserError(f"{name} holds no sentence; give text with at least one line that is not blank")
+        (folder / TAKEN).write_text(taken.to_json(), encoding="utf-8")
 
-    return open_store(cache.entry("text", _digest([FORMAT, key]), fill))
+    place = cache.entry("text", _digest([READ_FORMAT, keep, key]), fill)
+    return _Source(open_store(place), Taken.from_json((place / TAKEN).read_text(encoding="utf-8")))
 
 
 def _split_cached(hash: str, found: dict[str, Store], seed: int) -> Splits:

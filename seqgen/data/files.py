@@ -1,25 +1,39 @@
 """The files of a corpus: finding, hashing, and reading them as text or tables, gzipped or not."""
 
+import contextlib
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
 from seqgen.core import cache
 from seqgen.core.errors import UserError
-from seqgen.data.decoding import BLOCK_BYTES, blocks
-from seqgen.data.tables import TABLES, Chunks
+from seqgen.data.decoding import BLOCK_BYTES, items
+from seqgen.data.reading import Chunks, Reading, Taken, check_expansion
+from seqgen.data.tables import TABLES
 
 PLAIN = ("", ".txt", ".text")
 """Suffixes of the text files that are read from a folder; a file that the user names may have any."""
+
+GZIP = b"\x1f\x8b"
+
+OTHER = {
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"7z\xbc": "7z",
+}
+"""First bytes of archives that are not read, and their names."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +49,38 @@ class TextFile:
     @property
     def format(self) -> str:
         """The suffix that determines how the file is read, without .gz: '.csv', '.jsonl', '.txt', …"""
-        return _format(Path(self.name)) if self.path else ""
+        return _format(self.path) if self.path else self.piped
+
+    piped: str = ""
+    """The format of a pipe, by its first bytes."""
 
 
-def find(spec: str) -> list[TextFile]:
+def find(spec: str, name: str | None = None) -> list[TextFile]:
     """Return the files that `spec` stands for, hashed: a file, a folder or `-` (standard input).
 
     A folder stands for all text files and tables in it and its subfolders, in the order of their names;
-    hidden files and other suffixes are left out. Raise UserError if nothing can be read.
+    hidden files and other suffixes are left out. A pipe may be text, JSON lines or Parquet. `name` stands for
+    `spec` in messages. Raise UserError if nothing can be read.
     """
     if spec == "-":
-        return [_spool("standard input", sys.stdin.buffer)]
+        return [_spool(name or "standard input", sys.stdin.buffer)]
     path = Path(spec)
-    with reading(spec):
+    with reading(name or spec):
         if path.is_dir():
-            return [_hashed(file) for file in _inside(path)]
+            return [_hashed(file) for file in _inside(path, name or f"directory {spec!r}")]
         if path.is_file():
-            return [_hashed(path)]
+            return [_hashed(path, name)]
+        if path.is_char_device() or path.is_block_device():
+            raise UserError(
+                f"{name or spec} is a device, which may never end; give a file, a folder or a pipe"
+            )
         with path.open("rb") as pipe:
-            return [_spool(spec, pipe)]
+            return [_spool(name or spec, pipe)]
 
 
-def key(files: list[TextFile], column: str | None) -> str:
+def key(files: list[TextFile], how: Reading) -> str:
     """Return the cache key of files: it is the same for the same bytes read in the same way."""
-    parts = [column, *((file.format, file.digest) for file in files)]
+    parts = [astuple(how), *((file.format, file.digest) for file in files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -67,15 +89,31 @@ def has_columns(file: TextFile) -> bool:
     return file.format in TABLES
 
 
-def read(source: TextFile, column: str | None) -> Chunks:
+def fitting(how: Reading, files: list[TextFile]) -> Reading:
+    """Return the options without those that fit none of these files: they are meant for others."""
+    tables = [has_columns(file) for file in files]
+    return replace(
+        how,
+        column=how.column if any(tables) else None,
+        encoding=how.encoding if any(file.format != ".parquet" for file in files) else None,
+        separator=None if all(tables) else how.separator,
+    )
+
+
+def read(source: TextFile, how: Reading, taken: Taken) -> Chunks:
     """Yield the sentences of a file in lists, not yet normalised (`seqgen.data.corpus` does that).
 
-    Raise UserError for a missing or ambiguous column, invalid UTF-8, binary content and unreadable files.
+    `taken` learns what was taken and left out. Raise UserError for a missing or ambiguous column, bytes that
+    the encoding does not have, binary content and unreadable files.
     """
-    if column is not None and not has_columns(source):
-        raise UserError(f"{source.name} is plain text and has no column {column!r}; leave the column out")
+    if how.column is not None and not has_columns(source):
+        raise UserError(f"{source.name} is plain text and has no column {how.column!r}; leave the column out")
+    if how.separator is not None and has_columns(source):
+        raise UserError(f"{source.name} is a table, whose rows need no separator; leave the separator out")
+    if how.encoding is not None and source.format == ".parquet":
+        raise UserError(f"{source.name} is a Parquet file, whose text is UTF-8; leave the encoding out")
     with reading(source.name), _open(source) as file:
-        yield from TABLES.get(source.format, _read_text)(file, source.name, column)
+        yield from TABLES.get(source.format, items)(file, source.name, how, taken)
 
 
 @contextmanager
@@ -100,7 +138,7 @@ def _format(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _inside(folder: Path) -> list[Path]:
+def _inside(folder: Path, name: str) -> list[Path]:
     suffixes = {*PLAIN, *TABLES}
     files = [
         path
@@ -110,13 +148,13 @@ def _inside(folder: Path) -> list[Path]:
     ]
     if not files:
         allowed = ", ".join(sorted(suffixes - {""}))
-        raise UserError(f"directory {str(folder)!r} holds no file to read; looked for {allowed}, also as .gz")
+        raise UserError(f"{name} holds no file to read; looked for {allowed}, also as .gz")
     return files
 
 
-def _hashed(path: Path) -> TextFile:
-    with reading(str(path)), path.open("rb") as file:
-        return TextFile(str(path), path, hashlib.file_digest(file, "sha256").hexdigest())
+def _hashed(path: Path, name: str | None = None) -> TextFile:
+    with reading(name or str(path)), path.open("rb") as file:
+        return TextFile(name or str(path), path, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _spool(name: str, pipe: IO[bytes]) -> TextFile:
@@ -126,24 +164,62 @@ def _spool(name: str, pipe: IO[bytes]) -> TextFile:
         spool = tempfile.TemporaryFile(dir=cache.folder())  # noqa: SIM115
         shutil.copyfileobj(pipe, spool, BLOCK_BYTES)
     spool.seek(0)
-    return TextFile(name, None, hashlib.file_digest(spool, "sha256").hexdigest(), spool)
+    digest = hashlib.file_digest(spool, "sha256").hexdigest()
+    source = TextFile(name, None, digest, spool)
+    spool.seek(0)
+    return replace(source, piped=format_of(spool.read(BLOCK_BYTES)))
+
+
+def format_of(start: bytes) -> str:
+    """Return the suffix of a table, or "", by the first bytes of a stream without a name, gzipped or not."""
+    if start.startswith(GZIP):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(start, BLOCK_BYTES)
+        except zlib.error:  # which reading it will report
+            return ""
+    if start.startswith(b"PAR1"):
+        return ".parquet"
+    if start.lstrip().startswith(b"{"):
+        try:
+            return ".jsonl" if isinstance(json.loads(start.lstrip().partition(b"\n")[0]), dict) else ""
+        except (ValueError, RecursionError):
+            return ""
+    return ""
 
 
 @contextmanager
 def _open(source: TextFile) -> Iterator[IO[bytes]]:
-    if source.spool is not None:
-        source.spool.seek(0)
-        yield source.spool
-    elif source.path is not None:
-        zipped = source.path.suffix.lower() == ".gz"
-        with source.path.open("rb") as file:
-            if zipped:
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    yield cast(IO[bytes], unzipped)
-            else:
-                yield file
+    """Open a file at its start, and what a gzipped one holds."""
+    with contextlib.ExitStack() as stack:
+        if source.spool is not None:
+            file = source.spool
+        else:
+            assert source.path is not None
+            file = stack.enter_context(source.path.open("rb"))
+        file.seek(0)
+        start = file.read(8)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        for mark, kind in OTHER.items():
+            if start.startswith(mark):
+                raise UserError(f"{source.name} is a {kind} archive; unpack it and give the text")
+        is_zipped = source.path is not None and source.path.suffix.lower() == ".gz"
+        if (is_zipped or start.startswith(GZIP)) and source.format != ".parquet":
+            unzipped = stack.enter_context(gzip.GzipFile(fileobj=file))
+            yield cast(IO[bytes], _Unzipped(unzipped, source.name, size))
+        else:
+            yield file
 
 
-def _read_text(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    for text in blocks(file, name):
-        yield text.split("\n")
+@dataclass
+class _Unzipped:
+    """What a gzipped file holds, as long as that is no more than text can expand to."""
+
+    file: gzip.GzipFile
+    name: str
+    size: int
+
+    def read(self, size: int) -> bytes:
+        block = self.file.read(size)
+        check_expansion(self.name, self.file.tell(), self.size)
+        return block

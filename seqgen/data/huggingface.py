@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqgen.core.errors import UserError
-from seqgen.data.tables import ROWS, Chunks, choose_column
+from seqgen.data.json_rows import MISSING
+from seqgen.data.reading import ROWS, Chunks, Taken, choose_column
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -68,15 +69,17 @@ def key(split: "Dataset", column: str | None) -> str:
     return hashlib.sha256(json.dumps(["hub", column, digests]).encode()).hexdigest()
 
 
-def read(split: "Dataset", name: str, column: str | None) -> Chunks:
-    """Yield the sentences of a split in lists, not yet normalised; rows that hold null are skipped."""
+def read(split: "Dataset", name: str, column: str | None, taken: Taken) -> Chunks:
+    """Yield the sentences of a split in lists, not yet normalised; None for null."""
     text = {each: _is_text(kind) for each, kind in split.features.items()}
     column = choose_column(name, text, column)
     if not text[column]:
         raise UserError(f"{name}: column {column!r} holds {split.features[column]}, not text")
+    taken.say(f"column {column!r}")
     batches: Iterator[dict[str, Any]] = split.select_columns([column]).iter(batch_size=ROWS)
     for batch in batches:
-        yield [value for value in batch[column] if value is not None]
+        taken.drop(MISSING, batch[column].count(None))
+        yield batch[column]
 
 
 def _is_text(feature: object) -> bool:

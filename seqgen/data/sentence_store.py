@@ -141,7 +141,10 @@ def hashes_of(encoded: Sequence[bytes]) -> np.ndarray:
 
 
 def content_hash(encoded: Sequence[bytes]) -> str:
-    """Return the SHA-256 of sentences, each ended by a newline, in hex."""
+    """Return the SHA-256 of sentences, each ended by a newline, in hex.
+
+    A newline within a sentence counts as 0xFF, a byte that UTF-8 does not have.
+    """
     digest = hashlib.sha256()
     _update(digest, encoded)
     return digest.hexdigest()
@@ -149,4 +152,4 @@ def content_hash(encoded: Sequence[bytes]) -> str:
 
 def _update(digest: "hashlib._Hash", encoded: Sequence[bytes]) -> None:
     if encoded:
-        digest.update(b"\n".join(encoded) + b"\n")
+        digest.update(b"\n".join([each.replace(b"\n", b"\xff") for each in encoded]) + b"\n")

@@ -1,136 +1,80 @@
-"""Reading a column of text from CSV, TSV, JSON-lines and Parquet files, in bounded memory."""
+"""Reading a column of text from CSV, TSV, JSON and Parquet files, in bounded memory."""
 
-import csv
-import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, islice
-from typing import IO
+from collections.abc import Callable
+from typing import IO, Any
 
 from seqgen.core.errors import UserError
-from seqgen.data.decoding import lines
-
-ROWS = 1000
-"""Rows read at a time; the first so many rows also decide which columns hold text."""
-
-Chunks = Iterator[list[str]]
+from seqgen.data import reading
+from seqgen.data.delimited import read_csv, read_tsv
+from seqgen.data.json_rows import MISSING, read_json, read_jsonl
+from seqgen.data.reading import Chunks, Reading, Taken, bounded, check_expansion, choose_column, too_long
 
 
-def choose_column(name: str, columns: Mapping[str, bool], column: str | None) -> str:
-    """Return the column that holds the sentences; raise UserError if it is missing or ambiguous.
-
-    name: of the file, for messages. columns: True for each column that holds text. column: the user's choice.
-    """
-    listed = ", ".join(repr(each) for each in columns)
-    if column is not None:
-        if column not in columns:
-            raise UserError(f"{name} has no column {column!r}; its columns: {listed}")
-        return column
-    text = [each for each, is_text in columns.items() if is_text] if len(columns) > 1 else list(columns)
-    if len(text) == 1:
-        return text[0]
-    found = f"{len(text)} columns" if text else "no column"
-    raise UserError(f"{name} has {found} of text; name one with --column; its columns: {listed}")
-
-
-def _read_csv(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    yield from _read_table(csv.reader(lines(file, name)), name, column)
-
-
-def _read_tsv(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    # There is no quoting in tab-separated values (IANA text/tab-separated-values): a quotation mark is text.
-    rows = (line.rstrip("\n").split("\t") for line in lines(file, name))
-    yield from _read_table(rows, name, column)
-
-
-def _read_table(rows: Iterator[list[str]], name: str, column: str | None) -> Chunks:
-    """Yield a column of rows, of which the first has the names; a row too short for the column is skipped."""
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        header = next(rows, None)
-        if header is None:
-            return
-        head = list(islice(rows, ROWS))
-        columns = {each: any(map(_is_text, _field(head, i))) for i, each in enumerate(header)}
-        at = header.index(choose_column(name, columns, column))
-        for chunk in chain([head], iter(lambda: list(islice(rows, ROWS)), [])):
-            yield list(_field(chunk, at))
-    except csv.Error as error:
-        raise UserError(f"{name} is no CSV file: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _field(rows: list[list[str]], at: int) -> Iterator[str]:
-    return (row[at] for row in rows if len(row) > at)
-
-
-def _is_text(value: str) -> bool:
-    """Return True if a field of a CSV file is neither empty nor a number."""
-    try:
-        float(value or "0")
-    except ValueError:
-        return not value.isspace()
-    return False
-
-
-def _read_jsonl(file: IO[bytes], name: str, column: str | None) -> Chunks:
-    """Yield the values of a key of objects, one a line; objects without the key or with null are skipped."""
-    objects = _objects(file, name)
-    head = list(islice(objects, ROWS))
-    columns: dict[str, bool] = {}
-    for _, row in head:
-        for each, value in row.items():
-            columns[each] = columns.get(each, False) or isinstance(value, str)
-    if not head:
-        return
-    column = choose_column(name, columns, column)
-    for chunk in chain([head], iter(lambda: list(islice(objects, ROWS)), [])):
-        values = [(line, row[column]) for line, row in chunk if row.get(column) is not None]
-        for line, value in values:
-            if not isinstance(value, str):
-                kind = type(value).__name__
-                raise UserError(f"{name}: line {line}: {column!r} holds {kind} {value!r:.40}, not text")
-        yield [value for _, value in values]
-
-
-def _objects(file: IO[bytes], name: str) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(lines(file, name), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{name}: line {number} is no JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{name}: line {number} is no JSON object; give one object a line")
-        yield number, value
-
-
-def _read_parquet(file: IO[bytes], name: str, column: str | None) -> Chunks:
+def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chunks:
+    """Yield a column of text of a Parquet file; None for null."""
     import pyarrow
     import pyarrow.parquet
-    from pyarrow import types
 
     try:
-        table = pyarrow.parquet.ParquetFile(file)
-        kinds = {each.name: each.type for each in table.schema_arrow}
-        values = {each: getattr(kind, "value_type", kind) for each, kind in kinds.items()}  # of dictionaries
-        text = {each: types.is_string(kind) or types.is_large_string(kind) for each, kind in values.items()}
-        column = choose_column(name, text, column)
+        kinds = {each.name: each.type for each in pyarrow.parquet.ParquetFile(file).schema_arrow}
+        text = {each: _is_text(kind) for each, kind in kinds.items()}
+        column = choose_column(name, text, how.column)
         if not text[column]:
             raise UserError(f"{name}: column {column!r} holds {kinds[column]}, not text")
-        for batch in table.iter_batches(batch_size=ROWS, columns=[column]):
-            yield [value for value in batch.column(0).to_pylist() if value is not None]
-    except pyarrow.ArrowException as error:
+        taken.say(f"column {column!r} of {len(kinds)}" if len(kinds) > 1 else f"column {column!r}")
+        size = file.seek(0, 2)
+        # Dictionaries stay dictionaries, as a few bytes of a file can stand for a long text a million times.
+        file.seek(0)
+        table = pyarrow.parquet.ParquetFile(file, read_dictionary=[column])
+        _check_pages(table.metadata, name, column)
+        row = total = 0
+        for batch in table.iter_batches(batch_size=reading.ROWS, columns=[column]):
+            for chunk in bounded(_values(batch.column(0)), lambda value: len(value or "")):
+                for value in chunk:
+                    row += 1
+                    total += len(value or "")
+                    if value is not None and len(value) > reading.ITEM_CHARACTERS:
+                        raise too_long(name, f"row {row}")
+                check_expansion(name, total, size)
+                taken.drop(MISSING, chunk.count(None))
+                yield chunk
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: column {column!r} holds text that is not UTF-8; write it again") from error
+    except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{name} is no Parquet file: {str(error).splitlines()[0]}") from error
 
 
-TABLES: dict[str, Callable[[IO[bytes], str, str | None], Chunks]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _values(column: Any) -> list[str | None]:
+    """Return the values of a column; equal ones of a dictionary are one string."""
+    if not hasattr(column, "dictionary"):
+        return column.to_pylist()
+    known = column.dictionary.to_pylist()
+    return [None if i is None else known[i] for i in column.indices.to_pylist()]
+
+
+def _check_pages(metadata: Any, name: str, column: str) -> None:
+    """Raise UserError where the pages of a column, which are read at once, expand too much."""
+    for group in range(metadata.num_row_groups):
+        parts = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
+        for part in parts:
+            if part.path_in_schema == column:
+                check_expansion(name, part.total_uncompressed_size, part.total_compressed_size)
+
+
+TABLES: dict[str, Callable[[IO[bytes], str, Reading, Taken], Chunks]] = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".json": read_json,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".parquet": read_parquet,
 }
 """The reader of each suffix of a table."""

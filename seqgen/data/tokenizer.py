@@ -17,7 +17,7 @@ from seqgen.core.errors import UserError, did_you_mean
 from seqgen.core.untrusted import parse_nested, read_regular
 from seqgen.data import tokenizer_pipelines
 from seqgen.data.sentence_store import Lines
-from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, choose_kind
+from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting, choose_kind
 
 __all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "choose_kind", "train_tokenizer"]
 
@@ -41,7 +41,7 @@ COUNT_WORDS = 1 << 20
 MOST_BYTES = 1 << 29
 """Size of a `tokenizer.json`, at most."""
 
-FORMAT = 1
+FORMAT = 2
 """Part of every cache key; increase it when the same sentences give another vocabulary."""
 
 _END = ""
@@ -51,19 +51,26 @@ _END = ""
 class Tokenizer:
     """Text to token ids and back; `kind` is one of word, character, bpe, byte.
 
-    `decode(encode(text)) == text` for text normalised by `seqgen.data.corpus`, if every token is known (to
-    `byte` all are), case is kept, and the text has no U+2581 (▁), which stands for the space internally: all
-    kinds but `byte` and unspaced `character` read it as `_`.
+    `decode(encode(text)) == text` for text in Unicode NFC, if every token is known (to `byte` all are) and
+    case is kept. `word`, and `character` where a space stands between any two, normalise: every run of white
+    space is one space, none is at either end, and U+2581 (▁), which stands for the space, becomes `_`. So did
+    `bpe` and `byte` in runs written before white space was kept, as `keeps_whitespace` says.
     """
 
     def __init__(self, inner: tokenizers.Tokenizer):
         self.inner = inner
-        self.kind, self._space_alone = tokenizer_pipelines.kind_of(json.loads(inner.to_str()))
+        self._splitting = tokenizer_pipelines.splitting_of(json.loads(inner.to_str()))
+        self.kind = self._splitting.kind
         # The string '</s>' in a corpus is plain text. The library does not save this setting.
         inner.encode_special_tokens = True
         self._entries = sorted(vocabulary := inner.get_vocab(), key=vocabulary.__getitem__)
         self._known: dict[str, list[int]] = {_END: [EOS]}
         self._known_size = 0
+
+    @property
+    def keeps_whitespace(self) -> bool:
+        """Whether decoding gives the white space of the text as it was."""
+        return self._splitting.keeps_whitespace
 
     @property
     def vocab_size(self) -> int:
@@ -76,13 +83,13 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each sentence, without BOS and EOS."""
-        cut = split_units(texts, self._space_alone)
+        cut = split_units(texts, self._splitting)
         known = self._lookup(cut)
         return [list(chain.from_iterable(map(known.__getitem__, pieces))) for pieces in cut]
 
     def encode_flat(self, texts: Sequence[str]) -> np.ndarray:
         """Return the token ids of all sentences in one array, EOS after each; int32."""
-        cut = split_units(texts, self._space_alone)
+        cut = split_units(texts, self._splitting)
         known = self._lookup(cut)
         for pieces in cut:
             pieces.append(_END)
@@ -103,8 +110,8 @@ class Tokenizer:
         That is the text as it was typed, unknown words included, with its white space as in the corpus. Where
         the characters of the corpus stand between spaces, those of an unspaced text are separated, too.
         """
-        ids, shown = self.encode(text), " ".join(text.split())
-        if self.kind == "character" and not self._space_alone:
+        ids, shown = self.encode(text), text if self.keeps_whitespace else " ".join(text.split())
+        if self.kind == "character" and self._splitting.units == "words":
             spaced = " ".join(shown.replace(" ", ""))
             spaced_ids = self.encode(spaced)
             if (" " not in shown or UNK in ids) and spaced_ids.count(UNK) <= ids.count(UNK):
@@ -117,7 +124,7 @@ class Tokenizer:
         Each has the most frequent token that differs from it in case only, or None.
         """
         missing: list[str] = []
-        for piece in split_units([text], self._space_alone)[0]:
+        for piece in split_units([text], self._splitting)[0]:
             found = self.inner.encode(piece, add_special_tokens=False)
             pairs = zip(found.ids, found.offsets, strict=True)
             missing += [piece[start:end] for id, (start, end) in pairs if id == UNK]
@@ -136,7 +143,7 @@ class Tokenizer:
         """
         if self.kind in ("bpe", "byte"):
             return self
-        counts = _count(lines.chunks(), self.inner, space_alone=self._space_alone)
+        counts = _count(lines.chunks(), self.inner, self._splitting)
         known = set(self._entries)
         new = sorted((token for token in counts if token not in known), key=lambda t: (-counts[t], t))
         inner = tokenizers.Tokenizer.from_str(self.to_json())
@@ -158,8 +165,8 @@ class Tokenizer:
     def _lookup(self, cut: list[list[str]]) -> dict[str, list[int]]:
         """Return a dictionary with the token ids of at least these words.
 
-        No token contains a space between words, so a word is encoded once and remembered. That is several
-        times faster than encoding sentences, with the same result.
+        No token reaches from one of these parts of the text into the next, so a word is encoded once and
+        remembered. That is several times faster than encoding sentences, with the same result.
         """
         if self._known_size > MEMO_CHARACTERS:
             self._known, self._known_size = {_END: [EOS]}, 0
@@ -200,8 +207,8 @@ def train_tokenizer(
     The tokens of `word` are words with inner apostrophes and hyphens, numbers, single punctuation marks, and
     single Han or kana characters, each with the space before it, so that decoding restores the spacing. Those
     of `character` are single characters, spaces too; if the text has a space between any two characters, the
-    space belongs to the character after it. `bpe` merges the characters of words, `byte` their UTF-8 bytes.
-    `auto` is `character` for scripts without spaces and text without spaces, else `word`.
+    space belongs to the character after it. `bpe` merges the characters of words and of white space, `byte`
+    their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without spaces, else `word`.
 
     `max_vocab` bounds the vocabulary size, special tokens included (default: 8,000 for bpe and byte).
     `min_count` is the least count of a word, a character or a merge. By default it is 3 for words and
@@ -249,13 +256,26 @@ def default_min_count(counts: Mapping[str, int]) -> int:
     return 1
 
 
-def split_units(texts: Sequence[str], space_alone: bool) -> list[list[str]]:
-    """Split sentences into parts that can be tokenised separately: words between spaces, or characters.
+def split_units(texts: Sequence[str], splitting: Splitting) -> list[list[str]]:
+    """Split sentences into parts that can be tokenised separately.
 
-    Sentences are normalised to NFC first, so that no character is separated from its accent.
+    Sentences are normalised to NFC first, so that no character is separated from its accent. Raise UserError
+    for a lone surrogate, which stands for a byte that is no UTF-8.
     """
     composed = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
-    return [list(text) for text in composed] if space_alone else [text.split() for text in composed]
+    for text in composed:
+        if not text.isascii() and not _is_unicode(text):
+            shown = text.encode("utf-8", "replace").decode()
+            raise UserError(f"the text '{shown}' holds bytes that are not UTF-8; give it in UTF-8")
+    return [splitting.split(text) for text in composed]
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _train(
@@ -271,7 +291,7 @@ def _train(
     batches = chain([sample], batches)
     special = [AddedToken(token, special=True) for token in SPECIALS]
     if kind in ("word", "character"):
-        counts = _count(batches, inner, space_alone=kind == "character" and not spaced)
+        counts = _count(batches, inner, tokenizer_pipelines.splitting_of(json.loads(inner.to_str())))
         least = default_min_count(counts) if min_count is None else min_count
         known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
         entries = [*SPECIALS, *known][:max_vocab]
@@ -284,13 +304,13 @@ def _train(
     return Tokenizer(inner)
 
 
-def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, *, space_alone: bool) -> Counter[str]:
+def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting) -> Counter[str]:
     """Count tokens; each distinct word is split once for every `COUNT_WORDS` distinct words."""
     tokens: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for batch in chain(batches, [None]):
         if batch is not None:
-            words.update(chain.from_iterable(split_units(batch, space_alone)))
+            words.update(chain.from_iterable(split_units(batch, splitting)))
         if batch is None or len(words) > COUNT_WORDS:
             for word, count in words.items():
                 normal = inner.normalizer.normalize_str(word)

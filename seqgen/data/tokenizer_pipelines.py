@@ -2,11 +2,12 @@
 
 import functools
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, product
-from typing import Any
+from typing import Any, NamedTuple
 
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
@@ -18,7 +19,10 @@ SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", 
 """First words of the Unicode names of letters of scripts without spaces between words."""
 
 SPACE = "▁"
-"""Stands for the space before a word in the vocabulary."""
+"""Stands for the space before a word in the vocabulary of words."""
+
+LAID_OUT = 0.1
+"""Fraction of indented sentences, or sentences of several lines, from which `auto` keeps white space."""
 
 _LONE = r"\p{Han}\p{Hiragana}\p{Katakana}"
 _LETTER = rf"[\p{{L}}\p{{M}}&&[^{_LONE}]]"
@@ -26,27 +30,55 @@ _PART = rf"(?:{_LETTER}|\p{{N}})+"
 # A number with its separators; a word of letters and digits, with inner apostrophes, and hyphens between
 # letters (4-1 is arithmetic); or any one character, so each Han or kana letter. Each has the space before it.
 _WORD = rf"{_PART}(?:(?:['’]|(?<={_LETTER})-(?={_LETTER})){_PART})*"
-_WORDS = rf"{SPACE}?(?:\p{{N}}+(?:[.,]\p{{N}}+)+|{_WORD}|[^{SPACE}])|{SPACE}"
+_PIECE = rf"\p{{N}}+(?:[.,]\p{{N}}+)+|{_WORD}"
+_WORDS = rf"{SPACE}?(?:{_PIECE}|[^{SPACE}])|{SPACE}"
 _SPACED_CHARACTERS = rf"{SPACE}?[^{SPACE}]|{SPACE}"
-_CHARACTERS = r"[\s\S]"
+# White space as it is. A run of it is one piece, but for the space that belongs to the word after it.
+_PIECES = rf" ?(?:{_PIECE}|[^ \t\r\n])|[ \t\r\n]+(?![^ \t\r\n])|[ \t\r\n]"
+_CHUNK = re.compile(r"[ \t\r\n]*[^ \t\r\n]+|[ \t\r\n]+")
+_CHARACTERS = r"[\S\s]"
+_CHARACTERS_OF_NORMALISED = r"[\s\S]"
+"""The same pattern, in files written when text had its white space normalised before it was split."""
 
 
-def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
+class Splitting(NamedTuple):
+    """How a tokenizer splits text: its kind, what it reads apart, and whether white space survives."""
+
+    kind: str
+    units: str
+    """`words`: what stands between white space; `chunks`: words with the white space before them, as it is;
+    `characters`."""
+    keeps_whitespace: bool
+
+    def split(self, text: str) -> list[str]:
+        """Split a sentence into parts that can be tokenised separately."""
+        if self.units == "characters":
+            return list(text)
+        return text.split() if self.units == "words" else _CHUNK.findall(text)
+
+
+def build(kind: str, *, lowercase: bool, spaced: bool, keeps_whitespace: bool = True) -> tokenizers.Tokenizer:
     """Return an untrained tokenizer: a normalizer, a pre-tokenizer, an empty model and the decoder.
 
     `spaced`: in a `character` tokenizer the space belongs to the character after it and is no token of its
-    own.
+    own. Without `keeps_whitespace` its parts are those of runs from before white space was kept.
     """
     inner = tokenizers.Tokenizer(_model(kind))
     steps: list[normalizers.Normalizer] = [normalizers.NFC()]
     if lowercase:
         steps.append(normalizers.Lowercase())
-    if kind == "byte":
+    if kind in ("bpe", "byte") and keeps_whitespace:
+        pieces = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+        as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        inner.pre_tokenizer = pre_tokenizers.Sequence([pieces, as_bytes]) if kind == "byte" else pieces
+        inner.decoder = decoders.ByteLevel() if kind == "byte" else decoders.Fuse()
+    elif kind == "byte":
         inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         # The first word has a space before it too, which the decoder removes.
         inner.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     elif kind == "character" and not spaced:
-        inner.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated")
+        pattern = _CHARACTERS if keeps_whitespace else _CHARACTERS_OF_NORMALISED
+        inner.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "isolated")
         inner.decoder = decoders.Fuse()
     else:
         steps.append(normalizers.Replace(SPACE, "_"))
@@ -60,23 +92,27 @@ def build(kind: str, *, lowercase: bool, spaced: bool) -> tokenizers.Tokenizer:
     return inner
 
 
-def kind_of(parsed: dict) -> tuple[str, bool]:
-    """Return the kind of a parsed `tokenizer.json`, and whether the space is a token of its own.
+def splitting_of(parsed: dict) -> Splitting:
+    """Return how a parsed `tokenizer.json` splits text.
 
-    Raise ValueError if its parts are not those that `build` combines.
+    Raise ValueError if its parts are not those that `build` combines, or did before white space was kept.
     """
     cut = parsed.get("pre_tokenizer") or {}
     model, parts = parsed["model"]["type"], cut.get("pretokenizers") or [cut]
     pattern = parts[-1].get("pattern", {}).get("Regex")
     match model, [part.get("type") for part in parts]:
+        case "BPE", ["Split", "ByteLevel"]:
+            return Splitting("byte", "chunks", True)
+        case "BPE", ["Split"]:
+            return Splitting("bpe", "chunks", True)
         case "BPE", ["ByteLevel"]:
-            return "byte", False
+            return Splitting("byte", "words", False)
         case "BPE", ["Metaspace", "Split"]:
-            return "bpe", False
+            return Splitting("bpe", "words", False)
         case "WordLevel", ["Metaspace", "Split"]:
-            return ("character" if pattern == _SPACED_CHARACTERS else "word"), False
+            return Splitting("character" if pattern == _SPACED_CHARACTERS else "word", "words", False)
         case "WordLevel", ["Split"]:
-            return "character", True
+            return Splitting("character", "characters", pattern != _CHARACTERS_OF_NORMALISED)
     raise ValueError(f"it splits text in another way ({model} over {cut.get('type', 'complete lines')})")
 
 
@@ -84,8 +120,9 @@ def kind_of(parsed: dict) -> tuple[str, bool]:
 def _empty() -> tuple[dict[str, Any], ...]:
     """Return the JSON of every tokenizer that `build` returns, with the special tokens."""
     made = []
-    for kind, lowercase, spaced in product(KINDS[1:], (False, True), (False, True)):
-        inner = build(kind, lowercase=lowercase, spaced=spaced)
+    for kind, *how in product(KINDS[1:], (False, True), (False, True), (True, False)):
+        lowercase, spaced, keeps = how
+        inner = build(kind, lowercase=lowercase, spaced=spaced, keeps_whitespace=keeps)
         inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
         made.append(json.loads(inner.to_str()))
     return tuple(made)

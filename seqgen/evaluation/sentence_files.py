@@ -1,53 +1,50 @@
-"""Read the files to be scored: one sentence per line; a blank line is an empty sentence."""
+"""Read the files to be scored, as a corpus is read; a blank line or an empty field is an empty sentence."""
 
-import gzip
-import io
-import sys
-import unicodedata
-import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from seqgen.core.errors import UserError
+from seqgen.data import files
+from seqgen.data.corpus import compose
+from seqgen.data.reading import Reading, Taken
 
-GZIP_MAGIC = b"\x1f\x8b"
 
+def read_sentences(
+    path: Path,
+    option: str,
+    how: Reading = Reading(),
+    *,
+    keep_whitespace: bool = False,
+    notify: Callable[[str], None] = lambda message: None,
+) -> list[str]:
+    """Read the sentences of a file of any kind that a corpus may have, a pipe or standard input (`-`).
 
-def read_sentences(path: Path, option: str) -> list[str]:
-    """Read one sentence a line from UTF-8 text, plain or gzipped, or standard input (`-`).
-
-    Blank lines are kept; a byte-order mark and CRLF are removed, white space is collapsed, characters are
-    normalised to NFC. `option` is the name of the option, for the UserError if the file is missing, not text,
-    or blank.
+    Blank ones are kept, so that sentence i is that of line or row i. Characters are normalised to NFC; white
+    space is collapsed unless it is kept. `option` is the name of the option, for the UserError if the file is
+    missing, not text, or blank; `notify` is told which column was read, and how many rows hold no sentence.
     """
-    raw = _read(path, option)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{option} '{path}' is not UTF-8 text (byte {error.start}); give text, one sentence a line"
-        ) from error
-    if "\0" in text:
-        raise UserError(f"{option} '{path}' is a binary file; give text, one sentence a line")
-    lines = [normalise_sentence(line) for line in io.StringIO(text, newline=None)]
-    if not any(lines):
-        raise UserError(f"{option} '{path}' is empty: it holds no sentence; give one sentence a line")
-    return lines
+    given = f"{option} '{path}'"
+    if str(path) != "-" and not path.exists():
+        raise UserError(f"{given} does not exist; give a file with one sentence a line, or a table")
+    found = files.find(str(path), name=given)
+    how = replace(files.fitting(how, found), column=how.column)  # a separator may be meant for other files
+    taken = Taken()
+    chunks = (chunk for file in found for chunk in files.read(file, how, taken))
+    sentences = [_clean(each, keep_whitespace) for chunk in chunks for each in chunk]
+    if not any(each.strip() for each in sentences):
+        raise UserError(f"{given} is empty: it holds no sentence; give one sentence a line")
+    empty = [f"{count:,} {reason}, which count as empty" for reason, count in taken.dropped.items()]
+    if taken.facts or empty:
+        notify(f"{given}: {'; '.join([*taken.facts, *empty])}")
+    return sentences
+
+
+def _clean(sentence: str | None, keep_whitespace: bool) -> str:
+    composed = compose(sentence or "")
+    return composed if keep_whitespace and composed.strip() else " ".join(composed.split())
 
 
 def normalise_sentence(text: str) -> str:
     """Return a sentence as files of them are read: in Unicode NFC, each run of white space as one space."""
-    return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
-
-
-def _read(path: Path, option: str) -> bytes:
-    try:
-        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return gzip.decompress(raw) if raw.startswith(GZIP_MAGIC) else raw
-    except FileNotFoundError as error:
-        raise UserError(f"{option} '{path}' does not exist; give a file with one sentence a line") from error
-    except (EOFError, zlib.error) as error:
-        raise UserError(f"{option} '{path}' is a damaged gzip file; write it again") from error
-    except OSError as error:
-        raise UserError(
-            f"{option} '{path}' cannot be read: {error.strerror or error}; give a text file"
-        ) from error
+    return _clean(text, keep_whitespace=False)

@@ -10,7 +10,7 @@ import numpy as np
 from seqgen.core.errors import UserError
 from seqgen.core.figures import render
 from seqgen.data.corpus import normalise
-from seqgen.data.tables import choose_column
+from seqgen.data.reading import choose_column
 from seqgen.data.tokenizer import PAD
 from seqgen.inference.latent_space import encode
 from seqgen.inference.projection_2d import Method, Projection, project

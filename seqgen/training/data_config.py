@@ -12,8 +12,10 @@ from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
 from seqgen.data import huggingface
 from seqgen.data.corpus import Corpus, open_corpus
+from seqgen.data.files import format_of
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import KINDS, Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import KINDS, SAMPLE, Tokenizer, choose_kind, train_tokenizer
+from seqgen.data.tokenizer_pipelines import LAID_OUT
 from seqgen.generation import oracles
 from seqgen.training import oracle_corpus, paths, run_folder
 from seqgen.training.folder_lock import check_link
@@ -26,6 +28,10 @@ class DataConfig:
 
     corpus: str = "scenes"
     column: str | None = None
+    encoding: str | None = None
+    """A codec of Python; None: UTF-8, or what a byte-order mark names."""
+    separator: str | None = None
+    """What stands between sentences of a text file: `blank` (a blank line) or a string; None: a line end."""
     valid: str | None = None
     test: str | None = None
     tokenizer: str = "auto"
@@ -54,9 +60,9 @@ def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None)
     UserError where the run's folder keeps another such text.
     """
     if data.corpus == "-":
-        copy = folder / ("corpus.txt" if texts is None else "corpus.jsonl")
-        check_link(copy, folder)
         piped = sys.stdin.buffer.read() if texts is None else _as_jsonl(texts)
+        copy = folder / (f"corpus{format_of(piped) or '.txt'}" if texts is None else "corpus.jsonl")
+        check_link(copy, folder)
         has_begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
         if has_begun and copy.exists() and copy.read_bytes() != piped:
             raise UserError(f"'{folder}' holds a run on another text; choose another --run")
@@ -124,11 +130,46 @@ def _check_oracle(data: DataConfig) -> None:
             )
 
 
-def open_data(data: DataConfig, *, seed: int) -> Corpus:
+def open_data(data: DataConfig, *, seed: int, keep_whitespace: bool = False) -> Corpus:
     """Open the corpus that the data name: text, or the samples of an oracle."""
     if oracles.is_oracle(data.corpus):
         return oracle_corpus.open_oracle_corpus(data.corpus, seed=seed)
-    return open_corpus(data.corpus, column=data.column, valid=data.valid, test=data.test, seed=seed)
+    return open_corpus(
+        data.corpus,
+        column=data.column,
+        encoding=data.encoding,
+        separator=data.separator,
+        valid=data.valid,
+        test=data.test,
+        seed=seed,
+        keep_whitespace=keep_whitespace,
+    )
+
+
+def open_with_tokenizer(data: DataConfig, known: Tokenizer | None, *, seed: int) -> tuple[Corpus, Tokenizer]:
+    """Open the corpus that the data name, and train its tokenizer, or take the one that is known.
+
+    White space is kept if the tokenizer keeps it.
+    """
+    corpus = open_data(data, seed=seed)
+    if known is None:
+        kind = _kind(data, corpus)
+        if corpus.taken.respaced and kind not in ("word", None):
+            corpus = open_data(data, seed=seed, keep_whitespace=True)
+        known = tokenizer_for(replace(data, tokenizer=kind or data.tokenizer), corpus)
+    if corpus.taken.respaced:
+        corpus = open_data(data, seed=seed, keep_whitespace=known.keeps_whitespace)
+    return corpus, known
+
+
+def _kind(data: DataConfig, corpus: Corpus) -> str | None:
+    """Return the kind of tokenizer to train; None where it is another run's or an oracle's."""
+    if data.tokenizer not in KINDS or oracles.is_oracle(data.corpus):
+        return None
+    if data.tokenizer != "auto":
+        return data.tokenizer
+    taken, sentences = corpus.taken, len(corpus.train) + len(corpus.valid) + len(corpus.test)
+    return "bpe" if taken.laid_out > LAID_OUT * sentences else choose_kind(corpus.train[:SAMPLE])
 
 
 def check_no_tokenizer(data: DataConfig) -> None:
@@ -190,22 +231,44 @@ def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, folder: Path) -
 
 
 def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit: int) -> list[str]:
-    """Say what a user should know of a corpus before training: sizes, what was removed, cut or unknown."""
+    """Say what a user should know of a corpus before training, in one line, and why a split is empty.
+
+    The line has the sizes, what was taken of the files, and what was left out, changed, cut or is unknown.
+    """
+    facts = f" ({'; '.join(corpus.taken.facts)})" if corpus.taken.facts else ""
     sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test"
-    vocabulary = f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens"
-    lines = [f"corpus: {corpus.name}: {sizes} sentences; {vocabulary}"]
-    removed = {name: count for name, count in corpus.removed.items() if count}
-    if removed:
-        listed = ", ".join(f"{count:,} from {name}" for name, count in removed.items())
-        lines.append(f"removed as duplicates of held-out sentences: {listed}")
+    parts = [
+        f"corpus: {corpus.name}{facts}: {sizes} sentences",
+        f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens",
+    ]
+    dropped = [f"{count:,} {reason}" for reason, count in corpus.taken.dropped.items()]
+    dropped += [f"{count:,} of {name} also held out" for name, count in corpus.removed.items() if count]
+    if dropped:
+        parts.append(f"left out: {', '.join(dropped)}")
+    if corpus.taken.respaced and not tokenizer.keeps_whitespace:
+        parts.append(
+            f"every run of white space is one space, which changed {corpus.taken.respaced:,} sentences "
+            "(--tokenizer bpe keeps it)"
+        )
     if corpus.fixed_length:
-        lines.append(f"every sentence has {corpus.fixed_length} tokens; its end is not counted")
+        parts.append(f"every sentence has {corpus.fixed_length} tokens; its end is not counted")
     elif train.truncated:
-        lines.append(
-            f"{train.truncated:,} training sentences were cut to {limit} tokens; --max-length raises this"
+        parts.append(
+            f"{train.truncated:,} training sentences were cut to {limit} tokens (--max-length raises this)"
         )
     if train.unknown or valid.unknown:
-        parts = (("training", train), ("validation", valid))
-        counts = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in parts)
-        lines.append(f"unknown tokens (rarer than --min-count): {counts}")
-    return lines
+        named = (("training", train), ("validation", valid))
+        counts = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in named)
+        parts.append(f"unknown tokens (rarer than --min-count): {counts}")
+    return ["; ".join(parts), *_empty_splits(corpus)]
+
+
+def _empty_splits(corpus: Corpus) -> list[str]:
+    """Explain held-out splits that are empty."""
+    empty = [name for name, lines in (("validation", corpus.valid), ("test", corpus.test)) if not len(lines)]
+    if not empty:
+        return []
+    return [
+        f"no {' and no '.join(empty)} split: a split takes 5 % of the sentences, all copies of one together, "
+        f"and {corpus.name} has too few different ones; name files with --valid and --test"
+    ]

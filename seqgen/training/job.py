@@ -31,7 +31,8 @@ HASHES = {
 setting that differs, such as the seed, may be the reason."""
 MAY_DIFFER = {
     *("settings.epochs", "settings.steps"),  # a longer training of the same run is the same run
-    *("data", "data.corpus", "data.column", "data.valid", "data.test", "init"),  # known by its hash
+    *("data", "data.corpus", "data.column", "data.encoding", "data.separator"),  # known by its hash
+    *("data.valid", "data.test", "init"),
 }
 """Keys of a configuration by which a run is not another one."""
 
@@ -132,6 +133,13 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
         config: what its configuration must say.
         defaults: the algorithm's settings; a run that was written before a setting existed has its default.
     """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; "
+            "choose another --run"
+        ) from error
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
         return Request(folder, config, defaults, None)

@@ -24,7 +24,7 @@ from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_config, run_folder
-from seqgen.training.data_config import DataConfig, from_store, open_data
+from seqgen.training.data_config import DataConfig, from_store, open_with_tokenizer
 from seqgen.training.run_folder import Run
 from seqgen.training.weight_shapes import check_shapes
 
@@ -153,7 +153,8 @@ def open_corpus(found: Run, data: DataConfig) -> Corpus:
                 f"'{path}', which run '{found.path}' was trained with, is not there any more; if it has "
                 "moved or has another name, say where the corpus is now with --corpus"
             )
-    opened = open_data(data, seed=found.config["seed"])
+    tokenizer = Tokenizer.load(found.path / run_folder.TOKENIZER)
+    opened, _ = open_with_tokenizer(data, tokenizer, seed=found.config["seed"])
     if opened.hash != found.config["corpus_hash"]:
         raise UserError(
             f"the corpus '{data.corpus}' is no longer the one that run '{found.path}' was trained on, or its "

@@ -168,8 +168,8 @@ def has_done(run: Run, plan: Plan) -> bool:
     state = run_folder.load_state(run)
     progress = state.get("progress") if state else None
     try:
-        return isinstance(progress, dict) and is_done(Progress(**progress), plan)
-    except TypeError:  # no checkpoint of this loop: resuming says so
+        return is_done(read_fields(Progress, progress), plan)
+    except ValueError:  # no checkpoint of this loop: resuming says so
         return False
 
 

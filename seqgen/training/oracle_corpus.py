@@ -42,7 +42,9 @@ def open_oracle_corpus(name: str, *, seed: int) -> Corpus:
     hashes = [each.hash for each in lines.values()]
     return Corpus(
         name=name,
-        **lines,
+        train=lines["train"],
+        valid=lines["valid"],
+        test=lines["test"],
         hash=hashlib.sha256(json.dumps(["oracle", FORMAT, *hashes]).encode()).hexdigest(),
         removed={},
         grammar=None,

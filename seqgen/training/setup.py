@@ -24,9 +24,8 @@ from seqgen.training.data_config import (
     check_no_tokenizer,
     check_same_tokenizer,
     length_limit,
-    open_data,
+    open_with_tokenizer,
     short_name,
-    tokenizer_for,
 )
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
@@ -256,19 +255,17 @@ def _job_from_corpus(
     name = algorithm.rpartition(":")[2]
     folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus) if texts is None else 'texts'}"
     data = absolute(data, folder, texts)
-    corpus = open_data(data, seed=seed)
+    known = _tokenizer_of(folder) or (start.tokenizer if start else None)
+    corpus, tokenizer = open_with_tokenizer(data, known, seed=seed)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
     if asked.existing:
-        tokenizer = Tokenizer.load(folder / run_folder.TOKENIZER)
         check_same_tokenizer(data, tokenizer, folder)
     elif start:
-        tokenizer = start.tokenizer.extended(corpus.train)
-    else:
-        tokenizer = tokenizer_for(data, corpus)
+        tokenizer = tokenizer.extended(corpus.train)
 
     def adopt(fresh: Any) -> None:
         if start is not None:
@@ -280,6 +277,13 @@ def _job_from_corpus(
     return text_job(
         entry, config, asked, corpus, tokenizer, steps=steps, device=device, start=start, adopt=adopt
     )
+
+
+def _tokenizer_of(folder: Path) -> Tokenizer | None:
+    """Read the tokenizer of the run in a folder; None if no run has begun there."""
+    place = folder / run_folder.TOKENIZER
+    begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
+    return Tokenizer.load(place) if begun and place.exists() else None
 
 
 def _has_seen_unknown(start: Trained, limit: int) -> bool:

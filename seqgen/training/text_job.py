@@ -15,6 +15,7 @@ from seqgen.core.atomic_files import write_text
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, Ids, encode_lines, in_order
 from seqgen.data.corpus import Corpus
+from seqgen.data.reading import Reading
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import load, paths, run_folder
 from seqgen.training.data_config import DataConfig, describe, length_limit, to_store
@@ -75,7 +76,9 @@ def text_job(
 ) -> Job:
     """Encode the corpus and assemble the training, by the training sentences that are selected."""
     cls = entry.cls
-    limit = length_limit(DataConfig(**asked.config["data"]), tokenizer)
+    data = DataConfig(**asked.config["data"])
+    limit = length_limit(data, tokenizer)
+    end = Reading(separator=data.separator).item_end
     train = encode_lines(corpus.train, tokenizer, max_length=limit)
     valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
 
@@ -115,7 +118,7 @@ def text_job(
         batches=batches,
         validation=_Validation(valid, device),
         device=device,
-        medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer)),
+        medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer, end)),
         notes=_start_notes(start, cls.keeps_ngrams) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
@@ -131,8 +134,8 @@ def _start_notes(start: Trained | None, keeps_ngrams: bool) -> list[str]:
     return notes
 
 
-def _write_sentences(tokenizer: Tokenizer, path: Path, samples: Tensor) -> None:
-    write_text(path.with_suffix(".txt"), "\n".join(load.decode(tokenizer, samples)) + "\n")
+def _write_sentences(tokenizer: Tokenizer, end: str, path: Path, samples: Tensor) -> None:
+    write_text(path.with_suffix(".txt"), "".join(each + end for each in load.decode(tokenizer, samples)))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The cache folder: entries are complete or absent, even if writers are killed or work at once."""
 
+import errno
 import os
 import resource
 import signal
@@ -133,3 +134,66 @@ def test_without_a_home_folder_one_is_asked_for(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("SEQGEN_CACHE", given)
     with pytest.raises(UserError, match=r"no home folder is known .* set HOME to one, or SEQGEN_CACHE"):
         cache.folder()
+
+
+def test_a_change_of_the_same_size_is_noticed() -> None:
+    place = cache.entry("kind", "key", write_five)
+    (place / "data").write_bytes(b"12346")
+    os.utime(place / "data", (0, 0))
+    assert (cache.entry("kind", "key", write_five) / "data").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("damage", ["remove", "add", "list", "old list"])
+def test_every_damage_heals(damage: str) -> None:
+    place = cache.entry("kind", "key", write_five)
+    if damage == "remove":
+        (place / "data").unlink()
+    elif damage == "add":
+        (place / "more").write_bytes(b"")
+    else:
+        (place / cache.FILES).write_text('["data"]' if damage == "list" else '{"data": 5}')
+    assert (cache.entry("kind", "key", write_five) / "data").read_bytes() == b"12345"
+    assert {path.name for path in place.iterdir()} == {"data", cache.FILES}
+
+
+def test_an_entry_is_hashed_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.entry("kind", "key", write_five)
+    cache.entry("kind", "key", refuse)
+    monkeypatch.setattr(cache.hashlib, "file_digest", refuse)
+    cache.entry("kind", "key", refuse)
+
+
+def test_a_fresh_entry_of_another_process_is_not_removed() -> None:
+    """Processes that find the same entries damaged at once: each reads what any of them has written."""
+    keys = range(211)
+    for key in keys:
+        (cache.entry("kind", str(key), write_five) / "data").write_bytes(b"torn!")
+    code = f"""
+        import sys
+        from seqgen.core import cache
+        def fill(folder):
+            (folder / "data").write_bytes(b"12345")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for key in {keys}:
+            place = cache.entry("kind", str(key), fill)
+            assert (place / "data").read_bytes() == b"12345"
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for each in started:
+        assert each.stdout.readline() == b"ready\n"
+    for each in started:
+        each.stdin.write(b"go\n")
+        each.stdin.flush()
+    shown = [each.communicate(timeout=60)[1].decode() for each in started]
+    assert [each.returncode for each in started] == [0, 0, 0], shown
+
+
+def test_a_file_system_without_locks_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_lock(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(cache.FileLock, "acquire", refuse_lock)
+    assert (cache.entry("kind", "key", write_five) / "data").read_bytes() == b"12345"

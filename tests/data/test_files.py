@@ -16,14 +16,21 @@ import pyarrow.parquet
 import pytest
 
 from seqgen.core.errors import UserError
-from seqgen.data import files, tables
+from seqgen.data import files, reading
+from seqgen.data.reading import Reading, Taken
 
 SENTENCES = ["a cat sat .", 'she said "no" , twice', "床前明月光", "😀 smile"]
 
 
 def read(spec: str | Path, column: str | None = None) -> list[str]:
-    found = [each for file in files.find(str(spec)) for part in files.read(file, column) for each in part]
-    return [each for each in found if each.strip()]
+    return taken(spec, Reading(column))[0]
+
+
+def taken(spec: str | Path, how: Reading = Reading()) -> tuple[list[str], Taken]:
+    """Return the sentences of files that are not blank, and what was taken and left out."""
+    what = Taken()
+    found = [each for file in files.find(str(spec)) for part in files.read(file, how, what) for each in part]
+    return [each for each in found if each and each.strip()], what
 
 
 def write_text(path: Path) -> None:
@@ -80,9 +87,9 @@ def test_every_kind_but_parquet_may_be_gzipped(tmp_path: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.parquet"])
 def test_a_table_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(tables, "ROWS", 3)
+    monkeypatch.setattr(reading, "ROWS", 3)
     WRITERS[name](tmp_path / name)
-    parts = list(files.read(files.find(str(tmp_path / name))[0], "caption"))
+    parts = list(files.read(files.find(str(tmp_path / name))[0], Reading("caption"), Taken()))
     assert parts == [SENTENCES[:3], SENTENCES[3:]]
 
 
@@ -222,7 +229,7 @@ def test_standard_input_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(SENTENCES).encode())))
     [source] = files.find("-")
     for _ in range(2):  # the pipe itself could be read only once
-        assert list(chain(*files.read(source, None))) == SENTENCES
+        assert list(chain(*files.read(source, Reading(), Taken()))) == SENTENCES
 
 
 def test_a_pipe_is_text_too(tmp_path: Path) -> None:
@@ -238,6 +245,116 @@ def test_key_follows_bytes_format_and_column(tmp_path: Path) -> None:
         (tmp_path / name).write_text("same,bytes\n")
     (tmp_path / "d.txt").write_text("other\n")
     find = {name: files.find(str(tmp_path / name)) for name in ["a.txt", "b.txt", "c.csv", "d.txt"]}
-    keys = {name: files.key(found, None) for name, found in find.items()}
+    keys = {name: files.key(found, Reading()) for name, found in find.items()}
     assert keys["a.txt"] == keys["b.txt"]
-    assert len({*keys.values(), files.key(find["c.csv"], "same")}) == 4
+    assert len({*keys.values(), files.key(find["c.csv"], Reading("same"))}) == 4
+
+
+def test_parquet_without_text_in_the_column_is_refused(tmp_path: Path) -> None:
+    table = {"tokens": [["a", "b"], ["c"]], "pair": [{"en": "a"}, {"en": "b"}], "n": [1, 2]}
+    pyarrow.parquet.write_table(pa.table(table), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet has no column of text; .* 'tokens', 'pair', 'n'"):
+        read(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"column 'tokens' holds list<.*string>, not text"):
+        read(tmp_path / "a.parquet", "tokens")
+
+
+def test_parquet_whose_text_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    column = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(bytes([0, 0, 0, 0, 2, 0, 0, 0])), pa.py_buffer(b"\xff\xfe")]
+    )
+    pyarrow.parquet.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: column 'text' holds text that is not UTF-8"):
+        read(tmp_path / "a.parquet")
+
+
+def test_what_was_taken_of_parquet_is_said(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"n": [1, 2, 3], "t": ["a", None, "b"]}), tmp_path / "a.parquet")
+    found, what = taken(tmp_path / "a.parquet")
+    assert (found, what.facts, what.dropped) == (["a", "b"], ["column 't' of 2"], {"null or missing": 1})
+
+
+def test_a_gzipped_file_needs_no_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(gzip.compress("\n".join(SENTENCES).encode()))
+    assert read(tmp_path / "a.txt") == SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [(b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")],
+)
+def test_other_archives_are_named(tmp_path: Path, start: bytes, kind: str) -> None:
+    (tmp_path / "a.csv").write_bytes(start + b" and more")
+    with pytest.raises(UserError, match=rf"a\.csv is a {kind} archive; unpack it and give the text"):
+        read(tmp_path / "a.csv")
+
+
+def bomb(path: Path) -> None:
+    """Write half a megabyte of text in a few kilobytes."""
+    if path.suffix == ".parquet":
+        same = pa.DictionaryArray.from_arrays(pa.array([0] * 5_003), pa.array(["x" * 101]))
+        pyarrow.parquet.write_table(pa.table({"text": same}), path, compression="zstd")
+    else:
+        path.write_bytes(gzip.compress(b"x" * 100 + b"\n" + (b"x" * 100 + b"\n") * 5_002))
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.parquet"])
+def test_what_expands_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    bomb(tmp_path / name)
+    assert len(read(tmp_path / name)) == 5_003
+    monkeypatch.setattr(reading, "EXPANDED", 1 << 16)
+    monkeypatch.setattr(reading, "EXPANSION", 7)
+    with pytest.raises(UserError, match=r"expands to more than 0 MiB and 7 times its size.*unpack it"):
+        read(tmp_path / name)
+
+
+def test_too_long_a_field_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "ITEM_CHARACTERS", 1_009)
+    pyarrow.parquet.write_table(pa.table({"text": ["a", "x" * 2_003]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: row 2 has more than"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_pipe_of_json_lines_is_read_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "".join(json.dumps({"text": each, "tokens": 3, "log_prob": -1.5}) + "\n" for each in SENTENCES)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(gzip.compress(rows.encode()))))
+    [source] = files.find("-")
+    assert list(chain(*files.read(source, Reading(), Taken()))) == SENTENCES
+
+
+def test_a_separator_is_for_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\n  b\n\nc\n")
+    assert taken(tmp_path / "a.txt", Reading(separator="blank"))[0] == ["a\n  b", "c"]
+    write_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"a\.csv is a table, whose rows need no separator"):
+        taken(tmp_path / "a.csv", Reading(separator="blank"))
+
+
+def test_the_encoding_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("id;text\n1;café\n".encode("windows-1252"))
+    found, what = taken(tmp_path / "a.csv", Reading(encoding="windows-1252"))
+    assert (found, what.facts[0]) == (["café"], "encoding windows-1252")
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_a_device_is_refused(device: str) -> None:
+    with pytest.raises(UserError, match=f"{device} is a device, which may never end; give a file"):
+        files.find(device)
+
+
+def test_parquet_needs_no_encoding(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet is a Parquet file, whose text is UTF-8; leave the enc"):
+        taken(tmp_path / "a.parquet", Reading(encoding="shift_jis"))
+
+
+def test_options_that_are_meant_for_other_files_are_left_out(tmp_path: Path) -> None:
+    how = Reading("text", "shift_jis", "%")
+    kept = {
+        "a.txt": Reading(None, "shift_jis", "%"),
+        "a.csv": Reading("text", "shift_jis"),
+        "a.parquet": Reading("text"),
+    }
+    for name, expected in kept.items():
+        WRITERS[name](tmp_path / name)
+        assert files.fitting(how, files.find(str(tmp_path / name))) == expected

@@ -101,8 +101,8 @@ def test_max_vocab_counts_the_special_tokens(kind: str, size: int) -> None:
 
 
 def test_bpe_leaves_out_rare_characters_where_there_is_no_room() -> None:
-    tokenizer = train_tokenizer(["ab ab ac ad"], "bpe", max_vocab=7)  # 4 special ones and ▁ a b
-    assert sorted(tokenizer.tokens(range(4, 7))) == ["a", "b", "▁"]
+    tokenizer = train_tokenizer(["ab ab ac ad"], "bpe", max_vocab=7)  # 4 special ones, the space, a and b
+    assert sorted(tokenizer.tokens(range(4, 7))) == [" ", "a", "b"]
 
 
 def test_characters_alone_and_with_their_space() -> None:
@@ -360,3 +360,76 @@ def test_rare_words_become_unknown_only_if_they_are_a_small_fraction():
     assert known.decode(known.encode("a rare b")) == "a <unk> b"
     every = train_tokenizer(lines, "word", min_count=1)
     assert every.decode(every.encode("a rare b")) == "a rare b"
+
+
+LAID_OUT = [
+    "def f(x):\n    if x:\n\t\treturn  x + 1\n",
+    "Roses are red,\n  violets are blue.\n\nStanza two",
+    " pass word  ",
+    "\ttab\tand  double  spaces",
+    "carriage\r\nreturns\r\n",
+    "no\u00a0break and \u3000ideographic",
+    " ",
+    "\n",
+]
+
+
+@pytest.mark.parametrize("kind", ["character", "bpe", "byte"])
+@pytest.mark.parametrize("text", LAID_OUT)
+def test_white_space_comes_back_as_it_was(kind: str, text: str) -> None:
+    tokenizer = train_tokenizer(LAID_OUT, kind, min_count=1)
+    assert tokenizer.keeps_whitespace
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    assert plain.encode(text, add_special_tokens=False).ids == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("sample", [LAID_OUT, ["床 前 明 月 光"]])
+def test_words_and_spaced_characters_have_one_space_and_say_so(sample: list[str]) -> None:
+    tokenizer = train_tokenizer(sample, "word" if sample is LAID_OUT else "character", min_count=1)
+    assert not tokenizer.keeps_whitespace
+    for text in sample:
+        assert tokenizer.decode(tokenizer.encode(text)) == " ".join(text.split())
+
+
+def test_an_indentation_is_a_piece_that_merges() -> None:
+    tokenizer = train_tokenizer(["if x:\n        return x"] * 7, "bpe")
+    assert "\n       " in tokenizer.tokens(range(4, tokenizer.vocab_size))
+
+
+def as_written_before(kind: str) -> str:
+    """Return a tokenizer.json whose parts are those from before white space was kept."""
+    parsed = json.loads(train_tokenizer(["床前" if kind == "character" else "a b"], kind).to_json())
+    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
+    if kind == "character":
+        parsed["pre_tokenizer"]["pattern"]["Regex"] = r"[\s\S]"
+    elif kind == "bpe":
+        parsed["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [space, parsed["pre_tokenizer"]]}
+        parsed["decoder"] = space
+        parsed["model"]["vocab"] = {
+            {"Ġ": "▁", " ": "▁"}.get(k, k): v for k, v in parsed["model"]["vocab"].items()
+        }
+        parsed["model"]["merges"] = []
+    else:
+        whole = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+        strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+        parsed["pre_tokenizer"] = whole
+        parsed["decoder"] = {"type": "Sequence", "decoders": [whole, strip]}
+    return json.dumps(parsed)
+
+
+@pytest.mark.parametrize(("kind", "text"), [("character", "前 床"), ("bpe", "b a"), ("byte", "b a")])
+def test_tokenizers_of_earlier_runs_read_as_they_did(kind: str, text: str) -> None:
+    tokenizer = Tokenizer.from_json(as_written_before(kind))
+    assert (tokenizer.kind, tokenizer.keeps_whitespace) == (kind, False)
+    plain = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    assert tokenizer.encode(text) == plain.encode(text, add_special_tokens=False).ids
+    assert tokenizer.decode(tokenizer.encode(text)) == (text if kind != "character" else "前<unk>床")
+    if kind != "character":
+        assert tokenizer.encode(f" {text}  ") == tokenizer.encode(text)
+
+
+def test_bytes_that_are_no_utf8_are_refused() -> None:
+    tokenizer = train_tokenizer(["un café"], "word")
+    with pytest.raises(UserError, match=r"the text 'caf.' holds bytes that are not UTF-8; give it in UTF-8"):
+        tokenizer.encode("caf\udce9")

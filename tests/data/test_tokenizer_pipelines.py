@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seqgen.data import tokenizer_pipelines
-from seqgen.data.tokenizer_pipelines import choose_kind, kind_of, spaced_characters
+from seqgen.data.tokenizer_pipelines import choose_kind, spaced_characters, splitting_of
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,13 @@ def test_spaced_characters() -> None:
 @pytest.mark.parametrize("spaced", [True, False])
 def test_the_kind_is_read_from_the_parts(kind: str, spaced: bool) -> None:
     inner = tokenizer_pipelines.build(kind, lowercase=False, spaced=spaced)
-    assert kind_of(json.loads(inner.to_str())) == (kind, kind == "character" and not spaced)
+    units = {"word": "words", "character": "words" if spaced else "characters"}.get(kind, "chunks")
+    assert splitting_of(json.loads(inner.to_str())) == (kind, units, units != "words")
+
+
+@pytest.mark.parametrize("kind", tokenizer_pipelines.KINDS[1:])
+@pytest.mark.parametrize("spaced", [True, False])
+def test_the_parts_of_earlier_runs_keep_no_white_space(kind: str, spaced: bool) -> None:
+    inner = tokenizer_pipelines.build(kind, lowercase=False, spaced=spaced, keeps_whitespace=False)
+    units = "characters" if kind == "character" and not spaced else "words"
+    assert splitting_of(json.loads(inner.to_str())) == (kind, units, False)

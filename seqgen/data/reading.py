@@ -1,0 +1,162 @@
+"""How text is read and what was taken of it: the user's options, the choice of a column, bounds, counts."""
+
+import codecs
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from seqgen.core.errors import UserError
+
+ROWS = 1000
+"""Rows read at a time; the first so many rows also decide which columns hold text."""
+
+CHUNK_CHARACTERS = 1 << 22
+"""Characters after which rows are passed on, though they are fewer than `ROWS`."""
+
+ITEM_CHARACTERS = 1 << 24
+"""Largest number of characters of a sentence, a line or a row: 16 Mi."""
+
+EXPANSION, EXPANDED = 200, 1 << 28
+"""A compressed file with more than 256 MiB of text may expand to at most so many times its size. Text shrinks
+to a fifth, very repetitive text to a fiftieth."""
+
+BLANK = "blank"
+"""The separator that stands for a blank line."""
+
+Chunks = Iterator[list[str | None]]
+"""Sentences in lists, not yet normalised; None for a row that holds none, which has been counted."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The options of a source of text."""
+
+    column: str | None = None
+    """The column of a table, by its name, or by its number in a table without a header."""
+    encoding: str | None = None
+    """A codec of Python; None: UTF-8, or the Unicode encoding that a byte-order mark names."""
+    separator: str | None = None
+    r"""What stands between the sentences of a text file: `blank` (a blank line) or any other string, in which
+    `\n` and `\t` are escapes; None: the end of a line."""
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None and not _is_text_encoding(self.encoding):
+            raise UserError(
+                f"no encoding {self.encoding!r}; give a codec of Python, such as windows-1252, shift_jis, "
+                "gb18030 or utf-16"
+            )
+        if self.separator == "":
+            raise UserError(f"the separator is empty; give '{BLANK}' for a blank line, or a string")
+
+    @property
+    def item_end(self) -> str:
+        """What is written after a sentence, so that the same options read it back."""
+        if self.separator is None:
+            return "\n"
+        return "\n\n" if self.separator == BLANK else f"\n{literal(self.separator)}\n"
+
+
+@dataclass
+class Taken:
+    """What was taken of a source and what was left out, for the line that names the corpus."""
+
+    facts: list[str] = field(default_factory=list)
+    """Each once: the column, the delimiter, the encoding."""
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Number of sentences left out, by reason."""
+    respaced: int = 0
+    """Sentences whose white space was changed."""
+    laid_out: int = 0
+    """Sentences among these that were indented or had several lines."""
+
+    def say(self, fact: str) -> None:
+        """Add a fact, unless it is known."""
+        if fact not in self.facts:
+            self.facts.append(fact)
+
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count sentences that are left out."""
+        if count:
+            self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def add(self, other: "Taken") -> None:
+        """Add what was taken of another source."""
+        for fact in other.facts:
+            self.say(fact)
+        for reason, count in other.dropped.items():
+            self.drop(reason, count)
+        self.respaced += other.respaced
+        self.laid_out += other.laid_out
+
+    def to_json(self) -> str:
+        """Return all of it as JSON."""
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Taken":
+        """Read what `to_json` has returned."""
+        return cls(**json.loads(text))
+
+
+def literal(separator: str) -> str:
+    r"""Return a separator with its escapes `\n` and `\t` replaced."""
+    return separator.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def choose_column(name: str, columns: Mapping[str, bool], column: str | None) -> str:
+    """Return the column that holds the sentences; raise UserError if it is missing or ambiguous.
+
+    name: of the file, for messages. columns: True for each column that holds text. column: the user's choice.
+    """
+    listed = ", ".join(repr(each) for each in columns)
+    if column is not None:
+        if column not in columns:
+            raise UserError(f"{name} has no column {column!r}; its columns: {listed}")
+        return column
+    text = [each for each, is_text in columns.items() if is_text] if len(columns) > 1 else list(columns)
+    if len(text) == 1:
+        return text[0]
+    found = f"{len(text)} columns" if text else "no column"
+    raise UserError(f"{name} has {found} of text; name one with --column; its columns: {listed}")
+
+
+def bounded(rows: Iterable[Row], size: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """Yield rows in lists of at most `ROWS`, fewer if they are long; `size` is the characters of one."""
+    chunk: list[Row] = []
+    total = 0
+    for row in rows:
+        chunk.append(row)
+        total += size(row)
+        if len(chunk) == ROWS or total > CHUNK_CHARACTERS:
+            yield chunk
+            chunk, total = [], 0
+    if chunk:
+        yield chunk
+
+
+def check_expansion(name: str, text: int, size: int) -> None:
+    """Raise UserError for a compressed file of `size` bytes that holds far more `text` than any real one."""
+    if text > max(EXPANDED, EXPANSION * size):
+        raise UserError(
+            f"{name} expands to more than {EXPANDED >> 20} MiB and {EXPANSION} times its size, which no text "
+            "does; if it is meant, unpack it and give the text"
+        )
+
+
+def too_long(name: str, where: str) -> UserError:
+    """Return the error for a sentence, a line or a row of more than `ITEM_CHARACTERS`."""
+    return UserError(
+        f"{name}: {where} has more than {ITEM_CHARACTERS >> 20} Mi characters, the most that is read at "
+        "once; give one sentence a line, or say with --separator what stands between them"
+    )
+
+
+def _is_text_encoding(name: str) -> bool:
+    try:
+        b"a".decode(name, "replace")
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):  # UnicodeError, which codecs for names of hosts raise, is a ValueError
+        return False
