@@ -52,15 +52,17 @@ def test_a_device_survives(tmp_path: Path, minor: int) -> None:
     assert stat.S_ISCHR(device.stat().st_mode)
 
 
-@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no /dev/stdout")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no files of a process in /proc")
 def test_what_standard_output_is_redirected_to_is_not_replaced(tmp_path: Path) -> None:
-    code = "from pathlib import Path; from seqgen.core.atomic_files import write_text; "
-    code += "write_text(Path('/dev/stdout'), 'more\\n')"
+    stdout = tmp_path / "stdout"  # as /dev/stdout is one, which a test that fails would replace
+    stdout.symlink_to("/proc/self/fd/1")
+    code = "import sys; from pathlib import Path; from seqgen.core.atomic_files import write_text; "
+    code += "write_text(Path(sys.argv[1]), 'more\\n')"
     log = tmp_path / "log.txt"
     log.write_text("before\n")
     inode = log.stat().st_ino
     with log.open("a") as file:
-        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+        subprocess.run([sys.executable, "-c", code, str(stdout)], stdout=file, check=True)
     assert log.read_text() == "before\nmore\n"
     assert log.stat().st_ino == inode
 
