@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from seqgen.cli import common
 from seqgen.core.errors import UserError, did_you_mean
 
 app = typer.Typer(help="Measure speed, and generators against what they have to beat.", no_args_is_help=True)
@@ -135,7 +136,9 @@ def oracle(
 def text(
     corpus: Annotated[str, typer.Option(help="The training sentences, as of seqgen pretrain.")] = "scenes",
     test: Annotated[str | None, typer.Option(help="Held-out sentences; split off if not given.")] = None,
-    column: Annotated[str | None, typer.Option(help="The column of a table that holds the text.")] = None,
+    column: common.Column = None,
+    encoding: common.Encoding = None,
+    separator: common.Separator = None,
     resplit: Annotated[
         bool, typer.Option("--resplit", help="Divide training and test sentences anew by each seed.")
     ] = False,
@@ -156,7 +159,9 @@ def text(
     from seqgen.training.data_config import DataConfig, short_name
 
     name = short_name(corpus)
-    source = Text(name, DataConfig(corpus=corpus, test=test, column=column), resplit)
+    source = Text(
+        name, DataConfig(corpus, column=column, encoding=encoding, separator=separator, test=test), resplit
+    )
     folder = out or Path("runs") / f"bench-{name}{'-resplit' * resplit}{'-quick' * quick}"
     options = {"seeds": 1 if quick else seeds, "scale": _scale(quick, algorithms, rewards)}
     _run([source], folder, options, device, threads, as_json)

@@ -1,5 +1,6 @@
 """A case of the benchmark of generators: a corpus, a regime and a seed; its trainings and samplers."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from seqgen.core.atomic_files import write_text
 from seqgen.data.tokenizer import UNK
 from seqgen.generation import oracles
 from seqgen.training import load, setup
-from seqgen.training.data_config import DataConfig, open_data
+from seqgen.training.data_config import DataConfig, open_with_tokenizer
 from seqgen.training.load import Trained
 
 SMALL = {
@@ -126,18 +127,19 @@ class Case:
         """Return a text as it is, or with its training and test sentences divided anew, in files."""
         data = text.data
         if text.is_resplit:
-            train, test = (self.folder / "data" / f"{self.key}-{role}.txt" for role in ("train", "test"))
+            train, test = (self.folder / "data" / f"{self.key}-{role}.jsonl" for role in ("train", "test"))
             if not (train.exists() and test.exists()):
-                corpus = open_data(data, seed=self.seed)
+                corpus, _ = open_with_tokenizer(data, None, seed=self.seed)
                 lines = [*corpus.train, *corpus.valid, *corpus.test]
                 order = np.random.default_rng(self.seed).permutation(len(lines)).tolist()
                 size = len(corpus.test)
                 for path, rows in ((test, order[:size]), (train, order[size:])):
-                    write_text(path, "\n".join(lines[i] for i in rows) + "\n")
+                    write_text(path, "".join(json.dumps({"text": lines[i]}) + "\n" for i in rows))
             data = replace(data, corpus=str(train), valid=None, test=str(test))
+            data = replace(data, column=None, encoding=None, separator=None)
         if fresh:
             return data
-        return DataConfig(corpus=data.corpus, valid=data.valid, test=data.test, column=data.column)
+        return DataConfig(data.corpus, data.column, data.encoding, data.separator, data.valid, data.test)
 
     def path(self, name: str) -> Path:
         """Return the folder of a training."""

@@ -212,7 +212,7 @@ def of_text(tmp_path_factory: pytest.TempPathFactory):
 def test_a_text_is_divided_anew_by_each_seed(of_text):
     folder, _ = of_text
     parts = [
-        {role: (folder / f"out/data/pets-re-split-seed{seed}-{role}.txt").read_text().splitlines()
+        {role: (folder / f"out/data/pets-re-split-seed{seed}-{role}.jsonl").read_text().splitlines()
          for role in ("train", "test")}
         for seed in range(2)
     ]  # fmt: skip

@@ -329,7 +329,7 @@ READERS: dict[str, Reader] = {
     "csv": Reader("case.csv", _csv_seeds, mutations.bytes_of, TABLE),
     "tsv": Reader("case.tsv", _tsv_seeds, mutations.bytes_of, TABLE),
     "jsonl": Reader("case.jsonl", _json_lines_seeds, mutations.json_lines_of, TABLE),
-    "json": Reader("case.json", _json_seeds, mutations.json_of, (_corpus(),)),
+    "json": Reader("case.json", _json_seeds, mutations.json_of, TABLE),
     "parquet": Reader("case.parquet", _parquet_seeds, mutations.parquet_of, TABLE),
     "gzip": Reader("case.txt.gz", _gzip_seeds, mutations.gzip_of, (_corpus(), _sentences)),
     "grammar": Reader("case.cfg", _grammar_seeds, mutations.bytes_of, (_grammar,)),
