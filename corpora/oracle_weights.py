@@ -77,10 +77,12 @@ def read_pickled_arrays(path: Path) -> list[NDArray]:
 
 
 def _check_lengths(content: bytes) -> None:
-    """Raise ValueError where a string of a pickle is longer than the file: it would be allocated first."""
-    for opcode, _, _ in pickletools.genops(content):
+    """Raise ValueError where reading would allocate more than the file has, for a long string or memo."""
+    for opcode, argument, _ in pickletools.genops(content):
         if opcode.name == "BYTEARRAY8":
             raise ValueError("it holds a bytearray")
+        if "PUT" in opcode.name and int(argument) > len(content):
+            raise ValueError(f"it numbers a part {argument}")
 
 
 def from_pickle(path: Path) -> Arrays:

@@ -57,7 +57,10 @@ def _values(column: Any) -> list[str | None]:
     if not hasattr(column, "dictionary"):
         return column.to_pylist()
     known = column.dictionary.to_pylist()
-    return [None if i is None else known[i] for i in column.indices.to_pylist()]
+    indices = column.indices.to_pylist()
+    if any(i is not None and not 0 <= i < len(known) for i in indices):
+        raise OSError("a value stands at no place of its dictionary")
+    return [None if i is None else known[i] for i in indices]
 
 
 def _check_pages(metadata: Any, name: str, column: str) -> None:

@@ -90,6 +90,12 @@ def test_other_pickles(content: bytes, message: str, tmp_path: Path):
         from_pickle(path)
 
 
+def test_a_part_of_a_huge_number_allocates_nothing(tmp_path: Path):
+    (tmp_path / "a.pkl").write_bytes(b"(lp99999999\n.")
+    with pytest.raises(UserError, match=r"is no pickle of NumPy arrays \(it numbers a part 99999999\)"):
+        from_pickle(tmp_path / "a.pkl")
+
+
 def test_other_npz_files(tmp_path: Path):
     path = tmp_path / "other.npz"
     with pytest.raises(UserError, match="no file"):

@@ -161,6 +161,18 @@ def test_parquet_knows_other_kinds_of_text_and_skips_null(tmp_path: Path) -> Non
         read(tmp_path / "a.parquet", "n")
 
 
+def test_a_value_at_no_place_of_its_dictionary_is_damage(tmp_path: Path, monkeypatch) -> None:
+    from seqgen.data import tables
+
+    shared = pa.DictionaryArray.from_arrays(pa.array([0, 7]), pa.array(["x", "y"]), safe=False)
+    with pytest.raises(OSError, match="a value stands at no place of its dictionary"):
+        tables._values(shared)
+    pyarrow.parquet.write_table(pa.table({"text": ["x", "y"]}), tmp_path / "a.parquet")
+    monkeypatch.setattr(tables, "_values", lambda column, plain=tables._values: plain(shared))
+    with pytest.raises(UserError, match=r"a\.parquet is no Parquet file: a value stands at no place"):
+        read(tmp_path / "a.parquet")
+
+
 def test_what_only_ends_in_parquet_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("not this")
     with pytest.raises(UserError, match=r"a\.parquet is no Parquet file"):

@@ -223,6 +223,12 @@ def torn_parquet(folder):
     (folder / "train.parquet").write_bytes((folder / "train.parquet").read_bytes()[:-9])
 
 
+def parquet_of_no_utf8(folder):
+    write_parquet(folder / "train.parquet", 7)
+    content = (folder / "train.parquet").read_bytes()
+    (folder / "train.parquet").write_bytes(content.replace(b"label", b"lab\xe7l"))
+
+
 def no_pictures_in_parquet(folder):
     parquet.write_table(pyarrow.table({"text": ["a"], "label": [0]}), folder / "train.parquet")
 
@@ -255,6 +261,7 @@ def empty(folder):
         (torn_picture, "b.png' is not a picture by its content"),
         (deep_picture, "pixels of mode I;16"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
+        (parquet_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (no_pictures_in_parquet, "has no column of pictures"),
         (labels_in_words, "labels of type string"),
         (no_train_parquet, "has no train"),

@@ -182,7 +182,8 @@ def _read_parquet_folder(folder: Path, tables: list[Path]) -> dict[str, Split]:
         for path in parts:
             try:
                 read.append(parquet.read_table(path))
-            except (ArrowException, OSError) as error:
+                read[-1].schema.names  # noqa: B018 - which need not be UTF-8
+            except (ArrowException, OSError, UnicodeDecodeError) as error:
                 reason = next(iter(str(error).splitlines()), "")
                 raise UserError(
                     f"'{path}' is not a complete Parquet file ({reason}); download it again"
