@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pickletools
 import shlex
 import warnings
 import zipfile
@@ -48,6 +49,8 @@ MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
 READ_BYTES = 1 << 20
+LONGEST_NAME = 100
+"""Characters of the module and name of a type in state.pt, at most."""
 WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", ".lock")
 """The parts of a run folder that training writes."""
 
@@ -323,7 +326,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
     _check_readable(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            _check_not_packed(file)
+            _check_archive(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no checkpoint")
@@ -339,12 +342,25 @@ def load_state(run: Run) -> dict[str, Any] | None:
         ) from error
 
 
-def _check_not_packed(file: IO[bytes]) -> None:
-    """Raise ValueError where parts of a zip file are compressed: unpacked they may have any size."""
+def _check_archive(file: IO[bytes]) -> None:
+    """Raise ValueError where torch's reader would take any memory or time.
+
+    Compressed parts may have any size; and for a name that it does not know, torch searches its own message
+    by an expression that takes minutes for a long one.
+    """
     with zipfile.ZipFile(file) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
             raise ValueError("parts of it are compressed, which torch.save does not do")
+        for name in archive.namelist():
+            if name.endswith("/data.pkl"):
+                _check_names(archive.read(name))
     file.seek(0)
+
+
+def _check_names(pickled: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL" and len(argument) > LONGEST_NAME:
+            raise ValueError("it names what torch.save does not")
 
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:

@@ -229,6 +229,12 @@ def parquet_of_no_utf8(folder):
     (folder / "train.parquet").write_bytes(content.replace(b"label", b"lab\xe7l"))
 
 
+def parts_of_no_utf8(folder):
+    write_parquet(folder / "train.parquet", 7)
+    content = (folder / "train.parquet").read_bytes()
+    (folder / "train.parquet").write_bytes(content.replace(b"path", b"p\xffth"))
+
+
 def no_pictures_in_parquet(folder):
     parquet.write_table(pyarrow.table({"text": ["a"], "label": [0]}), folder / "train.parquet")
 
@@ -261,6 +267,7 @@ def empty(folder):
         (torn_picture, "b.png' is not a picture by its content"),
         (deep_picture, "pixels of mode I;16"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
+        (parts_of_no_utf8, "train.parquet' names parts of a column in bytes that are not UTF-8"),
         (parquet_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (no_pictures_in_parquet, "has no column of pictures"),
         (labels_in_words, "labels of type string"),

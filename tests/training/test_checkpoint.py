@@ -2,6 +2,7 @@
 
 import io
 import math
+import time
 import zipfile
 
 import pytest
@@ -143,3 +144,14 @@ def test_a_checkpoint_that_is_packed_is_not_unpacked(run):
     assert (run.path / run_folder.STATE).stat().st_size < 100_000
     with pytest.raises(UserError, match=r"state.pt' is corrupt"):
         run_folder.load_state(run)
+
+
+def test_a_name_of_any_length_costs_no_time(run):
+    """Torch would search its own message of it for minutes."""
+    pickled = b"\x80\x02ctorch._utils\n_rebuild_ten" + b"[" * 100_000 + b"\n."
+    with zipfile.ZipFile(run.path / run_folder.STATE, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("archive/data.pkl", pickled)
+    start = time.process_time()
+    with pytest.raises(UserError, match=r"state\.pt' is corrupt"):
+        run_folder.load_state(run)
+    assert time.process_time() - start < 5

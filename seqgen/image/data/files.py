@@ -191,7 +191,10 @@ def _read_parquet_folder(folder: Path, tables: list[Path]) -> dict[str, Split]:
         for path, table in zip(parts, read, strict=True):
             if table.schema != read[0].schema:
                 raise UserError(f"'{parts[0]}' and '{path}' have different columns; keep those of one kind")
-        splits[name] = _read_table(concat_tables(read), str(parts[0]))
+        try:
+            splits[name] = _read_table(concat_tables(read), str(parts[0]))
+        except UnicodeDecodeError as error:  # of a name inside of a column
+            raise UserError(f"'{parts[0]}' names parts of a column in bytes that are not UTF-8") from error
     if "train" not in splits:
         raise UserError(f"'{folder}' has no train*.parquet; it holds {', '.join(p.name for p in tables)}")
     return splits
