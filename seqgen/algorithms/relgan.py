@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from seqgen.algorithms.adversary import Adversary, without_unknown
+from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, MultiEmbeddingConfig
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim, settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK

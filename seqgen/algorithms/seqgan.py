@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms import rewards
+from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
-from seqgen.algorithms.configs import DiscriminatorConfig
+from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
 from seqgen.data.batch import stacked
 from seqgen.functional.gan_losses import gan_loss
 
 
 @dataclass(frozen=True)
-class SeqGANConfig(RolloutPolicyConfig):
+class SeqGANConfig(RolloutPolicyConfig, AdversarialConfig):
     """Settings of adversarial training; the generator's come from the run it starts from."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -34,7 +35,7 @@ class SeqGANConfig(RolloutPolicyConfig):
     discriminator whose training batches are divided into real and generated at random"""
 
 
-class SeqGAN(RolloutPolicy):
+class SeqGAN(RolloutPolicy, Adversary):
     """A generator, and a discriminator that tells real from generated sentences and rewards each token."""
 
     Config = SeqGANConfig

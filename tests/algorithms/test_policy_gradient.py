@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import GENERATOR_KINDS, LENGTH, batch, moved, sentences, weights
 
-from seqgen.algorithms.adversary import without_unknown
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.algorithms.rollout_policy import RolloutConfig
 from seqgen.core import optim
 from seqgen.core.errors import UserError
