@@ -56,6 +56,7 @@ ADVERSARIAL = {
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
     "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
+    "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }
