@@ -57,6 +57,7 @@ ADVERSARIAL = {
     "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
+    "cot": Entry("seqgen.algorithms.cot:CoT"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }

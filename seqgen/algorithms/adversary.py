@@ -17,6 +17,7 @@ from seqgen.core import optim
 from seqgen.core.device import autocast
 from seqgen.data.batch import Batch
 from seqgen.functional.gan_losses import accuracy, gan_loss
+from seqgen.models.base import Generator
 from seqgen.models.discriminator import CNNDiscriminator, take_over_layers
 
 
@@ -49,10 +50,12 @@ class Adversary(TunedGenerator):
         """Take over the generator of a run.
 
         A discriminator with the generator's layers starts from its weights: of a small corpus it learns more,
-        and sooner, than from random ones.
+        and sooner, than from random ones. So does a language model in its place.
         """
         super().start_from(start)
-        if getattr(self.config.discriminator, "kind", None) == "generator":
+        if isinstance(self.discriminator, Generator):
+            self.discriminator.load_state_dict(self.generator.state_dict())
+        elif getattr(self.config.discriminator, "kind", None) == "generator":
             take_over_layers(self.discriminator, self.generator)
 
     def configure(self) -> None:

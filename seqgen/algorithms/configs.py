@@ -183,6 +183,25 @@ class MultiEmbeddingConfig:
 
 
 @dataclass(frozen=True)
+class LanguageModelConfig:
+    """A language model in the discriminator's place, of the generator's kind and sizes, and its training."""
+
+    dropout: float = 0.5
+    """fraction dropped in training; none in scoring"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.01
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, dropout=(0.0, 0.99), lr=(0.0, None), weight_decay=(0.0, None))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module:
+        """Return a fresh language model."""
+        return replace(generator, dropout=self.dropout).build(vocab_size)
+
+
+@dataclass(frozen=True)
 class PretrainingConfig(TrainingConfig):
     """The settings of generator and training that maximum likelihood and the autoencoders share."""
 

@@ -210,6 +210,17 @@ def nll_and_states(generator: Generator, tokens: Tensor, *, bf16: bool = False) 
         return head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 
+def weighted_nll(generator: Generator, tokens: Tensor, weights: Tensor) -> Tensor:
+    """Return Σ weight · (-log p) over sentences, in nats; tokens (B, T), weights (B,) of any sign → scalar.
+
+    Dropout is as the generator's mode has it.
+    """
+    hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
+    mask = tokens != PAD
+    rows, targets, of_rows = real_rows(mask, hidden, tokens, weights[:, None] * mask)
+    return head_loss(rows, generator.head.weight, generator.head.bias, targets, of_rows).loss
+
+
 def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: float) -> float:
     """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.models.calibration`."""
 
