@@ -58,6 +58,7 @@ ADVERSARIAL = {
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
     "cot": Entry("seqgen.algorithms.cot:CoT"),
+    "jsdgan": Entry("seqgen.algorithms.jsdgan:JSDGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }

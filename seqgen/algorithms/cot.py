@@ -16,17 +16,16 @@ what the mediator minimises, nats a token of the mixture; and those of `seqgen.a
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, LanguageModelConfig
-from seqgen.algorithms.mle import weighted_nll
+from seqgen.algorithms.mle import sentence_log_probs
 from seqgen.core import optim
-from seqgen.data.batch import Batch, stacked
+from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD, UNK
-from seqgen.functional.chunked_kl import HeadInputs, head_kl
+from seqgen.functional.chunked_log_probs import HeadInputs, head_kl
 from seqgen.functional.chunked_loss import real_rows
 from seqgen.generation.sample import shifted
 from seqgen.models.base import Generator, evaluating
@@ -61,7 +60,7 @@ class CoT(Adversary):
         with evaluating(self.discriminator):
             mixture = self.next_tokens(self.discriminator, tokens)
         (weights,) = real_rows(mask, mask / mask.sum())
-        loss = head_kl(mine, mixture, weights)
+        loss = (head_kl(mine, mixture) * weights).sum()
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
         return {"g_loss": loss.detach(), "grad_norm": norms[optimizer]}
 
@@ -74,8 +73,7 @@ class CoT(Adversary):
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return -log M a token of the mixture, half real (R, T) and half generated sentences (F, T')."""
-        tokens = stacked([real, fake])
-        halves = [torch.full((len(part),), 0.5 / len(part), device=part.device) for part in (real, fake)]
-        weights = torch.cat(halves)
-        length = (weights[:, None] * (tokens != PAD)).sum()
-        return weighted_nll(self.discriminator, tokens, weights / length), {}
+        halves = (real, fake)
+        nats = [-sentence_log_probs(self.discriminator, half).mean() for half in halves]
+        tokens = [(half != PAD).sum() / len(half) for half in halves]
+        return (nats[0] + nats[1]) / (tokens[0] + tokens[1]), {}
