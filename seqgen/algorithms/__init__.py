@@ -57,6 +57,7 @@ ADVERSARIAL = {
     "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
+    "textgan-mmd": Entry("seqgen.algorithms.textgan_mmd:TextGAN"),
     "cot": Entry("seqgen.algorithms.cot:CoT"),
     "jsdgan": Entry("seqgen.algorithms.jsdgan:JSDGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
