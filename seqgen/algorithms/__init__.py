@@ -59,6 +59,7 @@ ADVERSARIAL = {
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
     "textgan-mmd": Entry("seqgen.algorithms.textgan_mmd:TextGAN"),
     "cot": Entry("seqgen.algorithms.cot:CoT"),
+    "dpgan": Entry("seqgen.algorithms.dpgan:DPGAN"),
     "jsdgan": Entry("seqgen.algorithms.jsdgan:JSDGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
