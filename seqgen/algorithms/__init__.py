@@ -61,6 +61,7 @@ ADVERSARIAL = {
     "cot": Entry("seqgen.algorithms.cot:CoT"),
     "dpgan": Entry("seqgen.algorithms.dpgan:DPGAN"),
     "jsdgan": Entry("seqgen.algorithms.jsdgan:JSDGAN"),
+    "dgsan": Entry("seqgen.algorithms.dgsan:DGSAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }
