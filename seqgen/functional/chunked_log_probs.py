@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from seqgen.functional.vocab_projection import no_autocast
+
 CHUNK_NUMBERS = 2**22
 """Logits of a head that are held at a time, 16 MiB of them."""
 _recomputed = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
@@ -29,9 +31,10 @@ class HeadInputs(NamedTuple):
     """(V,)"""
 
     def log_probs(self, part: slice) -> Tensor:
-        """Return the log-probabilities of some of them, float32 or wider; (R, V)."""
-        logits = F.linear(self.hidden[part], self.weight, self.bias)
-        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+        """Return the log-probabilities of some of them, in the type of the weight; (R, V)."""
+        with no_autocast(self.hidden.device):  # ratios of likelihoods would be noise in bfloat16
+            logits = F.linear(self.hidden[part].to(self.weight.dtype), self.weight, self.bias)
+        return F.log_softmax(logits, dim=-1)
 
 
 def head_log_probs(head: HeadInputs, targets: Tensor) -> Tensor:

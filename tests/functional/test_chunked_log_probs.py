@@ -53,3 +53,12 @@ def test_the_second_head_has_no_gradient():
     first, second, *_ = heads()
     gradients = torch.autograd.grad(head_kl(first, second).sum(), second, allow_unused=True)
     assert gradients == (None, None, None)
+
+
+def test_bfloat16_states_give_log_probs_of_float32():
+    first, _, _, targets = heads()
+    low = HeadInputs(first.hidden.bfloat16(), first.weight.float(), first.bias.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = head_log_probs(low, targets)
+    wanted = distribution(HeadInputs(low.hidden.float(), *low[1:])).log_prob(targets)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
