@@ -6,9 +6,9 @@ and itself as M estimates it: at every prefix of its own samples KL(G ‖ M) of 
 vocabulary, so that nothing is drawn for the gradient and there is no REINFORCE. What a token does to the
 tokens after it is left out, as in the paper's algorithm.
 
-What differs from the paper, and why: training starts from a pretrained generator, whose weights the mediator
-takes over, as from nothing it takes the paper's tens of thousands of updates; the mediator has the sizes of
-the generator, not twice as many; and unknown words take no part.
+What differs from the paper, which needs no pretraining, and why: training starts from a pretrained generator,
+whose weights, kind and sizes the mediator takes over, as that is a small part of the work from nothing; and
+unknown words take no part.
 
 Report metrics: `g_loss`, KL(G ‖ M), nats a token; `grad_norm` of the generator before clipping; `d_loss`,
 what the mediator minimises, nats a token of the mixture; and those of `seqgen.algorithms.tuned_generator`.

@@ -1,13 +1,12 @@
 """GSGAN: a GAN of relaxed sentences (Kusner & Hernández-Lobato 2016, arXiv:1611.04051).
 
-The plain GAN of recurrent networks: the generator's tokens are draws from the Gumbel-softmax distribution
-(eq. 4), which the recurrent discriminator reads as they are, and whose temperature falls during training.
+The plain GAN of recurrent networks: the generator's tokens are draws from the Gumbel-softmax distribution,
+which the recurrent discriminator reads as they are, and whose temperature falls during training.
 
 What differs from the paper, and why: training starts from a pretrained generator, so the temperature starts
 at 1, where a soft token is still near the drawn one; the generator's loss does not saturate (Goodfellow et
-al. 2014, section 3); the noise is that of the tokens alone, where the paper also draws the initial state;
-unknown words are never sampled; and the discriminator learns from drawn sentences, which are as hard as real
-ones, because of soft ones it would learn to tell nothing but the softness.
+al. 2014, section 3); unknown words are never sampled; and the discriminator learns from drawn sentences,
+which are as hard as real ones, because of soft ones it would learn to tell nothing but the softness.
 
 Report metrics: those of `seqgen.algorithms.relaxed_adversary`, `g_loss` being log 2 where the discriminator
 knows nothing.

@@ -5,7 +5,7 @@ p / (p + G(x)), and the divergence is a sum over them, Σ ½ [-p log(p + G) + G 
 constant. Its derivative in log G(x) is ½ G log(G / (p + G)), so an update maximises the likelihood of real
 sentences weighted by G log(1 + p / G). Nothing is sampled.
 
-What differs from the paper, and why: the weights of a batch are normalised, as G of a sentence is e⁻⁴⁰ and
+What differs, and why: the weights of a batch are normalised, as G of a sentence is e⁻⁴⁰ and
 less, and so is the gradient; and a weight is bounded about the batch's, as one sentence would else be the
 whole batch (the code of TextGAN-PyTorch scales G of a batch to 0 … 1, which is no divergence). G being that
 small, the weights are all but proportional to it: what is learned is what is likely already, which sharpens
