@@ -8,6 +8,9 @@ from seqgen.functional.vocab_projection import no_autocast
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Variances of the Gaussian kernels whose mean is taken, in mean squared distances of the vectors."""
 
+LEAST = 1e-30
+"""Least mean squared distance that is divided by: no fraction of it is a denormal number, which may be 0."""
+
 
 def squared_mmd(first: Tensor, second: Tensor) -> Tensor:
     """Return the squared MMD, at least 0, of feature vectors (N, F) and (M, F); scalar.
@@ -21,7 +24,7 @@ def squared_mmd(first: Tensor, second: Tensor) -> Tensor:
     with no_autocast(both.device):  # a difference of large products
         squares = both.square().sum(dim=1)
         distances = (squares[:, None] + squares - 2 * both @ both.t()).clamp(min=0)
-    mean = distances.detach().mean().clamp(min=torch.finfo(distances.dtype).tiny)
+    mean = distances.detach().mean().clamp(min=LEAST)
     kernel = torch.stack([(-distances / (2 * width * mean)).exp() for width in WIDTHS]).mean(dim=0)
     n = len(first)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
