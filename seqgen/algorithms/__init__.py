@@ -54,7 +54,14 @@ ADVERSARIAL = {
         "seqgen.algorithms.contrastive_gan:ContrastiveGAN", {"loss": "ranking", "reward": "ranking"}
     ),
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
+    "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
+    "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
+    "textgan-mmd": Entry("seqgen.algorithms.textgan_mmd:TextGAN"),
+    "cot": Entry("seqgen.algorithms.cot:CoT"),
+    "dpgan": Entry("seqgen.algorithms.dpgan:DPGAN"),
+    "jsdgan": Entry("seqgen.algorithms.jsdgan:JSDGAN"),
+    "dgsan": Entry("seqgen.algorithms.dgsan:DGSAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }

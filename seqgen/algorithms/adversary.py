@@ -1,53 +1,38 @@
-"""A generator and a discriminator that are trained in turn: what every adversarial algorithm shares.
+"""A generator and a discriminator that are trained in turn: what algorithms with a discriminator share.
 
 What differs between them is in two methods: how the generator learns (`generator_step`), and what the
-discriminator minimises (`discriminator_loss`). Unknown words take no part:
-they are never sampled, and real sentences with them are left out, as they would tell real from generated.
+discriminator minimises (`discriminator_loss`).
 
 Report metrics: `d_loss`, what the discriminator minimises, and by default `d_accuracy` of its training
-batches, 0.5 by chance; what the algorithm adds to them; then `valid_nll`, `valid_ppl`, `unique`,
-`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
+batches, 0.5 by chance; and those of `seqgen.algorithms.tuned_generator`.
 """
-
-from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from seqgen.algorithms import collapse
-from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm
+from seqgen.algorithms.base import StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import AdversarialConfig
+from seqgen.algorithms.tuned_generator import TunedGenerator, without_unknown
 from seqgen.core import optim
-from seqgen.core.device import autocast, is_host
+from seqgen.core.device import autocast
 from seqgen.data.batch import Batch
-from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import accuracy, gan_loss
+from seqgen.models.base import Generator
 from seqgen.models.discriminator import CNNDiscriminator, take_over_layers
 
 
-class Adversary(TextAlgorithm):
+class Adversary(TunedGenerator):
     """A generator, a discriminator, and the order of their updates."""
 
     config: AdversarialConfig
-    needs_start: ClassVar[bool] = True
     on_host = ("updates",)
     updates: Tensor
     """Steps done; scalar."""
 
     def __init__(self, config: AdversarialConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)
-        self.generator = config.generator.build(vocab_size)
         self.discriminator = config.discriminator.build(vocab_size, config.generator)
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
-
-    @abstractmethod
-    def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
-        """Update the generator; return metrics.
-
-        real: a batch for a likelihood term. progress: the fraction of its updates done. context: all
-        real sentences of the step, (R, T).
-        """
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return what the discriminator minimises, and metrics; real (R, T), fake (F, T').
@@ -65,21 +50,21 @@ class Adversary(TextAlgorithm):
         """Take over the generator of a run.
 
         A discriminator with the generator's layers starts from its weights: of a small corpus it learns more,
-        and sooner, than from random ones.
+        and sooner, than from random ones. So does a language model in its place.
         """
-        self.generator.load_state_dict(start.generator.state_dict())
-        if getattr(self.config.discriminator, "kind", None) == "generator":
+        super().start_from(start)
+        if isinstance(self.discriminator, Generator):
+            self.discriminator.load_state_dict(self.generator.state_dict())
+        elif getattr(self.config.discriminator, "kind", None) == "generator":
             take_over_layers(self.discriminator, self.generator)
 
     def configure(self) -> None:
         """Create the optimisers; called once the module is on its device."""
-        c, d = self.config, self.config.discriminator
-        self.optimizers = {
-            "generator": optim.adamw(
-                self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0, betas=(0.9, 0.99)
-            ),
-            "discriminator": optim.adamw(self.discriminator, lr=d.lr, weight_decay=d.weight_decay),
-        }
+        super().configure()
+        d = self.config.discriminator
+        self.optimizers["discriminator"] = optim.adamw(
+            self.discriminator, lr=d.lr, weight_decay=d.weight_decay
+        )
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update the generator, once the discriminator has been pretrained, then the discriminator.
@@ -112,30 +97,3 @@ class Adversary(TextAlgorithm):
         first = self.config.discriminator_pretraining_steps
         total = first + self.config.steps
         return max((progress * total - first) / self.config.steps, 0.0)
-
-    def set_learning_rate(self, progress: float) -> None:
-        """Set the generator's learning rate: it rises over `warmup`, then follows a cosine to a tenth."""
-        factor = optim.warmup_cosine(progress, warmup=self.config.warmup, floor=0.1)
-        optim.scale_lr(self.optimizers["generator"], factor)
-
-    def generate(self, n: int) -> Tensor:
-        """Draw n sentences without unknown words; (n, T)."""
-        return self.sample(n, forbid=(UNK,)).tokens
-
-    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop on a mode collapse: the weights of the last good report are kept."""
-        return collapse.collapsed(report, first)
-
-
-def without_unknown(real: Tensor) -> Tensor:
-    """Leave out real sentences (R, T) with unknown words, unless all have them.
-
-    On an accelerator, where counting them would wait for the device, others take their places in turn.
-    """
-    is_known = ~(real == UNK).any(dim=1)
-    if is_host(real.device):
-        known = real[is_known]
-        return known if len(known) else real
-    count = is_known.sum()
-    places = torch.arange(len(real), device=real.device) % count.where(count > 0, len(real))
-    return real[is_known.int().argsort(descending=True, stable=True)[places]]

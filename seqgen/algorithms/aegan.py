@@ -29,12 +29,12 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms import aegan_losses, collapse, vae_objective
-from seqgen.algorithms.adversary import without_unknown
 from seqgen.algorithms.aegan_critics import CriticConfig, Critics
 from seqgen.algorithms.autoencoder import Autoencoder
 from seqgen.algorithms.autoencoder_base import LatentAlgorithm
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig, sample_metrics
 from seqgen.algorithms.configs import EncoderConfig, default_generator
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host
 from seqgen.data.batch import Batch, TokensOf

@@ -183,6 +183,25 @@ class MultiEmbeddingConfig:
 
 
 @dataclass(frozen=True)
+class LanguageModelConfig:
+    """A language model in the discriminator's place, of the generator's kind and sizes, and its training."""
+
+    dropout: float = 0.5
+    """fraction dropped in training; none in scoring"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.01
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, dropout=(0.0, 0.99), lr=(0.0, None), weight_decay=(0.0, None))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module:
+        """Return a fresh language model."""
+        return replace(generator, dropout=self.dropout).build(vocab_size)
+
+
+@dataclass(frozen=True)
 class PretrainingConfig(TrainingConfig):
     """The settings of generator and training that maximum likelihood and the autoencoders share."""
 
@@ -214,17 +233,12 @@ class PretrainingConfig(TrainingConfig):
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(TrainingConfig):
-    """Settings of training a generator against a discriminator; the generator's are the starting run's."""
+class TunedConfig(TrainingConfig):
+    """Settings of training a generator on; the generator's are the starting run's."""
 
     generator: GeneratorConfig = field(default_factory=default_generator)
-    discriminator: Any = field(default_factory=DiscriminatorConfig)
     steps: int = 200
     """updates of the generator"""
-    discriminator_pretraining_steps: int = 400
-    """steps in which only the discriminator learns, before the first update of the generator"""
-    discriminator_steps: int = 2
-    """updates of the discriminator at each update of the generator"""
     lr: float = 1e-4
     """learning rate of the generator at its highest; a cosine to a tenth follows"""
     report_every: int | None = 50
@@ -232,17 +246,30 @@ class AdversarialConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(
-            self,
-            steps=(1, None),
-            discriminator_pretraining_steps=(0, None),
-            discriminator_steps=(1, None),
-            batch_size=(2, None),
-        )
+        settings.bounds(self, steps=(1, None), batch_size=(2, None))
 
     def fitted(self, sentences: int) -> Self:
         """Fill in the generator's dropout where no run gave it."""
         return replace(self, generator=with_dropout(self.generator, sentences))
+
+    def total_steps(self, batches: int) -> int:
+        """Return the length of training in steps."""
+        return self.steps
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(TunedConfig):
+    """Settings of training a generator against a discriminator; the generator's are the starting run's."""
+
+    discriminator: Any = field(default_factory=DiscriminatorConfig)
+    discriminator_pretraining_steps: int = 400
+    """steps in which only the discriminator learns, before the first update of the generator"""
+    discriminator_steps: int = 2
+    """updates of the discriminator at each update of the generator"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(self, discriminator_pretraining_steps=(0, None), discriminator_steps=(1, None))
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""

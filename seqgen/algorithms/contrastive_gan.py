@@ -24,10 +24,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqgen.algorithms.adversary import without_unknown
+from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
-from seqgen.algorithms.configs import RNNDiscriminatorConfig
+from seqgen.algorithms.configs import AdversarialConfig, RNNDiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import settings
 from seqgen.data import augment
 from seqgen.data.batch import stacked
@@ -53,7 +54,7 @@ class ContrastiveEncoderConfig(RNNDiscriminatorConfig):
 
 
 @dataclass(frozen=True)
-class ContrastiveGANConfig(RolloutPolicyConfig):
+class ContrastiveGANConfig(RolloutPolicyConfig, AdversarialConfig):
     """Settings of the contrastive GAN; the generator's come from the run it starts from."""
 
     discriminator: ContrastiveEncoderConfig = field(default_factory=ContrastiveEncoderConfig)
@@ -73,7 +74,7 @@ class ContrastiveGANConfig(RolloutPolicyConfig):
         settings.bounds(self, mask_rate=(0.0, 1.0), temperature=(1e-3, None))
 
 
-class ContrastiveGAN(RolloutPolicy):
+class ContrastiveGAN(RolloutPolicy, Adversary):
     """A generator, and an encoder that rewards similarity to real sentences."""
 
     Config = ContrastiveGANConfig

@@ -19,14 +19,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqgen.algorithms.configs import DiscriminatorConfig
+from seqgen.algorithms.adversary import Adversary
+from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.policy_gradient import PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.core import settings
 from seqgen.models.discriminator import scores
 
 
 @dataclass(frozen=True)
-class MaliGANConfig(PolicyGradientConfig):
+class MaliGANConfig(PolicyGradientConfig, AdversarialConfig):
     """Settings of MaliGAN; the generator's come from the run it starts from."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -38,7 +39,7 @@ class MaliGANConfig(PolicyGradientConfig):
         settings.bounds(self, max_log_ratio=(0.0, None))
 
 
-class MaliGAN(PolicyGradient):
+class MaliGAN(PolicyGradient, Adversary):
     """A policy gradient whose sentences are weighted by the density ratio of the discriminator."""
 
     Config = MaliGANConfig

@@ -32,6 +32,7 @@ from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD
 from seqgen.functional import contrastive_losses
+from seqgen.functional.chunked_log_probs import HeadInputs, head_log_probs
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.likelihood import generator_likelihood
 from seqgen.generation.sample import log_prob, shifted
@@ -210,6 +211,19 @@ def nll_and_states(generator: Generator, tokens: Tensor, *, bf16: bool = False) 
         head = generator.head
         hidden, targets, weights = real_rows(mask, generator.dropout(states), tokens, mask / mask.sum())
         return head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
+
+
+def sentence_log_probs(generator: Generator, tokens: Tensor) -> Tensor:
+    """Return log p of each sentence, in nats, with a gradient; (B, T) → (B,).
+
+    Dropout is as the generator's mode has it.
+    """
+    hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
+    mask = tokens != PAD
+    number = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(tokens)
+    rows, targets, sentence, is_real = real_rows(mask, hidden, tokens, number, mask)
+    found = head_log_probs(HeadInputs(rows, generator.head.weight, generator.head.bias), targets)
+    return found.new_zeros(len(tokens)).index_add(0, sentence, found * is_real)
 
 
 def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: float) -> float:

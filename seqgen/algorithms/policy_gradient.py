@@ -1,4 +1,4 @@
-"""The policy gradient that adversarial algorithms share: the generator learns from rewards of its samples.
+"""The policy gradient: the generator learns from rewards of its samples, a discriminator's or others.
 
 REINFORCE (Williams 1992) with a reward for every token, an entropy term that holds the policy's entropy
 where it started, and teacher forcing beside it. An update is prepare → token_rewards → advantages →
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
-from seqgen.algorithms.configs import AdversarialConfig
+from seqgen.algorithms.configs import TunedConfig
 from seqgen.algorithms.mle import mean_nll
+from seqgen.algorithms.tuned_generator import TunedGenerator
 from seqgen.core import optim, settings
 from seqgen.core.device import is_host
 from seqgen.data.batch import Batch
@@ -52,8 +52,8 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True)
-class PolicyGradientConfig(AdversarialConfig):
-    """Settings of adversarial training by policy gradient."""
+class PolicyGradientConfig(TunedConfig):
+    """Settings of training by policy gradient."""
 
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
@@ -69,8 +69,8 @@ class Rollout(NamedTuple):
     """(B, T)"""
 
 
-class PolicyGradient(Adversary):
-    """A generator that learns by the reward of its own sentences, and a discriminator."""
+class PolicyGradient(TunedGenerator):
+    """A generator that learns by the reward of its own sentences."""
 
     config: PolicyGradientConfig
     entropy_coefficient: Tensor

@@ -1,31 +1,25 @@
 """RelGAN: relational memory, Gumbel-softmax and a relativistic discriminator (Nie et al. 2019, ICLR).
 
-The generator's sentences are relaxed, soft one-hots whose gradient comes from the discriminator itself:
-there is no reward. The inverse temperature β rises from 1 to β_max, exponentially in the progress (the
-paper's default). The discriminator reads a sentence in several embeddings, and its loss compares each of them
-of a real sentence with that of a generated one. The paper's generator is `--set
+The generator's sentences are relaxed, with an inverse temperature β that rises from 1 to β_max, exponentially
+in the progress (the paper's default). The discriminator reads a sentence in several embeddings, and its loss
+compares each of them of a real sentence with that of a generated one. The paper's generator is `--set
 generator.kind=relational-memory` in the pretraining that this starts from; any kind will do.
 
 What differs from the paper, and why: unknown words are never sampled, as a discriminator would know them.
 
-Report metrics: `g_loss`, the generator's relativistic loss, log 2 where the discriminator knows nothing;
-`beta`; `grad_norm` of the generator before clipping; of the discriminator's batches `d_loss` and
-`d_accuracy`, how often a real sentence is scored above a generated one; and the rest of
-`seqgen.algorithms.adversary`.
+Report metrics: those of `seqgen.algorithms.relaxed_adversary`, `g_loss` being log 2 where the discriminator
+knows nothing, `tau` 1 / β, and `d_accuracy` how often a real sentence is scored above a generated one.
 """
 
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from seqgen.algorithms.adversary import Adversary, without_unknown
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, MultiEmbeddingConfig
-from seqgen.core import optim, settings
-from seqgen.data.batch import Batch
-from seqgen.data.tokenizer import UNK
+from seqgen.algorithms.relaxed_adversary import RelaxedAdversary
+from seqgen.core import settings
 from seqgen.functional.gan_losses import GAN_LOSSES
-from seqgen.generation.gumbel_softmax import sample_relaxed
 
 LOSS = GAN_LOSSES["relativistic"]
 
@@ -45,7 +39,7 @@ class RelGANConfig(AdversarialConfig):
         settings.bounds(self, beta_max=(1.0, None))
 
 
-class RelGAN(Adversary):
+class RelGAN(RelaxedAdversary):
     """A generator that learns through relaxed sentences, and a relativistic discriminator."""
 
     Config = RelGANConfig
@@ -58,19 +52,13 @@ class RelGAN(Adversary):
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
     )
 
-    def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
-        """Update the generator by relaxed sentences that the discriminator compares with real ones."""
-        c, optimizer = self.config, self.optimizers["generator"]
-        beta = c.beta_max**progress
-        with self.generator.without_dropout():
-            relaxed = sample_relaxed(
-                self.generator, len(real), self.length, temperature=1 / beta, forbid=(UNK,)
-            )
-        self.discriminator.eval()
-        on_real = self.discriminator(without_unknown(real.tokens))
-        loss = LOSS.generator(on_real, self.discriminator(relaxed.soft))
-        norms = optim.update({optimizer: loss}, clip=c.clip)
-        return {"g_loss": loss.detach(), "beta": beta, "grad_norm": norms[optimizer]}
+    def temperature(self, progress: float) -> float:
+        """Return 1 / β of the relaxation at a fraction of the generator's updates."""
+        return self.config.beta_max**-progress
+
+    def generator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Return the relativistic loss; real ids (R, T), fake soft one-hots (F, T', V)."""
+        return LOSS.generator(self.discriminator(real), self.discriminator(fake))
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return the relativistic loss, and how often a real sentence scores above its partner."""

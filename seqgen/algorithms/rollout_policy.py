@@ -46,13 +46,13 @@ class RolloutConfig(PolicyConfig):
 
 @dataclass(frozen=True)
 class RolloutPolicyConfig(PolicyGradientConfig):
-    """Settings of adversarial training by policy gradient with rollouts."""
+    """Settings of training by policy gradient with rollouts."""
 
     policy: RolloutConfig = field(default_factory=RolloutConfig)
 
 
 class RolloutPolicy(PolicyGradient):
-    """A generator, its moving average, which rolls out, a discriminator, and a value head."""
+    """A generator, its moving average, which rolls out, and a value head."""
 
     config: RolloutPolicyConfig
     idle_parameters: ClassVar[tuple[str, ...]] = ("value.",)  # the value head learns where it is the baseline

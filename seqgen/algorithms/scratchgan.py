@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seqgen.algorithms import collapse, rewards
+from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.algorithms.configs import RNNDiscriminatorConfig
+from seqgen.algorithms.configs import AdversarialConfig, RNNDiscriminatorConfig
 from seqgen.algorithms.policy_gradient import PolicyConfig, PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.core import settings
 from seqgen.core.errors import UserError
@@ -29,7 +30,7 @@ from seqgen.models.base import evaluating
 
 
 @dataclass(frozen=True)
-class ScratchGANConfig(PolicyGradientConfig):
+class ScratchGANConfig(PolicyGradientConfig, AdversarialConfig):
     """Settings of ScratchGAN, which starts from a corpus."""
 
     discriminator: RNNDiscriminatorConfig = field(default_factory=lambda: RNNDiscriminatorConfig(kind="rnn"))
@@ -59,7 +60,7 @@ class ScratchGANConfig(PolicyGradientConfig):
             raise UserError("scratchgan scores prefixes: leave discriminator.bidirectional out")
 
 
-class ScratchGAN(PolicyGradient):
+class ScratchGAN(PolicyGradient, Adversary):
     """A generator and a discriminator of prefixes, both from random weights."""
 
     Config = ScratchGANConfig

@@ -27,8 +27,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seqgen.algorithms import rewards
+from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics, TextAlgorithm
-from seqgen.algorithms.configs import DiscriminatorConfig
+from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
 from seqgen.core import settings, user_functions
@@ -44,7 +45,7 @@ REWARDS = ("discriminator", "constant", "noise", "shuffled_labels")
 
 
 @dataclass(frozen=True)
-class SeqGANConfig(RolloutPolicyConfig):
+class SeqGANConfig(RolloutPolicyConfig, AdversarialConfig):
     """Settings of adversarial training; the generator's come from the run it starts from."""
 
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -72,7 +73,7 @@ class SeqGANConfig(RolloutPolicyConfig):
         return (self.reward,) if ":" in self.reward else ()
 
 
-class SeqGAN(RolloutPolicy):
+class SeqGAN(RolloutPolicy, Adversary):
     """A generator, and a discriminator that tells real from generated sentences and rewards each token."""
 
     Config = SeqGANConfig

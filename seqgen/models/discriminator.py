@@ -259,6 +259,10 @@ class CNNDiscriminator(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B,) whatever the padding."""
+        return self.score(self.features(tokens))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """Return what the logit is computed from; ids (B, T) or soft one-hots (B, T, V) → (B, F)."""
         real = real_positions(tokens)
         lengths = real.sum(dim=1)
         embedded = (embed(self.embedding, tokens) * real[..., None]).transpose(1, 2)  # (B, E, T)
@@ -268,7 +272,10 @@ class CNNDiscriminator(nn.Module):
         ]
         features = torch.cat(pooled, dim=1)
         gate = torch.sigmoid(self.gate(features))
-        features = gate * F.relu(self.transform(features)) + (1 - gate) * features
+        return gate * F.relu(self.transform(features)) + (1 - gate) * features
+
+    def score(self, features: Tensor) -> Tensor:
+        """Return the logit that a sentence is real, by its features; (B, F) → (B,)."""
         return self.output(self.dropout(features)).squeeze(-1)
 
     def penalty(self) -> Tensor:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from helpers import GENERATOR_KINDS, batch, build, generator, same, sentences
 
-from seqgen.algorithms import adversary
-from seqgen.algorithms.adversary import without_unknown
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import cross_entropy
@@ -93,20 +92,3 @@ def test_a_cnns_penalty_is_added():
     found, _ = algorithm.discriminator_loss(real, fake)
     assert float(net.penalty().detach()) > 0
     assert found.item() == pytest.approx((bare + net.penalty()).item(), rel=1e-5)
-
-
-def test_the_learning_rate_rises_then_falls_to_a_tenth():
-    algorithm = build("seqgan", {"warmup": 0.25, "lr": 0.1})
-    rates = []
-    for progress in (0.125, 0.25, 1.0):
-        algorithm.set_learning_rate(progress)
-        rates.append(algorithm.optimizers["generator"].param_groups[0]["lr"])
-    assert rates == pytest.approx([0.05, 0.1, 0.01])
-
-
-def test_on_an_accelerator_known_sentences_take_the_places_of_unknown_ones(monkeypatch):
-    monkeypatch.setattr(adversary, "is_host", lambda device: False)
-    real = torch.tensor([[5, 6], [UNK, 7], [8, 9], [4, UNK], [10, 11]])
-    assert without_unknown(real).tolist() == [[5, 6], [8, 9], [10, 11], [5, 6], [8, 9]]
-    unknown = torch.full((3, 2), UNK)
-    assert torch.equal(without_unknown(unknown), unknown)

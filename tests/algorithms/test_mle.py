@@ -4,18 +4,26 @@ import math
 
 import pytest
 import torch
-from helpers import LENGTH, V, batch, build, padded, run, same, sentences
+from helpers import LENGTH, V, batch, build, padded, run, same, sentences, without_compaction
 
 from seqgen import algorithms
 from seqgen.algorithms import mle
-from seqgen.algorithms.mle import MLE, MLEConfig, calibrate, fit_mixture, mean_nll, nll_and_states
+from seqgen.algorithms.mle import (
+    MLE,
+    MLEConfig,
+    calibrate,
+    fit_mixture,
+    mean_nll,
+    nll_and_states,
+    sentence_log_probs,
+)
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional import contrastive_losses
-from seqgen.generation.sample import shifted
+from seqgen.generation.sample import sentence_log_prob, shifted
 from seqgen.models.ngram_mixture import GateFit
 
 
@@ -236,3 +244,20 @@ def test_the_gate_is_fitted_to_an_even_choice_of_many_sentences(monkeypatch):
 def test_an_order_of_one_is_refused():
     with pytest.raises(UserError, match=r"ngram\.order is 1; give 2 to 9, or 0"):
         settings.override(MLEConfig(), {"ngram.order": 1})
+
+
+@pytest.mark.parametrize("in_full", [False, True])
+def test_sentence_log_probs_are_those_of_log_prob_with_a_gradient(in_full, monkeypatch):
+    algorithm = build("mle").eval()
+    tokens, weights = sentences(5), torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0])
+    wanted = sentence_log_prob(algorithm.generator, tokens)
+    logits, _ = algorithm.generator(shifted(tokens), algorithm.generator.initial(5))
+    of_tokens = torch.distributions.Categorical(logits=logits).log_prob(tokens)
+    plain = (of_tokens.where(tokens != PAD, 0).sum(dim=1) * weights).sum()
+    if in_full:
+        without_compaction(monkeypatch)
+    found = sentence_log_probs(algorithm.generator, tokens)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=0)
+    parameters = list(algorithm.generator.parameters())
+    mine, theirs = (torch.autograd.grad(each, parameters) for each in ((found * weights).sum(), plain))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from helpers import GENERATOR_KINDS, LENGTH, batch, moved, sentences, weights
 
-from seqgen.algorithms.adversary import without_unknown
 from seqgen.algorithms.rollout_policy import RolloutConfig
+from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD, UNK

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import batch, build, generator, sentences
 
-from seqgen.algorithms import relgan
+from seqgen.algorithms import relaxed_adversary
 from seqgen.core import optim
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
@@ -43,7 +43,7 @@ def test_the_losses_by_hand(monkeypatch):
         optim, "update", lambda losses, clip: caught.append(losses) or dict.fromkeys(losses, 0.0)
     )
     soft = torch.nn.functional.one_hot(fake, 13).float()
-    monkeypatch.setattr(relgan, "sample_relaxed", lambda *given, **how: Relaxed(soft, fake))
+    monkeypatch.setattr(relaxed_adversary, "sample_relaxed", lambda *given, **how: Relaxed(soft, fake))
     found = algorithm.generator_step(Batch(real), 0.25, real)
     assert float(found["g_loss"]) == pytest.approx((softplus(2 - 0.5) + softplus(-1 - 3)) / 2, rel=1e-5)
     assert list(caught[0]) == [algorithm.optimizers["generator"]]
@@ -51,17 +51,15 @@ def test_the_losses_by_hand(monkeypatch):
 
 def test_the_inverse_temperature_rises_exponentially(monkeypatch):
     algorithm, seen = build("relgan", {"beta_max": 81.0}), []
-    sample = relgan.sample_relaxed
+    sample = relaxed_adversary.sample_relaxed
 
     def watched(*given, **how):
         seen.append(how)
         return sample(*given, **how)
 
-    monkeypatch.setattr(relgan, "sample_relaxed", watched)
-    betas = [
-        algorithm.generator_step(batch(), progress, sentences())["beta"] for progress in (0.0, 0.25, 0.5)
-    ]
-    assert betas == pytest.approx([1.0, 3.0, 9.0])
+    monkeypatch.setattr(relaxed_adversary, "sample_relaxed", watched)
+    taus = [algorithm.generator_step(batch(), progress, sentences())["tau"] for progress in (0.0, 0.25, 0.5)]
+    assert taus == pytest.approx([1.0, 1 / 3, 1 / 9])
     assert [how["temperature"] for how in seen] == pytest.approx([1.0, 1 / 3, 1 / 9])
     assert all(how["forbid"] == (UNK,) for how in seen)
 
