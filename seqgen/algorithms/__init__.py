@@ -54,6 +54,7 @@ ADVERSARIAL = {
         "seqgen.algorithms.contrastive_gan:ContrastiveGAN", {"loss": "ranking", "reward": "ranking"}
     ),
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
+    "leakgan": Entry("seqgen.algorithms.leakgan:LeakGAN"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),

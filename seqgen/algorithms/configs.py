@@ -17,6 +17,9 @@ from seqgen.models.discriminator import (
     shaped_as,
 )
 from seqgen.models.encoder import RNNEncoder
+from seqgen.models.prefix_cnn import PrefixCNNDiscriminator
+
+CNNS = {"cnn": CNNDiscriminator, "prefix_cnn": PrefixCNNDiscriminator}
 
 G = TypeVar("G", bound=GeneratorConfig)
 
@@ -129,8 +132,9 @@ class RNNDiscriminatorConfig:
 class DiscriminatorConfig(RNNDiscriminatorConfig):
     """The discriminator of sentences and its training."""
 
-    kind: Literal["generator", "rnn", "cnn"] = "generator"  # type: ignore[assignment]
-    """the generator's layers, started from its weights, a recurrent network of its own, or the paper's CNN"""
+    kind: Literal["generator", "rnn", "cnn", "prefix_cnn"] = "generator"  # type: ignore[assignment]
+    """the generator's layers, started from its weights, a recurrent network of its own, the paper's CNN, or a
+    CNN that reads prefixes as it goes, with which rollouts are faster"""
     filters: float = 1.0
     """multiplies the number of a cnn's filters in the paper"""
     loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
@@ -142,8 +146,8 @@ class DiscriminatorConfig(RNNDiscriminatorConfig):
 
     def build(self, vocab_size: int, generator: GeneratorConfig, *, projection_dim: int = 0) -> nn.Module:
         """Return a fresh discriminator."""
-        if self.kind == "cnn":
-            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        if self.kind in CNNS:
+            return CNNS[self.kind](vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
         return super().build(vocab_size, generator, projection_dim=projection_dim)
 
 

@@ -11,7 +11,7 @@ teacher-forced batch; `grad_norm` of the generator before clipping.
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,6 +73,8 @@ class PolicyGradient(Adversary):
     """A generator that learns by the reward of its own sentences, and a discriminator."""
 
     config: PolicyGradientConfig
+    policy_optimizers: ClassVar[tuple[str, ...]] = ("generator",)
+    """The optimisers that minimise the policy's loss."""
     entropy_coefficient: Tensor
     """The weight of the entropy term; scalar."""
     target_entropy: Tensor
@@ -89,7 +91,7 @@ class PolicyGradient(Adversary):
 
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator, and what `advantages` learns beside it; return metrics."""
-        generator, optimizer = self.generator, self.optimizers["generator"]
+        generator = self.policy
         rollout = self.prepare(context)
         with generator.without_dropout():
             hidden, _ = generator.hidden(shifted(rollout.tokens), generator.initial(len(rollout.tokens)))
@@ -101,14 +103,15 @@ class PolicyGradient(Adversary):
             nll = mean_nll(generator, real.tokens)
             loss = loss + weight * nll
             metrics["nll"] = nll.detach()
-        norms = optim.update({optimizer: loss} | losses, clip=self.config.clip)
+        learners = [self.optimizers[name] for name in self.policy_optimizers]
+        norms = optim.update(dict.fromkeys(learners, loss) | losses, clip=self.config.clip)
         self.hold_entropy(entropy)
         last = rollout.mask.sum(dim=1, keepdim=True) - 1
         return metrics | {
             "reward": rollout.rewards.gather(1, last).mean(),
             "policy_entropy": entropy,
             "entropy_coefficient": self.entropy_coefficient.clone(),
-            "grad_norm": norms[optimizer],
+            "grad_norm": norms[learners[0]],
         }
 
     def prepare(self, context: Tensor) -> Rollout:
@@ -130,7 +133,7 @@ class PolicyGradient(Adversary):
 
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """Return -Σ advantage · log p(token) / count less the weighted mean entropy, and that entropy."""
-        generator, mask = self.generator, rollout.mask
+        generator, mask = self.policy, rollout.mask
         mean = mask / mask.sum()
         rows, targets, *weights, mean_rows = real_rows(
             mask, hidden, rollout.tokens, advantages * mean, self.entropy_coefficient * mean, mean
