@@ -55,6 +55,7 @@ ADVERSARIAL = {
     ),
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
     "leakgan": Entry("seqgen.algorithms.leakgan:LeakGAN"),
+    "maskgan": Entry("seqgen.algorithms.maskgan:MaskGAN"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),

@@ -152,6 +152,8 @@ class TextAlgorithm(Algorithm):
     """Whether it learns from a generator's scores of training sentences (`seqgen.training.cross_fitting`)."""
     takes_candidates: ClassVar[bool] = False
     """Whether `sample` chooses among `candidates`."""
+    infills: ClassVar[bool] = False
+    """Whether it has `infill`, which fills blanks of given sentences."""
     likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"
     """How `log_likelihood` knows log p of a sentence; None where there is no such method."""
     keeps_ngrams: ClassVar[bool] = False

@@ -34,7 +34,6 @@ from seqgen.algorithms.mle import mean_nll
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.algorithms.rollout_policy import RolloutConfig, RolloutPolicy, RolloutPolicyConfig
 from seqgen.core import optim, settings
-from seqgen.core.device import autocast
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD
@@ -118,13 +117,9 @@ class LeakGAN(RolloutPolicy):
         for name in ("manager", "gate"):
             self.optimizers[name] = optim.adamw(getattr(self, name), lr=self.config.manager_lr)
 
-    def step(self, batch: Batch, progress: float) -> StepMetrics:
-        """Update as any adversary does; manager and gate learn while the discriminator is pretrained."""
-        is_pretraining = self.updates < self.config.discriminator_pretraining_steps
-        metrics = super().step(batch, progress)
-        if is_pretraining:
-            metrics |= self.likelihood_step(batch.tokens[: self.config.batch_size], ("gate",))
-        return metrics
+    def pretraining_step(self, real: Batch) -> StepMetrics:
+        """Update manager and gate while the discriminator is pretrained; return metrics."""
+        return self.likelihood_step(real.tokens, ("gate",))
 
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update worker and manager by rewards, or in their turn by likelihood; return metrics."""
@@ -135,10 +130,8 @@ class LeakGAN(RolloutPolicy):
     def likelihood_step(self, real: Tensor, names: tuple[str, ...]) -> StepMetrics:
         """Update networks by the likelihood of sentences (B, T), the manager by how their features change."""
         self.policy.train()
-        nll = mean_nll(self.policy, real, bf16=self.config.bf16)
-        mask = real != PAD
-        with autocast(real.device, bf16=self.config.bf16):
-            cosine, _ = self.follow(real, mask / mask.sum())
+        nll, mask = mean_nll(self.policy, real, bf16=self.config.bf16), real != PAD
+        cosine, _ = self.follow(real, mask / mask.sum())
         losses = dict.fromkeys((self.optimizers[name] for name in names), nll)
         optim.update(losses | {self.optimizers["manager"]: -cosine}, clip=self.config.clip)
         return {"nll": nll.detach(), "goal_cosine": cosine.detach()}

@@ -75,6 +75,8 @@ class PolicyGradient(Adversary):
     config: PolicyGradientConfig
     policy_optimizers: ClassVar[tuple[str, ...]] = ("generator",)
     """The optimisers that minimise the policy's loss."""
+    forbidden: ClassVar[tuple[int, ...]] = (UNK,)
+    """Tokens that the policy does not draw."""
     entropy_coefficient: Tensor
     """The weight of the entropy term; scalar."""
     target_entropy: Tensor
@@ -94,21 +96,21 @@ class PolicyGradient(Adversary):
         generator = self.policy
         rollout = self.prepare(context)
         with generator.without_dropout():
-            hidden, _ = generator.hidden(shifted(rollout.tokens), generator.initial(len(rollout.tokens)))
+            hidden = self.read(rollout)
         advantages, losses = self.advantages(rollout, hidden, progress)
         loss, entropy = self.policy_loss(rollout, hidden, advantages)
         metrics: StepMetrics = {}
         if weight := self.config.policy.teacher_forcing:
             generator.train()
-            nll = mean_nll(generator, real.tokens)
+            nll = self.nll(real.tokens)
             loss = loss + weight * nll
             metrics["nll"] = nll.detach()
         learners = [self.optimizers[name] for name in self.policy_optimizers]
         norms = optim.update(dict.fromkeys(learners, loss) | losses, clip=self.config.clip)
         self.hold_entropy(entropy)
-        last = rollout.mask.sum(dim=1, keepdim=True) - 1
+        last = (rollout.mask * torch.arange(rollout.mask.shape[1], device=entropy.device)).amax(dim=1)
         return metrics | {
-            "reward": rollout.rewards.gather(1, last).mean(),
+            "reward": rollout.rewards.gather(1, last[:, None]).mean(),
             "policy_entropy": entropy,
             "entropy_coefficient": self.entropy_coefficient.clone(),
             "grad_norm": norms[learners[0]],
@@ -122,6 +124,15 @@ class PolicyGradient(Adversary):
         longest = int(mask.any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
         return Rollout(tokens[:, :longest], mask[:, :longest], rewards[:, :longest])
 
+    def read(self, rollout: Rollout) -> Tensor:
+        """Return what the head reads to draw the tokens of a rollout; (B, T, H)."""
+        tokens = rollout.tokens
+        return self.policy.hidden(shifted(tokens), self.policy.initial(len(tokens)))[0]
+
+    def nll(self, tokens: Tensor) -> Tensor:
+        """Return the loss of teacher forcing by real sentences (B, T): nats a token; scalar."""
+        return mean_nll(self.policy, tokens)
+
     @abstractmethod
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float
@@ -134,11 +145,11 @@ class PolicyGradient(Adversary):
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """Return -Σ advantage · log p(token) / count less the weighted mean entropy, and that entropy."""
         generator, mask = self.policy, rollout.mask
-        mean = mask / mask.sum()
+        mean = mask / mask.sum().clamp(min=1)
         rows, targets, *weights, mean_rows = real_rows(
             mask, hidden, rollout.tokens, advantages * mean, self.entropy_coefficient * mean, mean
         )
-        bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
+        bias = generator.bias(forbid=self.forbidden)  # the policy that sampled the tokens
         policy = head_loss(rows, generator.head.weight, bias, targets, *weights)
         assert policy.entropy is not None
         return policy.loss, (policy.entropy * mean_rows).sum()
