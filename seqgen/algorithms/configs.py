@@ -18,6 +18,7 @@ from seqgen.models.discriminator import (
 )
 from seqgen.models.encoder import RNNEncoder
 from seqgen.models.prefix_cnn import PrefixCNNDiscriminator
+from seqgen.models.token_reader import TokenReader
 
 CNNS = {"cnn": CNNDiscriminator, "prefix_cnn": PrefixCNNDiscriminator}
 
@@ -184,6 +185,34 @@ class MultiEmbeddingConfig:
         return MultiEmbeddingDiscriminator(
             vocab_size, self.embeddings, self.embedding, filters=self.filters, dropout=self.dropout
         )
+
+
+@dataclass(frozen=True)
+class TokenReaderConfig:
+    """A network that reads sentences with blanks both ways, and its training."""
+
+    cell: Literal["lstm", "gru"] = "gru"
+    """recurrent cell"""
+    embedding: int = 64
+    """size of a token's embedding"""
+    hidden: int = 128
+    """units of each direction"""
+    dropout: float = 0.3
+    """fraction dropped of embeddings and of what is computed from"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        positive = dict.fromkeys(("embedding", "hidden"), (1, None))
+        rates = dict.fromkeys(("lr", "weight_decay"), (0.0, None))
+        settings.bounds(self, **positive, **rates, dropout=(0.0, 0.99))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig, *, outputs: int = 1) -> TokenReader:
+        """Return a fresh network that says so many numbers of each token."""
+        sizes = self.embedding, self.hidden, outputs
+        return TokenReader(vocab_size, *sizes, cell=self.cell, dropout=self.dropout)
 
 
 @dataclass(frozen=True)

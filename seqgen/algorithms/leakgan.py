@@ -46,7 +46,9 @@ class LeakGANConfig(RolloutPolicyConfig):
     """Settings of LeakGAN; the worker's come from the run it starts from."""
 
     discriminator: DiscriminatorConfig = field(
-        default_factory=lambda: DiscriminatorConfig(kind="prefix_cnn", filters=0.25, dropout=0.25)
+        default_factory=lambda: DiscriminatorConfig(
+            kind="prefix_cnn", embedding=32, filters=0.25, dropout=0.25
+        )
     )
     policy: RolloutConfig = field(default_factory=lambda: RolloutConfig(teacher_forcing=0.0))
     manager_hidden: int = 32

@@ -18,9 +18,8 @@ blank, while the discriminator is pretrained; those of `seqgen.algorithms.advers
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -28,46 +27,17 @@ from torch.optim import Optimizer
 from seqgen.algorithms import rewards
 from seqgen.algorithms.adversary import without_unknown
 from seqgen.algorithms.base import StepMetrics
+from seqgen.algorithms.configs import TokenReaderConfig
 from seqgen.algorithms.policy_gradient import PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.core import optim, settings
 from seqgen.data.augment import mask_words
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
-from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.functional.gan_losses import accuracy, cross_entropy
-from seqgen.generation.infill import NO_WORDS, infill
+from seqgen.generation.infill import NO_WORDS, blank_nll, infill, read_filled
 from seqgen.generation.sample import Samples
-from seqgen.models.base import GeneratorConfig, evaluating
-from seqgen.models.token_reader import TokenReader
+from seqgen.models.base import evaluating, without_dropout
 from seqgen.models.value_head import ValueHead
-
-
-@dataclass(frozen=True)
-class TokenReaderConfig:
-    """A network that reads sentences with blanks both ways, and its training."""
-
-    cell: Literal["lstm", "gru"] = "gru"
-    """recurrent cell"""
-    embedding: int = 64
-    """size of a token's embedding"""
-    hidden: int = 128
-    """units of each direction"""
-    dropout: float = 0.3
-    """fraction dropped of embeddings and of what is computed from"""
-    lr: float = 1e-3
-    """learning rate of AdamW"""
-    weight_decay: float = 0.1
-    """AdamW's decay of matrices"""
-
-    def __post_init__(self) -> None:
-        positive = dict.fromkeys(("embedding", "hidden"), (1, None))
-        rates = dict.fromkeys(("lr", "weight_decay"), (0.0, None))
-        settings.bounds(self, **positive, **rates, dropout=(0.0, 0.99))
-
-    def build(self, vocab_size: int, generator: GeneratorConfig, *, outputs: int = 1) -> nn.Module:
-        """Return a fresh network that says so many numbers of each token."""
-        sizes = self.embedding, self.hidden, outputs
-        return TokenReader(vocab_size, *sizes, cell=self.cell, dropout=self.dropout)
 
 
 @dataclass(frozen=True)
@@ -117,9 +87,7 @@ class MaskGAN(PolicyGradient):
 
     def infill(self, template: Tensor, **options: Any) -> Samples:
         """Fill the blanks, UNK, of sentences (B, T); options as of `seqgen.generation.infill.infill`."""
-        with evaluating(self.encoder):
-            context = self.encoder(template)
-        return infill(self.generator, template, context, **options)
+        return infill(self.generator, self.encoder, template, **options)
 
     def prepare(self, context: Tensor) -> Rollout:
         """Fill blanks of real sentences, and reward the words; the mask is where they stand."""
@@ -136,7 +104,9 @@ class MaskGAN(PolicyGradient):
 
     def read(self, rollout: Rollout) -> Tensor:
         """Return what the head reads to fill blanks: the generator's states and the encoder's; (B, T, H)."""
-        return super().read(rollout) + self.encoder(rollout.tokens.masked_fill(rollout.mask, UNK))
+        template = rollout.tokens.masked_fill(rollout.mask, UNK)
+        with without_dropout(self.encoder):
+            return read_filled(self.generator, self.encoder, rollout.tokens, template)
 
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float
@@ -152,16 +122,13 @@ class MaskGAN(PolicyGradient):
         return super().nll(tokens) + self.infill_nll(tokens)
 
     def infill_nll(self, real: Tensor) -> Tensor:
-        """Return the mean negative log-likelihood of the words left out of sentences (B, T); scalar."""
-        template = mask_words(real, self.config.mask_rate)
-        mask, head = (template == UNK) & (real != UNK), self.generator.head
-        hidden = self.read(Rollout(real, template == UNK, mask))
-        rows = real_rows(mask, hidden, real, mask / mask.sum().clamp(min=1))
-        return head_loss(rows[0], head.weight, self.generator.bias(NO_WORDS), *rows[1:]).loss
+        """Leave words of sentences (B, T) out; return nats a blank of filling them in again; scalar."""
+        self.encoder.train()
+        return blank_nll(self.generator, self.encoder, real, mask_words(real, self.config.mask_rate))
 
     def pretraining_step(self, real: Batch) -> StepMetrics:
         """Update the encoder by likelihood while the discriminator is pretrained; return metrics."""
-        self.train()
+        self.generator.train()
         nll = self.infill_nll(real.tokens)
         optim.update({self.optimizers["encoder"]: nll}, clip=self.config.clip)
         return {"infill_nll": nll.detach()}

@@ -8,7 +8,7 @@ generator is built by `GeneratorConfig.build`.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -169,26 +169,31 @@ class Generator(nn.Module):
         """Return the head's bias under which the tokens `forbid` are never generated; (V,)."""
         return ruled_out(self.head.bias, forbid, NEVER)
 
-    @contextmanager
-    def without_dropout(self) -> Iterator[None]:
-        """Switch dropout off but keep gradients: a policy gradient is that of the policy that was sampled.
+    def without_dropout(self) -> AbstractContextManager[None]:
+        """Switch dropout off but keep gradients; see `without_dropout`."""
+        return without_dropout(self)
 
-        cuDNN's recurrent layers have a backward pass in training mode only, so they stay in it with their
-        own dropout at 0.
-        """
-        training = self.training
-        layers = [module for module in self.modules() if isinstance(module, nn.RNNBase)]
-        dropouts = [layer.dropout for layer in layers]
-        self.eval()
-        for layer in layers:
-            layer.train()
-            layer.dropout = 0.0
-        try:
-            yield
-        finally:
-            for layer, dropout in zip(layers, dropouts, strict=True):
-                layer.dropout = dropout
-            self.train(training)
+
+@contextmanager
+def without_dropout(module: nn.Module) -> Iterator[None]:
+    """Switch dropout off but keep gradients: a policy gradient is that of the policy that was sampled.
+
+    cuDNN's recurrent layers have a backward pass in training mode only, so they stay in it with their own
+    dropout at 0.
+    """
+    training = module.training
+    layers = [each for each in module.modules() if isinstance(each, nn.RNNBase)]
+    dropouts = [layer.dropout for layer in layers]
+    module.eval()
+    for layer in layers:
+        layer.train()
+        layer.dropout = 0.0
+    try:
+        yield
+    finally:
+        for layer, dropout in zip(layers, dropouts, strict=True):
+            layer.dropout = dropout
+        module.train(training)
 
 
 @contextmanager

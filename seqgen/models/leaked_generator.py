@@ -1,7 +1,6 @@
 """LeakGAN's generator (Guo et al. 2018): a manager reads a discriminator's features and steers a worker."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -104,11 +103,9 @@ class LeakedGenerator(Generator):
         states, after = self.representations(tokens, state)
         return self.dropout(states) if self.worker.training else states, after
 
-    @contextmanager
-    def without_dropout(self) -> Iterator[None]:
+    def without_dropout(self) -> AbstractContextManager[None]:
         """Switch the worker's dropout off, the only one, but keep gradients."""
-        with self.worker.without_dropout():
-            yield
+        return self.worker.without_dropout()
 
     def leak(self, tokens: Tensor) -> Tensor:
         """Return the reader's features of every prefix, the empty one first; (B, T) → (B, T + 1, F)."""

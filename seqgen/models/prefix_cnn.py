@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgen.data.tokenizer import BOS
 from seqgen.models.discriminator import CNNDiscriminator, embed, real_positions
@@ -30,7 +30,10 @@ class PrefixCNNDiscriminator(CNNDiscriminator):
         """Read T more tokens, ids (B, T) or soft one-hots (B, T, V); → features (B, T, F), State."""
         recent, strongest = state
         activations, recent = self._activations(tokens, recent)
-        running = torch.cat((strongest[:, None], activations), dim=1).cummax(dim=1).values[:, 1:]
+        if tokens.shape[1] == 1:  # dozens of times faster than the running maximum of two
+            running = torch.maximum(strongest[:, None], activations)
+        else:
+            running = torch.cat((strongest[:, None], activations), dim=1).cummax(dim=1).values[:, 1:]
         return self.highway(running), (recent, running[:, -1])
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -43,9 +46,20 @@ class PrefixCNNDiscriminator(CNNDiscriminator):
         ids = tokens.argmax(dim=-1) if tokens.is_floating_point() else tokens
         is_word = (real_positions(ids) & (ids != BOS))[..., None]
         seen = torch.cat((recent, embed(self.embedding, tokens) * is_word), dim=1)  # (B, W - 1 + T, E)
-        channels, widest = seen.transpose(1, 2), max(self.widths)
-        activations = [
-            F.relu(convolution(channels[..., widest - width :]))  # (B, filters, T)
+        first = max(self.widths) - 1
+        windows = [
+            _convolve(convolution, seen[:, first + 1 - width :])
             for convolution, width in zip(self.convolutions, self.widths, strict=True)
         ]
-        return torch.cat(activations, dim=1).transpose(1, 2) * is_word, seen[:, tokens.shape[1] :]
+        return F.relu(torch.cat(windows, dim=2)) * is_word, seen[:, tokens.shape[1] :]
+
+
+def _convolve(convolution: nn.Module, inputs: Tensor) -> Tensor:
+    """Apply a convolution of width W along time; (B, W - 1 + T, E) → (B, T, filters).
+
+    A single window is a product, which on the CPU takes a quarter of the time.
+    """
+    weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")  # (filters, E, W)
+    if inputs.shape[1] == weight.shape[2]:
+        return F.linear(inputs.flatten(1), weight.transpose(1, 2).flatten(1), bias)[:, None]
+    return convolution(inputs.transpose(1, 2)).transpose(1, 2)
