@@ -23,7 +23,7 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
-    unknown, temperature, top_k, top_p, min_p, min_length, length, search (a
+    unknown, infill, temperature, top_k, top_p, min_p, min_length, length, search (a
     `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
     """
     yield from generate(_loaded(run, device), n, **options)
