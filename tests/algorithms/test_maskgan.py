@@ -40,10 +40,11 @@ def test_returns_are_discounted_over_the_blanks(monkeypatch):
 def test_the_critics_estimate_is_taken_off():
     algorithm = build("maskgan")
     returns = torch.tensor([[-1.0, 0.0, -2.0, 0.0], [0.0, -3.0, 0.0, 0.0]])
-    algorithm.value.forward = lambda hidden: torch.full((2, 4), -2.0, requires_grad=True)
+    values = torch.tensor([[-1.0, 7.0, -1.0, 7.0], [7.0, -2.0, 7.0, 7.0]], requires_grad=True)
+    algorithm.value.forward = lambda hidden: values
     found, losses = algorithm.advantages(Rollout(TOKENS, MASK, returns), torch.zeros(2, 4, 11), 0.5)
-    # 1, 0, -1 have the mean 0 and the deviation √(2/3)
-    wanted = [[math.sqrt(1.5), 0, 0, 0], [0, -math.sqrt(1.5), 0, 0]]
+    # 0, -1, -1 have the mean -2/3 and the deviation √2 / 3
+    wanted = [[math.sqrt(2), 0, -math.sqrt(0.5), 0], [0, -math.sqrt(0.5), 0, 0]]
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-5, atol=1e-6)
     assert losses[algorithm.optimizers["value"]].item() == pytest.approx(2 / 3)
 
