@@ -1,11 +1,11 @@
 """LeakGAN: the discriminator leaks its features of every prefix to the generator (Guo et al. 2018, AAAI).
 
 A manager, an LSTM over these features f, sets a goal g at every step, a direction in the space of features;
-the embedded goals of the last c steps steer the worker, which draws the words (its sections on the
-hierarchical generator and on training). The manager learns to name the directions that earn much,
--Q(s, a) cos(f of c steps later - f, g), with Q the discriminator's reward of rollouts, rescaled by ranks; the
-worker learns by policy gradient with an intrinsic reward, how well the features followed the last c goals:
-1/c Σ cos(f_t - f_{t-i}, g_{t-i}), i from 1 to c. Updates by likelihood are interleaved with these.
+the embedded goals of the last c steps steer the worker, which draws the words. The manager learns to name the
+directions that earn much, -Q(s, a) cos(f of c steps later - f, g), with Q the discriminator's reward of
+rollouts, rescaled by ranks; the worker learns by policy gradient with an intrinsic reward, how well the
+features followed the last c goals: 1/c Σ cos(f_t - f_{t-i}, g_{t-i}), i from 1 to c. Updates by likelihood
+are interleaved with these.
 
 What differs from the paper, and why: the worker is the generator of the run that this starts from, and goals
 multiply what its vocabulary head reads, (1 + U w) ⊙ h, where the paper multiplies a matrix of its own for
@@ -14,7 +14,8 @@ the likelihood that it has. While the discriminator is pretrained, manager and g
 CNN's windows end at a token, so the features of a prefix are those that its rollouts go on from, and it has a
 quarter of the filters. Worker rewards have a baseline, and the entropy is held, as in `seqgan`. Its published
 results are not at temperature 1: the code multiplies the logits by 1.5 when it evaluates, which is
-temperature 0.667; here samples are at temperature 1 unless asked for otherwise.
+temperature 0.667; here samples are at temperature 1 unless asked for otherwise. What starts from a run takes
+its worker alone.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the discriminator's, and those
 of `seqgen.algorithms.adversary`; `goal_cosine`, the mean cosine of the goals and of how the features of real
@@ -126,7 +127,9 @@ class LeakGAN(RolloutPolicy):
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update worker and manager by rewards, or in their turn by likelihood; return metrics."""
         if (self.updates + 1) % self.config.likelihood_every == 0:
-            return self.likelihood_step(real.tokens, self.policy_optimizers)
+            metrics = self.likelihood_step(real.tokens, self.policy_optimizers)
+            optim.update_ema(self.average, self.generator, decay=self.config.policy.ema_decay)
+            return metrics
         return super().generator_step(real, progress, context)
 
     def likelihood_step(self, real: Tensor, names: tuple[str, ...]) -> StepMetrics:

@@ -88,6 +88,16 @@ def test_updates_by_likelihood_are_interleaved(monkeypatch):
     assert all("nll" not in each for each in steps if "reward" in each)
 
 
+def test_the_moving_average_follows_every_update_of_the_worker():
+    algorithm = build("leakgan", SMALL | {"likelihood_every": 2, "ema_decay": 0.75})
+    for i in range(2):
+        old = weights(algorithm.average)
+        algorithm.step(batch(seed=i), 0.0)
+        for name, now in algorithm.generator.named_parameters():
+            mean = dict(algorithm.average.named_parameters())[name]
+            torch.testing.assert_close(mean, 0.75 * old[name] + 0.25 * now, rtol=1e-5, atol=1e-6)
+
+
 def test_while_the_discriminator_is_pretrained_the_worker_rests():
     algorithm = build("leakgan", SMALL | {"discriminator_pretraining_steps": 3})
     before = weights(algorithm)
