@@ -12,10 +12,10 @@ multiply what its vocabulary head reads, (1 + U w) ⊙ h, where the paper multip
 every word with w, which is K times the vocabulary head; so any kind of generator will do, and it starts at
 the likelihood that it has. While the discriminator is pretrained, manager and gate learn by likelihood. The
 CNN's windows end at a token, so the features of a prefix are those that its rollouts go on from, and it has a
-quarter of the filters. Worker rewards have a baseline, and the entropy is held, as in `seqgan`. Its published
-results are not at temperature 1: the code multiplies the logits by 1.5 when it evaluates, which is
-temperature 0.667; here samples are at temperature 1 unless asked for otherwise. What starts from a run takes
-its worker alone.
+quarter of the filters. Goals change at every step; in the code they stay for c. The code's ranks are the order
+of a dictionary. Worker rewards have a baseline, and the entropy is held, as in `seqgan`. The published results
+are not at temperature 1: the code multiplies the logits by 1.5 when it evaluates, which is temperature 0.667;
+here samples are at temperature 1 unless asked for otherwise. What starts from a run takes its worker alone.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the discriminator's, and those
 of `seqgen.algorithms.adversary`; `goal_cosine`, the mean cosine of the goals and of how the features of real
@@ -61,9 +61,9 @@ class LeakGANConfig(RolloutPolicyConfig):
     goal_horizon: int = 4
     """steps in which the features should change as a goal says (c, 4 in the paper's code)"""
     rescaling: float = 12.0
-    """steepness of the rescaling of rewards by their ranks (δ, 12 in the paper's code)"""
+    """steepness of the rescaling of rewards by their ranks (δ, 16 in the paper's code)"""
     likelihood_every: int = 4
-    """one update in so many is by likelihood (5 epochs of 20 in the paper's code)"""
+    """one update in so many is by likelihood (7 of 22 in the paper's code for COCO)"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
