@@ -12,10 +12,11 @@ multiply what its vocabulary head reads, (1 + U w) ⊙ h, where the paper multip
 every word with w, which is K times the vocabulary head; so any kind of generator will do, and it starts at
 the likelihood that it has. While the discriminator is pretrained, manager and gate learn by likelihood. The
 CNN's windows end at a token, so the features of a prefix are those that its rollouts go on from, and it has a
-quarter of the filters. Goals change at every step; in the code they stay for c. The code's ranks are the order
-of a dictionary. Worker rewards have a baseline, and the entropy is held, as in `seqgan`. The published results
-are not at temperature 1: the code multiplies the logits by 1.5 when it evaluates, which is temperature 0.667;
-here samples are at temperature 1 unless asked for otherwise. What starts from a run takes its worker alone.
+quarter of the filters. Goals change at every step; in the code they stay for c. The code's ranks are the
+order of a dictionary. Worker rewards have a baseline, and the entropy is held, as in `seqgan`. The published
+results are not at temperature 1: the code multiplies the logits by 1.5 when it evaluates, which is
+temperature 0.667; here samples are at temperature 1 unless asked for otherwise. What starts from a run takes
+its worker alone.
 
 Report metrics: those of `seqgen.algorithms.policy_gradient`, `reward` being the discriminator's, and those
 of `seqgen.algorithms.adversary`; `goal_cosine`, the mean cosine of the goals and of how the features of real
