@@ -15,7 +15,7 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     is a word between spaces.
 
     Raises:
-        UserError: there is no blank, or a word or character that the model has never seen.
+        UserError: there is no blank, a word that the model has never seen, or a subword beside a blank.
     """
     if tokenizer.kind in ("bpe", "byte"):
         ids = [id for word in text.split() for id in ([UNK] if word == BLANK else tokenizer.encode(word))]
@@ -27,8 +27,9 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     if not blanks:
         raise UserError(f"'{text}' has no blank to fill; write {BLANK} for each token that is left out")
     if ids.count(UNK) != blanks:
-        raise UserError(
-            f"'{text}' has words or characters that the model has never seen; write {BLANK} in their places, "
-            "with a space on each side"
-        )
+        unseen = [word for word in text.split() if UNK in tokenizer.encode(word.replace(BLANK, ""))]
+        if not unseen:
+            raise UserError(f"'{text}' has a {BLANK} that touches a word; put a space on each side of it")
+        names = ", ".join(f"'{word}'" for word in unseen)
+        raise UserError(f"the model has never seen {names}; write {BLANK} instead, or another word")
     return ids

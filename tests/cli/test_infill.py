@@ -102,7 +102,7 @@ def test_blanks_are_filled(runs):
     [
         ("mle", ["--infill", "a _ sat"], "is a run of mle, which fills no blanks; train one with 'seqgen"),
         ("maskgan", ["--infill", "a cat sat"], "'a cat sat' has no blank to fill; write _ for each token"),
-        ("maskgan", ["--infill", "a zebra _"], "words or characters that the model has never seen"),
+        ("maskgan", ["--infill", "a zebra _"], "the model has never seen 'zebra'; write _ instead"),
         ("maskgan", ["--infill", "a _", "--prompt", "a"], "leave --prompt out"),
         (
             "maskgan",

@@ -44,8 +44,8 @@ def test_a_corpus_with_underscores():
     [
         ("word", "a man sat", "has no blank to fill; write _ for each token"),
         ("word", "", "has no blank to fill"),
-        ("word", "a zebra _", "words or characters that the model has never seen; write _ in their places"),
-        ("byte", "a _.", "with a space on each side"),
+        ("word", "a zebra _", "the model has never seen 'zebra'; write _ instead, or another word"),
+        ("byte", "a _.", "has a _ that touches a word; put a space on each side of it"),
     ],
 )
 def test_what_cannot_be_filled(kind, text, message):
