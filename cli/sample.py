@@ -41,6 +41,10 @@ def sample(
     sampled: Annotated[
         int | None, typer.Option(min=0, help="First tokens sampled before a search; 5 if not given.")
     ] = None,
+    infill: Annotated[
+        str | None,
+        typer.Option(help="A text whose blanks, _, are filled, a token each; of a run of maskgan."),
+    ] = None,
     prompt: Annotated[str, typer.Option(help="Text that every sentence begins with.")] = "",
     min_length: Annotated[int, typer.Option(min=0, help="Minimum number of tokens.")] = 0,
     max_length: Annotated[
@@ -108,6 +112,7 @@ def sample(
         unique=unique,
         unknown=unknown,
         candidates=candidates,
+        infill=infill,
         with_log_prob=format == "jsonl",
         notify=notify,
         **options,

@@ -25,7 +25,8 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
-    unknown, candidates, where, steering, temperature, top_k, top_p, min_p, min_length, max_length, search (a
+    unknown, candidates, where, steering, infill, temperature, top_k, top_p, min_p, min_length, max_length,
+    search (a
     `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
     """
     yield from generate(_loaded(run, device), n, **options)

@@ -55,6 +55,8 @@ ADVERSARIAL = {
     ),
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
     "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
+    "leakgan": Entry("seqgen.algorithms.leakgan:LeakGAN"),
+    "maskgan": Entry("seqgen.algorithms.maskgan:MaskGAN"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
     "textgan-mmd": Entry("seqgen.algorithms.textgan_mmd:TextGAN"),

@@ -79,11 +79,20 @@ class Adversary(TunedGenerator):
                 done = self.generator_progress(progress)
                 self.set_learning_rate(done)
                 metrics |= self.generator_step(Batch(parts[-1]), done, real)
-            fakes = self.generate(len(real)).split(c.batch_size)
-            for part, fake in zip(parts, fakes, strict=True):
+            else:
+                metrics |= self.pretraining_step(Batch(parts[-1]))
+            for part, fake in zip(parts, self.fakes(real).split(c.batch_size), strict=True):
                 metrics |= self.discriminator_step(part, fake)
             self.updates += 1
         return metrics
+
+    def pretraining_step(self, real: Batch) -> StepMetrics:
+        """Update what is new beside the generator while only the discriminator is trained: here nothing."""
+        return {}
+
+    def fakes(self, real: Tensor) -> Tensor:
+        """Return generated sentences for the discriminator's updates, as many as real ones (R, T)."""
+        return self.generate(len(real))
 
     def discriminator_step(self, real: Tensor, fake: Tensor) -> StepMetrics:
         """Update the discriminator by real (R, T) and generated sentences (F, T'); return metrics."""

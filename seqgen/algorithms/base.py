@@ -157,6 +157,8 @@ class TextAlgorithm(Algorithm):
     """Whether it learns from a generator's scores of training sentences (`seqgen.training.cross_fitting`)."""
     takes_candidates: ClassVar[bool] = False
     """Whether `sample` chooses among `candidates`."""
+    infills: ClassVar[bool] = False
+    """Whether it has `infill`, which fills blanks of given sentences."""
     likelihood: ClassVar[Literal["exact", "estimated"] | None] = "exact"
     """How `log_likelihood` knows log p of a sentence; None where there is no such method."""
     keeps_ngrams: ClassVar[bool] = False
@@ -181,6 +183,11 @@ class TextAlgorithm(Algorithm):
         """The n-grams, where held-out text is likelier with them than without."""
         return self.mixture if self.mixture is not None and self.mixture.is_used else None
 
+    @property
+    def policy(self) -> Generator:
+        """What is sampled and scored: the generator, unless it is told more than the tokens before."""
+        return self.generator
+
     def read_corpus(self, train: Ids) -> None:
         """Take from the training split what is counted, not learned by steps; called once, before any."""
 
@@ -190,11 +197,11 @@ class TextAlgorithm(Algorithm):
 
     def sample(self, n: int, length: int | None = None, **options: Any) -> Samples:
         """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
-        return sample(self.generator, n, length or self.length, mixture=self.mixed, **options)
+        return sample(self.policy, n, length or self.length, mixture=self.mixed, **options)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences, in nats; (B, T) → (B,)."""
-        return sentence_log_prob(self.generator, tokens, mixture=self.mixed)
+        return sentence_log_prob(self.policy, tokens, mixture=self.mixed)
 
     def samples(self, n: int) -> Tensor:
         """Draw n sentences at temperature 1; (n, T)."""

@@ -17,6 +17,10 @@ from seqgen.models.discriminator import (
     shaped_as,
 )
 from seqgen.models.encoder import RNNEncoder
+from seqgen.models.prefix_cnn import PrefixCNNDiscriminator
+from seqgen.models.token_reader import TokenReader
+
+CNNS = {"cnn": CNNDiscriminator, "prefix_cnn": PrefixCNNDiscriminator}
 
 G = TypeVar("G", bound=GeneratorConfig)
 
@@ -129,8 +133,9 @@ class RNNDiscriminatorConfig:
 class DiscriminatorConfig(RNNDiscriminatorConfig):
     """The discriminator of sentences and its training."""
 
-    kind: Literal["generator", "rnn", "cnn"] = "generator"  # type: ignore[assignment]
-    """the generator's layers, started from its weights, a recurrent network of its own, or the paper's CNN"""
+    kind: Literal["generator", "rnn", "cnn", "prefix_cnn"] = "generator"  # type: ignore[assignment]
+    """the generator's layers, started from its weights, a recurrent network of its own, the paper's CNN, or a
+    CNN that reads prefixes as it goes, with which rollouts are faster"""
     filters: float = 1.0
     """multiplies the number of a cnn's filters in the paper"""
     loss: Literal["cross_entropy", "least_squares"] = "cross_entropy"
@@ -142,8 +147,8 @@ class DiscriminatorConfig(RNNDiscriminatorConfig):
 
     def build(self, vocab_size: int, generator: GeneratorConfig, *, projection_dim: int = 0) -> nn.Module:
         """Return a fresh discriminator."""
-        if self.kind == "cnn":
-            return CNNDiscriminator(vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
+        if self.kind in CNNS:
+            return CNNS[self.kind](vocab_size, self.embedding, scale=self.filters, dropout=self.dropout)
         return super().build(vocab_size, generator, projection_dim=projection_dim)
 
 
@@ -199,6 +204,34 @@ class LanguageModelConfig:
     def build(self, vocab_size: int, generator: GeneratorConfig) -> nn.Module:
         """Return a fresh language model."""
         return replace(generator, dropout=self.dropout).build(vocab_size)
+
+
+@dataclass(frozen=True)
+class TokenReaderConfig:
+    """A network that reads sentences with blanks both ways, and its training."""
+
+    cell: Literal["lstm", "gru"] = "gru"
+    """recurrent cell"""
+    embedding: int = 64
+    """size of a token's embedding"""
+    hidden: int = 128
+    """units of each direction"""
+    dropout: float = 0.3
+    """fraction dropped of embeddings and of what is computed from"""
+    lr: float = 1e-3
+    """learning rate of AdamW"""
+    weight_decay: float = 0.1
+    """AdamW's decay of matrices"""
+
+    def __post_init__(self) -> None:
+        positive = dict.fromkeys(("embedding", "hidden"), (1, None))
+        rates = dict.fromkeys(("lr", "weight_decay"), (0.0, None))
+        settings.bounds(self, **positive, **rates, dropout=(0.0, 0.99))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig, *, outputs: int = 1) -> TokenReader:
+        """Return a fresh network that says so many numbers of each token."""
+        sizes = self.embedding, self.hidden, outputs
+        return TokenReader(vocab_size, *sizes, cell=self.cell, dropout=self.dropout)
 
 
 @dataclass(frozen=True)

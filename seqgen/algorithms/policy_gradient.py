@@ -11,7 +11,7 @@ teacher-forced batch; `grad_norm` of the generator before clipping.
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,6 +73,10 @@ class PolicyGradient(TunedGenerator):
     """A generator that learns by the reward of its own sentences."""
 
     config: PolicyGradientConfig
+    policy_optimizers: ClassVar[tuple[str, ...]] = ("generator",)
+    """The optimisers that minimise the policy's loss."""
+    forbidden: ClassVar[tuple[int, ...]] = (UNK,)
+    """Tokens that the policy does not draw."""
     entropy_coefficient: Tensor
     """The weight of the entropy term; scalar."""
     target_entropy: Tensor
@@ -89,26 +93,27 @@ class PolicyGradient(TunedGenerator):
 
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator, and what `advantages` learns beside it; return metrics."""
-        generator, optimizer = self.generator, self.optimizers["generator"]
+        generator = self.policy
         rollout = self.prepare(context)
         with generator.without_dropout():
-            hidden, _ = generator.hidden(shifted(rollout.tokens), generator.initial(len(rollout.tokens)))
+            hidden = self.read(rollout)
         advantages, losses = self.advantages(rollout, hidden, progress)
         loss, entropy = self.policy_loss(rollout, hidden, advantages)
         metrics: StepMetrics = {}
         if weight := self.config.policy.teacher_forcing:
             generator.train()
-            nll = mean_nll(generator, real.tokens)
+            nll = self.nll(real.tokens)
             loss = loss + weight * nll
             metrics["nll"] = nll.detach()
-        norms = optim.update({optimizer: loss} | losses, clip=self.config.clip)
+        learners = [self.optimizers[name] for name in self.policy_optimizers]
+        norms = optim.update(dict.fromkeys(learners, loss) | losses, clip=self.config.clip)
         self.hold_entropy(entropy)
-        last = rollout.mask.sum(dim=1, keepdim=True) - 1
+        last = (rollout.mask * torch.arange(rollout.mask.shape[1], device=entropy.device)).amax(dim=1)
         return metrics | {
-            "reward": rollout.rewards.gather(1, last).mean(),
+            "reward": rollout.rewards.gather(1, last[:, None]).mean(),
             "policy_entropy": entropy,
             "entropy_coefficient": self.entropy_coefficient.clone(),
-            "grad_norm": norms[optimizer],
+            "grad_norm": norms[learners[0]],
         }
 
     def prepare(self, context: Tensor) -> Rollout:
@@ -118,6 +123,15 @@ class PolicyGradient(TunedGenerator):
         rewards = self.token_rewards(tokens, mask, context)  # before the cut: completions may be longer
         longest = int(mask.any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
         return Rollout(tokens[:, :longest], mask[:, :longest], rewards[:, :longest])
+
+    def read(self, rollout: Rollout) -> Tensor:
+        """Return what the head reads to draw the tokens of a rollout; (B, T, H)."""
+        tokens = rollout.tokens
+        return self.policy.hidden(shifted(tokens), self.policy.initial(len(tokens)))[0]
+
+    def nll(self, tokens: Tensor) -> Tensor:
+        """Return the loss of teacher forcing by real sentences (B, T): nats a token; scalar."""
+        return mean_nll(self.policy, tokens)
 
     @abstractmethod
     def advantages(
@@ -130,12 +144,12 @@ class PolicyGradient(TunedGenerator):
 
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """Return -Σ advantage · log p(token) / count less the weighted mean entropy, and that entropy."""
-        generator, mask = self.generator, rollout.mask
-        mean = mask / mask.sum()
+        generator, mask = self.policy, rollout.mask
+        mean = mask / mask.sum().clamp(min=1)
         rows, targets, *weights, mean_rows = real_rows(
             mask, hidden, rollout.tokens, advantages * mean, self.entropy_coefficient * mean, mean
         )
-        bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
+        bias = generator.bias(forbid=self.forbidden)  # the policy that sampled the tokens
         policy = head_loss(rows, generator.head.weight, bias, targets, *weights)
         assert policy.entropy is not None
         return policy.loss, (policy.entropy * mean_rows).sum()

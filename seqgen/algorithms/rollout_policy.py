@@ -21,6 +21,7 @@ from seqgen.core import optim, settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.generation import rollouts
+from seqgen.models.base import Generator
 from seqgen.models.value_head import ValueHead
 
 
@@ -61,6 +62,11 @@ class RolloutPolicy(PolicyGradient):
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
         self.value = ValueHead(self.generator.head.weight.shape[1])
+
+    @property
+    def completer(self) -> Generator:
+        """What samples the completions of a prefix: the generator's moving average."""
+        return self.average
 
     def start_from(self, start: TextAlgorithm) -> None:
         """Take over the generator of a run, for its moving average as well."""
@@ -104,7 +110,7 @@ class RolloutPolicy(PolicyGradient):
         """
         c = self.config.policy
         return rollouts.rollout_rewards(
-            self.average,
+            self.completer,
             tokens,
             reward,
             c.rollouts,

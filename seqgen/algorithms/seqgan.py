@@ -91,6 +91,7 @@ class SeqGAN(RolloutPolicy, Adversary):
             "baseline": "learned",
         },
         {"discriminator.kind": "cnn", "discriminator.filters": 0.02, "baseline": "none"},
+        {"discriminator.kind": "prefix_cnn", "discriminator.filters": 0.02},
         {"discriminator.loss": "least_squares", "generator.attention": True, "target_entropy": 0.0},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
         {"generator.kind": "relational-memory", "generator.head_size": 5, "teacher_forcing": 0.0},

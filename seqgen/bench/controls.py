@@ -235,7 +235,7 @@ def sampler_of(algorithm: Any, length: int, device: torch.device, forbid: Sequen
         return ChosenSampler(algorithm, device, forbid)
     is_plain = own.sample is TextAlgorithm.sample and own.log_likelihood is TextAlgorithm.log_likelihood
     if is_plain and algorithm.mixed is None:
-        return StepSampler(NetworkSteps(algorithm.generator, forbid), length)
+        return StepSampler(NetworkSteps(algorithm.policy, forbid), length)
     return AlgorithmSampler(algorithm, device, forbid)
 
 

@@ -68,7 +68,7 @@ def cross_entropy(
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    return values.mean() if mask is None else (values * mask).sum() / mask.sum()
+    return values.mean() if mask is None else (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def _relativistic(high: Tensor, low: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
-from seqgen.data.tokenizer import PAD, UNK, Tokenizer
+from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
+from seqgen.generation.sample import Samples
+from seqgen.inference import template
 from seqgen.inference.steering import Steering, steered_sample
 from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, log_likelihood
 
@@ -42,6 +44,7 @@ def generate(
     candidates: int | None = None,
     where: SentenceFunction | None = None,
     steering: Steering | None = None,
+    infill: str | None = None,
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Iterator[Sentence]:
@@ -61,10 +64,12 @@ def generate(
             setting.
         where: keep the sentences that it finds true; ends early, with a notice, if there seem to be no more.
         steering: choose each sentence by a reward of the user's as well.
+        infill: a text with blanks, `_`, that an algorithm which `infills` fills: a token for each.
         options: temperature, top_k, top_p, min_p, search.
 
     Raises:
-        UserError: the lengths contradict each other or the prompt, or the run chooses from no candidates.
+        UserError: the lengths contradict each other or the prompt, or the run chooses from no candidates or
+            fills no blanks.
     """
     ids, shown = trained.tokenizer.encode_prompt(prompt) if prompt else ([], "")
     if note := describe_unknown(trained.tokenizer, shown):
@@ -76,31 +81,31 @@ def generate(
                 f"{trained.run.config['algorithm']}; leave --candidates out, or give --reward"
             )
         options["candidates"] = candidates
-    length = length_limit(trained, max_length, min_length)
-    if len(ids) >= length:
-        raise UserError(
-            f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
-        )
-    given = torch.tensor(ids, device=trained.device) if ids else None
+    forbid = () if unknown else (UNK,)
+    if infill is not None:
+        unfit = {"--prompt": prompt, "--min-length": min_length, "--max-length": max_length}
+        draw = _filling(trained, infill, unfit | {"--reward": steering}, options)
+    else:
+        length = length_limit(trained, max_length, min_length)
+        if len(ids) >= length:
+            raise UserError(
+                f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
+            )
+        sample = trained.algorithm.sample
+        if steering is not None:
+            sample = partial(steered_sample, trained.algorithm, energy=steering.energy(trained.tokenizer))
+        given = torch.tensor(ids, device=trained.device) if ids else None
+        how = {"length": length, "min_length": min_length, "prompt": given, "forbid": forbid}
+        draw = partial(sample, **how, **options)
     rng = torch.Generator(trained.device).manual_seed(seed)
     scoring = torch.Generator(trained.device).manual_seed(
         seed
     )  # separate, so that scoring does not change the samples
-    draw = trained.algorithm.sample
-    if steering is not None:
-        draw = partial(steered_sample, trained.algorithm, energy=steering.energy(trained.tokenizer))
     seen: set[bytes] = set()
     generated, batches_without_new = 0, 0
     while generated < n:
-        batch = draw(
-            SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated),
-            length=length,
-            min_length=min_length,
-            prompt=given,
-            forbid=() if unknown else (UNK,),
-            rng=rng,
-            **options,
-        ).tokens
+        size = SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated)
+        batch = draw(size, rng=rng).tokens
         texts = [_with_prompt(trained.tokenizer, row, ids, shown) for row in batch.tolist()]
         kept = range(len(texts)) if where is None else np.flatnonzero(where(texts)).tolist()
         rows = [i for i in kept if not unique or _is_new(texts[i], seen)][: n - generated]
@@ -148,6 +153,29 @@ def _with_prompt(tokenizer: Tokenizer, row: list[int], ids: list[int], shown: st
     """Decode a sentence that begins with the token ids of a prompt, which is shown by its own words."""
     text = tokenizer.decode(row)
     return shown + text.removeprefix(tokenizer.decode(ids)) if ids else text
+
+
+def _filling(
+    trained: Trained, text: str, given: dict[str, Any], options: dict[str, Any]
+) -> Callable[..., Samples]:
+    """Return what draws so many fillings of a text with blanks; UserError where that cannot be."""
+    run = trained.run
+    if not trained.algorithm.infills:
+        raise UserError(
+            f"'{run.path}' is a run of {run.config['algorithm']}, which fills no blanks; "
+            "train one with 'seqgen adversarial maskgan', or leave --infill out"
+        )
+    given = given | {"--search": options.pop("search", None)}
+    if unfit := [option for option, value in given.items() if value]:
+        raise UserError(f"--infill fills the blanks of a given text; leave {' and '.join(unfit)} out")
+    ids = template.encode(trained.tokenizer, text) + [EOS] * (not run.config.get("fixed_length"))
+    if len(ids) > run.config["length"]:
+        raise UserError(
+            f"the text has {len(ids)} tokens with its end, and a sentence at most "
+            f"{run.config['length']}; shorten the text"
+        )
+    row = torch.tensor([ids], device=trained.device)
+    return lambda n, rng: trained.algorithm.infill(row.expand(n, -1), rng=rng, **options)
 
 
 def _is_new(text: str, seen: set[bytes]) -> bool:

@@ -270,12 +270,15 @@ class CNNDiscriminator(nn.Module):
             self._strongest(convolution, width, embedded, lengths)
             for convolution, width in zip(self.convolutions, self.widths, strict=True)
         ]
-        features = torch.cat(pooled, dim=1)
-        gate = torch.sigmoid(self.gate(features))
-        return gate * F.relu(self.transform(features)) + (1 - gate) * features
+        return self.highway(torch.cat(pooled, dim=1))
+
+    def highway(self, strongest: Tensor) -> Tensor:
+        """Return the features that the logit is computed from, by the filters' maxima; (…, F) → (…, F)."""
+        gate = torch.sigmoid(self.gate(strongest))
+        return gate * F.relu(self.transform(strongest)) + (1 - gate) * strongest
 
     def score(self, features: Tensor) -> Tensor:
-        """Return the logit that a sentence is real, by its features; (B, F) → (B,)."""
+        """Return the logit that a sentence is real, by its features; (…, F) → (…)."""
         return self.output(self.dropout(features)).squeeze(-1)
 
     def penalty(self) -> Tensor:

@@ -359,7 +359,7 @@ def _check_archive(file: IO[bytes]) -> None:
 
 def _check_names(pickled: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name == "GLOBAL" and len(argument) > LONGEST_NAME:
+        if opcode.name == "GLOBAL" and len(str(argument)) > LONGEST_NAME:
             raise ValueError("it names what torch.save does not")
 
 

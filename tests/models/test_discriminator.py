@@ -17,6 +17,7 @@ from seqgen.models.discriminator import (
     shaped_as,
     take_over_layers,
 )
+from seqgen.models.prefix_cnn import PrefixCNNDiscriminator
 
 VOCAB, EMBEDDING, HIDDEN = 11, 3, 5
 TOKENS = torch.tensor(
@@ -41,6 +42,11 @@ def cnn(**options) -> CNNDiscriminator:
     return CNNDiscriminator(VOCAB, EMBEDDING, **{"scale": 0.02, **options})
 
 
+def prefix_cnn(**options) -> PrefixCNNDiscriminator:
+    torch.manual_seed(0)
+    return PrefixCNNDiscriminator(VOCAB, EMBEDDING, **{"scale": 0.02, **options})
+
+
 def trunk(kind: str, **options) -> TrunkDiscriminator:
     return TrunkDiscriminator(generator(kind, VOCAB, **options), **options)
 
@@ -56,6 +62,7 @@ MAKE = {
         bidirectional=True, cell="gru", layers=2, **options
     ),
     "cnn": cnn,
+    "prefix cnn": prefix_cnn,
 }
 every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
 
