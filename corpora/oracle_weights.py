@@ -35,7 +35,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         if (module, name) == ("numpy", "ndarray"):
             return np.ndarray
         if (module, name) == ("numpy", "dtype"):
-            return np.dtype
+            return _dtype
         if (module, name) == ("_codecs", "encode"):
             return _latin1
         raise UserError(
@@ -47,6 +47,13 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _reconstruct(kind: Any, shape: Any, code: Any) -> NDArray:
     """Return the empty array that a pickle fills: a plain array, whatever class the pickle asks for."""
     return np.ndarray((0,), "b")
+
+
+def _dtype(code: Any, align: Any = False, copy: Any = True) -> np.dtype:
+    """Return the type of numbers that a pickle names, by its code alone."""
+    if not isinstance(code, str) or len(code) > 8:
+        raise UserError("the pickle asks for a type of numbers by no code")
+    return np.dtype(code)
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:

@@ -96,6 +96,14 @@ def test_a_part_of_a_huge_number_allocates_nothing(tmp_path: Path):
         from_pickle(tmp_path / "a.pkl")
 
 
+def test_a_type_of_numbers_is_known_by_its_code_alone(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    for arguments in (b"V" + b"f4" * 50 + b"\nI00\nI01\n", b"Vf4\nVlatin1\nI01\n"):
+        (tmp_path / "a.pkl").write_bytes(b"cnumpy\ndtype\n(" + arguments + b"tR.")
+        with pytest.raises(UserError, match=r"by no code|no list of NumPy arrays"):
+            from_pickle(tmp_path / "a.pkl")
+    assert not recwarn.list
+
+
 def test_other_npz_files(tmp_path: Path):
     path = tmp_path / "other.npz"
     with pytest.raises(UserError, match="no file"):
