@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from seqgen.algorithms import GROUPS
 from seqgen.cli import common
+
+NAMES = "\b\n" + "\n".join(f"{how}: {', '.join(names)}" for how, names in GROUPS.items())
+"""The epilog of the help; a backspace keeps its lines."""
 
 
 def adversarial(

@@ -41,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("pretrain")(pretrain.pretrain)
-app.command("adversarial")(adversarial.adversarial)
+app.command("adversarial", epilog=adversarial.NAMES)(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)

@@ -67,7 +67,17 @@ ADVERSARIAL = {
     "scratchgan": Entry("seqgen.algorithms.scratchgan:ScratchGAN"),
     "aegan": Entry("seqgen.algorithms.aegan:AEGAN"),
 }
-"""What a discriminator takes part in: `seqgen adversarial NAME`."""
+"""What a discriminator, or what stands in its place, takes part in: `seqgen adversarial NAME`."""
+
+GROUPS = {
+    "samples chosen among candidates": ("residual",),
+    "policy gradient": ("seqgan", "maligan", "rankgan", "contrastive", "leakgan", "maskgan", "scratchgan"),
+    "policy gradient, no discriminator": ("pg-bleu", "dpgan"),
+    "gradient through soft sentences": ("gsgan", "relgan", "textgan-mmd"),
+    "density ratios": ("cot", "jsdgan", "dgsan"),
+    "autoencoder": ("aegan",),
+}
+"""How the adversarial algorithms learn, for the help of the command."""
 
 
 def get(name: str, registry: Mapping[str, Entry] | None = None) -> Entry:

@@ -303,3 +303,8 @@ def test_a_step_on_cuda(name, values):
         for i in range(3):
             assert all_finite(algorithm.step(batch(seed=i).to("cuda"), i / 3))
         assert next(iter(algorithm.generator.parameters())).is_cuda
+
+
+def test_every_adversarial_algorithm_is_in_one_group_of_the_help():
+    grouped = [name for names in algorithms.GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(algorithms.ADVERSARIAL)
