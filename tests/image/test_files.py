@@ -3,6 +3,8 @@
 import gzip
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -214,6 +216,15 @@ def torn_picture(folder):
     path.write_bytes(path.read_bytes()[:40])
 
 
+def tiff_of_many_samples(folder):
+    sink = io.BytesIO()
+    Image.fromarray(np.zeros((H, W, 3), np.uint8)).save(sink, "TIFF")
+    samples = struct.pack("<HHI", 277, 3, 1)  # tag 277, one number of 16 bits, 3
+    assert samples in sink.getvalue()
+    changed = sink.getvalue().replace(samples + struct.pack("<H", 3), samples + struct.pack("<H", 2048))
+    (folder / "a.png").write_bytes(changed)
+
+
 def deep_picture(folder):
     Image.fromarray(np.zeros((H, W), np.uint16)).save(folder / "a.png")
 
@@ -265,6 +276,7 @@ def empty(folder):
         (two_sizes, r"a.png' is 7×5 pixels and '.*c.png' 8×5; all images must be of one size"),
         (two_sizes_of_splits, "training images of 7×5 pixels and test images of 7×7"),
         (torn_picture, "b.png' is not a picture by its content"),
+        (tiff_of_many_samples, "a.png' is not a picture by its content"),
         (deep_picture, "pixels of mode I;16"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
         (parts_of_no_utf8, "train.parquet' names parts of a column in bytes that are not UTF-8"),
@@ -334,3 +346,13 @@ def test_only_pictures_are_decoded_whatever_their_name(tmp_path):
     (tmp_path / "a.png").write_bytes(program)
     with pytest.raises(UserError, match=r"a\.png' is not a picture by its content"):
         open_images(str(tmp_path))
+
+
+def test_what_pillow_logs_of_a_bad_picture_is_not_a_second_line(tmp_path):
+    tiff_of_many_samples(tmp_path)
+    code = "import sys; from seqgen.image.data import files; files.read(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "UserError" in done.stderr
+    assert "More samples" not in done.stderr

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import math
 import re
 import warnings
@@ -33,6 +34,7 @@ MOST_BYTES, MOST_PIXELS = 1 << 31, 1 << 24
 """Bytes of the pixels of a split, and pixels of one image: a file of a few kB can stand for any number."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """What the content of a picture may be, whatever its name: of others Pillow runs programs (Ghostscript)."""
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of a bad picture is an error here
 IDX_BYTES = 0x08
 """The type code of unsigned bytes in an IDX header."""
 IDX_NAMES = {"train": ("train",), "test": ("t10k", "test")}
