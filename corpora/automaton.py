@@ -193,7 +193,7 @@ def _heads(rules: Rules, symbols: tuple[str, ...]) -> Iterator[tuple[float, str,
             p = sum(q for q, token, _ in _heads(rules, rest) if _takes(article, token))
             if p:
                 yield p, article, (f"{ARTICLE} {article}", *rest)
-    elif first.startswith(ARTICLE):  # after an article only the words that take it remain
+    elif first.startswith(f"{ARTICLE} "):  # after an article only the words that take it remain
         fitting = [
             head for head in _heads(rules, rest) if _takes(first.removeprefix(ARTICLE).strip(), head[1])
         ]

@@ -15,6 +15,7 @@ def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chun
     import pyarrow
     import pyarrow.parquet
 
+    column = None
     try:
         kinds = {each.name: each.type for each in pyarrow.parquet.ParquetFile(file).schema_arrow}
         text = {each: _is_text(kind) for each, kind in kinds.items()}
@@ -39,7 +40,8 @@ def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chun
                 taken.drop(MISSING, chunk.count(None))
                 yield chunk
     except UnicodeDecodeError as error:
-        raise UserError(f"{name}: column {column!r} holds text that is not UTF-8; write it again") from error
+        what = f"column {column!r} holds text" if column else "the name of a column is text"
+        raise UserError(f"{name}: {what} that is not UTF-8; write it again") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{name} is no Parquet file: {str(error).splitlines()[0]}") from error
 

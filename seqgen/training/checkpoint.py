@@ -42,11 +42,15 @@ def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
         if isinstance(optimizer, Adam) and not moments.keys() >= MOMENTS:
             raise ValueError(f"an optimiser has no {', '.join(sorted(MOMENTS - moments.keys()))}")
         for name, value in moments.items():
-            if not isinstance(value, Tensor if name in MOMENTS else Tensor | int | float):
-                raise ValueError(f"an optimiser has {name}={value!r:.40}")
-            if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape in shapes):
-                raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {shapes[0]}")
+            _check_moment(name, value, shapes)
     return {"state": state["state"], "param_groups": groups}
+
+
+def _check_moment(name: str, value: Any, shapes: tuple[Any, ...]) -> None:
+    if not isinstance(value, Tensor if name in MOMENTS else Tensor | int | float):
+        raise ValueError(f"an optimiser has {name}={value!r:.40}")
+    if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape in shapes):
+        raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {shapes[0]}")
 
 
 def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:

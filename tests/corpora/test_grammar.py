@@ -72,6 +72,11 @@ def test_the_entropy_of_a_fair_choice_is_its_logarithm():
     assert parse_grammar("g", "S -> x").entropy() == 0.0
 
 
+def test_a_word_that_begins_like_the_article_is_a_word():
+    grammar = parse_grammar("articles", "%join words\nS -> a(n) cat | two a(n)dogs\n")
+    assert set(grammar.sample(50, seed=1)) == {"a cat", "two a(n)dogs"}
+
+
 def test_a_sentence_may_end_where_another_goes_on():
     grammar = parse_grammar("g", "S -> x Tail\nTail -> y | ''")
     assert grammar.log_prob("x") == grammar.log_prob("x y") == pytest.approx(math.log(1 / 2), rel=1e-12)

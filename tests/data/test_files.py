@@ -173,6 +173,14 @@ def test_a_value_at_no_place_of_its_dictionary_is_damage(tmp_path: Path, monkeyp
         read(tmp_path / "a.parquet")
 
 
+def test_a_column_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pa.table({"spoken": ["x", "y"]}), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content.replace(b"spoken", b"spok\xe7n"))
+    with pytest.raises(UserError, match=r"a\.parquet: the name of a column is text that is not UTF-8"):
+        read(tmp_path / "a.parquet")
+
+
 def test_what_only_ends_in_parquet_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("not this")
     with pytest.raises(UserError, match=r"a\.parquet is no Parquet file"):
