@@ -59,7 +59,7 @@ ROWS = 4096
 """Candidates held at a time."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
-START = torch.eye(2 + len(summaries.NAMES))[0]
+START = (1.0, *(0.0 for _ in ("negative part", *summaries.NAMES)))
 """The calibration before any: the logit as it is."""
 
 
@@ -155,7 +155,7 @@ class Residual(TextAlgorithm):
             self.mixture = NGramMixture(self.generator.head.weight.shape[1], config.ngram.order)
         self.folds: list[TextAlgorithm] = []  # of which nothing is saved with the weights
         self._pool: Samples | None = None  # drawn again by a resumed training
-        self.register_buffer("calibration", START.clone())
+        self.register_buffer("calibration", torch.tensor(START))
         self.register_buffer("log_z", torch.zeros(()))
 
     def start_from(self, start: TextAlgorithm) -> None:
@@ -333,7 +333,7 @@ class Residual(TextAlgorithm):
         if parts:
             on_real = torch.cat(parts)
             metrics = self._held_out(on_real, on_fake)
-            weights, _ = resampling.calibrate(on_real, on_fake, START.to(on_real))
+            weights, _ = resampling.calibrate(on_real, on_fake, on_real.new_tensor(START))
             self.calibration.copy_(weights)
             nats = torch.cat(of_generator).sum() + (on_real @ self.calibration).double().sum()
             log_z = float(resampling.log_normaliser(on_fake @ self.calibration))
@@ -348,7 +348,7 @@ class Residual(TextAlgorithm):
 
     def _held_out(self, on_real: Tensor, on_fake: Tensor) -> Metrics:
         """Measure either half of held-out sentences and samples by what the other half calibrates."""
-        found = resampling.cross_calibrated(on_real, on_fake, START.to(on_real))
+        found = resampling.cross_calibrated(on_real, on_fake, on_real.new_tensor(START))
         if found is None:
             return {}
         loss, gain = found

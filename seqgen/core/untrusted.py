@@ -1,6 +1,7 @@
 """Files that somebody else may have written: what is opened, how much is read, how deep it may be nested."""
 
 import math
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,6 +12,7 @@ from seqgen.core.errors import UserError
 
 D = TypeVar("D")
 
+HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 DEEPEST = 64
 """How deep JSON or TOML may be nested: readers and what walks over their result recurse."""
 
@@ -46,7 +48,8 @@ def parse_nested(parse: Callable[[str], Any], content: bytes) -> Any:
     """Return what `json.loads` or `tomllib.loads` makes of UTF-8 text; ValueError for whatever is wrong.
 
     That is also nesting deeper than `DEEPEST`, and text that no file, name or terminal takes: NUL, and halves
-    of surrogate pairs, which JSON can write as escapes.
+    of surrogate pairs, which JSON can write as escapes, but for those by which Python holds the bytes of a
+    path that is no UTF-8.
     """
     too_deep = f"it is nested more than {DEEPEST} deep"
     try:
@@ -64,7 +67,7 @@ def parse_nested(parse: Callable[[str], Any], content: bytes) -> Any:
 def _inside(value: Any) -> list[Any]:
     """Return what a value holds; ValueError for text that is not to be written."""
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and HALVES.search(value):
             raise ValueError("it holds half of a surrogate pair, which is no character")
         if "\0" in value:
             raise ValueError("it holds the character NUL")

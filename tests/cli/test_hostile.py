@@ -67,7 +67,7 @@ def test_memory_that_there_is_not_is_one_line(cli, monkeypatch):
     def empty(*args, **options):
         raise MemoryError
 
-    monkeypatch.setattr("seqgen.training.setup.open_data", empty)
+    monkeypatch.setattr("seqgen.training.setup.open_with_tokenizer", empty)
     assert is_one_line(cli(*TRAIN), "seqgen: out of memory. Use a smaller batch")
 
 

@@ -42,7 +42,7 @@ def train(name: str = "mle", **options: object) -> Run:
 def test_every_command_finds_the_text_of_a_project_that_has_moved(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(path="runs/r")
+    train(run="runs/r")
     (tmp_path / "project").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
     assert cli("evaluate", "--n", 4)[0] == 0
@@ -51,7 +51,7 @@ def test_every_command_finds_the_text_of_a_project_that_has_moved(
 
 
 def test_every_command_takes_the_name_that_the_text_has_now(cli: Cli) -> None:
-    train(path="runs/r")
+    train(run="runs/r")
     Path("coins.txt").rename("text.txt")
     for command in (["evaluate", "--n", 4], ["score"], ["report", "--n", 4, "--temperatures", 1]):
         code, _, err = cli(*command)
@@ -66,10 +66,10 @@ def test_every_command_takes_the_name_that_the_text_has_now(cli: Cli) -> None:
 
 
 def test_each_command_takes_the_newest_run_that_fits(cli: Cli) -> None:
-    train("sentence-vae", path="runs/vae")
-    train(path="runs/text")
-    images.train("vae", path=Path("runs/pictures"), steps=1, values={"batch_size": 32})
-    images.train("gan", path=Path("runs/gan"), steps=1, values={"batch_size": 32})
+    train("sentence-vae", run="runs/vae")
+    train(run="runs/text")
+    images.train("vae", run=Path("runs/pictures"), steps=1, values={"batch_size": 32})
+    images.train("gan", run=Path("runs/gan"), steps=1, values={"batch_size": 32})
     assert cli("sample", "--n", 2)[2].startswith("run: runs/text (mle on ")
     assert cli("reconstruct")[2].startswith("run: runs/vae (sentence-vae on ")
     assert cli("image", "sample", "--n", 2)[2].startswith("run: runs/gan (gan on digits)")
@@ -79,15 +79,15 @@ def test_each_command_takes_the_newest_run_that_fits(cli: Cli) -> None:
 
 
 def test_an_adversarial_training_starts_from_what_fits_whatever_was_trained_last(cli: Cli) -> None:
-    train(path="runs/text")
+    train(run="runs/text")
     options = ("--steps", 2, "--set", "batch_size=4", "--quiet")
     assert cli("adversarial", "--set", "cross_fitting=off", *options)[0] == 0
-    images.train("vae", path=Path("runs/pictures"), steps=1, values={"batch_size": 32})
+    images.train("vae", run=Path("runs/pictures"), steps=1, values={"batch_size": 32})
     assert cli("adversarial", "contrastive", *options) == (0, "", "")
 
 
 def test_a_result_may_go_to_what_is_no_ordinary_file(cli: Cli) -> None:
-    train(path="runs/r")
+    train(run="runs/r")
     try:
         os.mknod("null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     except PermissionError:
@@ -99,7 +99,7 @@ def test_a_result_may_go_to_what_is_no_ordinary_file(cli: Cli) -> None:
         ["image", "sample", "--n", 2],
     ):
         if command[0] == "image":
-            images.train("vae", path=Path("runs/pictures"), steps=1, values={"batch_size": 32})
+            images.train("vae", run=Path("runs/pictures"), steps=1, values={"batch_size": 32})
         assert cli(*command, "--out", "page")[0] == 0
     assert Path("page").is_symlink()
     assert stat.S_ISCHR(Path("null").stat().st_mode)

@@ -308,7 +308,7 @@ def test_damaged_and_foreign_runs(cli, trained):
     config = json.loads((trained / "config.json").read_text())
     for name in ("settings", "data", "vocab_size", "length"):
         (trained / "config.json").write_text(json.dumps(config | {name: None}))
-        fails(f"is damaged: it has {name}=None")
+        fails(f"is not a seqgen configuration: it has {name}=None")
     config["settings"]["generator"]["hidden"] = 11
     (trained / "config.json").write_text(json.dumps(config))
     fails("does not fit the model")

@@ -400,12 +400,11 @@ def test_an_indentation_is_a_piece_that_merges() -> None:
 def as_written_before(kind: str) -> str:
     """Return a tokenizer.json whose parts are those from before white space was kept."""
     parsed = json.loads(train_tokenizer(["床前" if kind == "character" else "a b"], kind).to_json())
-    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}
     if kind == "character":
         parsed["pre_tokenizer"]["pattern"]["Regex"] = r"[\s\S]"
     elif kind == "bpe":
-        parsed["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [space, parsed["pre_tokenizer"]]}
-        parsed["decoder"] = space
+        word = json.loads(train_tokenizer(["a b"], "word").to_json())  # whose words it split further
+        parsed |= {part: word[part] for part in ("normalizer", "pre_tokenizer", "decoder")}
         parsed["model"]["vocab"] = {
             {"Ġ": "▁", " ": "▁"}.get(k, k): v for k, v in parsed["model"]["vocab"].items()
         }

@@ -167,8 +167,8 @@ def test_images_that_have_moved_are_found_or_named(tmp_path):
         (project / "pictures" / label).mkdir(parents=True)
         for i in range(7):
             Image.new("L", (8, 8), 13 * i + ord(label)).save(project / "pictures" / label / f"{i}.png")
-    options = {"values": SMALL | {"batch_size": 4}, "device_name": "cpu"}
-    trained = setup.train("vae", str(project / "pictures"), path=project / "runs/r", steps=1, **options)
+    options = {"values": SMALL | {"batch_size": 4}, "device": "cpu"}
+    trained = setup.train("vae", str(project / "pictures"), run=project / "runs/r", steps=1, **options)
     assert trained.config["data"] == "../../pictures"
     project.rename(tmp_path / "moved")
     run = tmp_path / "moved/runs/r"
@@ -177,7 +177,7 @@ def test_images_that_have_moved_are_found_or_named(tmp_path):
     with pytest.raises(UserError, match=r"are not there any more; .* say where they are now with --run-data"):
         _ = images.load(run, "cpu").data
     assert len(images.load(run, "cpu", data=str(tmp_path / "elsewhere")).data.train) > 5
-    again = setup.train("vae", str(tmp_path / "elsewhere"), path=run, steps=2, **options)
+    again = setup.train("vae", str(tmp_path / "elsewhere"), run=run, steps=2, **options)
     assert again.metrics()[-1]["step"] == 2
 
 

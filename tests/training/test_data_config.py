@@ -64,7 +64,7 @@ def test_a_run_from_before_white_space_was_kept_opens_its_corpus(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = seqgen.pretrain(code, path="run", tokenizer="character", steps=1, values=SMALL)
+    run = seqgen.pretrain(code, run="run", tokenizer="character", steps=1, values=SMALL)
     old = json.loads((run.path / run_folder.TOKENIZER).read_text())
     old["pre_tokenizer"]["pattern"]["Regex"] = r"[\s\S]"
     (run.path / run_folder.TOKENIZER).write_text(json.dumps(old))
@@ -75,7 +75,7 @@ def test_a_run_from_before_white_space_was_kept_opens_its_corpus(
     del config["data"]["encoding"], config["data"]["separator"]
     (run.path / run_folder.CONFIG).write_text(json.dumps(config))
     assert load.load(run.path, "cpu").corpus.hash == config["corpus_hash"]
-    again = seqgen.pretrain(code, path="run", tokenizer="character", steps=2, values=SMALL)
+    again = seqgen.pretrain(code, run="run", tokenizer="character", steps=2, values=SMALL)
     assert again.metrics()[-1]["step"] == 2
 
 
@@ -113,13 +113,13 @@ def test_the_folder_of_a_run_must_be_utf8(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     path = write_lines(tmp_path / "a.txt", [f"a cat {i}" for i in range(31)])
     with pytest.raises(UserError, match=r"the name of the run folder 'runs/b.*' is not UTF-8"):
-        seqgen.pretrain(path, path="runs/b\udce9", steps=1, values=SMALL)
+        seqgen.pretrain(path, run="runs/b\udce9", steps=1, values=SMALL)
 
 
 def test_a_corpus_may_have_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = write_lines(tmp_path / "b\udce9.txt", [f"a cat {i}" for i in range(31)])
-    run = seqgen.pretrain(path, path="run", steps=1, values=SMALL)
+    run = seqgen.pretrain(path, run="run", steps=1, values=SMALL)
     assert load.load(run.path, "cpu").corpus.name == path
 
 
@@ -128,7 +128,7 @@ def test_samples_of_several_lines_stand_between_separators(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("\n%\n".join(CODE))
-    run = seqgen.pretrain("a.txt", path="run", separator="\\n%\\n", steps=1, values=SMALL)
+    run = seqgen.pretrain("a.txt", run="run", separator="\\n%\\n", steps=1, values=SMALL)
     assert run.config["data"]["separator"] == "\\n%\\n"
     assert Tokenizer.load(run.path / run_folder.TOKENIZER).kind == "bpe"
     [samples, *_] = sorted((run.path / "samples").iterdir())

@@ -75,7 +75,7 @@ def test_another_seed_or_text_is_named_as_such(corpus, tmp_path):
     other = write_lines(tmp_path / "other.txt", [f"a line {i}" for i in range(60)])
     with pytest.raises(UserError, match="'runs/a' holds a run on another text, or with other held-out"):
         job(other)
-    images.train(path="runs/i", steps=1, values={"batch_size": 32})
+    images.train(run="runs/i", steps=1, values={"batch_size": 32})
     with pytest.raises(UserError, match=r"'runs/i' holds a run with seed=0, not 3; choose another --run$"):
         images.train_job(path="runs/i", steps=1, values={"batch_size": 32}, seed=3)
 
@@ -125,52 +125,52 @@ def moved(tmp_path, monkeypatch):
 
 
 def test_a_project_may_move_while_its_run_is_half_trained(corpus, tmp_path, monkeypatch):
-    start = pretrain(corpus, path="runs/a", steps=3, values=SMALL)
-    adversarial(start, "seqgan", path="runs/gan", steps=2, values=GAN)
+    start = pretrain(corpus, run="runs/a", steps=3, values=SMALL)
+    adversarial(start, "seqgan", run="runs/gan", steps=2, values=GAN)
     config = run_folder.open_run(Path("runs/gan")).config
     assert (config["data"]["corpus"], config["init"]) == ("../../coins.txt", "../a")
     moved(tmp_path, monkeypatch)
-    assert pretrain("coins.txt", path="runs/a", steps=5, values=SMALL).metrics()[-1]["step"] == 5
-    again = adversarial(None, "seqgan", path="runs/gan", steps=4, values=GAN)
+    assert pretrain("coins.txt", run="runs/a", steps=5, values=SMALL).metrics()[-1]["step"] == 5
+    again = adversarial(None, "seqgan", run="runs/gan", steps=4, values=GAN)
     assert again.metrics()[-1]["step"] == 5
-    again = adversarial("runs/a", "seqgan", path="runs/gan", steps=5, values=GAN)
+    again = adversarial("runs/a", "seqgan", run="runs/gan", steps=5, values=GAN)
     assert again.metrics()[-1]["step"] == 6
 
 
 def test_a_run_to_start_from_may_have_another_name_but_not_be_another(corpus):
-    start = pretrain(corpus, path="runs/a", steps=3, values=SMALL)
-    adversarial(start, "seqgan", path="runs/gan", steps=2, values=GAN)
+    start = pretrain(corpus, run="runs/a", steps=3, values=SMALL)
+    adversarial(start, "seqgan", run="runs/gan", steps=2, values=GAN)
     start.path.rename("runs/renamed")
     with pytest.raises(
         UserError, match="/runs/a', the run that 'runs/gan' started from, is not there any more"
     ):
         adversarial_job(None, "seqgan", path="runs/gan", steps=4, values=GAN)
-    assert adversarial("runs/renamed", "seqgan", path="runs/gan", steps=4, values=GAN).config["init"] == (
+    assert adversarial("runs/renamed", "seqgan", run="runs/gan", steps=4, values=GAN).config["init"] == (
         "../renamed"
     )
-    pretrain(corpus, path="runs/b", steps=4, values=SMALL)
+    pretrain(corpus, run="runs/b", steps=4, values=SMALL)
     with pytest.raises(UserError, match="'runs/gan' holds a run that started from another run; choose"):
         adversarial_job("runs/b", "seqgan", path="runs/gan", steps=5, values=GAN)
 
 
 def test_the_text_may_have_another_name(corpus):
-    start = pretrain(corpus, path="runs/a", steps=3, values=SMALL)
+    start = pretrain(corpus, run="runs/a", steps=3, values=SMALL)
     Path(corpus).rename("text.txt")
-    again = pretrain("text.txt", path="runs/a", steps=5, values=SMALL)
+    again = pretrain("text.txt", run="runs/a", steps=5, values=SMALL)
     assert (again.metrics()[-1]["step"], again.config["data"]["corpus"]) == (5, "../../text.txt")
-    gan = adversarial(start, "seqgan", corpus="text.txt", path="runs/gan", steps=2, values=GAN)
+    gan = adversarial(start, "seqgan", corpus="text.txt", run="runs/gan", steps=2, values=GAN)
     assert gan.config["data"]["corpus"] == "../../text.txt"
     with pytest.raises(UserError, match=r"seqgan learns from the corpus of the run .* give --corpus alone"):
         adversarial_job(start, "seqgan", data=DataConfig(corpus="text.txt", min_count=1))
 
 
 def test_a_tokenizer_may_move_but_not_be_another(corpus, tmp_path):
-    source = pretrain(corpus, path="runs/source", steps=1, values=SMALL)
-    given = {"path": "runs/a", "values": SMALL}
+    source = pretrain(corpus, run="runs/source", steps=1, values=SMALL)
+    given = {"run": "runs/a", "values": SMALL}
     pretrain(corpus, tokenizer="runs/source", steps=1, **given)
     source.path.rename("runs/renamed")
     assert pretrain(corpus, tokenizer="runs/renamed", steps=3, **given).metrics()[-1]["step"] == 3
-    pretrain(corpus, path="runs/other", tokenizer="character", steps=1, values=SMALL)
+    pretrain(corpus, run="runs/other", tokenizer="character", steps=1, values=SMALL)
     with pytest.raises(UserError, match=r"'runs/a' holds a run with another tokenizer than '.*/runs/other'"):
         pretrain(corpus, tokenizer="runs/other", steps=4, **given)
     with pytest.raises(UserError, match=r"holds a run with data\.tokenizer=\.\./renamed, not word"):
@@ -178,8 +178,8 @@ def test_a_tokenizer_may_move_but_not_be_another(corpus, tmp_path):
 
 
 def test_a_run_that_was_stored_with_absolute_paths_goes_on(corpus):
-    start = pretrain(corpus, path="runs/a", steps=3, values=SMALL)
-    gan = adversarial(start, "seqgan", path="runs/gan", steps=2, values=GAN)
+    start = pretrain(corpus, run="runs/a", steps=3, values=SMALL)
+    gan = adversarial(start, "seqgan", run="runs/gan", steps=2, values=GAN)
     for run in (start, gan):
         config = run_folder.open_run(run.path).config
         config["data"]["corpus"] = corpus
@@ -187,14 +187,14 @@ def test_a_run_that_was_stored_with_absolute_paths_goes_on(corpus):
             config["init"] = str(start.path.resolve())
             del config["init_hash"]
         (run.path / run_folder.CONFIG).write_text(json.dumps(config))
-    assert pretrain(corpus, path="runs/a", steps=4, values=SMALL).metrics()[-1]["step"] == 4
-    assert adversarial(start, "seqgan", path="runs/gan", steps=3, values=GAN).metrics()[-1]["step"] == 4
+    assert pretrain(corpus, run="runs/a", steps=4, values=SMALL).metrics()[-1]["step"] == 4
+    assert adversarial(start, "seqgan", run="runs/gan", steps=3, values=GAN).metrics()[-1]["step"] == 4
 
 
 def test_held_out_files_are_looked_for_beside_the_corpus(corpus, tmp_path):
     Path("held").mkdir()
     test = write_lines(Path("held/test.txt"), ["heads heads 1000", "tails tails 1001"])
-    run = pretrain(corpus, test=test, path=tmp_path / "elsewhere/deep/r", steps=1, values=SMALL)
+    run = pretrain(corpus, test=test, run=tmp_path / "elsewhere/deep/r", steps=1, values=SMALL)
     assert run.config["data"]["test"] == str((tmp_path / "project/held/test.txt").resolve())
     (tmp_path / "project").rename(tmp_path / "moved")
     again = load.load(run.path, "cpu", corpus=str(tmp_path / "moved/coins.txt"))
@@ -202,9 +202,9 @@ def test_held_out_files_are_looked_for_beside_the_corpus(corpus, tmp_path):
 
 
 def test_a_newest_game_does_not_take_the_place_of_the_folder_named(corpus):
-    start = pretrain(corpus, path="runs/a", steps=3, values=SMALL)
-    first = adversarial(start, "seqgan", path="runs/gan", steps=2, values=GAN)
+    start = pretrain(corpus, run="runs/a", steps=3, values=SMALL)
+    first = adversarial(start, "seqgan", run="runs/gan", steps=2, values=GAN)
     weights = (first.path / run_folder.WEIGHTS).read_bytes()
-    second = adversarial(None, "seqgan", path="runs/second", steps=3, values=GAN)
+    second = adversarial(None, "seqgan", run="runs/second", steps=3, values=GAN)
     assert (str(second.path), second.config["init"]) == ("runs/second", "../a")
     assert (first.path / run_folder.WEIGHTS).read_bytes() == weights

@@ -27,8 +27,8 @@ def kept(tmp_path_factory):
     values = {"generator.embedding": 5, "generator.hidden": 7}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQGEN_CACHE", str(folder / "cache"))
-        seqgen.pretrain(str(folder / "c.txt"), path=folder / "text", steps=2, values=values)
-        image_setup.train("vae", path=folder / "image", steps=2, values={"net.hidden": 11, "latent_dim": 3})
+        seqgen.pretrain(str(folder / "c.txt"), run=folder / "text", steps=2, values=values)
+        image_setup.train("vae", run=folder / "image", steps=2, values={"net.hidden": 11, "latent_dim": 3})
     return folder
 
 
@@ -200,7 +200,11 @@ def test_nor_code_that_the_start_of_a_run_names(text, kept, init, tmp_path, monk
     (tmp_path / "planted.py").write_text("open('planted', 'w').close()\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     change(text, {"settings/generator": {"kind": "planted:Config"}})
-    message = "names code outside seqgen, 'planted:Config'" if init else "no run at 'None'"
+    message = (
+        "names code outside seqgen, 'planted:Config'"
+        if init
+        else "'None', the run that '.*game' started from, is not there any more"
+    )
     with pytest.raises(UserError, match=message):
         adversarial_job(algorithm="seqgan", path=game)
     assert not (tmp_path / "planted").exists()

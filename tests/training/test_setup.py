@@ -111,7 +111,7 @@ def test_an_adversarial_algorithm_that_needs_no_start_takes_a_corpus(corpus):
     with pytest.raises(UserError, match="scratchgan starts from random weights; leave --init out"):
         adversarial(run, "scratchgan")
     with pytest.raises(UserError, match="seqgan learns from the corpus of the run that it starts from"):
-        adversarial(run, "seqgan", corpus=corpus)
+        adversarial(run, "seqgan", corpus=corpus, min_count=3)
     with pytest.raises(UserError, match="give 'seqgen adversarial seqgan'"):
         pretrain(corpus, "seqgan")
 
