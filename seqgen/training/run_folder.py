@@ -330,6 +330,7 @@ def load_state(run: Run) -> dict[str, Any] | None:
             state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no checkpoint")
+        _check_hooks(state)
         return state
     except (OSError, MemoryError):
         raise
@@ -361,6 +362,16 @@ def _check_names(pickled: bytes) -> None:
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL" and len(str(argument)) > LONGEST_NAME:
             raise ValueError("it names what torch.save does not")
+
+
+def _check_hooks(value: Any) -> None:
+    """Raise ValueError where a tensor came with hooks, which may be anything."""
+    if isinstance(value, Tensor):
+        if value._backward_hooks:
+            raise ValueError("a tensor of it has hooks, which training does not save")
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_hooks(inner)
 
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:

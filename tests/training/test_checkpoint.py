@@ -157,3 +157,12 @@ def test_a_name_of_any_length_costs_no_time(run):
     with pytest.raises(UserError, match=r"state\.pt' is corrupt"):
         run_folder.load_state(run)
     assert time.process_time() - start < 5
+
+
+def test_a_tensor_with_hooks_is_refused(run):
+    state = run_folder.load_state(run)
+    hooked = torch.zeros(3)
+    hooked._backward_hooks = "text"  # as a pickle can set them
+    with pytest.raises(ValueError, match="a tensor of it has hooks"):
+        run_folder._check_hooks({"optimizers": [("state", hooked)]})
+    run_folder._check_hooks(state)
