@@ -80,16 +80,23 @@ def parse(corpus: str) -> OracleSpec:
     """
     name, *options = corpus.removeprefix(PREFIX).split(",")
     values: dict[str, int] = {}
-    allowed = {"length": 1, "sentences": 3, "seed": 0, "vocab": 2, "hidden": 1}
+    allowed = {
+        "length": (1, 1_000),
+        "sentences": (3, 10_000_000),
+        "seed": (0, 2**31 - 1),
+        "vocab": (2, 1_000_000),
+        "hidden": (1, 10_000),
+    }
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in allowed:
             raise UserError(
                 f"no option '{option}' of an oracle{did_you_mean(key, allowed)}; write key=number"
             )
-        if not value.isdecimal() or int(value) < allowed[key]:
+        least, most = allowed[key]
+        if not value.isdecimal() or len(value) > 10 or not least <= int(value) <= most:
             raise UserError(
-                f"the oracle's {key} is '{value}'; it must be a whole number of at least {allowed[key]}"
+                f"the oracle's {key} is '{value[:20]}'; it must be a whole number from {least} to {most:,}"
             )
         values[key] = int(value)
     kind, dash, seed = name.rpartition("-")
