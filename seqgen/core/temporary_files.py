@@ -10,7 +10,6 @@ import fcntl
 import functools
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -18,8 +17,6 @@ from typing import IO
 NAMES = ".seqgen-*.tmp"
 """The names of temporary files; they do not depend on that of the file to be, which may be as long as a name
 can be."""
-LINK_SECONDS = 60
-"""Age after which a temporary link is abandoned: it cannot be locked, and its writer needs microseconds."""
 
 
 @contextlib.contextmanager
@@ -39,10 +36,10 @@ def temporary_file(folder: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 def replace_link(link: Path, target: str) -> None:
     """Make a link name another target, in one step."""
-    with temporary_file(link.parent) as (path, _):
-        path.unlink()
-        path.symlink_to(target)
-        path.replace(link)
+    with temporary_file(link.parent) as (path, _):  # which is locked, as a link cannot be
+        beside = _link_of(path)
+        beside.symlink_to(target)
+        beside.replace(link)
 
 
 @functools.cache
@@ -51,15 +48,19 @@ def remove_abandoned(folder: Path) -> None:
     for path in folder.glob(NAMES):
         with contextlib.suppress(OSError):  # a writer holds it, or has just removed it
             if path.is_symlink():
-                if time.time() - path.lstat().st_mtime > LINK_SECONDS:
-                    path.unlink()
-                continue
+                continue  # it goes with the file of its writer
             opened = os.open(path, os.O_RDWR | os.O_NONBLOCK)
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _link_of(path).unlink(missing_ok=True)
                 path.unlink()
             finally:
                 os.close(opened)
+
+
+def _link_of(path: Path) -> Path:
+    """Return the name of the temporary link beside a temporary file."""
+    return path.with_name(f"{path.stem}-link.tmp")
 
 
 def _created(folder: Path) -> tuple[Path, IO[bytes]]:

@@ -98,10 +98,12 @@ def test_a_name_as_long_as_can_be_is_written(tmp_path):
 
 
 def test_a_link_is_replaced_and_one_left_behind_is_removed(tmp_path):
-    (tmp_path / ".seqgen-0.tmp").symlink_to("gone")
-    (tmp_path / ".seqgen-1.tmp").symlink_to("of another writer")
-    os.utime(tmp_path / ".seqgen-0.tmp", (0, 0), follow_symlinks=False)
-    for target in ("one", "two"):
-        replace_link(tmp_path / "latest", target)
-        assert os.readlink(tmp_path / "latest") == target
-    assert names(tmp_path) == [".seqgen-1.tmp", "latest"]
+    (tmp_path / ".seqgen-0.tmp").touch()
+    (tmp_path / ".seqgen-0-link.tmp").symlink_to("gone")
+    with (tmp_path / ".seqgen-1.tmp").open("xb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        (tmp_path / ".seqgen-1-link.tmp").symlink_to("of another writer")
+        for target in ("one", "two"):
+            replace_link(tmp_path / "latest", target)
+            assert os.readlink(tmp_path / "latest") == target
+        assert names(tmp_path) == [".seqgen-1-link.tmp", ".seqgen-1.tmp", "latest"]
