@@ -329,21 +329,20 @@ class Residual(TextAlgorithm):
             of_generator.append(log_probs.double().sum(dim=1))
             parts.append(self.terms(batch.tokens, log_probs))
             tokens += int((batch.tokens != PAD).sum())
-        metrics: Metrics = {}
+        on_real = torch.cat(parts) if parts else on_fake[:0]
         if parts:
-            on_real = torch.cat(parts)
-            metrics = self._held_out(on_real, on_fake)
             weights, _ = resampling.calibrate(on_real, on_fake, on_real.new_tensor(START))
             self.calibration.copy_(weights)
+        self.log_z.copy_(resampling.log_normaliser(on_fake @ self.calibration))
+        metrics = self._held_out(on_real, on_fake)
+        if parts:
             nats = torch.cat(of_generator).sum() + (on_real @ self.calibration).double().sum()
-            log_z = float(resampling.log_normaliser(on_fake @ self.calibration))
-            nll = -(float(nats) - len(on_real) * log_z) / tokens
+            nll = -(float(nats) - len(on_real) * float(self.log_z)) / tokens
             metrics |= {
                 "scale": float(self.calibration[:2].sum()),
                 "valid_nll": nll,
                 "valid_ppl": perplexity(nll),
             }
-        self.log_z.fill_(float(resampling.log_normaliser(on_fake @ self.calibration)))
         return metrics | {"log_z": float(self.log_z)} | self._sample_metrics()
 
     def _held_out(self, on_real: Tensor, on_fake: Tensor) -> Metrics:

@@ -1,6 +1,5 @@
 """The cache folder: atomic entries, each a folder of files, and memory-mapped files."""
 
-import errno
 import hashlib
 import json
 import mmap
@@ -17,6 +16,7 @@ import numpy as np
 from filelock import FileLock
 
 from seqgen.core.errors import UserError
+from seqgen.core.file_locks import is_without_locks
 
 ABANDONED = 24 * 3600
 """Age in seconds after which an unfinished entry is deleted, as left behind by a killed process."""
@@ -151,7 +151,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        if not is_without_locks(error):
             raise
         yield
         return

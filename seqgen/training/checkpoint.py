@@ -4,14 +4,49 @@ torch puts back whatever an optimiser's state holds, and fails in a later step w
 """
 
 import math
+import pickletools
+import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+LONGEST_NAME = 100
+"""Characters of the module and name of a type in state.pt, at most."""
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What Adam keeps of each parameter; AdamW is one."""
+
+
+def check_archive(file: IO[bytes]) -> None:
+    """Raise ValueError where torch's reader would take any memory or time.
+
+    Compressed parts may have any size; and for a name that it does not know, torch searches its own message
+    by an expression that takes minutes for a long one.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("parts of it are compressed, which torch.save does not do")
+        for name in archive.namelist():
+            if name.endswith("/data.pkl"):
+                _check_names(archive.read(name))
+    file.seek(0)
+
+
+def _check_names(pickled: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL" and len(str(argument)) > LONGEST_NAME:
+            raise ValueError("it names what torch.save does not")
+
+
+def check_hooks(value: Any) -> None:
+    """Raise ValueError where a tensor came with hooks, which may be anything."""
+    if isinstance(value, Tensor):
+        if value._backward_hooks:
+            raise ValueError("a tensor of it has hooks, which training does not save")
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            check_hooks(inner)
 
 
 def check_finite(module: nn.Module) -> None:

@@ -1,6 +1,5 @@
 """A folder that one process writes to: its lock, and what else could lead a write to another place."""
 
-import errno
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,19 +7,19 @@ from pathlib import Path
 import filelock
 
 from seqgen.core.errors import UserError
+from seqgen.core.file_locks import is_without_locks
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
-"""What a disk answers, often one of a network, that has no locks."""
+LOCK = ".lock"
 
 
 def take_lock(path: Path) -> AbstractContextManager[object]:
     """Take the lock of a folder: the system's, or where the disk has none, a file that names its process."""
     try:
-        return filelock.FileLock(path / ".lock", timeout=0).acquire()
+        return filelock.FileLock(path / LOCK, timeout=0).acquire()
     except filelock.Timeout as error:
         raise _being_trained(path, "") from error
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+        if not is_without_locks(error):
             raise
     try:
         return filelock.SoftFileLock(path / ".lock.pid", timeout=0).acquire()

@@ -12,10 +12,8 @@ import contextlib
 import hashlib
 import json
 import os
-import pickletools
 import shlex
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +28,8 @@ from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.settings import LARGEST
 from seqgen.core.temporary_files import replace_link
 from seqgen.core.untrusted import check_regular, is_of, parse_nested, read_regular
-from seqgen.training import run_config
-from seqgen.training.folder_lock import check_link, is_at, take_lock
+from seqgen.training import checkpoint, run_config
+from seqgen.training.folder_lock import LOCK, check_link, is_at, take_lock
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "config.json",
@@ -40,18 +38,13 @@ CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
     "state.pt",
     "metrics.jsonl",
 )
-LOCK = ".lock"
-
-
 MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
 """Bytes of config.json and metrics.jsonl, at most."""
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
 READ_BYTES = 1 << 20
-LONGEST_NAME = 100
-"""Characters of the module and name of a type in state.pt, at most."""
-WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", ".lock")
+WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", LOCK)
 """The parts of a run folder that training writes."""
 
 
@@ -326,11 +319,11 @@ def load_state(run: Run) -> dict[str, Any] | None:
     _check_readable(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
-            _check_archive(file)
+            checkpoint.check_archive(file)
             state = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError("no checkpoint")
-        _check_hooks(state)
+        checkpoint.check_hooks(state)
         return state
     except (OSError, MemoryError):
         raise
@@ -341,37 +334,6 @@ def load_state(run: Run) -> dict[str, Any] | None:
             f"'{path}' is corrupt ({type(error).__name__}), and training cannot go on from it; restore it "
             f"from a copy, or train again in another folder ({WEIGHTS} is another file, and serves as before)"
         ) from error
-
-
-def _check_archive(file: IO[bytes]) -> None:
-    """Raise ValueError where torch's reader would take any memory or time.
-
-    Compressed parts may have any size; and for a name that it does not know, torch searches its own message
-    by an expression that takes minutes for a long one.
-    """
-    with zipfile.ZipFile(file) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-            raise ValueError("parts of it are compressed, which torch.save does not do")
-        for name in archive.namelist():
-            if name.endswith("/data.pkl"):
-                _check_names(archive.read(name))
-    file.seek(0)
-
-
-def _check_names(pickled: bytes) -> None:
-    for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name == "GLOBAL" and len(str(argument)) > LONGEST_NAME:
-            raise ValueError("it names what torch.save does not")
-
-
-def _check_hooks(value: Any) -> None:
-    """Raise ValueError where a tensor came with hooks, which may be anything."""
-    if isinstance(value, Tensor):
-        if value._backward_hooks:
-            raise ValueError("a tensor of it has hooks, which training does not save")
-    elif isinstance(value, dict | list | tuple):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_hooks(inner)
 
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from seqgen.core.errors import UserError
 from seqgen.training import loop, run_folder
-from seqgen.training.checkpoint import check_finite, check_means, checked
+from seqgen.training.checkpoint import check_finite, check_hooks, check_means, checked
 
 IN, OUT, ROWS = 3, 5, 7
 
@@ -164,5 +164,5 @@ def test_a_tensor_with_hooks_is_refused(run):
     hooked = torch.zeros(3)
     hooked._backward_hooks = "text"  # as a pickle can set them
     with pytest.raises(ValueError, match="a tensor of it has hooks"):
-        run_folder._check_hooks({"optimizers": [("state", hooked)]})
-    run_folder._check_hooks(state)
+        check_hooks({"optimizers": [("state", hooked)]})
+    check_hooks(state)
