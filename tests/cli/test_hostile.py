@@ -1,36 +1,23 @@
 """Commands given files and numbers of another hand: one line, exit code 2, at once, nothing executed."""
 
-import io
 import json
 import os
-import sys
 import time
 
 import pytest
 
-from seqgen.cli import main
 from seqgen.training import run_folder
 
 SMALL = ("--set", "generator.embedding=5", "--set", "generator.hidden=7", "--threads", "1", "--quiet")
 
 
 @pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
+def cli(cli, tmp_path):
+    """Run the command beside a corpus; returns exit code, stdout and stderr."""
     (tmp_path / "corpus.txt").write_text(
         "".join(f"a cat sat on mat {n}\n" for n in range(31)), encoding="utf-8"
     )
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return cli
 
 
 def is_one_line(result, message):

@@ -3,32 +3,14 @@
 import csv
 import io
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from seqgen.cli import main
-
 SMALL = ["--device", "cpu", "--quiet", "--set", "batch_size=32", "--steps"]
 TINY = ["--set", "net.hidden=11"]
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from helpers import coin_corpus
 
 import seqgen
-from seqgen.cli import main
 from seqgen.image.runs import setup as images
 from seqgen.training.run_folder import Run
 
@@ -19,19 +17,11 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+def cli(cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
     """Run a command in a project folder; returns exit code, stdout and stderr."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
+    return cli
 
 
 def train(name: str = "mle", **options: object) -> Run:

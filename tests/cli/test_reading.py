@@ -1,6 +1,5 @@
 """Every command reads every kind of file, and writes to every standard output, through the command line."""
 
-import io
 import json
 import os
 import subprocess
@@ -12,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-
-from seqgen.cli import main
 
 LINES = [
     "a cat sat on the mat.",
@@ -52,87 +49,72 @@ WRITERS = {"a.txt": write_text, "a.csv": write_csv, "a.jsonl": write_jsonl, "a.j
 WRITERS |= {"a.parquet": write_parquet, "a.tsv": write_csv}
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path) -> Call:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
-
-
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_kind_of_file_has_the_same_scores(call: Call, tmp_path: Path, name: str) -> None:
+def test_every_kind_of_file_has_the_same_scores(cli: Call, tmp_path: Path, name: str) -> None:
     write_text(tmp_path / "plain.txt", LINES)
     write_text(tmp_path / "ref.txt", REFS)
-    expected = json.loads(call("evaluate", "--hyp", "plain.txt", "--ref", "ref.txt", "--json", "--quiet")[1])
+    expected = json.loads(cli("evaluate", "--hyp", "plain.txt", "--ref", "ref.txt", "--json", "--quiet")[1])
     WRITERS[name](tmp_path / name, LINES)
     (tmp_path / "refs").mkdir()
     WRITERS[name](tmp_path / "refs" / name, REFS)
-    code, out, err = call("evaluate", "--hyp", name, "--ref", f"refs/{name}", "--json")
+    code, out, err = cli("evaluate", "--hyp", name, "--ref", f"refs/{name}", "--json")
     assert code == 0, err
     assert json.loads(out)["bleu"] == expected["bleu"]
     assert name == "a.txt" or f"--hyp '{name}': column 'text'" in err
 
 
-def test_samples_as_json_lines_are_read_from_a_pipe(call: Call, tmp_path: Path) -> None:
+def test_samples_as_json_lines_are_read_from_a_pipe(cli: Call, tmp_path: Path) -> None:
     write_text(tmp_path / "ref.txt", REFS)
     write_jsonl(tmp_path / "a.jsonl", LINES)
     piped = (tmp_path / "a.jsonl").read_bytes()
-    from_file = call("evaluate", "--hyp", "a.jsonl", "--ref", "ref.txt", "--json", "--quiet")[1]
-    from_pipe = call("evaluate", "--hyp", "-", "--ref", "ref.txt", "--json", "--quiet", stdin=piped)[1]
+    from_file = cli("evaluate", "--hyp", "a.jsonl", "--ref", "ref.txt", "--json", "--quiet")[1]
+    from_pipe = cli("evaluate", "--hyp", "-", "--ref", "ref.txt", "--json", "--quiet", stdin=piped)[1]
     assert json.loads(from_pipe)["bleu"] == json.loads(from_file)["bleu"]
 
 
-def test_each_file_of_an_evaluation_has_its_column_and_encoding(call: Call, tmp_path: Path) -> None:
+def test_each_file_of_an_evaluation_has_its_column_and_encoding(cli: Call, tmp_path: Path) -> None:
     (tmp_path / "h.csv").write_text("en,de\na cat sat,ein Hund\na café,eine Katze\n", encoding="windows-1252")
     (tmp_path / "r.csv").write_text("x|y\na dog ran|a cat sat\nno|a café ran\n", encoding="utf-16")
     hyp = ["--hyp", "h.csv", "--column", "en", "--encoding", "windows-1252"]
-    code, _, err = call("evaluate", *hyp, "--ref", "r.csv")
+    code, _, err = cli("evaluate", *hyp, "--ref", "r.csv")
     assert (code, err.splitlines()[-1]) == (
         2,
         "seqgen: --ref 'r.csv' has 2 columns of text; name one with --column; its columns: 'x', 'y'",
     )
-    code, out, _ = call("evaluate", *hyp, "--ref", "r.csv", "--ref-column", "y", "--json")
+    code, out, _ = cli("evaluate", *hyp, "--ref", "r.csv", "--ref-column", "y", "--json")
     assert code == 0
     (tmp_path / "h.txt").write_text("a cat sat\na café\n")
     (tmp_path / "r.txt").write_text("a cat sat\na café ran\n")
-    plain = call("evaluate", "--hyp", "h.txt", "--ref", "r.txt", "--json")[1]
+    plain = cli("evaluate", "--hyp", "h.txt", "--ref", "r.txt", "--json")[1]
     assert json.loads(plain)["bleu"] == json.loads(out)["bleu"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_scores_and_latents_of_every_kind_of_file(
-    call: Call, tmp_path: Path, small_runs: dict[str, Path], name: str
+    cli: Call, tmp_path: Path, small_runs: dict[str, Path], name: str
 ) -> None:
     write_text(tmp_path / "plain.txt", LINES)
     WRITERS[name](tmp_path / name, LINES)
     run = ["--run", small_runs["sentence-vae"], "--quiet"]
-    assert call("score", name, *run)[1] == call("score", "plain.txt", *run)[1]
+    assert cli("score", name, *run)[1] == cli("score", "plain.txt", *run)[1]
     for each in ("plain.txt", name):
-        assert call("encode", each, "--out", f"{each}.npy", *run)[0] == 0
+        assert cli("encode", each, "--out", f"{each}.npy", *run)[0] == 0
     np.testing.assert_array_equal(np.load(f"{name}.npy"), np.load("plain.txt.npy"))
-    rows = call("reconstruct", "--file", name, *run)[1]
-    assert rows == call("reconstruct", "--file", "plain.txt", *run)[1]
+    rows = cli("reconstruct", "--file", name, *run)[1]
+    assert rows == cli("reconstruct", "--file", "plain.txt", *run)[1]
 
 
-def test_statistics_say_what_was_taken(call: Call, tmp_path: Path) -> None:
+def test_statistics_say_what_was_taken(cli: Call, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n;text\n1;a café\n2;\n3;b;c\n4;d\n", encoding="windows-1252")
-    code, out, _ = call("corpora", "stats", "a.csv", "--encoding", "windows-1252")
+    code, out, _ = cli("corpora", "stats", "a.csv", "--encoding", "windows-1252")
     assert code == 0
     assert "taken            encoding windows-1252; column 'text' of 2, delimiter ';'" in out
     assert "left out         1 with another number of fields, 1 blank\n" in out
 
 
-def test_a_score_of_several_lines_is_one_row(call: Call, tmp_path: Path, small_runs: dict[str, Path]) -> None:
+def test_a_score_of_several_lines_is_one_row(cli: Call, tmp_path: Path, small_runs: dict[str, Path]) -> None:
     (tmp_path / "a.txt").write_text("a cat\n\tsat.\n\ntwo dogs\n")
-    code, out, _ = call("score", "a.txt", "--separator", "blank", "--run", small_runs["mle"])
+    code, out, _ = cli("score", "a.txt", "--separator", "blank", "--run", small_runs["mle"])
     assert (code, [row.split("\t")[3] for row in out.splitlines()]) == (0, ["a cat sat.", "two dogs"])
 
 

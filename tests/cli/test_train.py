@@ -1,6 +1,5 @@
 """The training and sampling commands through the command line: files, resume, pipes, and every user error."""
 
-import io
 import json
 import os
 import signal
@@ -12,7 +11,6 @@ import pytest
 import tokenizers
 import torch
 
-from seqgen.cli import main
 from seqgen.data.tokenizer import train_tokenizer
 from seqgen.training import run_folder
 
@@ -34,22 +32,6 @@ GAME = [
     "report_every=3",
     "--quiet",
 ]
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys, tmp_path):
-    """Run the command in an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["seqgen", *map(str, args)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture
