@@ -35,8 +35,8 @@ class BLEUReward(nn.Module):
     def __init__(self, vocab_size: int, length: int, order: int) -> None:
         super().__init__()
         self.vocab_size, self.order = vocab_size, order
-        self.register_buffer("keys", torch.zeros(1, dtype=torch.long))
-        self.register_buffer("most", torch.zeros(vocab_size + 1, dtype=torch.long))
+        self.register_buffer("keys", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("most", torch.zeros(0, dtype=torch.long))
         self.register_buffer("closest", torch.zeros(length + 1, dtype=torch.long))
 
     def count(self, text: Ids) -> None:

@@ -92,6 +92,7 @@ def _record(function: Function, inputs: tuple[Tensor, ...]) -> _Graph | None:
         # The generator takes itself to be recorded still; a fresh state does not.
         generator.graphsafe_set_state(torch.Generator(device).graphsafe_get_state())
         generator.set_state(random_state)
+        _anchors.pop(device, None)  # its memory pool may be left as if it were recording
         _failures.append(" ".join(str(error).split())[:120])
         warnings.warn(f"CUDA graphs are off, which is slower: {_failures[0]}", stacklevel=2)
         return None

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
-from seqgen.models.rnn_generator import CELLS, RNNConfig, recur
+from seqgen.models.recurrent_layers import CELLS, recur
+from seqgen.models.rnn_generator import RNNConfig
 from seqgen.models.state import State
 
 PAPER_FILTERS = {

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from seqgen.models.discriminator import embed, last_states, real_positions
-from seqgen.models.rnn_generator import CELLS
+from seqgen.models.recurrent_layers import CELLS
 
 
 class RNNEncoder(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.data.tokenizer import PAD
 from seqgen.models.discriminator import reverse
+from seqgen.models.recurrent_layers import LSTM
 
 LOG_PROB_SCALE = 0.3
 """Factor of a token's log-probability beside its embedding: nats are larger than embeddings."""
@@ -140,7 +141,7 @@ class _RNN(nn.Module):
         super().__init__()
         between = config.dropout if config.layers > 1 else 0.0
         how = {"num_layers": config.layers, "dropout": between, "batch_first": True}
-        self.forwards, self.backwards = (nn.LSTM(inputs, config.hidden, **how) for _ in range(2))
+        self.forwards, self.backwards = (LSTM(inputs, config.hidden, **how) for _ in range(2))
         self.features = 6 * config.hidden
 
     def forward(self, inputs: Tensor, real: Tensor) -> Tensor:

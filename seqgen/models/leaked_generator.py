@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqgen.data.tokenizer import BOS
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.discriminator import PrefixReader
-from seqgen.models.rnn_generator import recur
+from seqgen.models.recurrent_layers import LSTM, recur
 from seqgen.models.state import State
 
 
@@ -22,7 +22,7 @@ class Manager(nn.Module):
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(features, hidden, batch_first=True)
+        self.rnn = LSTM(features, hidden, batch_first=True)
         self.output = nn.Linear(hidden, features)
 
     def initial(self, batch: int) -> State:

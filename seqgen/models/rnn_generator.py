@@ -8,14 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.core import settings
-from seqgen.core.device import is_host
 from seqgen.models.base import Generator, GeneratorConfig
+from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.state import State
-
-CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-
-SMALL_STEP = 64 * 64
-"""Rows times hidden units up to which one LSTM step is cheaper as a bare cell on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -36,50 +31,6 @@ class RNNConfig(GeneratorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.bounds(self, hidden=(1, None), layers=(1, None))
-
-
-def recur(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Run recurrent layers whose state has the batch first; (B, T, E) → (B, T, H), State.
-
-    state: (h,) of a GRU, (h, c) of an LSTM, each (B, layers, H); what follows them is left out.
-    """
-    if _is_by_cells(rnn, inputs):
-        return _step(rnn, inputs, state)
-    h = state[0].transpose(0, 1).contiguous()
-    if isinstance(rnn, nn.LSTM):
-        states, (h, c) = rnn(inputs, (h, state[1].transpose(0, 1).contiguous()))
-        return states, (h.transpose(0, 1), c.transpose(0, 1))
-    states, h = rnn(inputs, h)
-    return states, (h.transpose(0, 1),)
-
-
-def _is_by_cells(rnn: nn.RNNBase, inputs: Tensor) -> bool:
-    """Whether to take a step by bare cells, which is faster than the layers around them.
-
-    On the CPU that holds for few rows of one LSTM layer. On CUDA it holds for all: cuDNN needs 3 ms for a
-    step of 4,096 rows and 128 or 192 units, of which the products are 0.1 ms.
-    """
-    if inputs.shape[1] != 1 or torch.is_grad_enabled():
-        return False
-    if not is_host(inputs.device):
-        return not (rnn.training and rnn.dropout)
-    is_small = inputs.shape[0] * rnn.hidden_size <= SMALL_STEP
-    return is_small and isinstance(rnn, nn.LSTM) and rnn.num_layers == 1
-
-
-def _step(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-    """Take one step of every layer, (B, 1, E); as `recur`, without dropout."""
-    read = inputs[:, 0]
-    is_lstm = isinstance(rnn, nn.LSTM)
-    after: list[State] = []
-    for layer, weights in enumerate(rnn.all_weights):
-        given = tuple(part[:, layer] for part in state[: 1 + is_lstm])
-        new = torch.lstm_cell(read, given, *weights) if is_lstm else (torch.gru_cell(read, *given, *weights),)
-        read = new[0]
-        after.append(new)
-    if len(after) == 1:
-        return read[:, None], tuple(part[:, None] for part in after[0])
-    return read[:, None], tuple(torch.stack(parts, dim=1) for parts in zip(*after, strict=True))
 
 
 class CausalAttention(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.models.discriminator import real_positions, reverse
-from seqgen.models.rnn_generator import CELLS
+from seqgen.models.recurrent_layers import CELLS
 
 
 class TokenReader(nn.Module):

@@ -1,6 +1,7 @@
 """The contract, held by every algorithm of both registries with each of its examples."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -22,8 +23,10 @@ from helpers import (
     without_compaction,
 )
 
+import seqgen
 from seqgen import algorithms
 from seqgen.algorithms.adversary import Adversary
+from seqgen.algorithms.aegan import AEGAN
 from seqgen.algorithms.base import TextAlgorithm, TrainingConfig
 from seqgen.algorithms.tuned_generator import TunedGenerator
 from seqgen.core import optim, settings
@@ -250,6 +253,21 @@ def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
         algorithms.get("seqgn")
     with pytest.raises(UserError, match="give 'seqgen pretrain mle'"):
         algorithms.get("mle", algorithms.ADVERSARIAL)
+
+
+@every_name
+def test_a_run_is_loaded_with_all_that_it_counted_and_sampled(name, small_runs, tmp_path):
+    values = {"batch_size": 3}
+    if hasattr(config(name), "discriminator_pretraining_steps"):
+        values["discriminator_pretraining_steps"] = 0
+    options = {"run": tmp_path / name, "steps": 1, "values": values}
+    if name in algorithms.PRETRAIN or not REGISTRY[name].cls.needs_start:
+        train = seqgen.pretrain if name in algorithms.PRETRAIN else partial(seqgen.adversarial, None)
+        made = train(algorithm=name, corpus=str(small_runs["mle"].parent / "train.txt"), **options)
+    else:
+        start = "autoencoder" if issubclass(REGISTRY[name].cls, AEGAN) else "mle"
+        made = seqgen.adversarial(small_runs[start], name, **options)
+    assert len(list(seqgen.sample(made, 2))) == 2
 
 
 @every_name

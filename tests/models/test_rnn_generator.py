@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from seqgen.data.tokenizer import BOS, PAD
-from seqgen.models import rnn_generator
-from seqgen.models.rnn_generator import SMALL_STEP, RNNGenerator
+from seqgen.models import recurrent_layers
+from seqgen.models.recurrent_layers import SMALL_STEP
+from seqgen.models.rnn_generator import RNNGenerator
 from seqgen.models.state import concatenate, repeat, select
 from seqgen.models.vocab_head import VocabHead
 
@@ -50,7 +51,7 @@ def test_steps_by_cells_are_those_of_the_layers(options, monkeypatch):
     g = generator(**options).eval()
     expected, end = g(ids(), g.initial(B))
     calls = []
-    monkeypatch.setattr(rnn_generator, "is_host", lambda device: False)
+    monkeypatch.setattr(recurrent_layers, "is_host", lambda device: False)
     monkeypatch.setattr(g.rnn, "forward", lambda *given: calls.append(given))
     state, steps = g.initial(B), []
     with torch.no_grad():
@@ -177,6 +178,23 @@ def test_cuda_equals_cpu(options):
     g.cuda()
     logits, _ = g(ids().cuda(), g.initial(B))
     torch.testing.assert_close(logits.cpu(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("options", SHAPES[:8], ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_autocast_gives_bfloat16_on_cuda_whole_and_step_by_step(options):
+    """Autocast runs cuDNN's layers in float16 whatever it is asked for, and float16 ends at 65,504."""
+    g = generator(**options).cuda()
+    with torch.autocast("cuda", torch.bfloat16):
+        hidden, state = g.hidden(ids().cuda(), g.initial(B))
+        hidden.float().square().mean().backward()
+        with torch.no_grad():
+            step, _ = g.hidden(ids().cuda()[:, :1], state)
+    assert hidden.dtype == step.dtype == torch.bfloat16
+    assert all(w.grad is None or w.grad.isfinite().all() for w in g.parameters())
+    with torch.no_grad():
+        expected, _ = g.hidden(ids().cuda(), g.initial(B))
+    torch.testing.assert_close(hidden.float(), expected, rtol=0, atol=0.05)
 
 
 def test_representations_are_what_the_head_reads_before_its_dropout():
