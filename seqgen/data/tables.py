@@ -27,7 +27,7 @@ def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chun
         # Dictionaries stay dictionaries, as a few bytes of a file can stand for a long text a million times.
         file.seek(0)
         table = pyarrow.parquet.ParquetFile(file, read_dictionary=[column])
-        _check_pages(table.metadata, name, column)
+        check_pages(table.metadata, name, size)
         row = total = 0
         for batch in table.iter_batches(batch_size=reading.ROWS, columns=[column]):
             for chunk in bounded(_values(batch.column(0)), lambda value: len(value or "")):
@@ -65,13 +65,13 @@ def _values(column: Any) -> list[str | None]:
     return [None if i is None else known[i] for i in indices]
 
 
-def _check_pages(metadata: Any, name: str, column: str) -> None:
-    """Raise UserError where the pages of a column, which are read at once, expand too much."""
-    for group in range(metadata.num_row_groups):
-        parts = (metadata.row_group(group).column(i) for i in range(metadata.num_columns))
-        for part in parts:
-            if part.path_in_schema == column:
-                check_expansion(name, part.total_uncompressed_size, part.total_compressed_size)
+def check_pages(metadata: Any, name: str, size: int) -> None:
+    """Raise UserError where the pages of a Parquet file of `size` bytes, each read at once, expand too much.
+
+    Of a column alone nothing is asked: where its description is damaged, pyarrow ends the process.
+    """
+    groups = range(metadata.num_row_groups)
+    check_expansion(name, sum(metadata.row_group(group).total_byte_size for group in groups), size)
 
 
 TABLES: dict[str, Callable[[IO[bytes], str, Reading, Taken], Chunks]] = {

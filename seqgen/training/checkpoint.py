@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import IO, Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -73,19 +74,18 @@ def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
                 raise ValueError(f"an optimiser has {name}={theirs[name]!r:.40}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, moments in state["state"].items():
-        shapes = (parameters[index].shape, ())
         if isinstance(optimizer, Adam) and not moments.keys() >= MOMENTS:
             raise ValueError(f"an optimiser has no {', '.join(sorted(MOMENTS - moments.keys()))}")
         for name, value in moments.items():
-            _check_moment(name, value, shapes)
+            _check_moment(name, value, torch.Size() if name == "step" else parameters[index].shape)
     return {"state": state["state"], "param_groups": groups}
 
 
-def _check_moment(name: str, value: Any, shapes: tuple[Any, ...]) -> None:
+def _check_moment(name: str, value: Any, shape: torch.Size) -> None:
     if not isinstance(value, Tensor if name in MOMENTS else Tensor | int | float):
         raise ValueError(f"an optimiser has {name}={value!r:.40}")
-    if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape in shapes):
-        raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {shapes[0]}")
+    if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape == shape):
+        raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {tuple(shape)}")
 
 
 def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -316,6 +317,38 @@ def bomb(path: Path) -> None:
         pyarrow.parquet.write_table(pa.table({"text": same}), path, compression="zstd")
     else:
         path.write_bytes(gzip.compress(b"x" * 100 + b"\n" + (b"x" * 100 + b"\n") * 5_002))
+
+
+def test_a_damaged_footer_of_a_parquet_file_does_not_end_the_process(tmp_path: Path) -> None:
+    """Asked for a damaged column, pyarrow aborts; so each bit is flipped in a process of its own."""
+    pyarrow.parquet.write_table(
+        pa.table({"text": ["one", "two", None], "n": [1, 2, 3]}), tmp_path / "a.parquet"
+    )
+    code = """
+import subprocess
+import sys
+from pathlib import Path
+from seqgen.core.errors import UserError
+from seqgen.data import files
+from seqgen.data.reading import Reading, Taken
+good, bad = Path(sys.argv[1]).read_bytes(), Path(sys.argv[1]).with_name("b.parquet")
+size = 8 + int.from_bytes(good[-8:-4], "little")
+refused = 0
+for at in range(len(good) - size, len(good) - 8):
+    content = bytearray(good)
+    content[at] ^= 16
+    bad.write_bytes(content)
+    try:
+        list(files.read(files.find(str(bad))[0], Reading("text"), Taken()))
+    except UserError:
+        refused += 1
+print(refused)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.parquet")], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 100
 
 
 @pytest.mark.parametrize("name", ["a.txt.gz", "a.parquet"])

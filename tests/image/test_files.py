@@ -5,6 +5,7 @@ import io
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -50,6 +51,28 @@ def write_parquet(path, n, *, column="img", channels=3):
     images = pixels(n, channels, seed=n).transpose(0, 2, 3, 1)
     cells = [{"bytes": encoded(image.squeeze()), "path": None} for image in images]
     parquet.write_table(pyarrow.table({column: cells, "label": [i % 4 for i in range(n)]}), path)
+
+
+def test_a_picture_that_stands_for_many_rows_is_not_held_many_times(tmp_path):
+    side = 1501  # of noise, 2 MB a row, 600 MB if all rows were decoded at once
+    noise = np.random.default_rng(0).integers(0, 256, (side, side), np.uint8)
+    row = pyarrow.array([{"bytes": encoded(noise), "path": None}])
+    rows = pyarrow.concat_arrays([row] * 300)
+    parquet.write_table(pyarrow.table({"img": rows}), tmp_path / "train.parquet", compression="zstd")
+    assert (tmp_path / "train.parquet").stat().st_size < 5e6
+    before = pyarrow.total_allocated_bytes()
+    most = []
+
+    def decode(cells):
+        for _ in cells:
+            most.append(pyarrow.total_allocated_bytes() - before)
+        return pixels(len(most), seed=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "decode_pictures", decode)
+        files.read(str(tmp_path))
+    assert len(most) == 300
+    assert max(most) < 200e6
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -279,7 +302,7 @@ def empty(folder):
         (tiff_of_many_samples, "a.png' is not a picture by its content"),
         (deep_picture, "pixels of mode I;16"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
-        (parts_of_no_utf8, "train.parquet' names parts of a column in bytes that are not UTF-8"),
+        (parts_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (parquet_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (no_pictures_in_parquet, "has no column of pictures"),
         (labels_in_words, "labels of type string"),
@@ -297,6 +320,17 @@ def test_too_few_images_are_refused(tmp_path):
     write_pictures(tmp_path, ["a.png", "b.png"])
     with pytest.raises(UserError, match="has 2 training images; give 3 or more"):
         open_images(str(tmp_path))
+
+
+def test_an_idx_file_takes_the_memory_of_its_bytes_not_of_those_it_claims(tmp_path):
+    head = struct.pack(">HBBIII", 0, 8, 3, 2_000, 1_000, 1_000)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(head + bytes(471))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="holds 471 bytes of values, not 2,000,000,000"):
+        files.read(str(tmp_path))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50e6
 
 
 @pytest.mark.parametrize(

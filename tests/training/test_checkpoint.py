@@ -79,6 +79,8 @@ GROUP = (*OPTIMIZER, "param_groups", 0)
         ((*OPTIMIZER, "state", 7), {"step": torch.zeros(()), "exp_avg": 1, "exp_avg_sq": 1}),
         ((*OPTIMIZER, "state", 0, "exp_avg"), ...),
         ((*OPTIMIZER, "state", 0, "exp_avg"), (OUT, IN)),
+        ((*OPTIMIZER, "state", 0, "step"), torch.zeros(OUT, IN)),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(())),
         ((*OPTIMIZER, "state", 0, "other"), "text"),
         ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(OUT, IN + 1)),
         ((*OPTIMIZER, "state", 0, "exp_avg_sq"), torch.zeros(OUT, IN, dtype=torch.int64)),

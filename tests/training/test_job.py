@@ -80,6 +80,18 @@ def test_another_seed_or_text_is_named_as_such(corpus, tmp_path):
         images.train_job(path="runs/i", steps=1, values={"batch_size": 32}, seed=3)
 
 
+@pytest.mark.parametrize("damaged", [0.5, 7, None, ["word"]])
+def test_a_tokenizer_that_is_no_name_is_damage_or_another(corpus, damaged):
+    pretrain(corpus, run="runs/source", steps=1, values=SMALL)
+    given = {"run": "runs/a", "tokenizer": "runs/source", "values": SMALL}
+    folder = pretrain(corpus, steps=1, **given).path
+    config = json.loads((folder / "config.json").read_text())
+    config["data"]["tokenizer"] = damaged
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"holds a run with data\.tokenizer="):
+        pretrain(corpus, steps=3, **given)
+
+
 def test_the_number_of_threads_is_recorded_and_a_change_is_noted(corpus):
     threads = torch.get_num_threads()
     run = job(corpus).run

@@ -6,19 +6,21 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqgen.core.errors import UserError
 from seqgen.data import huggingface
 from seqgen.data.files import reading
+from seqgen.data.tables import check_pages
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pyarrow import RecordBatch, Schema
 
 Split = tuple[np.ndarray, np.ndarray]
 """Pixels (N, C, H, W) uint8 and labels (N,) int64, -1 where there is none."""
@@ -35,8 +37,12 @@ MOST_BYTES, MOST_PIXELS = 1 << 31, 1 << 24
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """What the content of a picture may be, whatever its name: of others Pillow runs programs (Ghostscript)."""
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of a bad picture is an error here
+PARQUET_ROWS = 64
+"""Rows of a Parquet file that are decoded at a time."""
 IDX_BYTES = 0x08
 """The type code of unsigned bytes in an IDX header."""
+IDX_BLOCK = 1 << 22
+"""Bytes of an IDX file that are read at a time."""
 IDX_NAMES = {"train": ("train",), "test": ("t10k", "test")}
 FOLDER_NAMES = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 COLUMNS = ("image", "img")
@@ -69,10 +75,7 @@ def read(spec: str) -> ImageSource:
     elif spec in HUB:
         tables = huggingface.load(HUB[spec])
         source = ImageSource(
-            {
-                name: _read_table(split.with_format("arrow")[:], f"{spec}, {name}")
-                for name, split in tables.items()
-            }
+            {name: _read_rows([_part(split, f"{spec}, {name}")]) for name, split in tables.items()}
         )
     else:
         names = ", ".join(["digits", *HUB])
@@ -155,13 +158,22 @@ def _read_idx_file(path: Path, *, dimensions: int) -> np.ndarray:
         sizes = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
         expected = math.prod(sizes)
         _check_bytes(expected, str(path))
-        content = file.read(expected + 1)
+        content = _read_up_to(expected + 1, file)
     if len(content) != expected:
         found = f"{len(content):,}" if len(content) < expected else "more"
         raise UserError(f"'{path}' holds {found} bytes of values, not {expected:,}; download it again")
     if not expected:
         raise UserError(f"'{path}' is empty: its size is {sizes}; give at least a few images")
     return np.frombuffer(content, np.uint8).reshape(sizes).copy()
+
+
+def _read_up_to(size: int, file: gzip.GzipFile | io.BufferedReader) -> bytes:
+    """Read at most so many bytes, by blocks: a reader takes the memory of all that it is asked for."""
+    parts: list[bytes] = []
+    while size and (part := file.read(min(size, IDX_BLOCK))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _check_bytes(size: int, name: str) -> None:
@@ -173,51 +185,97 @@ def _check_bytes(size: int, name: str) -> None:
 
 
 def _read_parquet_folder(folder: Path, tables: list[Path]) -> dict[str, Split]:
-    from pyarrow import ArrowException, concat_tables, parquet
-
     splits = {}
     for name, prefixes in FOLDER_NAMES.items():
         parts = [path for path in tables if path.name.startswith(prefixes)]
         if not parts:
             continue
-        read = []
-        for path in parts:
-            try:
-                read.append(parquet.read_table(path))
-                read[-1].schema.names  # noqa: B018 - which need not be UTF-8
-            except (ArrowException, OSError, UnicodeDecodeError) as error:
-                reason = next(iter(str(error).splitlines()), "")
-                raise UserError(
-                    f"'{path}' is not a complete Parquet file ({reason}); download it again"
-                ) from error
-        for path, table in zip(parts, read, strict=True):
-            if table.schema != read[0].schema:
+        first, *others = [_schema(path) for path in parts]
+        for path, schema in zip(parts[1:], others, strict=True):
+            if schema != first:
                 raise UserError(f"'{parts[0]}' and '{path}' have different columns; keep those of one kind")
-        try:
-            splits[name] = _read_table(concat_tables(read), str(parts[0]))
-        except UnicodeDecodeError as error:  # of a name inside of a column
-            raise UserError(f"'{parts[0]}' names parts of a column in bytes that are not UTF-8") from error
+        splits[name] = _read_rows((str(path), first, _batches(path)) for path in parts)
     if "train" not in splits:
         raise UserError(f"'{folder}' has no train*.parquet; it holds {', '.join(p.name for p in tables)}")
     return splits
 
 
-def _read_table(table: "Table", name: str) -> Split:
-    """Read the hub's schema: a column of pictures {bytes, path}, and `label` where there are labels."""
-    column = next((each for each in COLUMNS if each in table.column_names), None)
-    if column is None or not re.search(r"bytes: (large_)?binary", str(table.schema.field(column).type)):
+def _part(split: Any, name: str) -> tuple[str, "Schema", Iterable["RecordBatch"]]:
+    table = split.with_format("arrow")[:]
+    return name, table.schema, table.to_batches()
+
+
+@contextmanager
+def _reading_parquet(path: Path) -> Iterator[None]:
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, UnicodeDecodeError) as error:  # a name need not be UTF-8
+        reason = next(iter(str(error).splitlines()), "")
+        raise UserError(f"'{path}' is not a complete Parquet file ({reason}); download it again") from error
+
+
+def _schema(path: Path) -> "Schema":
+    from pyarrow import parquet
+
+    with _reading_parquet(path):
+        schema = parquet.ParquetFile(path).schema_arrow
+        str(schema)  # names inside of a column are decoded only now
+        return schema
+
+
+def _batches(path: Path) -> Iterator["RecordBatch"]:
+    """Yield a few rows at a time, as a few bytes of a file can stand for a large picture a million times."""
+    from pyarrow import parquet
+
+    with _reading_parquet(path):
+        file = parquet.ParquetFile(path)
+        check_pages(file.metadata, str(path), path.stat().st_size)
+        columns = [name for name in (*COLUMNS, "label") if name in file.schema_arrow.names]
+        batches = file.iter_batches(PARQUET_ROWS, columns=columns)
+    while True:
+        with _reading_parquet(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _read_rows(parts: Iterable[tuple[str, "Schema", Iterable["RecordBatch"]]]) -> Split:
+    """Read the hub's schema: a column of pictures {bytes, path}, and `label` where there are labels.
+
+    parts: names for messages, their columns and rows.
+    """
+    labels: list[np.ndarray] = []
+    cells = (cell for name, schema, batches in parts for cell in _cells(name, schema, batches, labels))
+    pixels = decode_pictures(cells)
+    return pixels, np.concatenate(labels) if labels else np.full(len(pixels), -1)
+
+
+def _cells(
+    name: str, schema: "Schema", batches: Iterable["RecordBatch"], labels: list[np.ndarray]
+) -> Iterator[tuple[str, bytes | None]]:
+    """Yield pictures with their places, and add the labels of the rows, where they have them."""
+    from pyarrow import compute
+
+    column = next((each for each in COLUMNS if each in schema.names), None)
+    if column is None or not re.search(r"bytes: (large_)?binary", str(schema.field(column).type)):
         raise UserError(
             f"'{name}' has no column of pictures (image or img, with their bytes); "
-            f"its columns: {', '.join(table.column_names)}"
+            f"its columns: {', '.join(schema.names)}"
         )
-    cells = (cell for chunk in table.column(column).chunks for cell in chunk.to_pylist())
-    pixels = decode_pictures((f"{name}, row {row}", cell and cell["bytes"]) for row, cell in enumerate(cells))
-    if "label" not in table.column_names:
-        return pixels, np.full(len(pixels), -1)
-    labels = table.column("label")
-    if not str(labels.type).startswith(("int", "uint")) or labels.null_count:
-        raise UserError(f"'{name}' has labels of type {labels.type}; they must be whole numbers from 0 on")
-    return pixels, labels.to_numpy().astype(np.int64)
+    kind = str(schema.field("label").type) if "label" in schema.names else None
+    row = 0
+    for batch in batches:
+        if kind is not None:
+            numbers = batch.column("label")
+            if not kind.startswith(("int", "uint")) or numbers.null_count:
+                raise UserError(f"'{name}' has labels of type {kind}; they must be whole numbers from 0 on")
+            labels.append(numbers.to_numpy(zero_copy_only=False).astype(np.int64))
+        for content in compute.struct_field(batch.column(column), "bytes").to_pylist():
+            yield f"{name}, row {row}", content
+            row += 1
 
 
 def _read_picture_folder(folder: Path, pictures: list[Path]) -> ImageSource:
