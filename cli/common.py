@@ -43,6 +43,16 @@ Separator = Annotated[
     str | None,
     typer.Option(help="What stands between sentences of several lines: blank (a blank line) or a string."),
 ]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN", help="The column of labels to learn; folder: the folders that text files are in."
+    ),
+]
+SourceColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column of texts that the sentences are to go on from."),
+]
 Valid = Annotated[str | None, typer.Option(help="A file held out for validation.")]
 Test = Annotated[str | None, typer.Option(help="A file held out for the final measure.")]
 Tokenizer = Annotated[
@@ -212,6 +222,23 @@ def check_file(out: Path | None, *endings: str, option: str = "--out") -> None:
         raise UserError(
             f"{option} '{out}' cannot be written: '{folder}' is not a folder, or you may not write to it"
         )
+
+
+def label_weights(pairs: list[str] | None) -> dict[str, float] | None:
+    """Parse labels with or without a weight, NAME or NAME=WEIGHT; UserError where one is given twice."""
+    if not pairs:
+        return None
+    found: dict[str, float] = {}
+    for pair in pairs:
+        name, has_weight, weight = pair.rpartition("=")
+        try:
+            name, value = (name, float(weight)) if has_weight else (pair, 1.0)
+        except ValueError:
+            name, value = pair, 1.0  # a label may hold the sign itself
+        if name in found:
+            raise UserError(f"--label '{name}' is given twice; give its weight as --label {name}=2")
+        found[name] = value
+    return found
 
 
 def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:

@@ -77,6 +77,9 @@ def evaluate(
             help="Also the mean of your function of sentences; repeatable.",
         ),
     ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a run with labels: evaluate this label alone.")
+    ] = None,
     nll_sentences: Annotated[
         int | None,
         typer.Option(min=1, help="Latent-variable models: test sentences to estimate the likelihood; 1,000."),
@@ -100,6 +103,8 @@ def evaluate(
     """
     _check(run, hyp, ref, train, n)
     estimate = {"sentences": nll_sentences, "samples": nll_samples}
+    if hyp and label is not None:
+        raise UserError("--label is for a run with labels; score a file of the sentences of one label")
     if hyp and any(estimate.values()):
         raise UserError(
             "--nll-sentences and --nll-samples estimate the likelihood of a run; a file has no model"
@@ -126,6 +131,7 @@ def evaluate(
         results = evaluate_files(hyp, ref, train, given=given, separator=separator, notify=notify, **options)
     else:
         given = {key: value for key, value in estimate.items() if value is not None}
+        options["label"] = label
         names, results = _evaluate_runs(
             run or [None], grid, options, given, device=device, trust=trust, corpus=corpus, quiet=quiet
         )

@@ -89,7 +89,7 @@ def read_file(
 
 def default_sentences(trained: "Trained") -> Sequence[str]:
     """Return the test split, or the training split if the corpus has no test split."""
-    return trained.corpus.test if len(trained.corpus.test) else trained.corpus.train
+    return trained.corpus.test.whole if len(trained.corpus.test) else trained.corpus.train.whole
 
 
 def to_json(row: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ def pretrain(
     column: common.Column = None,
     encoding: common.Encoding = None,
     separator: common.Separator = None,
+    label_column: common.LabelColumn = None,
+    source_column: common.SourceColumn = None,
     valid: common.Valid = None,
     test: common.Test = None,
     init: Annotated[
@@ -51,6 +53,8 @@ def pretrain(
         column=column,
         encoding=encoding,
         separator=separator,
+        label_column=label_column,
+        source_column=source_column,
         valid=valid,
         test=test,
         tokenizer=tokenizer,

@@ -2,16 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqgen.cli import common
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seqgen.inference.sentence import Sentence
+    from seqgen.training.load import Trained
+
 
 def sample(
     run: Annotated[Path | None, typer.Option(help="The run; the latest under runs/ if not given.")] = None,
-    n: Annotated[int, typer.Option("--n", min=0, help="Number of sentences.")] = 20,
+    n: Annotated[
+        int | None, typer.Option("--n", min=0, help="Number of sentences; 20, or 1 for each source.")
+    ] = None,
     temperature: Annotated[
         float,
         typer.Option(
@@ -44,6 +52,17 @@ def sample(
     infill: Annotated[
         str | None,
         typer.Option(help="A text whose blanks, _, are filled, a token each; of a run of maskgan."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[=WEIGHT]",
+            help="The label to give, repeatable, with weights; as in the corpus if not given.",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Texts to go on from, one per line; - is stdin."),
     ] = None,
     prompt: Annotated[str, typer.Option(help="Text that every sentence begins with.")] = "",
     min_length: Annotated[int, typer.Option(min=0, help="Minimum number of tokens.")] = 0,
@@ -92,11 +111,18 @@ def sample(
     for name, value in (("--top-p", top_p), ("--min-p", min_p)):
         if value is not None and not 0 < value <= 1:
             raise UserError(f"{name} {value}: it must be above 0 and at most 1")
-    options: dict[str, object] = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
+    options: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "min_p": min_p}
     options |= {"min_length": min_length, "max_length": max_length}
     options |= _decoding(search, top_k, penalty, sampled) | _functions(where, reward, reward_weight)
+    labels = common.label_weights(label)
+    if source is not None:
+        others = (prompt, unique, infill, where, reward, labels)
+        names = ("--prompt", "--unique", "--infill", "--where", "--reward", "--label")
+        if unfit := [name for name, value in zip(names, others, strict=True) if value]:
+            raise UserError(f"--source gives texts to go on from; leave {' and '.join(unfit)} out")
     from seqgen.core import device as devices
     from seqgen.data.reading import Reading
+    from seqgen.inference.conditional import go_on_from
     from seqgen.inference.generate import generate
 
     devices.prepare(threads)
@@ -104,19 +130,24 @@ def sample(
     trained = common.load_run(run, device, trust=trust)
     trained_on = f"{trained.run.config['algorithm']} on {trained.data.corpus}"
     notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
-    sentences = generate(
-        trained,
-        n,
-        prompt=prompt,
-        seed=seed,
-        unique=unique,
-        unknown=unknown,
-        candidates=candidates,
-        infill=infill,
-        with_log_prob=format == "jsonl",
-        notify=notify,
-        **options,
-    )
+    options |= {"seed": seed, "unknown": unknown, "with_log_prob": format == "jsonl"}
+    if source is not None:
+        lines = _sources(source, trained, notify)
+        if candidates is not None:
+            options["candidates"] = candidates
+        sentences = go_on_from(trained, lines, 1 if n is None else n, **options)
+    else:
+        sentences = generate(
+            trained,
+            20 if n is None else n,
+            prompt=prompt,
+            unique=unique,
+            candidates=candidates,
+            infill=infill,
+            labels=labels,
+            notify=notify,
+            **options,
+        )
 
     end = Reading(separator=trained.run.config["data"].get("separator")).item_end
 
@@ -146,6 +177,17 @@ def _decoding(
     return {"search": ContrastiveSearch(**{k: v for k, v in given.items() if v is not None})}  # type: ignore[arg-type]
 
 
+def _sources(path: Path, trained: "Trained", notify: "Callable[[str], None]") -> list[str]:
+    """Read texts to go on from: the lines of a file, or of a table the column that the run learned from."""
+    from seqgen.data.reading import Reading
+    from seqgen.data.tables import TABLES
+    from seqgen.evaluation.sentence_files import read_sentences
+
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    how = Reading(trained.data.source_column if suffix in TABLES else None)
+    return read_sentences(path, "--source", how, notify=notify)
+
+
 def _functions(where: str | None, reward: str | None, weight: float | None) -> dict[str, object]:
     """Return the options of `seqgen.inference.generate.generate` by functions of the user's."""
     from seqgen.core import user_functions
@@ -161,5 +203,5 @@ def _functions(where: str | None, reward: str | None, weight: float | None) -> d
     return found
 
 
-def _json(sentence: object) -> str:
-    return json.dumps(vars(sentence), ensure_ascii=False)
+def _json(sentence: "Sentence") -> str:
+    return json.dumps(sentence.to_dict(), ensure_ascii=False)

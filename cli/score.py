@@ -46,6 +46,9 @@ def score(
     samples: Annotated[
         int, typer.Option(min=1, help="Importance samples to estimate a log-probability that is not exact.")
     ] = 50,
+    label: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a run with labels: the label of all these lines.")
+    ] = None,
     column: common.Column = None,
     encoding: common.Encoding = None,
     separator: common.Separator = None,
@@ -78,7 +81,9 @@ def score(
         keep_whitespace=runs[0].tokenizer.keeps_whitespace,
         notify=notify,
     )
-    lines = read(file, "FILE") if file else list(runs[0].corpus.test)
+    lines = read(file, "FILE") if file else list(runs[0].corpus.test.whole)
+    if label is not None:
+        lines = _labelled(runs, lines, label, of_file=file is not None)
     if not lines:
         raise UserError("the corpus of the run has no test sentence to score; name a file of sentences")
     listed = ", ".join(f"{each.run.path} ({each.run.config['algorithm']})" for each in runs)
@@ -99,6 +104,16 @@ def score(
         opened.write(_table(rows) if format == "tsv" else "".join(f"{_json(row)}\n" for row in rows))
 
     common.write_to(out, write)
+
+
+def _labelled(runs: list["Trained"], lines: list[str], label: str, *, of_file: bool) -> list[str]:
+    """Put a label before the lines of a file, or leave out the lines of a test split that have another."""
+    from seqgen.data.conditions import joined, parted
+    from seqgen.inference.conditional import drawn_labels
+
+    for trained in runs:
+        drawn_labels(trained, {label: 1.0})
+    return [joined(label, each) for each in lines] if of_file else [e for e in lines if parted(e)[0] == label]
 
 
 def _check(format: str, run: list[Path] | None, auroc: bool, other: Path | None, n: int | None) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqgen.api import decode, encode, evaluate, interpolate, reconstruct, sample, score
     from seqgen.core.errors import UserError
     from seqgen.data.corpus import open_corpus
-    from seqgen.inference.generate import Sentence
+    from seqgen.inference.sentence import Sentence
     from seqgen.training.load import Trained, load
     from seqgen.training.run_folder import Run, open_run
     from seqgen.training.setup import adversarial, pretrain
@@ -44,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     "Run": "training.run_folder",
-    "Sentence": "inference.generate",
+    "Sentence": "inference.sentence",
     "Trained": "training.load",
     "UserError": "core.errors",
     "adversarial": "training.setup",

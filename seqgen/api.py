@@ -11,9 +11,11 @@ from seqgen.evaluation import text
 from seqgen.evaluation.runs import evaluate_run
 from seqgen.evaluation.sentence_files import normalise_sentence
 from seqgen.inference import latent_space, scoring
-from seqgen.inference.generate import Sentence, generate
+from seqgen.inference.conditional import go_on_from
+from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import Reconstruction
 from seqgen.inference.scoring import Score
+from seqgen.inference.sentence import Sentence
 from seqgen.training import load
 from seqgen.training.load import Trained
 from seqgen.training.run_folder import Run
@@ -25,11 +27,15 @@ def sample(
     """Yield n sentences of a trained run, in constant memory.
 
     The options are those of `seqgen.inference.generate.generate`: seed, prompt, unique, with_log_prob,
-    unknown, candidates, where, steering, infill, temperature, top_k, top_p, min_p, min_length, max_length,
-    search (a
-    `seqgen.generation.contrastive_search.ContrastiveSearch`). UserError if the run cannot be read.
+    unknown, candidates, where, steering, infill, labels, temperature, top_k, top_p, min_p, min_length,
+    max_length, search (a `seqgen.generation.contrastive_search.ContrastiveSearch`). With `sources`, a list of
+    texts to go on from, there are n sentences for each (`seqgen.inference.conditional.go_on_from`). UserError
+    if the run cannot be read.
     """
-    yield from generate(_loaded(run, device), n, **options)
+    if (sources := options.pop("sources", None)) is not None:
+        yield from go_on_from(_loaded(run, device), _sentences("sources", sources), n, **options)
+    else:
+        yield from generate(_loaded(run, device), n, **options)
 
 
 def evaluate(

@@ -32,7 +32,7 @@ from seqgen.algorithms import aegan_losses, collapse, vae_objective
 from seqgen.algorithms.aegan_critics import CriticConfig, Critics
 from seqgen.algorithms.autoencoder import Autoencoder
 from seqgen.algorithms.autoencoder_base import LatentAlgorithm
-from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig, sample_metrics
+from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig
 from seqgen.algorithms.configs import EncoderConfig, default_generator
 from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim, settings
@@ -324,7 +324,7 @@ class AEGAN(LatentAlgorithm):
                 "energy": energy,
                 "energy_gap": float(self.energy(samples.tokens).mean()) - energy,
             }
-        return metrics | sample_metrics(samples) | {"temperature": temperature}
+        return metrics | self.sample_metrics(samples) | {"temperature": temperature}
 
     def should_stop(self, report: Metrics, first: Metrics) -> str | None:
         """Stop on a mode collapse: the weights of the last good report are kept."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from seqgen.algorithms import vae_objective
 from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
-from seqgen.algorithms.base import Metrics, StepMetrics, sample_metrics
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, widened
@@ -116,7 +116,7 @@ class Autoencoder(PretrainedAutoencoder):
                 recon += float(vae_objective.reconstruction(self.generator, batch.tokens, latents))
             sentences += len(batch)
         valid = {"valid_recon": recon / sentences} if sentences else {}
-        return valid | sample_metrics(self.sample(1000))
+        return valid | self.sample_metrics(self.sample(1000))
 
     def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw n latent vectors from the fitted Gaussian; (n, Z)."""

@@ -34,7 +34,8 @@ class LatentAlgorithm(TextAlgorithm):
     ) -> Samples:
         """Draw n latent vectors and decode them, with the options of `seqgen.generation.sample.sample`."""
         latents = self.prior(n, rng)
-        return self.decode(latents, length, temperature=options.pop("temperature", 1.0), rng=rng, **options)
+        options = self.begun(n, {"temperature": 1.0, "rng": rng} | options)
+        return self.decode(latents, length, **options)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Return each sentence's latent vector, the mean where it has a distribution; (B, T) → (B, Z)."""
@@ -48,6 +49,8 @@ class LatentAlgorithm(TextAlgorithm):
         self, tokens: Tensor, *, samples: int = 500, rng: torch.Generator | None = None
     ) -> Tensor:
         """Estimate log p of sentences, in nats, by importance weighting of so many draws; (B, T) → (B,).
+
+        That is the probability of what stands before them, too, of which the latent vector knows.
 
         It needs an encoder that is a posterior (`likelihood` is then "estimated").
         """

@@ -22,8 +22,9 @@ from seqgen.core import settings
 from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD, Tokenizer
-from seqgen.generation.sample import Samples, sample, sentence_log_prob
-from seqgen.models.base import Generator
+from seqgen.generation.condition import Condition
+from seqgen.generation.sample import Samples, log_prob, sample
+from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
 
 Metrics = dict[str, float]
@@ -172,11 +173,13 @@ class TextAlgorithm(Algorithm):
     takes the generator alone, unless it `keeps_ngrams`."""
     length: int
     """Tokens of a sample at most."""
+    condition: Condition | None
+    """What sentences are given, where the corpus has labels or sources."""
 
     def __init__(self, config: Any, *, vocab_size: int, length: int, tokenizer: Tokenizer | None = None):
         super().__init__()
         self.config, self.vocab_size, self.length = config, vocab_size, length
-        self.mixture = None
+        self.mixture = self.condition = None
 
     @property
     def mixed(self) -> NGramMixture | None:
@@ -196,12 +199,29 @@ class TextAlgorithm(Algorithm):
         raise TypeError(f"{type(self).__name__} does not start from a run")
 
     def sample(self, n: int, length: int | None = None, **options: Any) -> Samples:
-        """Draw n sentences with the options of `seqgen.generation.sample.sample`."""
-        return sample(self.policy, n, length or self.length, mixture=self.mixed, **options)
+        """Draw n sentences with the options of `seqgen.generation.sample.sample`.
+
+        Where sentences are given something, there is an option `condition`: its token ids, (P,) or (n, P),
+        which stand before the prompt. If not given, labels are drawn as often as the corpus has them, and
+        sources are the model's own.
+        """
+        return sample(self.policy, n, length or self.length, mixture=self.mixed, **self.begun(n, options))
+
+    def begun(self, n: int, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of sampling, what the sentences are given being part of the prompt."""
+        if self.condition is None:
+            return options
+        return self.condition.begun(n, dict(options), device=self.generator.head.weight.device)
+
+    def of_sentence(self, tokens: Tensor) -> Tensor:
+        """Say which tokens are the sentence's own: neither padding nor given; (B, T) → bool (B, T)."""
+        return tokens != PAD if self.condition is None else self.condition.of_sentence(tokens)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """Return log p of sentences, in nats; (B, T) → (B,)."""
-        return sentence_log_prob(self.policy, tokens, mixture=self.mixed)
+        """Return log p of sentences given what stands before them, in nats; (B, T) → (B,)."""
+        with evaluating(self.policy):
+            found = log_prob(self.policy, tokens, mixture=self.mixed).double()
+        return found.masked_fill(~self.of_sentence(tokens), 0).sum(dim=1)
 
     def samples(self, n: int) -> Tensor:
         """Draw n sentences at temperature 1; (n, T)."""
@@ -212,23 +232,22 @@ class TextAlgorithm(Algorithm):
         nats, tokens = 0.0, 0
         for batch in batches:
             nats -= float(self.log_likelihood(batch.tokens).sum())
-            tokens += int((batch.tokens != PAD).sum())
+            tokens += int(self.of_sentence(batch.tokens).sum())
         valid = {"valid_nll": nats / tokens, "valid_ppl": perplexity(nats / tokens)} if tokens else {}
-        return valid | sample_metrics(self.sample(1000))
+        return valid | self.sample_metrics(self.sample(1000))
+
+    def sample_metrics(self, samples: Samples) -> Metrics:
+        """Return `unique`, `distinct_tokens` and `sample_nll` of samples; the module says what they mean."""
+        own = self.of_sentence(samples.tokens)
+        unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
+        distinct = len(torch.unique(samples.tokens[own]))
+        nll = -float(samples.log_probs[own].double().mean())
+        return {"unique": unique, "distinct_tokens": float(distinct), "sample_nll": nll}
 
 
 def perplexity(nats: float) -> float:
     """Return exp of nats a token, infinite where that overflows."""
     return math.exp(nats) if nats < 709 else math.inf
-
-
-def sample_metrics(samples: Samples) -> Metrics:
-    """Return `unique`, `distinct_tokens` and `sample_nll` of samples; the module says what they mean."""
-    is_real = samples.tokens != PAD
-    unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
-    distinct = len(torch.unique(samples.tokens[is_real]))
-    nll = -float(samples.log_probs[is_real].double().mean())
-    return {"unique": unique, "distinct_tokens": float(distinct), "sample_nll": nll}
 
 
 class RunningMean(nn.Module):

@@ -17,7 +17,7 @@ alone. Of more than 4,000 validation sentences these are measured on an even cho
 
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -190,7 +190,7 @@ class MLE(TextAlgorithm):
         temperature = calibrate(self.generator, TokensOf(batches), fraction=self.config.calibration)
         mixed: Metrics = {}
         if self.mixture is not None:
-            mixed = fit_mixture(self.generator, self.mixture, TokensOf(batches))
+            mixed = fit_mixture(self.generator, self.mixture, TokensOf(batches), self.of_sentence)
         return super().evaluate(batches) | mixed | {"temperature": temperature}
 
 
@@ -237,8 +237,16 @@ def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: floa
 
 
 @torch.no_grad()
-def fit_mixture(generator: Generator, mixture: NGramMixture, batches: Iterable[Tensor]) -> Metrics:
-    """Fit the gate of an n-gram mixture to held-out batches (B, T); return the metrics that come of it."""
+def fit_mixture(
+    generator: Generator,
+    mixture: NGramMixture,
+    batches: Iterable[Tensor],
+    real: Callable[[Tensor], Tensor] = lambda tokens: tokens != PAD,
+) -> Metrics:
+    """Fit the gate of an n-gram mixture to held-out batches (B, T); return the metrics that come of it.
+
+    real: which tokens count, (B, T) → bool (B, T).
+    """
     sentences = sum(len(tokens) for tokens in batches)
     every = math.ceil(sentences / GATE_SENTENCES)
     parts = []
@@ -249,7 +257,7 @@ def fit_mixture(generator: Generator, mixture: NGramMixture, batches: Iterable[T
             first = math.ceil(seen / every)
             seen += len(tokens)
             if len(chosen):
-                parts.append(_held_out(generator, mixture, chosen, first))
+                parts.append(_held_out(generator, mixture, chosen, first, real(chosen)))
     if not parts:
         return {}
     found = mixture.fit(HeldOut(*(torch.cat(each) for each in zip(*parts, strict=True))))
@@ -261,9 +269,10 @@ def fit_mixture(generator: Generator, mixture: NGramMixture, batches: Iterable[T
     }
 
 
-def _held_out(generator: Generator, mixture: NGramMixture, tokens: Tensor, first: int) -> HeldOut:
-    """Measure network and counts on sentences (B, T), of which the first has the number `first`."""
-    real = tokens != PAD
+def _held_out(
+    generator: Generator, mixture: NGramMixture, tokens: Tensor, first: int, real: Tensor
+) -> HeldOut:
+    """Measure network and counts on real tokens of sentences (B, T); the first has the number `first`."""
     read = shifted(tokens)
     hidden, _ = generator.hidden(read, generator.initial(len(tokens)))
     tables = mixture.tables

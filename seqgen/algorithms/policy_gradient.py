@@ -64,7 +64,7 @@ class Rollout(NamedTuple):
     tokens: Tensor
     """(B, T) ids"""
     mask: Tensor
-    """(B, T) True at real tokens"""
+    """(B, T) True at tokens of the sentence: neither padding nor what it is given"""
     rewards: Tensor
     """(B, T)"""
 
@@ -119,9 +119,9 @@ class PolicyGradient(TunedGenerator):
     def prepare(self, context: Tensor) -> Rollout:
         """Sample sentences and reward their tokens; no longer than the longest of them."""
         tokens = self.generate(self.config.batch_size)
-        mask = tokens != PAD
+        mask = self.of_sentence(tokens)
         rewards = self.token_rewards(tokens, mask, context)  # before the cut: completions may be longer
-        longest = int(mask.any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
+        longest = int((tokens != PAD).any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
         return Rollout(tokens[:, :longest], mask[:, :longest], rewards[:, :longest])
 
     def read(self, rollout: Rollout) -> Tensor:

@@ -38,7 +38,6 @@ from seqgen.algorithms.base import (
     TextAlgorithm,
     TrainingConfig,
     perplexity,
-    sample_metrics,
 )
 from seqgen.algorithms.configs import NGramConfig, default_generator, with_dropout
 from seqgen.core import optim, settings
@@ -197,14 +196,15 @@ class Residual(TextAlgorithm):
         if not self.folds:
             return [self.propose(n)]
         each = -(-n // len(self.folds))
-        return [self._proposed(fold, each, self.length) for fold in self.folds]
+        return [self._proposed(fold, each, self.length, **self.begun(each, {})) for fold in self.folds]
 
     def propose(self, n: int, length: int | None = None, **options: Any) -> Samples:
         """Draw n candidates from g, with the options of `seqgen.generation.sample.sample`."""
-        return self._proposed(self, n, length or self.length, **options)
+        return self._proposed(self, n, length or self.length, **self.begun(n, options))
 
     def _proposed(self, of: TextAlgorithm, n: int, length: int, **options: Any) -> Samples:
-        return sample(of.generator, n, length, mixture=self._mixture_of(of), **options)
+        drawn = sample(of.generator, n, length, mixture=self._mixture_of(of), **options)
+        return Samples(drawn.tokens, drawn.log_probs.masked_fill(~self.of_sentence(drawn.tokens), 0))
 
     def _mixture_of(self, of: TextAlgorithm) -> NGramMixture | None:
         """Return the n-grams of this model, or of a fold where this model has any."""
@@ -247,13 +247,20 @@ class Residual(TextAlgorithm):
         return log_probs.double().sum(dim=1), self.weigh(tokens, log_probs)
 
     def _scored(self, tokens: Tensor, by: TextAlgorithm | None = None) -> Tensor:
-        """Return log g of every token, or that of a fold; (B, T) → (B, T)."""
+        """Return log g of every token of the sentences, or that of a fold; (B, T) → (B, T).
+
+        What a sentence is given has 0, as it has where it is not drawn.
+        """
         of = by or self
         with evaluating(of.generator):
-            return log_prob(of.generator, tokens, mixture=self._mixture_of(of))
+            found = log_prob(of.generator, tokens, mixture=self._mixture_of(of))
+        return found.masked_fill(~self.of_sentence(tokens), 0)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
-        """Return log p of sentences, in nats, log Z being estimated; (B, T) → (B,)."""
+        """Return log p of sentences, in nats, log Z being estimated; (B, T) → (B,).
+
+        Where they are given something, Z is taken to be the same for all of it.
+        """
         of_generator, energies = self.log_weights(tokens)
         return of_generator + energies - self.log_z
 
@@ -282,6 +289,9 @@ class Residual(TextAlgorithm):
         count = candidates or self.config.candidates
         if count < 1:
             raise UserError(f"candidates is {count}; it must be at least 1")
+        # All candidates of a sentence are given the same.
+        options = self.begun(n, options | {"rng": rng} | ({} if prompt is None else {"prompt": prompt}))
+        prompt, rng = options.pop("prompt", None), options.pop("rng")
         most = max(1, ROWS // count)
         parts: list[Samples] = []
         for start in range(0, max(n, 1), most):
@@ -291,7 +301,7 @@ class Residual(TextAlgorithm):
                 own = prompt[rows].repeat_interleave(count, dim=0) if prompt.dim() == 2 else prompt
                 given["prompt"] = own
             number = rows.stop - rows.start
-            drawn = self.propose(number * count, length, rng=rng, **given, **options)
+            drawn = self._proposed(self, number * count, length or self.length, rng=rng, **given, **options)
             parts.append(self._chosen(drawn, number, bonus, rng))
         return Samples(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
@@ -328,7 +338,7 @@ class Residual(TextAlgorithm):
             log_probs = self._scored(batch.tokens)
             of_generator.append(log_probs.double().sum(dim=1))
             parts.append(self.terms(batch.tokens, log_probs))
-            tokens += int((batch.tokens != PAD).sum())
+            tokens += int(self.of_sentence(batch.tokens).sum())
         on_real = torch.cat(parts) if parts else on_fake[:0]
         if parts:
             weights, _ = resampling.calibrate(on_real, on_fake, on_real.new_tensor(START))
@@ -357,4 +367,4 @@ class Residual(TextAlgorithm):
         """Return `sample_metrics` of chosen sentences, their NLL being that under p."""
         samples = self.sample(1000)
         nats = -float(self.log_likelihood(samples.tokens).sum())
-        return sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}
+        return self.sample_metrics(samples) | {"sample_nll": nats / int((samples.tokens != PAD).sum())}

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from seqgen.algorithms import vae_objective
 from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
-from seqgen.algorithms.base import Metrics, StepMetrics, sample_metrics
+from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast
@@ -214,7 +214,7 @@ class SentenceVAE(PretrainedAutoencoder):
             # Aggressive training ends for good once held-out mutual information no longer rises.
             self.encoder_lags &= metrics["mutual_information"] > self.last_information
             self.last_information.fill_(metrics["mutual_information"])
-        return metrics | sample_metrics(self.sample(1000)) | {"temperature": temperature}
+        return metrics | self.sample_metrics(self.sample(1000)) | {"temperature": temperature}
 
 
 class _LossWindow:

@@ -1,4 +1,4 @@
-"""A batch of sentences, with what they are conditioned on."""
+"""A batch of sentences."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -16,11 +16,8 @@ class Batch:
     """B sentences of at most T tokens, padded to equal length."""
 
     tokens: Tensor
-    """(B, T) token ids: a sentence, EOS, then PAD."""
-    label: Tensor | None = None
-    """(B,) class of each sentence, if the corpus has labels."""
-    source: Tensor | None = None
-    """(B, S) token ids of the prefix of each sentence, if the corpus has pairs."""
+    """(B, T) token ids: a sentence, EOS, then PAD. What it is given stands before it
+    (`seqgen.data.conditions`)."""
     replay: Tensor | None = None
     """(B′, T′) token ids of sentences of the corpus of the pretraining, if fine-tuning replays them."""
 

@@ -13,7 +13,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 from seqgen.core import cache
 from seqgen.core.errors import UserError
 from seqgen.data import files, huggingface
+from seqgen.data.conditions import joined, parted
 from seqgen.data.reading import Chunks, Reading, Taken
 from seqgen.data.sentence_store import Lines, Store, open_store, store_of, write_store
 from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MAX, Splits, split
@@ -79,6 +80,8 @@ def open_corpus(
     column: str | None = None,
     encoding: str | None = None,
     separator: str | None = None,
+    label: str | None = None,
+    source: str | None = None,
     valid: str | None = None,
     test: str | None = None,
     seed: int = 0,
@@ -90,7 +93,10 @@ def open_corpus(
     holds the sentences; it must be given if several columns hold text. All but Parquet may be compressed as
     .gz. A folder stands for all its files in the order of their names. `hf:` takes the name of a dataset of
     the Hugging Face hub or a local dataset folder. A built-in name has precedence over a file of that name
-    (./scenes is the file). `encoding` and `separator` are those of `seqgen.data.reading.Reading`.
+    (./scenes is the file). `encoding` and `separator` are those of `seqgen.data.reading.Reading`, and so are
+    `label` and `source`, the column of what sentences are given (`seqgen.data.conditions`); a label may be
+    that of the `folder` that a text file is in. With labels no sentence is in two splits, whatever its label;
+    with sources no source is.
 
     `valid` and `test` name held-out files of the same formats. Without them the splits of a dataset are used,
     if it has them, and a built-in corpus is sampled three times. A split that is still missing is taken from
@@ -104,7 +110,7 @@ def open_corpus(
     The sentences are written to the cache folder once; the next time they are read from there. Raise
     UserError for everything that can be wrong with the arguments and the files.
     """
-    how = Reading(column, encoding, separator)
+    how = Reading(column, encoding, separator, label, source)
     sources = _open(spec, how, seed, keep_whitespace)
     for role, given in (("valid", valid), ("test", test)):
         if given is not None:
@@ -118,8 +124,8 @@ def open_corpus(
     _refuse_emptied(found, rows, spec, valid, test)
     train, held_out = found["train"], {role: found.get(role, found["train"]) for role in ("valid", "test")}
     taken = Taken()
-    for source in sources.values():
-        taken.add(source.taken)
+    for each in sources.values():
+        taken.add(each.taken)
     return Corpus(
         name=spec,
         train=train.select(rows.train, _digest([hash, "train"])),
@@ -142,14 +148,17 @@ def normalise(sentences: list[str]) -> list[str]:
     return [clean for clean in [" ".join(compose(each).split()) for each in sentences] if clean]
 
 
-def _normalised(chunks: Chunks, taken: Taken, keep_whitespace: bool) -> Iterator[list[str]]:
+def _normalised(
+    chunks: Chunks, taken: Taken, keep_whitespace: bool, *, conditioned: bool
+) -> Iterator[list[str]]:
     """Yield sentences as they are stored, and count what that changes."""
     for chunk in chunks:
         kept = []
         blank = 0
-        for sentence in chunk:
-            if sentence is None:
+        for line in chunk:
+            if line is None:
                 continue
+            condition, sentence = parted(line) if conditioned else ("", line)
             composed = compose(sentence)
             clean = " ".join(composed.split())
             if not clean:
@@ -158,13 +167,16 @@ def _normalised(chunks: Chunks, taken: Taken, keep_whitespace: bool) -> Iterator
             if clean != composed:
                 taken.respaced += 1
                 taken.laid_out += composed[0].isspace() or "\n" in composed.strip()
-            kept.append(composed if keep_whitespace else clean)
+            stored = composed if keep_whitespace else clean
+            kept.append(joined(compose(condition), stored) if conditioned else stored)
         taken.drop("blank", blank)
         yield kept
 
 
 def _open(spec: str, how: Reading, seed: int, keep: bool) -> dict[str, _Source]:
     if _is_built_in(spec):
+        if how.given is not None:
+            raise UserError(f"the built-in corpus '{spec}' has no columns; leave {how.given!r} out")
         return {role: _Source(store) for role, store in _sample_built_in(spec, seed).items()}
     if spec.startswith("hf:"):
         return _open_dataset(spec, how, keep)
@@ -208,34 +220,40 @@ def _open_files(spec: str, how: Reading, keep: bool, *, given: str) -> _Source:
         for file in found:
             yield from files.read(file, how, taken)
 
-    return _source(files.key(found, how), spec, chunks, keep)
+    return _source(files.key(found, how), spec, chunks, keep, how)
 
 
 def _open_dataset(spec: str, how: Reading, keep: bool) -> dict[str, _Source]:
-    if how != Reading(how.column):
+    if how != replace(how, encoding=None, separator=None):
         raise UserError(f"a dataset such as {spec!r} has no encoding or separator to name; leave it out")
     splits = huggingface.load(spec.removeprefix("hf:"))
     if "train" not in splits:
         raise UserError(f"the training split of {spec!r} is empty")
     return {
-        role: _source(
-            huggingface.key(part, how.column), spec, partial(huggingface.read, part, spec, how.column), keep
-        )
+        role: _source(huggingface.key(part, how), spec, partial(huggingface.read, part, spec, how), keep, how)
         for role, part in splits.items()
     }
 
 
-def _source(key: str, name: str, chunks: Callable[[Taken], Chunks], keep: bool) -> _Source:
+def _source(key: str, name: str, chunks: Callable[[Taken], Chunks], keep: bool, how: Reading) -> _Source:
     """Open the sentences of a source from the cache; if they are not there, read and normalise them first."""
+    conditioned = how.given is not None
+
+    def identity(line: str) -> str:
+        return parted(line)[how.source is None]
 
     def fill(folder: Path) -> None:
         taken = Taken()
-        if not write_store(folder, _normalised(chunks(taken), taken, keep)):
+        lines = _normalised(chunks(taken), taken, keep, conditioned=conditioned)
+        if not write_store(folder, lines, identity if conditioned else None):
             raise UserError(f"{name} holds no sentence; give text with at least one line that is not blank")
         (folder / TAKEN).write_text(taken.to_json(), encoding="utf-8")
 
     place = cache.entry("text", _digest([READ_FORMAT, keep, key]), fill)
-    return _Source(open_store(place), Taken.from_json((place / TAKEN).read_text(encoding="utf-8")))
+    return _Source(
+        open_store(place, conditioned=conditioned),
+        Taken.from_json((place / TAKEN).read_text(encoding="utf-8")),
+    )
 
 
 def _split_cached(hash: str, found: dict[str, Store], seed: int) -> Splits:

@@ -11,7 +11,7 @@ from typing import IO
 from seqgen.core.errors import UserError
 from seqgen.data import reading
 from seqgen.data.decoding import lines
-from seqgen.data.reading import Chunks, Reading, Taken, bounded, choose_column, too_long
+from seqgen.data.reading import Chunks, Reading, Taken, bounded, choose_columns, too_long, with_given
 
 DELIMITERS = {",": "','", ";": "';'", "|": "'|'", "\t": "tab"}
 """The delimiters that are looked for, and their names."""
@@ -114,21 +114,32 @@ def _read(file: IO[bytes], name: str, how: Reading, taken: Taken, *, tabs: bool)
     head, is_all = _head(source)
     if not any(line.strip() for line in head):
         return
-    guess = _dialect(head, is_all, name, how.column, tabs=tabs)
+    named = how.column or how.given
+    guess = _dialect(head, is_all, name, named, tabs=tabs)
     first, *rest = guess.rows
-    header = first if _has_header(first, rest, how.column) else None
+    header = first if _has_header(first, rest, named) else None
     names = header or [str(number) for number in range(1, len(first) + 1)]
     columns = {each: any(_is_text(row[i]) for row in rest if len(row) > i) for i, each in enumerate(names)}
-    column = choose_column(name, columns, how.column)
-    at = names.index(column)
+    column, given = choose_columns(name, columns, how)
+    at = names.index(column), None if given is None else names.index(given)
     taken.say(_describe(guess.dialect, column, names, header is not None, tabs=tabs))
+    if given is not None:
+        taken.say(f"given {given!r}")
     rows = guess.dialect.rows(chain(head, source), name)
     if header is not None:
         next(rows)
     yield from _column(rows, len(names), at, name, taken)
 
 
-def _column(rows: Iterator[tuple[int, list[str]]], width: int, at: int, name: str, taken: Taken) -> Chunks:
+def _column(
+    rows: Iterator[tuple[int, list[str]]],
+    width: int,
+    at: tuple[int, int | None],
+    name: str,
+    taken: Taken,
+) -> Chunks:
+    """Yield the cells of a column, each with that of another one before it where there is one."""
+    of_sentence, of_given = at
     count = misfits = 0
     where = ""
     for chunk in bounded(rows, lambda row: sum(map(len, row[1]))):
@@ -139,7 +150,11 @@ def _column(rows: Iterator[tuple[int, list[str]]], width: int, at: int, name: st
             taken.say(where)
         count, misfits = count + len(chunk), misfits + len(wrong)
         taken.drop(MISFIT, len(wrong))
-        yield [row[at] if len(row) == width else None for _, row in chunk]
+        cells = [row[of_sentence] if len(row) == width else None for _, row in chunk]
+        if of_given is not None:
+            given = [row[of_given] if len(row) == width else None for _, row in chunk]
+            cells = [with_given(*pair, taken) for pair in zip(cells, given, strict=True)]
+        yield cells
     if 2 * misfits > count:
         raise UserError(
             f"{name}: {misfits:,} of {count:,} rows do not fit the header ({where}); "

@@ -17,6 +17,7 @@ from typing import IO, cast
 
 from seqgen.core import cache
 from seqgen.core.errors import UserError
+from seqgen.data.conditions import FOLDER, joined
 from seqgen.data.decoding import BLOCK_BYTES, items
 from seqgen.data.reading import Chunks, Reading, Taken, check_expansion
 from seqgen.data.tables import TABLES
@@ -53,6 +54,8 @@ class TextFile:
 
     piped: str = ""
     """The format of a pipe, by its first bytes."""
+    label: str = ""
+    """The folder that the file is in within a folder that was given; empty where it is in none."""
 
 
 def find(spec: str, name: str | None = None) -> list[TextFile]:
@@ -67,7 +70,8 @@ def find(spec: str, name: str | None = None) -> list[TextFile]:
     path = Path(spec)
     with reading(name or spec):
         if path.is_dir():
-            return [_hashed(file) for file in _inside(path, name or f"directory {spec!r}")]
+            found = _inside(path, name or f"directory {spec!r}")
+            return [replace(_hashed(file), label=_folder_of(file, path)) for file in found]
         if path.is_file():
             return [_hashed(path, name)]
         if path.is_char_device() or path.is_block_device():
@@ -80,7 +84,9 @@ def find(spec: str, name: str | None = None) -> list[TextFile]:
 
 def key(files: list[TextFile], how: Reading) -> str:
     """Return the cache key of files: it is the same for the same bytes read in the same way."""
-    parts = [astuple(how), *((file.format, file.digest) for file in files)]
+    parts: list[tuple] = [astuple(how), *((file.format, file.digest) for file in files)]
+    if how.label == FOLDER:
+        parts += [(file.label, "") for file in files]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -106,14 +112,23 @@ def read(source: TextFile, how: Reading, taken: Taken) -> Chunks:
     `taken` learns what was taken and left out. Raise UserError for a missing or ambiguous column, bytes that
     the encoding does not have, binary content and unreadable files.
     """
-    if how.column is not None and not has_columns(source):
-        raise UserError(f"{source.name} is plain text and has no column {how.column!r}; leave the column out")
+    by_folder = how.label == FOLDER and not has_columns(source)
+    if not has_columns(source) and (named := how.column or (None if by_folder else how.given)):
+        raise UserError(f"{source.name} is plain text and has no column {named!r}; leave the column out")
+    if by_folder and not source.label:
+        raise UserError(
+            f"{source.name} is in no folder that could be its label; give a folder with one for each label"
+        )
     if how.separator is not None and has_columns(source):
         raise UserError(f"{source.name} is a table, whose rows need no separator; leave the separator out")
     if how.encoding is not None and source.format == ".parquet":
         raise UserError(f"{source.name} is a Parquet file, whose text is UTF-8; leave the encoding out")
     with reading(source.name), _open(source) as file:
-        yield from TABLES.get(source.format, items)(file, source.name, how, taken)
+        chunks = TABLES.get(source.format, items)(file, source.name, how, taken)
+        if by_folder:
+            taken.say("labels: the names of the folders")
+            chunks = ([each and joined(source.label, each) for each in chunk] for chunk in chunks)
+        yield from chunks
 
 
 @contextmanager
@@ -150,6 +165,11 @@ def _inside(folder: Path, name: str) -> list[Path]:
         allowed = ", ".join(sorted(suffixes - {""}))
         raise UserError(f"{name} holds no file to read; looked for {allowed}, also as .gz")
     return files
+
+
+def _folder_of(file: Path, root: Path) -> str:
+    first, *rest = file.relative_to(root).parts
+    return " ".join(first.split()) if rest else ""
 
 
 def _hashed(path: Path, name: str | None = None) -> TextFile:

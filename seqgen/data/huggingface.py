@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqgen.core.errors import UserError
 from seqgen.data.json_rows import MISSING
-from seqgen.data.reading import ROWS, Chunks, Taken, choose_column
+from seqgen.data.reading import ROWS, Chunks, Reading, Taken, choose_columns, with_given
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,26 +60,38 @@ def _name_and_config(spec: str) -> tuple[str, str | None]:
     return name, config
 
 
-def key(split: "Dataset", column: str | None) -> str:
+def key(split: "Dataset", how: Reading) -> str:
     """Return a cache key of a split, by the hashes of its files."""
     digests = []
     for part in split.cache_files:
         with open(part["filename"], "rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return hashlib.sha256(json.dumps(["hub", column, digests]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(["hub", how.column, how.label, how.source, digests]).encode()
+    ).hexdigest()
 
 
-def read(split: "Dataset", name: str, column: str | None, taken: Taken) -> Chunks:
-    """Yield the sentences of a split in lists, not yet normalised; None for null."""
+def read(split: "Dataset", name: str, how: Reading, taken: Taken) -> Chunks:
+    """Yield the sentences of a split in lists, not yet normalised; None for null.
+
+    Labels that the dataset numbers are given by their names.
+    """
     text = {each: _is_text(kind) for each, kind in split.features.items()}
-    column = choose_column(name, text, column)
+    column, given = choose_columns(name, text, how)
     if not text[column]:
         raise UserError(f"{name}: column {column!r} holds {split.features[column]}, not text")
     taken.say(f"column {column!r}")
-    batches: Iterator[dict[str, Any]] = split.select_columns([column]).iter(batch_size=ROWS)
+    columns = [column] if given is None else [column, given]
+    batches: Iterator[dict[str, Any]] = split.select_columns(columns).iter(batch_size=ROWS)
+    names = getattr(split.features[given], "names", None) if given else None
     for batch in batches:
         taken.drop(MISSING, batch[column].count(None))
-        yield batch[column]
+        if given is None:
+            yield batch[column]
+            continue
+        numbers = batch[given]
+        labels = [names[each] if names and each is not None and each >= 0 else each for each in numbers]
+        yield [with_given(*pair, taken) for pair in zip(batch[column], labels, strict=True)]
 
 
 def _is_text(feature: object) -> bool:

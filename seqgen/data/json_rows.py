@@ -9,7 +9,7 @@ from typing import IO, Any
 from seqgen.core.errors import UserError
 from seqgen.data import reading
 from seqgen.data.decoding import blocks, lines
-from seqgen.data.reading import Chunks, Reading, Taken, bounded, choose_column, too_long
+from seqgen.data.reading import Chunks, Reading, Taken, bounded, choose_column, too_long, with_given
 
 MISSING = "null or missing"
 
@@ -41,21 +41,33 @@ def _column(values: Iterator[Value], name: str, how: Reading, taken: Taken) -> C
     for where, _, row in head:
         for each, value in _object(row, name, where).items():
             columns[each] = columns.get(each, False) or isinstance(value, str)
-    column = how.column or choose_column(name, columns, None)
+    text = {each: is_text for each, is_text in columns.items() if each != how.given}
+    column = how.column or choose_column(name, text, None)
     taken.say(f"column {column!r} of {len(columns)}" if len(columns) > 1 else f"column {column!r}")
-    is_known = column in columns
+    wanted = {each for each in (column, how.given) if each is not None}
+    if how.given is not None:
+        taken.say(f"given {how.given!r}")
+    known = wanted & columns.keys()
     for chunk in chain([head], chunks):
-        texts = [_text(_object(row, name, where).get(column), column, name, where) for where, _, row in chunk]
+        rows = [_object(row, name, where) for where, _, row in chunk]
+        texts = [
+            _text(row.get(column), column, name, where)
+            for (where, _, _), row in zip(chunk, rows, strict=True)
+        ]
         taken.drop(MISSING, texts.count(None))
-        is_known = is_known or any(column in row for _, _, row in chunk)
+        if len(known) < len(wanted):
+            known |= {each for row in rows for each in wanted & row.keys()}
+        if how.given is not None:
+            given = [_scalar(row.get(how.given), how.given, name) for row in rows]
+            texts = [with_given(*pair, taken) for pair in zip(texts, given, strict=True)]
         yield texts
-    if not is_known:
-        choose_column(name, columns, column)
+    for missing in wanted - known:
+        choose_column(name, columns, missing)
 
 
 def _strings(chunks: Iterator[list[Value]], name: str, how: Reading) -> Chunks:
-    if how.column is not None:
-        raise UserError(f"{name} holds strings, not objects, and has no column {how.column!r}; leave it out")
+    if named := how.column or how.given:
+        raise UserError(f"{name} holds strings, not objects, and has no column {named!r}; leave it out")
     for chunk in chunks:
         for where, _, value in chunk:
             if not isinstance(value, str):
@@ -73,6 +85,15 @@ def _text(value: Any, column: str, name: str, where: str) -> str | None:
     if value is not None and not isinstance(value, str):
         kind = type(value).__name__
         raise UserError(f"{name}: {where}: {column!r} holds {kind} {value!r:.40}, not text")
+    return value
+
+
+def _scalar(value: Any, column: str, name: str) -> Any:
+    if isinstance(value, list | dict):
+        kind = type(value).__name__
+        raise UserError(
+            f"{name}: {column!r} holds {kind} {value!r:.40}, no label or text; name another column"
+        )
     return value
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from seqgen.core.errors import UserError
+from seqgen.data.conditions import joined
 
 ROWS = 1000
 """Rows read at a time; the first so many rows also decide which columns hold text."""
@@ -24,8 +25,12 @@ to a fifth, very repetitive text to a fiftieth."""
 BLANK = "blank"
 """The separator that stands for a blank line."""
 
+GIVEN_MISSING = "without a label or source"
+"""Why a sentence is left out that has a row but nothing that it is given."""
+
 Chunks = Iterator[list[str | None]]
-"""Sentences in lists, not yet normalised; None for a row that holds none, which has been counted."""
+"""Sentences in lists, not yet normalised; None for a row that holds none, which has been counted. What they
+are given stands before them (`seqgen.data.conditions`)."""
 
 Row = TypeVar("Row")
 
@@ -41,6 +46,15 @@ class Reading:
     separator: str | None = None
     r"""What stands between the sentences of a text file: `blank` (a blank line) or any other string, in which
     `\n` and `\t` are escapes; None: the end of a line."""
+    label: str | None = None
+    """The column of the sentences' labels; `folder`: the folder that a text file is in."""
+    source: str | None = None
+    """The column of the texts that the sentences go on from."""
+
+    @property
+    def given(self) -> str | None:
+        """The column of what the sentences are given, a label or a source, if any."""
+        return self.label if self.source is None else self.source
 
     def __post_init__(self) -> None:
         if self.encoding is not None and not _is_text_encoding(self.encoding):
@@ -50,6 +64,10 @@ class Reading:
             )
         if self.separator == "":
             raise UserError(f"the separator is empty; give '{BLANK}' for a blank line, or a string")
+        if self.label is not None and self.source is not None:
+            raise UserError("a sentence is given a label or a source, not both; leave one of the columns out")
+        if self.given is not None and self.given == self.column:
+            raise UserError(f"column {self.column!r} cannot be both the sentences and what they are given")
 
     @property
     def item_end(self) -> str:
@@ -104,6 +122,30 @@ class Taken:
 def literal(separator: str) -> str:
     r"""Return a separator with its escapes `\n` and `\t` replaced."""
     return separator.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def choose_columns(name: str, columns: Mapping[str, bool], how: Reading) -> tuple[str, str | None]:
+    """Return the column that holds the sentences and that of what they are given, if any.
+
+    name: of the file, for messages. columns: True for each column that holds text. Raise UserError where one
+    is missing, or the first is ambiguous.
+    """
+    if how.given is None:
+        return choose_column(name, columns, how.column), None
+    given = choose_column(name, columns, how.given)
+    rest = {each: is_text for each, is_text in columns.items() if each != given}
+    return choose_column(name, rest, how.column), given
+
+
+def with_given(sentence: str | None, given: object, taken: "Taken") -> str | None:
+    """Return a sentence with what it is given before it; None, which is counted, where there is nothing."""
+    if sentence is None:
+        return None
+    condition = "" if given is None else " ".join(str(given).split())
+    if not condition:
+        taken.drop(GIVEN_MISSING)
+        return None
+    return joined(condition, sentence)
 
 
 def choose_column(name: str, columns: Mapping[str, bool], column: str | None) -> str:

@@ -1,9 +1,12 @@
-"""Sentences on disk: a memory-mapped file of UTF-8, the offset and a 64-bit hash of each sentence."""
+"""Sentences on disk: a memory-mapped file of UTF-8, the offset and a 64-bit hash of each sentence.
+
+What a sentence is given, its label or source, is stored before it (`seqgen.data.conditions`).
+"""
 
 import hashlib
 import mmap
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -11,6 +14,7 @@ from typing import overload
 import numpy as np
 
 from seqgen.core import cache
+from seqgen.data.conditions import parted
 
 CHUNK_LINES = 10_000
 CHUNK_BYTES = 1 << 22
@@ -21,14 +25,39 @@ class Lines(Sequence[str]):
     """A read-only sequence of sentences in a blob of UTF-8; `hash` is the SHA-256 of the sentences.
 
     `rows` are the indices of its sentences in the blob, in order (None: all), so the splits of a corpus share
-    one blob.
+    one blob. Of sentences that are given something, `conditioned`, the sequence is of the sentences alone.
     """
 
-    def __init__(self, blob: mmap.mmap | bytes, offsets: np.ndarray, rows: np.ndarray | None, hash: str):
+    def __init__(
+        self,
+        blob: mmap.mmap | bytes,
+        offsets: np.ndarray,
+        rows: np.ndarray | None,
+        hash: str,
+        *,
+        conditioned: bool = False,
+    ):
         self._blob = blob
         self._offsets = offsets
         self._rows = rows
         self.hash = hash
+        self.conditioned = conditioned
+
+    @property
+    def whole(self) -> "Lines":
+        """The same lines, with what the sentences are given before them, if anything."""
+        return Lines(self._blob, self._offsets, self._rows, self.hash)
+
+    def where(self, keep: np.ndarray) -> "Lines":
+        """Return some of the sentences, in their order; bool (N,)."""
+        chosen = np.flatnonzero(keep)
+        rows = chosen if self._rows is None else self._rows[chosen]
+        hash = hashlib.sha256(self.hash.encode() + rows.tobytes()).hexdigest()
+        return Lines(self._blob, self._offsets, rows, hash, conditioned=self.conditioned)
+
+    def conditions(self) -> list[str]:
+        """Return what each sentence is given, in order."""
+        return [parted(line)[0] for line in self.whole]
 
     @staticmethod
     def from_strings(sentences: Iterable[str]) -> "Lines":
@@ -70,7 +99,8 @@ class Lines(Sequence[str]):
 
     def _read(self, starts: np.ndarray, ends: np.ndarray) -> list[str]:
         blob = self._blob
-        return [blob[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        lines = [blob[a:b].decode() for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return [parted(line)[1] for line in lines] if self.conditioned else lines
 
 
 @dataclass(frozen=True)
@@ -84,7 +114,8 @@ class Store:
 
     def select(self, rows: np.ndarray, hash: str) -> Lines:
         """Return the sentences at the indices `rows`, in the same blob."""
-        return Lines(self.lines._blob, self.lines._offsets, rows, hash)
+        lines = self.lines
+        return Lines(lines._blob, lines._offsets, rows, hash, conditioned=lines.conditioned)
 
 
 def store_of(sentences: Iterable[str]) -> Store:
@@ -94,8 +125,13 @@ def store_of(sentences: Iterable[str]) -> Store:
     return Store(lines, hashes_of(encoded))
 
 
-def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
-    """Write sentences to `folder`, with one chunk in memory at a time; return their number."""
+def write_store(
+    folder: Path, chunks: Iterable[Sequence[str]], identity: Callable[[str], str] | None = None
+) -> int:
+    """Write sentences to `folder`, with one chunk in memory at a time; return their number.
+
+    identity: what of a line must not be in two splits, by which it is hashed; all of it if not given.
+    """
     digest, count, position = hashlib.sha256(), 0, 0
     with (
         (folder / "blob").open("wb") as blob,
@@ -108,7 +144,8 @@ def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
             ends = offsets_of(encoded)
             blob.write(b"".join(encoded))
             offsets.write((ends[1:] + position).tobytes())
-            hashes.write(hashes_of(encoded).tobytes())
+            whose = encoded if identity is None else [encode(identity(line)) for line in chunk]
+            hashes.write(hashes_of(whose).tobytes())
             _update(digest, encoded)
             count += len(encoded)
             position += int(ends[-1])
@@ -116,11 +153,12 @@ def write_store(folder: Path, chunks: Iterable[Sequence[str]]) -> int:
     return count
 
 
-def open_store(folder: Path) -> Store:
-    """Open a store written by `write_store`, memory-mapped."""
+def open_store(folder: Path, *, conditioned: bool = False) -> Store:
+    """Open a store written by `write_store`, memory-mapped; say whether its sentences are given something."""
     offsets = cache.map_array(folder / "offsets", np.int64)
     hashes = cache.map_array(folder / "hashes", np.uint64)
-    lines = Lines(cache.map_file(folder / "blob"), offsets, None, (folder / "hash").read_text())
+    hash = (folder / "hash").read_text()
+    lines = Lines(cache.map_file(folder / "blob"), offsets, None, hash, conditioned=conditioned)
     return Store(lines, hashes)
 
 

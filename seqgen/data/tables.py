@@ -7,7 +7,16 @@ from seqgen.core.errors import UserError
 from seqgen.data import reading
 from seqgen.data.delimited import read_csv, read_tsv
 from seqgen.data.json_rows import MISSING, read_json, read_jsonl
-from seqgen.data.reading import Chunks, Reading, Taken, bounded, check_expansion, choose_column, too_long
+from seqgen.data.reading import (
+    Chunks,
+    Reading,
+    Taken,
+    bounded,
+    check_expansion,
+    choose_columns,
+    too_long,
+    with_given,
+)
 
 
 def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chunks:
@@ -19,25 +28,32 @@ def read_parquet(file: IO[bytes], name: str, how: Reading, taken: Taken) -> Chun
     try:
         kinds = {each.name: each.type for each in pyarrow.parquet.ParquetFile(file).schema_arrow}
         text = {each: _is_text(kind) for each, kind in kinds.items()}
-        column = choose_column(name, text, how.column)
+        column, given = choose_columns(name, text, how)
         if not text[column]:
             raise UserError(f"{name}: column {column!r} holds {kinds[column]}, not text")
         taken.say(f"column {column!r} of {len(kinds)}" if len(kinds) > 1 else f"column {column!r}")
         size = file.seek(0, 2)
+        if given is not None:
+            taken.say(f"given {given!r}")
         # Dictionaries stay dictionaries, as a few bytes of a file can stand for a long text a million times.
         file.seek(0)
         table = pyarrow.parquet.ParquetFile(file, read_dictionary=[column])
+        columns = [column] if given is None else [column, given]
         check_pages(table.metadata, name, size)
         row = total = 0
-        for batch in table.iter_batches(batch_size=reading.ROWS, columns=[column]):
-            for chunk in bounded(_values(batch.column(0)), lambda value: len(value or "")):
+        for batch in table.iter_batches(batch_size=reading.ROWS, columns=columns):
+            values = _values(batch.column(column))
+            taken.drop(MISSING, values.count(None))
+            if given is not None:
+                pairs = zip(values, batch.column(given).to_pylist(), strict=True)
+                values = [with_given(*pair, taken) for pair in pairs]
+            for chunk in bounded(values, lambda value: len(value or "")):
                 for value in chunk:
                     row += 1
                     total += len(value or "")
                     if value is not None and len(value) > reading.ITEM_CHARACTERS:
                         raise too_long(name, f"row {row}")
                 check_expansion(name, total, size)
-                taken.drop(MISSING, chunk.count(None))
                 yield chunk
     except UnicodeDecodeError as error:
         what = f"column {column!r} holds text" if column else "the name of a column is text"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqgen.core import cache
 from seqgen.core.errors import UserError
+from seqgen.data.conditions import parted
 from seqgen.data.sentence_store import Lines
 from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
 
@@ -79,8 +80,9 @@ def encode_lines(lines: Lines, tokenizer: Tokenizer, *, max_length: int | None =
     """Encode sentences and store their token ids in the cache folder, or open them from there.
 
     `max_length` counts tokens, EOS included. A longer sentence is truncated and has no EOS, so no model
-    learns to end there. The cache key depends on the sentences, the tokenizer and `max_length` only. Raise
-    UserError for a `max_length` below 1.
+    learns to end there. What sentences are given stands before them, a source with at most `max_length`
+    tokens. The cache key depends on the sentences, the tokenizer and `max_length` only. Raise UserError for a
+    `max_length` below 1.
     """
     if max_length is not None and max_length < 1:
         raise UserError(f"a maximum length of {max_length} leaves no token; give 1 or more")
@@ -99,7 +101,11 @@ def _write(draft: Path, lines: Lines, tokenizer: Tokenizer, max_length: int | No
     position, truncated, unknown = 0, 0, 0
     with (draft / "tokens").open("wb") as tokens, (draft / "offsets").open("wb") as offsets:
         offsets.write(np.zeros(1, np.int64).tobytes())
-        for chunk in lines.chunks():
+        for chunk in lines.whole.chunks() if lines.conditioned else lines.chunks():
+            given: list[list[int]] = []
+            if lines.conditioned:
+                conditions, chunk = map(list, zip(*map(parted, chunk), strict=True))  # noqa: PLW2901
+                given = tokenizer.encode_conditions(conditions, max_length)
             flat = tokenizer.encode_flat(chunk)
             lengths = np.diff(np.flatnonzero(flat == EOS), prepend=-1)
             if max_length is not None and lengths.max(initial=0) > max_length:
@@ -107,9 +113,20 @@ def _write(draft: Path, lines: Lines, tokenizer: Tokenizer, max_length: int | No
                 within = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
                 flat = flat[within < max_length]
                 lengths = np.minimum(lengths, max_length)
+            if given:
+                flat, lengths = with_given(given, flat, lengths)
             ends = position + np.cumsum(lengths)
             position = int(ends[-1])
             unknown += int((flat == UNK).sum())
             tokens.write(flat.astype(kind).tobytes())
             offsets.write(ends.tobytes())
     (draft / "counts.json").write_text(json.dumps({"truncated": truncated, "unknown": unknown}))
+
+
+def with_given(
+    given: list[list[int]], flat: np.ndarray, lengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the tokens that each sentence is given before it; return all tokens and the new lengths."""
+    more = np.fromiter(map(len, given), np.int64, len(given))
+    starts = np.repeat(np.cumsum(lengths) - lengths, more)
+    return np.insert(flat, starts, np.fromiter(chain.from_iterable(given), flat.dtype)), lengths + more

@@ -16,6 +16,7 @@ from seqgen.core import cache
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.core.untrusted import parse_nested, read_regular
 from seqgen.data import tokenizer_pipelines
+from seqgen.data.conditions import THEN, entry_of_label, label_of
 from seqgen.data.sentence_store import Lines
 from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting, choose_kind
 
@@ -66,6 +67,12 @@ class Tokenizer:
         self._entries = sorted(vocabulary := inner.get_vocab(), key=vocabulary.__getitem__)
         self._known: dict[str, list[int]] = {_END: [EOS]}
         self._known_size = 0
+        named = {label_of(entry): id for id, entry in enumerate(self._entries)}
+        self.labels: dict[str, int] = {name: id for name, id in named.items() if name is not None}
+        """The token id of each label that a sentence may be given."""
+        self._label_ids = frozenset(self.labels.values())
+        self.then: int | None = vocabulary.get(THEN)
+        """The token id that ends a source, where sentences are given one."""
 
     @property
     def keeps_whitespace(self) -> bool:
@@ -95,11 +102,51 @@ class Tokenizer:
             pieces.append(_END)
         return np.fromiter(chain.from_iterable(map(known.__getitem__, chain.from_iterable(cut))), np.int32)
 
+    def encode_conditions(self, conditions: Sequence[str], most: int | None = None) -> list[list[int]]:
+        """Return the token ids that stand before sentences: of a label, or of a source and its end.
+
+        Of a longer source the last `most` tokens are kept. UserError for a label that the vocabulary lacks.
+        """
+        if self.then is not None:
+            first = 0 if most is None else -most
+            return [[*ids[first:], self.then] for ids in self.encode_batch(conditions)]
+        unknown = next((each for each in conditions if each not in self.labels), None)
+        if unknown is not None:
+            raise UserError(f"the run has no label {unknown!r}{did_you_mean(unknown, list(self.labels))}")
+        return [[self.labels[each]] for each in conditions]
+
+    def with_labels(self, names: Iterable[str]) -> "Tokenizer":
+        """Return this tokenizer with a token for each of these labels, after the others."""
+        return self._with_entries([entry_of_label(name) for name in names if name not in self.labels])
+
+    def with_sources(self) -> "Tokenizer":
+        """Return this tokenizer with a token that ends a source, after the others."""
+        return self._with_entries([] if self.then is not None else [THEN])
+
+    def _with_entries(self, new: list[str]) -> "Tokenizer":
+        if not new:
+            return self
+        parsed = json.loads(self.to_json())
+        parsed["model"]["vocab"] |= {entry: self.vocab_size + i for i, entry in enumerate(new)}
+        return Tokenizer.from_json(json.dumps(parsed))
+
+    def label(self, ids: Iterable[int]) -> str | None:
+        """Return the label that token ids begin with, or None."""
+        first = next((int(id) for id in ids if id not in (PAD, BOS)), None)
+        return None if first is None else label_of(self._entries[first])
+
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of token ids (a list or a tensor) up to EOS; PAD and BOS are skipped."""
+        """Return the text of token ids (a list or a tensor) up to EOS; PAD and BOS are skipped.
+
+        So is what the sentence is given: a label, or all up to the end of a source.
+        """
         listed: list[int] = ids.tolist() if hasattr(ids, "tolist") else list(ids)
         if EOS in listed:
             listed = listed[: listed.index(EOS)]
+        if self.then is not None and self.then in listed:
+            listed = listed[len(listed) - listed[::-1].index(self.then) :]
+        if self.labels:
+            listed = [id for id in listed if id not in self._label_ids]
         unknown = tokenizer_pipelines.SPACE + SPECIALS[UNK] if self.kind == "word" else SPECIALS[UNK]
         tokens = [unknown if id == UNK else self._entries[id] for id in listed if id not in (PAD, BOS)]
         return self.inner.decoder.decode(tokens)

@@ -39,7 +39,7 @@ POSTERIOR_SAMPLES = 5
 
 def latent_metrics(trained: Trained, *, tokenisation: str, seed: int = 0) -> dict[str, Any]:
     """Measure the latent variable of a run on its test split; the keys are those of the module's table."""
-    lines = random_subset(trained.corpus.test, MAX_SENTENCES, seed)
+    lines = random_subset(trained.corpus.test.whole, MAX_SENTENCES, seed)
     pairs = reconstruct(trained, lines)
     metrics: dict[str, Any] = {
         "reconstruction": sum(pair.nll for pair in pairs) / len(pairs),

@@ -44,7 +44,9 @@ def residual_metrics(trained: Trained, on_fake: Tensor) -> dict[str, Any]:
     The keys are those of the module's table.
     """
     algorithm = trained.algorithm
-    on_real = over_sentences(trained, trained.corpus.test, lambda tokens: algorithm.log_weights(tokens)[1])
+    on_real = over_sentences(
+        trained, trained.corpus.test.whole, lambda tokens: algorithm.log_weights(tokens)[1]
+    )
     found = resampling.gain(on_real, on_fake)
     candidates = algorithm.config.candidates
     chosen = resampling.log_chosen(on_real, candidates, on_fake)

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
 from seqgen.corpora import load as load_grammar
+from seqgen.data.corpus import Corpus
 from seqgen.data.token_ids import encode_lines
+from seqgen.evaluation.conditional import LabelClassifier, answers_of_test, source_scores
 from seqgen.evaluation.known_distribution import oracle_scores
 from seqgen.evaluation.latent import latent_metrics
 from seqgen.evaluation.quality_diversity import Point, measure
@@ -20,6 +23,7 @@ from seqgen.evaluation.scores import Results
 from seqgen.evaluation.text import SentenceSet, compare
 from seqgen.generation import oracles
 from seqgen.generation.likelihood import Likelihood, bounded_batches, of_sentences, sentence_likelihood
+from seqgen.inference.conditional import drawn_labels
 from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import has_latents
 from seqgen.inference.scoring import score
@@ -55,17 +59,23 @@ def evaluate_runs(
     encoder: str | None = None,
     functions: Sequence[SentenceFunction] = (),
     estimate: Estimate | None = None,
+    label: str | None = None,
 ) -> Results:
     """Score n samples of each run against the test split of their common corpus.
 
     `nll_test` is measured on the whole test split, without truncation; `nll_gen` on the samples, at
     temperature 1. A latent-variable model has an estimated `nll_test` (`estimate`) and the metrics `latent`,
     but no `nll_gen`, which would take as long to estimate. With `temperatures` the results hold `sweep`, the
-    points of the quality–diversity curve of each run.
+    points of the quality–diversity curve of each run. Where sentences are given labels or sources, there are
+    the metrics of `seqgen.evaluation.conditional`; with `label` samples, references and training sentences
+    are those of this label.
 
     UserError if a corpus has changed, the runs have different corpora, or there is no test sentence.
     """
     corpus = _same_corpus(runs)
+    if label is not None:
+        corpus = _of_label(runs, corpus, label)
+        runs = [_with_corpus(trained, corpus) for trained in runs]
     references = build_references(
         corpus.test,
         corpus.train,
@@ -77,7 +87,7 @@ def evaluate_runs(
         functions=functions,
     )
     sets = [
-        _sample_set(trained, n, temperature, seed, estimate or Estimate(), references.tokenisation)
+        _sample_set(trained, n, temperature, seed, estimate or Estimate(), references.tokenisation, label)
         for trained in runs
     ]
     names = [each.name for each in sets]
@@ -97,13 +107,49 @@ def evaluate_runs(
         oracle = oracles.load(corpus.name)
         for row, each in zip(results.get("rows") or [results], sets, strict=True):
             row["oracle"] = oracle_scores(each.lines[: results["protocol"]["n"]], corpus.test, oracle)
+    if label is None and corpus.train.conditioned and runs[0].tokenizer.labels:
+        _add_label_scores(results, runs, corpus, sets, seed=seed)
     if temperatures:
         swept = [sweep(trained, temperatures, references, n=n, seed=seed) for trained in runs]
         results["sweep"] = [point for points in swept for point in points]
     return results
 
 
-def _same_corpus(runs: Sequence[Trained]) -> Any:
+def _of_label(runs: Sequence[Trained], corpus: Corpus, label: str) -> Corpus:
+    """Return what of a corpus has a label; UserError where the runs have no labels, or not this one."""
+    for trained in runs:
+        drawn_labels(trained, {label: 1.0})
+    test, train = (
+        lines.where(np.array([each == label for each in lines.conditions()], bool))
+        for lines in (corpus.test, corpus.train)
+    )
+    if not len(test):
+        raise UserError(f"no test sentence of corpus '{corpus.name}' has the label '{label}'")
+    return replace(corpus, train=train, test=test)
+
+
+def _with_corpus(trained: Trained, corpus: Corpus) -> Trained:
+    other = replace(trained)
+    other.__dict__["corpus"] = corpus  # in place of what would be opened
+    return other
+
+
+def _add_label_scores(
+    results: Results, runs: Sequence[Trained], corpus: Corpus, sets: Sequence[SentenceSet], *, seed: int
+) -> None:
+    """Add how well samples, and real sentences of the test split, keep to their labels."""
+    of_characters = runs[0].tokenizer.kind in ("character", "byte")
+    classifier = LabelClassifier(corpus, seed=seed, of_characters=of_characters)
+    rows = [results["real"], *(results.get("rows") or [results])]
+    lines = [list(corpus.test), *(each.lines for each in sets)]
+    labels = [corpus.test.conditions(), *(each.labels for each in sets)]
+    for row, *of_row in zip(rows, lines, labels, strict=True):
+        if row is not None:
+            row["labels"], interval = classifier.scores(*of_row)
+            row["intervals"]["labels"] = {"accuracy": interval}
+
+
+def _same_corpus(runs: Sequence[Trained]) -> Corpus:
     first = runs[0]
     for other in runs[1:]:
         if other.corpus.hash != first.corpus.hash:
@@ -120,7 +166,13 @@ def _same_corpus(runs: Sequence[Trained]) -> Any:
 
 
 def _sample_set(
-    trained: Trained, n: int, temperature: float, seed: int, estimate: Estimate, tokenisation: str
+    trained: Trained,
+    n: int,
+    temperature: float,
+    seed: int,
+    estimate: Estimate,
+    tokenisation: str,
+    label: str | None,
 ) -> SentenceSet:
     exact = trained.algorithm.likelihood == "exact"
     on_fake = proposed_energies(trained, seed=seed) if trained.algorithm.takes_candidates else None
@@ -133,7 +185,13 @@ def _sample_set(
             log_likelihood if on_fake is None else lambda tokens: log_drawn(trained, tokens, on_fake),
         ).double()
 
-    sentences = list(generate(trained, n, seed=seed, temperature=temperature, with_log_prob=exact))
+    goes_on = trained.tokenizer.then is not None
+    if goes_on:
+        sentences = answers_of_test(trained, n, temperature=temperature, seed=seed, score=exact)
+    else:
+        labels = None if label is None else {label: 1.0}
+        how: dict[str, Any] = {"temperature": temperature, "with_log_prob": exact, "labels": labels}
+        sentences = list(generate(trained, n, seed=seed, **how))
     nll = [-each.log_prob for each in sentences if each.log_prob is not None]
     return SentenceSet(
         str(trained.run.path),
@@ -144,6 +202,8 @@ def _sample_set(
         if has_latents(trained)
         else None,
         residual=None if on_fake is None else residual_metrics(trained, on_fake),
+        sources=source_scores(trained, tokenisation=tokenisation, seed=seed) if goes_on else None,
+        labels=[sentence.label or "" for sentence in sentences],
         log_density=log_density if exact and temperature == 1.0 else None,
     )
 
@@ -159,11 +219,12 @@ def likelihood_of_test(
     if algorithm.likelihood == "exact":
         encoded = encode_lines(lines, trained.tokenizer, max_length=trained.corpus.fixed_length)
         batches = (tokens.to(trained.device) for tokens in bounded_batches(encoded))
-        return sentence_likelihood(algorithm.log_likelihood, batches, seed=seed)
+        counted = algorithm.of_sentence
+        return sentence_likelihood(algorithm.log_likelihood, batches, counted=counted, seed=seed)
     if algorithm.likelihood is None:
         return None
     how = estimate or Estimate()
-    subset = random_subset(lines, how.sentences, seed or 0)
+    subset = random_subset(lines.whole, how.sentences, seed or 0)
     scores = list(score(trained, subset, samples=how.samples, seed=seed or 0))
     nll = [-(each.log_prob or 0.0) for each in scores]
     tokens = [each.tokens for each in scores]
@@ -177,6 +238,10 @@ def sweep(
     """Sample n sentences of a run at each temperature and measure quality and diversity."""
     points = []
     for temperature in temperatures:
-        lines = [sentence.text for sentence in generate(trained, n, seed=seed, temperature=temperature)]
+        if trained.tokenizer.then is None:
+            drawn = generate(trained, n, seed=seed, temperature=temperature)
+        else:
+            drawn = iter(answers_of_test(trained, n, temperature=temperature, seed=seed, score=False))
+        lines = [sentence.text for sentence in drawn]
         points.append(measure(lines, references, name=str(trained.run.path), temperature=temperature))
     return points

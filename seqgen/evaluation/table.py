@@ -95,6 +95,17 @@ BLOCKS: dict[str, list[Column]] = {
         Column("candidates", ("residual", "candidates"), "d"),
         Column("effective", ("residual", "effective"), ".3f"),
     ],
+    "labels: fraction of the sentences in which a classifier of real text finds the one they were given": [
+        Column("accuracy", ("labels", "accuracy")),
+        Column("chance", ("labels", "chance")),
+    ],
+    "greedy answers to test sources, against their references and, shuffled, against those of others": [
+        Column("sacreBLEU", ("sources", "bleu"), ".2f"),
+        Column("chrF", ("sources", "chrf"), ".2f"),
+        Column("exact", ("sources", "exact")),
+        Column("shuffled BLEU", ("sources", "shuffled"), ".2f"),
+        Column("sources", ("sources", "n"), ",d"),
+    ],
     "under the grammar of the corpus, nats per sentence": [
         Column("valid", ("grammar", "valid")),
         Column("samples", ("grammar", "nll"), ".3f"),

@@ -34,6 +34,8 @@
 | `likelihood`      | `test`, `gen`: every field of `Likelihood`; `samples`: importance samples, if estimated|
 | `latent`          | metrics of a run with latents (`seqgen.evaluation.latent`), else null                  |
 | `residual`        | what an energy gains on its generator (`seqgen.evaluation.residual`), else null        |
+| `labels`,         | of a run whose sentences are given labels or sources: how well samples keep to them    |
+| `sources`         | (`seqgen.evaluation.conditional`)                                                      |
 | `grammar`         | on a built-in corpus: the results of `grammar_scores` and, where the density of what   |
 |                   | is drawn is known, of `grammar_divergences`                                            |
 | `oracle`          | on the corpus of an oracle: the result of `oracle_scores`                              |
@@ -89,6 +91,9 @@ class SentenceSet:
     nll_gen: LikelihoodMetrics | None = None
     latent: Mapping[str, Any] | None = None
     residual: Mapping[str, Any] | None = None
+    sources: Mapping[str, Any] | None = None
+    labels: Sequence[str] = field(default=(), repr=False)
+    """What each line was given, of a run with labels."""
     log_density: Callable[[Sequence[str]], torch.Tensor] | None = None
     """log of the density that `lines` were drawn from, of sentences, where it is known; (N,), nats."""
 
@@ -197,6 +202,8 @@ def _set_row(
             row["intervals"][key] = list(likelihood.interval)
     row["likelihood"] = {"test": test and test.as_dict(), "gen": gen and gen.as_dict()}
     row["latent"], row["residual"] = sentences.latent, sentences.residual
+    if sentences.sources is not None:
+        row["sources"] = dict(sentences.sources)
     if grammar:
         row["grammar"] = grammar_scores(lines, references.refs, grammar, test)
         if sentences.log_density is not None:

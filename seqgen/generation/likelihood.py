@@ -80,15 +80,22 @@ def likelihood(
 
 @torch.no_grad()
 def sentence_likelihood(
-    score: Callable[[Tensor], Tensor], batches: Iterable[Tensor], *, seed: int | None = None
+    score: Callable[[Tensor], Tensor],
+    batches: Iterable[Tensor],
+    *,
+    counted: Callable[[Tensor], Tensor] = lambda tokens: tokens != PAD,
+    seed: int | None = None,
 ) -> Likelihood:
-    """Sum -log p over batches of ids (B, T) where `score` gives log p of whole sentences, (B,)."""
+    """Sum -log p over batches of ids (B, T) where `score` gives log p of whole sentences, (B,).
+
+    counted: the tokens that these are made of, (B, T) → bool (B, T).
+    """
     nats: list[float] = []
     tokens: list[int] = []
     unknown = 0
     for batch in batches:
         nats += (-score(batch).double()).tolist()
-        tokens += (batch != PAD).sum(dim=1).tolist()
+        tokens += counted(batch).sum(dim=1).tolist()
         unknown += int((batch == UNK).sum())
     return of_sentences(nats, tokens, unknown=unknown, seed=seed)
 

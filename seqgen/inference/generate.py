@@ -1,8 +1,7 @@
 """Sample sentences from a trained run, one by one in constant memory."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,22 +11,13 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
-from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
+from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.generation.sample import Samples
 from seqgen.inference import template
+from seqgen.inference.conditional import drawn_labels
+from seqgen.inference.sentence import Sentence
 from seqgen.inference.steering import Steering, steered_sample
 from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, log_likelihood
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One sampled sentence."""
-
-    text: str
-    tokens: int
-    """Number of tokens, those of the prompt and EOS included."""
-    log_prob: float | None
-    """Nats under the model at temperature 1; None if not requested or the model has no likelihood."""
 
 
 def generate(
@@ -45,6 +35,7 @@ def generate(
     where: SentenceFunction | None = None,
     steering: Steering | None = None,
     infill: str | None = None,
+    labels: Mapping[str, float] | None = None,
     notify: Callable[[str], None] = lambda message: None,
     **options: Any,
 ) -> Iterator[Sentence]:
@@ -65,6 +56,8 @@ def generate(
         where: keep the sentences that it finds true; ends early, with a notice, if there seem to be no more.
         steering: choose each sentence by a reward of the user's as well.
         infill: a text with blanks, `_`, that an algorithm which `infills` fills: a token for each.
+        labels: what the sentences are given, each with its weight; labels as often as the corpus has them if
+            not given.
         options: temperature, top_k, top_p, min_p, search.
 
     Raises:
@@ -82,6 +75,7 @@ def generate(
             )
         options["candidates"] = candidates
     forbid = () if unknown else (UNK,)
+    give = _giving(trained, labels, fills=infill is not None)
     if infill is not None:
         unfit = {"--prompt": prompt, "--min-length": min_length, "--max-length": max_length}
         draw = _filling(trained, infill, unfit | {"--reward": steering}, options)
@@ -105,7 +99,7 @@ def generate(
     generated, batches_without_new = 0, 0
     while generated < n:
         size = SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated)
-        batch = draw(size, rng=rng).tokens
+        batch = draw(size, rng=rng, **give(size, rng)).tokens
         texts = [_with_prompt(trained.tokenizer, row, ids, shown) for row in batch.tolist()]
         kept = range(len(texts)) if where is None else np.flatnonzero(where(texts)).tolist()
         rows = [i for i in kept if not unique or _is_new(texts[i], seen)][: n - generated]
@@ -155,6 +149,21 @@ def _with_prompt(tokenizer: Tokenizer, row: list[int], ids: list[int], shown: st
     return shown + text.removeprefix(tokenizer.decode(ids)) if ids else text
 
 
+def _giving(
+    trained: Trained, labels: Mapping[str, float] | None, *, fills: bool
+) -> Callable[[int, torch.Generator], dict[str, Tensor]]:
+    """Return what gives so many sentences their labels, as an option of sampling.
+
+    Where the user chose none the algorithm draws them, unless it fills blanks.
+    """
+    if labels is None and fills and trained.tokenizer.labels:
+        labels = trained.run.config["labels"]
+    if labels is None:
+        return lambda n, rng: {}
+    give = drawn_labels(trained, labels)
+    return lambda n, rng: {"condition": give(n, rng)}
+
+
 def _filling(
     trained: Trained, text: str, given: dict[str, Any], options: dict[str, Any]
 ) -> Callable[..., Samples]:
@@ -168,14 +177,25 @@ def _filling(
     given = given | {"--search": options.pop("search", None)}
     if unfit := [option for option, value in given.items() if value]:
         raise UserError(f"--infill fills the blanks of a given text; leave {' and '.join(unfit)} out")
-    ids = template.encode(trained.tokenizer, text) + [EOS] * (not run.config.get("fixed_length"))
-    if len(ids) > run.config["length"]:
+    if trained.tokenizer.then is not None:
         raise UserError(
-            f"the text has {len(ids)} tokens with its end, and a sentence at most "
-            f"{run.config['length']}; shorten the text"
+            f"the sentences of '{run.path}' go on from sources; --infill takes a run without them"
+        )
+    ids = template.encode(trained.tokenizer, text) + [EOS] * (not run.config.get("fixed_length"))
+    longest = run.config["length"] - bool(trained.tokenizer.labels)
+    if len(ids) > longest:
+        raise UserError(
+            f"the text has {len(ids)} tokens with its end, and a sentence at most {longest}; shorten the text"
         )
     row = torch.tensor([ids], device=trained.device)
-    return lambda n, rng: trained.algorithm.infill(row.expand(n, -1), rng=rng, **options)
+
+    def fill(n: int, rng: torch.Generator, condition: Tensor | None = None) -> Samples:
+        rows = row.expand(n, -1)
+        if condition is not None:
+            rows = torch.cat((condition, rows), dim=1)
+        return trained.algorithm.infill(rows, rng=rng, **options)
+
+    return fill
 
 
 def _is_new(text: str, seen: set[bytes]) -> bool:
@@ -192,6 +212,7 @@ def _sentences(
     scores = None
     if with_log_prob and len(tokens) and trained.algorithm.likelihood:
         scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
-    counts = (tokens != PAD).sum(dim=1).tolist()
+    counts = trained.algorithm.of_sentence(tokens).sum(dim=1).tolist()
     for i, text in enumerate(texts):
-        yield Sentence(text, counts[i], scores[i] if scores else None)
+        label = trained.tokenizer.label(tokens[i].tolist()) if trained.tokenizer.labels else None
+        yield Sentence(text, counts[i], scores[i] if scores else None, label)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.data.tokenizer import PAD
+from seqgen.data.conditions import parted
 from seqgen.inference.latent_space import reconstruction_nll
 from seqgen.metrics.auroc import Auroc, auroc
 from seqgen.metrics.tokenization import is_unspaced
@@ -57,7 +57,8 @@ def score(
     """Yield the scores of sentences in their order.
 
     `samples` latents of each sentence, drawn by the seed, estimate a log-probability that is not exact: more
-    of them take longer and give a higher, tighter bound.
+    of them take longer and give a higher, tighter bound. Where a run's sentences are given something, it
+    stands before each of these (`seqgen.data.conditions`).
     """
     functions = _score_functions(trained, samples, seed)
     for start in range(0, len(sentences), CHUNK):
@@ -65,12 +66,14 @@ def score(
         columns = {name: over_sentences(trained, part, each).tolist() for name, each in functions.items()}
         for i, text in enumerate(part):
             row = {name: values[i] for name, values in columns.items()}
-            yield Score(text, row["tokens"], row.get("log_prob"), row.get("energy"))
+            sentence = text if trained.algorithm.condition is None else parted(text)[1]
+            yield Score(sentence, row["tokens"], row.get("log_prob"), row.get("energy"))
 
 
 def _score_functions(trained: Trained, samples: int, seed: int) -> dict[str, Callable[[Tensor], Tensor]]:
     """Functions from sentences (B, T) to scores (B,), by name."""
-    functions: dict[str, Callable[[Tensor], Tensor]] = {"tokens": lambda tokens: (tokens != PAD).sum(dim=1)}
+    own = trained.algorithm.of_sentence
+    functions: dict[str, Callable[[Tensor], Tensor]] = {"tokens": lambda tokens: own(tokens).sum(dim=1)}
     if trained.algorithm.likelihood:
         rng = torch.Generator(trained.device).manual_seed(seed)
         functions["log_prob"] = lambda tokens: log_likelihood(trained, tokens, samples=samples, rng=rng)

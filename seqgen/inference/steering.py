@@ -57,6 +57,13 @@ def steered_sample(
         drawn: Samples = algorithm.sample(n, candidates=candidates, bonus=energy, **options)
         return drawn
     count = candidates or CANDIDATES
+    if algorithm.condition is not None:  # all candidates of a sentence are given the same
+        device = algorithm.generator.head.weight.device
+        given = algorithm.condition.rows(
+            n, options.pop("condition", None), device=device, rng=options.get("rng")
+        )
+        if given is not None:
+            options["condition"] = given.repeat_interleave(count, dim=0)
     tokens, log_probs = algorithm.sample(n * count, **options)
     first = torch.arange(n, device=tokens.device) * count
     places = first + resampling.choose(energy(tokens).view(n, count), rng=options.get("rng"))

@@ -25,7 +25,7 @@ class LatentExamples:
 
 def latent_examples(label: str, trained: Trained, *, seed: int = 0) -> LatentExamples:
     """Reconstruct some sentences of a run's test split, and interpolate between pairs of them."""
-    test = trained.corpus.test
+    test = trained.corpus.test.whole
     rows = random.Random(seed).sample(range(len(test)), k=min(RECONSTRUCTIONS, len(test)))
     lines = [test[row] for row in rows]
     pairs = list(zip(lines[::2], lines[1::2], strict=False))[:INTERPOLATIONS]

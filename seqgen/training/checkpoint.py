@@ -107,4 +107,4 @@ def _is_like(found: Any, fresh: Any) -> bool:
         )
     if isinstance(fresh, float):
         return isinstance(found, int | float) and math.isfinite(found)
-    return found is None or fresh is None or isinstance(found, type(fresh))
+    return found is None or isinstance(found, bool if fresh is None else type(fresh))

@@ -11,6 +11,7 @@ from seqgen.core.atomic_files import write_bytes
 from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
 from seqgen.data import huggingface
+from seqgen.data.conditions import MOST_LABELS
 from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.files import format_of
 from seqgen.data.token_ids import Ids
@@ -32,6 +33,10 @@ class DataConfig:
     """A codec of Python; None: UTF-8, or what a byte-order mark names."""
     separator: str | None = None
     """What stands between sentences of a text file: `blank` (a blank line) or a string; None: a line end."""
+    label_column: str | None = None
+    """The column of labels; `folder`: the folders that text files are in."""
+    source_column: str | None = None
+    """The column of the texts that the sentences go on from."""
     valid: str | None = None
     test: str | None = None
     tokenizer: str = "auto"
@@ -139,6 +144,8 @@ def open_data(data: DataConfig, *, seed: int, keep_whitespace: bool = False) -> 
         column=data.column,
         encoding=data.encoding,
         separator=data.separator,
+        label=data.label_column,
+        source=data.source_column,
         valid=data.valid,
         test=data.test,
         seed=seed,
@@ -159,7 +166,25 @@ def open_with_tokenizer(data: DataConfig, known: Tokenizer | None, *, seed: int)
         known = tokenizer_for(replace(data, tokenizer=kind or data.tokenizer), corpus)
     if corpus.taken.respaced:
         corpus = open_data(data, seed=seed, keep_whitespace=known.keeps_whitespace)
-    return corpus, known
+    return corpus, with_conditions(known, data, corpus)
+
+
+def with_conditions(tokenizer: Tokenizer, data: DataConfig, corpus: Corpus) -> Tokenizer:
+    """Return a tokenizer with tokens for what the sentences of a corpus are given.
+
+    UserError where the labels are too many to be labels.
+    """
+    if data.source_column is not None:
+        return tokenizer.with_sources()
+    if data.label_column is None:
+        return tokenizer
+    names = {name for lines in (corpus.train, corpus.valid, corpus.test) for name in lines.conditions()}
+    if len(names) > MOST_LABELS:
+        raise UserError(
+            f"column '{data.label_column}' has {len(names):,} different values; labels are at most "
+            f"{MOST_LABELS:,}, and for texts to go on from there is --source-column"
+        )
+    return tokenizer.with_labels(sorted(names))
 
 
 def _kind(data: DataConfig, corpus: Corpus) -> str | None:
@@ -205,7 +230,7 @@ def tokenizer_for(data: DataConfig, corpus: Corpus) -> Tokenizer:
     if oracles.is_oracle(data.corpus):
         return oracle_corpus.oracle_tokenizer(data.corpus)
     return train_tokenizer(
-        corpus.train,
+        corpus.train if data.source_column is None else [*corpus.train, *corpus.train.conditions()],
         data.tokenizer,
         lowercase=data.lowercase,
         max_vocab=data.max_vocab,

@@ -19,8 +19,11 @@ from seqgen.core.errors import UserError
 from seqgen.core.random_state import apart
 from seqgen.core.untrusted import read_fields
 from seqgen.data.batches import Ids, bounded_rows
+from seqgen.data.conditions import SEPARATOR, parted
 from seqgen.data.corpus import Corpus
+from seqgen.data.token_ids import with_given
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
+from seqgen.generation.condition import Condition
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_config, run_folder
@@ -139,10 +142,22 @@ def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
         length=config["length"],
         **more,
     )
+    algorithm.condition = _condition(config, tokenizer)
     if config.get("fixed_length"):
         for head in (module for module in algorithm.modules() if isinstance(module, VocabHead)):
             head.rule_out((EOS, UNK))
     return algorithm
+
+
+def _condition(config: dict[str, Any], tokenizer: Tokenizer) -> Condition | None:
+    """Return what the sentences of a run are given; UserError where its tokenizer lacks a label."""
+    if tokenizer.then is not None:
+        return Condition(then=tokenizer.then)
+    counts = config.get("labels")
+    if not counts:
+        return None
+    ids = [ids[0] for ids in tokenizer.encode_conditions(list(counts))]
+    return Condition(tuple(ids), tuple(map(float, counts.values())))
 
 
 def open_corpus(found: Run, data: DataConfig) -> Corpus:
@@ -174,13 +189,35 @@ def log_likelihood(trained: Trained, tokens: Tensor, *, samples: int, rng: torch
 
 
 def ids_of(trained: Trained, sentences: Sequence[str]) -> Ids:
-    """Encode sentences of any length, each ended by EOS, in memory; without it where none has an end."""
+    """Encode sentences of any length, each ended by EOS, in memory; without it where none has an end.
+
+    Where sentences are given something, it stands before them (`seqgen.data.conditions`); UserError for one
+    that is given nothing.
+    """
+    given: list[list[int]] = []
+    if trained.algorithm.condition is not None:
+        conditions, sentences = _parted(trained, sentences)
+        given = trained.tokenizer.encode_conditions(conditions)
     flat = trained.tokenizer.encode_flat(sentences)
     ends = np.flatnonzero(flat == EOS) + 1
+    if given:
+        flat, lengths = with_given(given, flat, np.diff(ends, prepend=0))
+        ends = np.cumsum(lengths)
     if trained.run.config.get("fixed_length"):
         ends -= np.arange(1, len(ends) + 1)
         flat = flat[flat != EOS]
     return Ids(flat, np.concatenate([[0], ends]), truncated=0, unknown=int((flat == UNK).sum()))
+
+
+def _parted(trained: Trained, lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    pairs = [parted(line) for line in lines]
+    if any(SEPARATOR not in line for line in lines):
+        kind = "a label" if trained.tokenizer.then is None else "a source"
+        raise UserError(
+            f"every sentence of '{trained.run.path}' is given {kind}, and here they are given none; "
+            "name one with --label where there are labels"
+        )
+    return [condition for condition, _ in pairs], [sentence for _, sentence in pairs]
 
 
 def over_sentences(

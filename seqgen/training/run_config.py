@@ -27,6 +27,7 @@ KINDS: dict[str, Any] = {
     "vocab_size": int,
     "length": int,
     "fixed_length": int | None,
+    "labels": dict | None,
     "grammar": str | None,
     "init": str | None,
     "removed": dict,
@@ -77,6 +78,9 @@ def check(config: Mapping[str, Any]) -> None:
             raise ValueError(f"it has {name}={config[name]!r:.80}")
     if "shape" in config and len(config["shape"]) != 3:
         raise ValueError(f"it has shape={config['shape']!r:.80}; an image has channels, height and width")
+    counts = (config.get("labels") or {}).values()
+    if not all(is_of(int, count) and 0 < count <= LARGEST for count in counts):
+        raise ValueError("the counts of its labels are no numbers above 0")
     if not all(isinstance(name, str) for name in config.get("names", ())):
         raise ValueError("the names of its labels are not text")
 

@@ -1,5 +1,6 @@
 """A training of text ready to start, from a corpus, its tokenizer and settings: encoded, built, assembled."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +110,7 @@ def text_job(
             "length": int(train.lengths().max()),
             "grammar": corpus.grammar,
             "fixed_length": corpus.fixed_length,
+            "labels": dict(Counter(corpus.train.conditions())) if data.label_column is not None else None,
             "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
             "removed": corpus.removed,
             "code_hash": plugins.source_hash(cls),

@@ -164,12 +164,11 @@ def test_a_batch_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch_carries_its_parts_to_a_device_and_counts_its_sentences() -> None:
-    batch = Batch(torch.ones(3, 5), label=torch.arange(3), replay=torch.zeros(2, 7))
+    batch = Batch(torch.ones(3, 5), replay=torch.zeros(2, 7))
     assert len(batch) == 3
     there = batch.to("meta")
-    assert there.source is None
-    parts = (there.tokens, there.label, there.replay)
-    assert [part.device.type for part in parts if part is not None] == ["meta"] * 3
+    assert [part.device.type for part in (there.tokens, there.replay)] == ["meta"] * 2
+    assert Batch(torch.ones(3, 5)).to("meta").replay is None
     tokens = TokensOf([batch, Batch(torch.zeros(1, 2))])
     for _ in range(2):  # as often as the batches can be read
         assert [part.shape for part in tokens] == [(3, 5), (1, 2)]

@@ -78,6 +78,9 @@ class SameText:
     def __init__(self, one: list[int], other: list[int]) -> None:
         self.rows = [[*one, 2, 0], [*one, 2, 5], [*other, 2, 0], [*other, 2, 7]]
 
+    def of_sentence(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens != PAD
+
     def sample(self, n: int, **options: object) -> Samples:
         tokens = torch.tensor([self.rows[i % 4] for i in range(n)])
         return Samples(tokens, torch.zeros(tokens.shape))

@@ -88,6 +88,7 @@ GROUP = (*OPTIMIZER, "param_groups", 0)
         ((*OPTIMIZER, "param_groups"), [1]),
         ((*OPTIMIZER, "param_groups"), []),
         ((*GROUP, "lr"), "fast"),
+        ((*GROUP, "foreach"), torch.ones(2)),
         ((*GROUP, "lr"), math.nan),
         ((*GROUP, "betas"), (0.9,)),
         ((*GROUP, "betas"), 0.9),
