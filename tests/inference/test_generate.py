@@ -8,6 +8,7 @@ from helpers import write_lines
 
 import seqgen
 from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import Samples
 from seqgen.inference.generate import describe_unknown, generate
 from seqgen.training import load
