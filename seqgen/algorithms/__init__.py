@@ -55,6 +55,7 @@ ADVERSARIAL = {
     ),
     "contrastive": Entry("seqgen.algorithms.contrastive_gan:ContrastiveGAN"),
     "pg-bleu": Entry("seqgen.algorithms.pg_bleu:PGBLEU"),
+    "sentigan": Entry("seqgen.algorithms.sentigan:SentiGAN"),
     "leakgan": Entry("seqgen.algorithms.leakgan:LeakGAN"),
     "maskgan": Entry("seqgen.algorithms.maskgan:MaskGAN"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
@@ -71,7 +72,16 @@ ADVERSARIAL = {
 
 GROUPS = {
     "samples chosen among candidates": ("residual",),
-    "policy gradient": ("seqgan", "maligan", "rankgan", "contrastive", "leakgan", "maskgan", "scratchgan"),
+    "policy gradient": (
+        "seqgan",
+        "maligan",
+        "rankgan",
+        "contrastive",
+        "sentigan",
+        "leakgan",
+        "maskgan",
+        "scratchgan",
+    ),
     "policy gradient, no discriminator": ("pg-bleu", "dpgan"),
     "gradient through soft sentences": ("gsgan", "relgan", "textgan-mmd"),
     "density ratios": ("cot", "jsdgan", "dgsan"),

@@ -148,6 +148,8 @@ class TextAlgorithm(Algorithm):
 
     needs_start: ClassVar[bool] = False
     """Whether it starts from the generator of a run, or from its encoder and decoder where it is `latent`."""
+    needs_labels: ClassVar[bool] = False
+    """Whether the run that it starts from must be of labelled text."""
     needs_tokenizer: ClassVar[bool] = False
     """Whether its constructor takes the tokenizer."""
     bucket_by_length: ClassVar[bool] = False

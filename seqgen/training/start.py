@@ -41,9 +41,10 @@ def initial_run(
     if newest := run_folder.newest(ROOT, fits):
         return newest
     default = "sentence-vae" if cls.latent else "mle"
+    labelled = " --label-column COLUMN" if cls.needs_labels else ""
     raise UserError(
-        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}' first, "
-        "or name one with --init"
+        f"no run under 'runs/' that {algorithm} can start from; run 'seqgen pretrain {default}{labelled}' "
+        "first, or name one with --init"
     )
 
 
@@ -77,6 +78,8 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     start = load.entry_of(found, trust=trust).cls
     if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
         return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
+    if cls.needs_labels and not found.config.get("labels"):
+        return "its text has no labels; pretrain one with --label-column"
     if start.takes_candidates:
         return (
             f"a run of {found.config['algorithm']} samples by its energy, which would be left out; "

@@ -1,7 +1,6 @@
 """The contract, held by every algorithm of both registries with each of its examples."""
 
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -23,10 +22,8 @@ from helpers import (
     without_compaction,
 )
 
-import seqgen
 from seqgen import algorithms
 from seqgen.algorithms.adversary import Adversary
-from seqgen.algorithms.aegan import AEGAN
 from seqgen.algorithms.base import TextAlgorithm, TrainingConfig
 from seqgen.algorithms.tuned_generator import TunedGenerator
 from seqgen.core import optim, settings
@@ -213,6 +210,46 @@ def test_more_padding_changes_no_loss(name, values, monkeypatch):
     assert one
     assert other == pytest.approx(one, rel=1e-4, abs=1e-6)
     assert with_padding == pytest.approx(metrics, rel=1e-4, abs=1e-6)
+
+
+@every_name
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_every_kind_of_generator_serves_every_algorithm(name, kind):
+    algorithm = build(name, {"generator.kind": kind})
+    assert type(algorithm.generator).__name__ == GeneratorConfig.of_kind(kind).generator_class.split(":")[1]
+    before = weights(algorithm)
+    for metrics in run(algorithm, 2):
+        assert all_finite(metrics), metrics
+    still = {each for each in before if each.startswith("generator.")} - moved(algorithm, before)
+    assert not still or "generator." in algorithm.idle_parameters
+    tokens = algorithm.sample(11, search=ContrastiveSearch(sampled=2)).tokens
+    assert tokens.shape == (11, LENGTH)
+    given = settings.to_dict(algorithm.config)  # as a run's folder keeps it
+    assert settings.from_dict(algorithm.Config, given) == algorithm.config
+
+
+@every_name
+def test_every_registry_entry_resolves_and_its_settings_build(name):
+    entry = algorithms.get(name)
+    assert issubclass(entry.cls, TextAlgorithm)
+    assert entry.cls.__doc__
+    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(10_000)
+    assert isinstance(built, TrainingConfig)
+    assert isinstance(built, entry.cls.Config)
+    assert built.total_steps(7) > 0
+    assert built.read_size >= built.batch_size
+    for key, value in entry.presets.items():
+        assert getattr(built, key) == value
+    assert entry.cls(built, vocab_size=V, length=LENGTH).generator.vocab_size == V
+
+
+def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
+    assert not algorithms.PRETRAIN.keys() & algorithms.ADVERSARIAL.keys()
+    assert algorithms.get("mle", algorithms.PRETRAIN) is algorithms.PRETRAIN["mle"]
+    with pytest.raises(UserError, match="no algorithm 'seqgn'; did you mean 'seqgan'"):
+        algorithms.get("seqgn")
+    with pytest.raises(UserError, match="give 'seqgen pretrain mle'"):
+        algorithms.get("mle", algorithms.ADVERSARIAL)
 
 
 @every_name

@@ -206,7 +206,7 @@ def test_every_algorithm_learns_from_labelled_text_and_gives_labels(
     else:
         start = "labels-autoencoder" if issubclass(entry.cls, AEGAN) else "labels-mle"
         run = seqgen.adversarial(runs[start], name, **options)
-    trained = load(str(getattr(run, "path", run)), "cpu")
+    trained = load(str(getattr(run, "path", run)), "cpu")  # with all that it has counted of the corpus
     torch.manual_seed(0)
     drawn = list(seqgen.sample(trained, 40, labels={"up": 1.0}))
     assert {each.label for each in drawn} == {"up"}
