@@ -254,61 +254,6 @@ def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
 
 @every_name
 @pytest.mark.parametrize("kind", GENERATOR_KINDS)
-def test_every_kind_of_generator_serves_every_algorithm(name, kind):
-    algorithm = build(name, {"generator.kind": kind})
-    assert type(algorithm.generator).__name__ == GeneratorConfig.of_kind(kind).generator_class.split(":")[1]
-    before = weights(algorithm)
-    for metrics in run(algorithm, 2):
-        assert all_finite(metrics), metrics
-    still = {each for each in before if each.startswith("generator.")} - moved(algorithm, before)
-    assert not still or "generator." in algorithm.idle_parameters
-    tokens = algorithm.sample(11, search=ContrastiveSearch(sampled=2)).tokens
-    assert tokens.shape == (11, LENGTH)
-    given = settings.to_dict(algorithm.config)  # as a run's folder keeps it
-    assert settings.from_dict(algorithm.Config, given) == algorithm.config
-
-
-@every_name
-def test_every_registry_entry_resolves_and_its_settings_build(name):
-    entry = algorithms.get(name)
-    assert issubclass(entry.cls, TextAlgorithm)
-    assert entry.cls.__doc__
-    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(10_000)
-    assert isinstance(built, TrainingConfig)
-    assert isinstance(built, entry.cls.Config)
-    assert built.total_steps(7) > 0
-    assert built.read_size >= built.batch_size
-    for key, value in entry.presets.items():
-        assert getattr(built, key) == value
-    assert entry.cls(built, vocab_size=V, length=LENGTH).generator.vocab_size == V
-
-
-def test_no_name_is_in_both_registries_and_a_wrong_one_names_the_nearest():
-    assert not algorithms.PRETRAIN.keys() & algorithms.ADVERSARIAL.keys()
-    assert algorithms.get("mle", algorithms.PRETRAIN) is algorithms.PRETRAIN["mle"]
-    with pytest.raises(UserError, match="no algorithm 'seqgn'; did you mean 'seqgan'"):
-        algorithms.get("seqgn")
-    with pytest.raises(UserError, match="give 'seqgen pretrain mle'"):
-        algorithms.get("mle", algorithms.ADVERSARIAL)
-
-
-@every_name
-def test_a_run_is_loaded_with_all_that_it_counted_and_sampled(name, small_runs, tmp_path):
-    values = {"batch_size": 3}
-    if hasattr(config(name), "discriminator_pretraining_steps"):
-        values["discriminator_pretraining_steps"] = 0
-    options = {"run": tmp_path / name, "steps": 1, "values": values}
-    if name in algorithms.PRETRAIN or not REGISTRY[name].cls.needs_start:
-        train = seqgen.pretrain if name in algorithms.PRETRAIN else partial(seqgen.adversarial, None)
-        made = train(algorithm=name, corpus=str(small_runs["mle"].parent / "train.txt"), **options)
-    else:
-        start = "autoencoder" if issubclass(REGISTRY[name].cls, AEGAN) else "mle"
-        made = seqgen.adversarial(small_runs[start], name, **options)
-    assert len(list(seqgen.sample(made, 2))) == 2
-
-
-@every_name
-@pytest.mark.parametrize("kind", GENERATOR_KINDS)
 def test_every_setting_has_a_help_text(name, kind):
     small = config(name, {"generator.kind": kind})
     assert all(text for _, _, _, text in settings.describe(type(small), small))
