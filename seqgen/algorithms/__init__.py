@@ -59,6 +59,7 @@ ADVERSARIAL = {
     "leakgan": Entry("seqgen.algorithms.leakgan:LeakGAN"),
     "maskgan": Entry("seqgen.algorithms.maskgan:MaskGAN"),
     "relgan": Entry("seqgen.algorithms.relgan:RelGAN"),
+    "catgan": Entry("seqgen.algorithms.catgan:CatGAN"),
     "gsgan": Entry("seqgen.algorithms.gsgan:GSGAN"),
     "textgan-mmd": Entry("seqgen.algorithms.textgan_mmd:TextGAN"),
     "cot": Entry("seqgen.algorithms.cot:CoT"),
@@ -83,7 +84,7 @@ GROUPS = {
         "scratchgan",
     ),
     "policy gradient, no discriminator": ("pg-bleu", "dpgan"),
-    "gradient through soft sentences": ("gsgan", "relgan", "textgan-mmd"),
+    "gradient through soft sentences": ("gsgan", "relgan", "catgan", "textgan-mmd"),
     "density ratios": ("cot", "jsdgan", "dgsan"),
     "autoencoder": ("aegan",),
 }

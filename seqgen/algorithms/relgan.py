@@ -12,6 +12,7 @@ knows nothing, `tau` 1 / β, and `d_accuracy` how often a real sentence is score
 """
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class RelGAN(RelaxedAdversary):
     config: RelGANConfig
     # The loss knows differences of scores only, and no more than linear maps follow these.
     idle_parameters = ("discriminator.output.1.bias", "discriminator.output.2.bias")
-    examples = (
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {"generator.kind": "relational-memory", "generator.head_size": 5},
         {"generator.layers": 2},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},

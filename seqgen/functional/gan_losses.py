@@ -77,6 +77,11 @@ def _relativistic(high: Tensor, low: Tensor) -> Tensor:
     return F.softplus(low[:pairs] - high[:pairs]).mean()
 
 
+def _relativistic_average(high: Tensor, low: Tensor) -> Tensor:
+    """-½ E[log σ(high - E[low])] - ½ E[log σ(E[high] - low)]."""
+    return (F.softplus(low.mean() - high).mean() + F.softplus(low - high.mean()).mean()) / 2
+
+
 def _clipped(scores: Tensor) -> Tensor:
     return scores.clamp(0, 1)
 
@@ -106,6 +111,9 @@ GAN_LOSSES = {
         lambda real, fake: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), _identity
     ),
     "energy": energy(margin=1.0),
+    "relativistic_average": GANLoss(
+        _relativistic_average, lambda real, fake: _relativistic_average(fake, real), _identity
+    ),
     "relativistic": GANLoss(_relativistic, lambda real, fake: _relativistic(fake, real), _identity),
 }
 """Every loss by name.
@@ -118,6 +126,7 @@ GAN_LOSSES = {
 - hinge: E[max(0, 1 - s(x))] + E[max(0, 1 + s(x̂))]; -E[s(x̂)] (Lim & Ye 2017; Miyato et al. 2018, eq. 16)
 - wasserstein: E[s(x̂)] - E[s(x)]; -E[s(x̂)] (Arjovsky et al. 2017); only with a penalty on the gradient
 - energy: of e = softplus(-s), margin 1 (Zhao et al. 2017); another margin by `energy`
+- relativistic_average: each score against the mean of the other kind (the same, RaSGAN); log 2 by chance
 - relativistic: -E[log σ(s(x) - s(x̂))]; -E[log σ(s(x̂) - s(x))] (Jolicoeur-Martineau 2019, RSGAN, eq. 3 and
   4)
 """

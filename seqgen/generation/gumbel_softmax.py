@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.core.device import is_host
@@ -36,6 +37,7 @@ def sample_relaxed(
     temperature: float = 1.0,
     hard: bool = False,
     forbid: Sequence[int] = (),
+    first: Tensor | None = None,
     state: State | None = None,
     rng: torch.Generator | None = None,
 ) -> Relaxed:
@@ -44,7 +46,8 @@ def sample_relaxed(
     The tokens are draws at temperature 1 whatever `temperature` is, which is the relaxation's: what is read
     next, and what is returned, is softmax((logits + noise) / temperature). With `hard` both are the one-hot
     of the drawn token, and the gradient is that of the soft vector (the straight-through estimator of Bengio
-    et al. 2013). `forbid` are ids that are never drawn. Dropout is as the generator's mode has it.
+    et al. 2013). `forbid` are ids that are never drawn; `first` (B, P), P < length, are ids that every
+    sentence begins with. Dropout is as the generator's mode has it.
 
     On the CPU a sentence that has ended is not advanced; an accelerator advances all of them to the full
     length. The logits are not kept: of every token that is generated, two vectors (V,) are, three where
@@ -54,7 +57,6 @@ def sample_relaxed(
         raise ValueError(f"the temperature of a relaxation must be above 0, not {temperature}")
     device = generator.head.weight.device
     state = generator.initial(batch) if state is None else state
-    rows = torch.arange(batch, device=device)
     given: Tensor = torch.full((batch, 1), BOS, device=device)
 
     def step(given: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
@@ -64,8 +66,24 @@ def sample_relaxed(
         tokens = soft.detach().argmax(dim=1)
         return (_StraightThrough.apply(soft, tokens) if hard else soft), tokens, state
 
-    if not is_host(device):
-        return _in_full(step, given, state, length)
+    advance = _compacted if is_host(device) else _in_full
+    if first is None:
+        return advance(step, given, state, length)
+    read = torch.cat((given, first), dim=1)
+    _, state = generator.hidden(read[:, :-1], state)
+    soft, tokens = advance(step, read[:, -1:], state, length - first.shape[1])
+    one_hots = F.one_hot(first, soft.shape[2]).to(soft.dtype)
+    return Relaxed(torch.cat((one_hots, soft), dim=1), torch.cat((first, tokens), dim=1))
+
+
+Step = Callable[[Tensor, State], tuple[Tensor, Tensor, State]]
+"""What is read last, ids (R, 1) or vectors (R, 1, V), and the state → vectors (R, V), ids (R,), the state."""
+
+
+def _compacted(step: Step, given: Tensor, state: State, length: int) -> Relaxed:
+    """Advance sentences while they last; those that end leave the batch."""
+    batch = len(given)
+    rows = torch.arange(batch, device=given.device)
     vectors, places, drawn = [], [], []
     for t in range(length):
         soft, tokens, state = step(given, state)
@@ -81,9 +99,7 @@ def sample_relaxed(
     return _together(batch, length, len(drawn), torch.cat(places), torch.cat(drawn), torch.cat(vectors))
 
 
-def _in_full(
-    step: Callable[[Tensor, State], tuple[Tensor, Tensor, State]], given: Tensor, state: State, length: int
-) -> Relaxed:
+def _in_full(step: Step, given: Tensor, state: State, length: int) -> Relaxed:
     """Advance all sentences to the full length; what follows an end is the one-hot of PAD."""
     alive = torch.ones(len(given), dtype=torch.bool, device=given.device)
     vectors, drawn = [], []

@@ -32,6 +32,9 @@ DISCRIMINATOR = {
     # energies softplus(-s): of the real ones 0.127 and 1.313, of the fake ones 0.693, 0.049 and 2.127 > 1
     "energy": (softplus(-2) + softplus(1)) / 2 + (1 - softplus(0) + 1 - softplus(-3) + 0) / 3,
     "relativistic": (softplus(0 - 2) + softplus(3 + 1)) / 2,
+    # the means are ½ of the real scores and ⅓ of the fake ones
+    "relativistic_average": (softplus(1 / 3 - 2) + softplus(1 / 3 + 1)) / 4
+    + (softplus(0 - 0.5) + softplus(3 - 0.5) + softplus(-2 - 0.5)) / 6,
 }
 GENERATOR = {
     "cross_entropy": (softplus(0) + softplus(-3) + softplus(2)) / 3,
@@ -41,6 +44,8 @@ GENERATOR = {
     "wasserstein": -1 / 3,
     "energy": (softplus(0) + softplus(-3) + softplus(2)) / 3,
     "relativistic": (softplus(2 - 0) + softplus(-1 - 3)) / 2,
+    "relativistic_average": (softplus(0.5 - 0) + softplus(0.5 - 3) + softplus(0.5 + 2)) / 6
+    + (softplus(2 - 1 / 3) + softplus(-1 - 1 / 3)) / 4,
 }
 every = pytest.mark.parametrize("name", GAN_LOSSES)
 

@@ -50,6 +50,23 @@ def test_sentences_and_their_vectors_agree(hard, options, shapes):
 
 
 @both
+def test_sentences_go_on_from_the_tokens_that_they_begin_with():
+    net = generator(latent_dim=0).eval()
+    first = torch.tensor([[5, 9], [7, 4]]).repeat(5_000, 1)
+    with torch.no_grad():
+        soft, tokens = sample_relaxed(net, len(first), 3, first=first, forbid=(UNK,), rng=rng())
+        assert torch.equal(tokens[:, :2], first)
+        assert torch.equal(soft[:, :2], nn.functional.one_hot(first, V).float())
+        for row in (0, 1):
+            read = torch.cat((torch.tensor([[BOS]]), first[row : row + 1]), dim=1)
+            logits = net(read, net.initial(1))[0][0, -1]
+            logits[UNK] = -math.inf
+            expected = torch.softmax(logits, dim=0)
+            found = torch.bincount(tokens[row::2, 2], minlength=V) / 5_000
+            torch.testing.assert_close(found, expected, rtol=0, atol=0.025)
+
+
+@both
 def test_sentences_are_draws_of_the_generator_at_any_temperature():
     # Two tokens long: every sentence's frequency against its probability under the model, by chi-square.
     net, state = generator().eval(), None
