@@ -51,7 +51,7 @@ def neighbours(
     if among is not None:
         searched = [each for each in latent_common.read_file(trained, among, "--among", how, notify) if each]
     else:
-        searched = random_subset(trained.corpus.train, latent_space.MAX_SEARCHED, seed)
+        searched = random_subset(trained.corpus.train.whole, latent_space.MAX_SEARCHED, seed)
     notify(f"among: {len(searched):,} sentences of {among or trained.corpus.name}")
     found = latent_space.neighbours(trained, queries, searched, n, metric=metric)  # type: ignore[arg-type]
     for query, nearest in zip(queries, found, strict=True):

@@ -23,7 +23,7 @@ from seqgen.data.tokenizer import PAD, UNK
 from seqgen.generation.sample import sentence_log_prob
 from seqgen.inference.generate import length_limit
 from seqgen.training import load, run_folder
-from seqgen.training.load import SAMPLE_BATCH, Trained, over_sentences
+from seqgen.training.load import SAMPLE_BATCH, Trained, alone, over_sentences
 
 MAX_SEARCHED = 100_000
 """Training sentences among which neighbours are searched, drawn by the seed."""
@@ -127,7 +127,8 @@ def reconstruct(
     counts = over_sentences(trained, sentences, lambda tokens: (tokens != PAD).sum(dim=1)).tolist()
     nll = over_sentences(trained, sentences, lambda tokens: reconstruction_nll(trained.algorithm, tokens))
     decoded = decode(trained, encode(trained, sentences), temperature=temperature, seed=seed)
-    return [Reconstruction(*each) for each in zip(sentences, decoded, nll.tolist(), counts, strict=True)]
+    texts = [alone(trained, line) for line in sentences]
+    return [Reconstruction(*each) for each in zip(texts, decoded, nll.tolist(), counts, strict=True)]
 
 
 def reconstruction_nll(algorithm: Any, tokens: Tensor) -> Tensor:
@@ -207,7 +208,8 @@ def neighbours(
     latents = cached_latents(trained, distinct)
     for query in encode(trained, texts).numpy():
         distances, rows = nearest(latents, query, n, metric=metric)
-        yield [Neighbour(distinct[int(row)], float(d)) for row, d in zip(rows, distances, strict=True)]
+        found = [alone(trained, distinct[int(row)]) for row in rows]
+        yield [Neighbour(text, float(d)) for text, d in zip(found, distances, strict=True)]
 
 
 def cached_latents(trained: Trained, lines: Lines) -> np.ndarray:

@@ -26,12 +26,11 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.data.conditions import parted
 from seqgen.inference.latent_space import reconstruction_nll
 from seqgen.metrics.auroc import Auroc, auroc
 from seqgen.metrics.tokenization import is_unspaced
 from seqgen.ngrams.ngrams import Floats
-from seqgen.training.load import SCORE_SAMPLES, Trained, log_likelihood, over_sentences
+from seqgen.training.load import SCORE_SAMPLES, Trained, alone, log_likelihood, over_sentences
 
 CHUNK = 10_000
 """Sentences scored together: enough to batch them by length, few enough to stream."""
@@ -66,8 +65,7 @@ def score(
         columns = {name: over_sentences(trained, part, each).tolist() for name, each in functions.items()}
         for i, text in enumerate(part):
             row = {name: values[i] for name, values in columns.items()}
-            sentence = text if trained.algorithm.condition is None else parted(text)[1]
-            yield Score(sentence, row["tokens"], row.get("log_prob"), row.get("energy"))
+            yield Score(alone(trained, text), row["tokens"], row.get("log_prob"), row.get("energy"))
 
 
 def _score_functions(trained: Trained, samples: int, seed: int) -> dict[str, Callable[[Tensor], Tensor]]:

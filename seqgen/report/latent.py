@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from seqgen.inference.latent_space import Reconstruction, interpolate, reconstruct
 from seqgen.report.html import Html, element, scroll, section, table
 from seqgen.report.scores import SECTIONS
-from seqgen.training.load import Trained
+from seqgen.training.load import Trained, alone
 
 RECONSTRUCTIONS, INTERPOLATIONS, STEPS = 12, 3, 7
 """Test sentences reconstructed, pairs of them interpolated, and steps of each, both ends included."""
@@ -30,7 +30,8 @@ def latent_examples(label: str, trained: Trained, *, seed: int = 0) -> LatentExa
     lines = [test[row] for row in rows]
     pairs = list(zip(lines[::2], lines[1::2], strict=False))[:INTERPOLATIONS]
     interpolations = [
-        (first, interpolate(trained, first, last, STEPS, seed=seed), last) for first, last in pairs
+        (alone(trained, first), interpolate(trained, first, last, STEPS, seed=seed), alone(trained, last))
+        for first, last in pairs
     ]
     return LatentExamples(label, reconstruct(trained, lines, seed=seed), interpolations)
 

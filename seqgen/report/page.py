@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from seqgen.core.errors import UserError
+from seqgen.data.conditions import parted
+from seqgen.evaluation.conditional import answers_of_test
 from seqgen.evaluation.quality_diversity import REAL
 from seqgen.evaluation.references import Vocabulary, random_subset
 from seqgen.evaluation.runs import evaluate_runs
@@ -30,6 +32,8 @@ SHOWN = 12
 """Sentences shown of each run at each temperature; fractions are of all sentences sampled."""
 MORE_COPIES = 3
 """Copies of training sentences shown in addition."""
+OF_LABEL, MOST_LABELS = 60, 8
+"""Samples of each label, and the most labels that are shown, the most frequent ones."""
 TEMPERATURE = 1.0
 """Of the samples for the tables, the lengths and the n-grams: the unchanged model."""
 
@@ -98,7 +102,24 @@ def _labels(runs: Sequence[Trained]) -> list[str]:
 
 def _sample(trained: Trained, n: int, temperature: float, seed: int) -> list[str]:
     """Draw the same samples as `evaluate_runs` scores: the same seed and n."""
+    if trained.tokenizer.then is not None:
+        answers = answers_of_test(trained, n, temperature=temperature, seed=seed, score=False)
+        return [sentence.text for sentence in answers]
     return [sentence.text for sentence in generate(trained, n, seed=seed, temperature=temperature)]
+
+
+def _by_label(trained: Trained, seed: int) -> list[tuple[str, list[str], list[str]]]:
+    """Return the most frequent labels of a run, each with some test sentences and samples of it."""
+    counts = Counter(trained.run.config.get("labels") or {})
+    test = [parted(line) for line in trained.corpus.test.whole] if counts else []
+    return [
+        (
+            label,
+            [sentence for given, sentence in test if given == label][:OF_LABEL],
+            [each.text for each in generate(trained, OF_LABEL, seed=seed, labels={label: 1.0})],
+        )
+        for label, _ in counts.most_common(MOST_LABELS)
+    ]
 
 
 def _sample_columns(
@@ -116,6 +137,10 @@ def _sample_columns(
     drawn = [(REAL, "test split", shuffled)]
     for label, trained in zip(labels, runs, strict=True):
         drawn += [(label, f"temperature {t:g}", _sample(trained, n, t, seed)) for t in grid]
+        for given, real, sampled in _by_label(trained, seed):
+            if label == labels[0] and real:
+                drawn.append((REAL, f"label {given}", real))
+            drawn.append((label, f"label {given}", sampled))
     flags = [copied(lines, corpus.train) for _, _, lines in drawn]
     shown = [lines[:SHOWN] for _, _, lines in drawn]
     more_copies = [_more_copies(lines, copies) for (_, _, lines), copies in zip(drawn, flags, strict=True)]

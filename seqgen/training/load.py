@@ -215,9 +215,14 @@ def _parted(trained: Trained, lines: Sequence[str]) -> tuple[list[str], list[str
         kind = "a label" if trained.tokenizer.then is None else "a source"
         raise UserError(
             f"every sentence of '{trained.run.path}' is given {kind}, and here they are given none; "
-            "name one with --label where there are labels"
+            "score, sample and evaluate take a --label"
         )
     return [condition for condition, _ in pairs], [sentence for _, sentence in pairs]
+
+
+def alone(trained: Trained, line: str) -> str:
+    """Return a sentence without what it is given, where the run's sentences are given something."""
+    return line if trained.algorithm.condition is None else parted(line)[1]
 
 
 def over_sentences(

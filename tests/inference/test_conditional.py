@@ -16,7 +16,9 @@ from seqgen.algorithms.aegan import AEGAN
 from seqgen.core.errors import UserError
 from seqgen.data.conditions import joined
 from seqgen.evaluation.conditional import LabelClassifier, source_scores
+from seqgen.inference.latent_space import neighbours, reconstruct
 from seqgen.inference.scoring import score
+from seqgen.report.page import page
 from seqgen.training.load import Trained, load
 
 WORDS = {"up": ("high", "tall", "lofty"), "down": ("low", "deep", "sunken")}
@@ -175,6 +177,23 @@ def test_a_classifier_that_samples_disagree_with_says_so(labelled: Trained) -> N
     scores, _ = classifier.scores(swapped, ["down"] * 27 + ["up"] * 27)
     assert scores["accuracy"] == 0.0
     assert scores["by_label"]["up"] == {"n": 27, "accuracy": 0.0}
+
+
+def test_latent_vectors_are_of_sentences_with_their_labels(runs: dict[str, Path]) -> None:
+    trained = load(runs["labels-autoencoder"], "cpu")
+    lines = list(trained.corpus.test.whole)
+    pairs = reconstruct(trained, lines)
+    assert [pair.text for pair in pairs] == list(trained.corpus.test)
+    near = next(iter(neighbours(trained, lines[:1], lines, 2)))
+    assert near[0].text == trained.corpus.test[0]
+    assert near[0].distance == pytest.approx(0.0, abs=1e-3)
+    assert seqgen.evaluate(trained, n=40)["latent"]["sentences"] == len(lines)
+
+
+def test_the_report_has_columns_of_each_label_and_of_answers(labelled: Trained, paired: Trained) -> None:
+    shown = page([labelled], n=40, temperatures=[1.0])
+    assert all(shown.count(f"label {label}<") == 2 for label in WORDS)  # of real text and of samples
+    assert "label " not in page([paired], n=40, temperatures=[1.0])
 
 
 def test_answers_to_test_sources_are_scored_against_their_references(paired: Trained) -> None:
