@@ -278,7 +278,7 @@ def _report(
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    medium.write(run.writable("samples") / f"step-{progress.step:07d}", samples)
+    medium.write(run.writable("samples") / run_folder.samples_name(progress.step), samples)
     run_folder.append_metrics(run, row)
     return row
 

@@ -336,6 +336,11 @@ def load_state(run: Run) -> dict[str, Any] | None:
         ) from error
 
 
+def samples_name(step: int) -> str:
+    """Return the name, without its ending, of the file in `samples/` that a report writes after a step."""
+    return f"step-{step:07d}"
+
+
 def append_metrics(run: Run, row: dict[str, Any]) -> None:
     """Add one report to metrics.jsonl and flush it to disk."""
     with run.writable(METRICS).open("a", encoding="utf-8") as file:
