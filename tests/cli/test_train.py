@@ -380,16 +380,16 @@ def test_a_killed_process_resumes_bit_identically(cli, corpus, tmp_path, order):
 def test_sample_works_while_the_run_is_training(cli, corpus, tmp_path):
     every = ["--set", "report_every=5", "--set", "patience=1000000", "--steps", 1_000_000]
     process = seqgen(
-        "pretrain", "--corpus", corpus, "--run", "r", *every, *SMALL, "--threads", 1, cwd=tmp_path
+        "pretrain", "--corpus", corpus, "--run", "runs/r", *every, *SMALL, "--threads", 1, cwd=tmp_path
     )
     try:
         for step in (0, 10):  # the first report, and one that comes after samples have been drawn
-            while not (tmp_path / f"r/samples/step-{step:07d}.txt").exists():
+            while not (tmp_path / f"runs/r/samples/step-{step:07d}.txt").exists():
                 assert process.poll() is None
                 os.sched_yield()
-            while not (tmp_path / "r/model.safetensors").exists():
+            while not (tmp_path / "runs/r/model.safetensors").exists():
                 os.sched_yield()
-            code, out, _ = cli("sample", "--run", "r", "--n", 7)
+            code, out, _ = cli("sample", "--run", "runs/r", "--n", 7)
             assert (code, len(out.splitlines())) == (0, 7)
             assert cli("sample", "--n", 3)[1].count("\n") == 3  # the latest, as no run is named
         assert process.poll() is None
