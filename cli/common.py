@@ -66,6 +66,12 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of tra
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Length of training in passes over the corpus.")
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes", help="Length of training in minutes: times the first steps, and fixes their number."
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a run that names code outside seqgen, which is executed.")
 ]
