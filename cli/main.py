@@ -23,6 +23,7 @@ from seqgen.cli import (
     pretrain,
     reconstruct,
     report,
+    runs,
     sample,
     score,
     streams,
@@ -45,6 +46,7 @@ app.command("adversarial", epilog=adversarial.NAMES)(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("runs")(runs.runs)
 app.command("score")(score.score)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("interpolate")(interpolate.interpolate)

@@ -171,12 +171,20 @@ def is_done(progress: Progress, plan: Plan) -> bool:
 
 def has_done(run: Run, plan: Plan) -> bool:
     """Whether the last checkpoint of a run is that of a training with nothing left to do."""
-    state = run_folder.load_state(run)
-    progress = state.get("progress") if state else None
     try:
-        return is_done(read_fields(Progress, progress), plan)
+        progress = last_progress(run)
     except ValueError:  # no checkpoint of this loop: resuming says so
         return False
+    return progress is not None and is_done(progress, plan)
+
+
+def last_progress(run: Run, *, mapped: bool = False) -> Progress | None:
+    """Read where a training stands; None before its first checkpoint, ValueError where that is another's.
+
+    mapped: as of `run_folder.load_state`.
+    """
+    state = run_folder.load_state(run, mapped=mapped)
+    return None if state is None else read_fields(Progress, state.get("progress"))
 
 
 def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
