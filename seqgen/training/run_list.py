@@ -70,7 +70,7 @@ def _listed(path: Path) -> Listed:
         listed = _configured(listed, run)
         _check_parts(run)
         return _trained(listed, run)
-    except (UserError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # a UserError is a ValueError
         reason = str(error.strerror or error) if isinstance(error, OSError) else str(error)
         return replace(listed, damage=reason.split(";")[0])
 

@@ -181,3 +181,10 @@ def test_the_tensors_of_a_checkpoint_are_not_read(trained: Path, monkeypatch: py
 )
 def test_an_age_is_by_its_largest_unit(seconds: float, text: str) -> None:
     assert command.age(seconds) == text
+
+
+def test_the_metric_is_the_one_whose_least_value_is_the_best() -> None:
+    rows = [{"step": 0, "valid_nll": 3.0, "nll": 0.5}, {"step": 5, "valid_nll": 2.0, "valid_loss": 0.5}]
+    assert run_list._monitored(rows, 0.5) == "valid_loss"
+    assert run_list._monitored(rows, 2.0) == "valid_nll"
+    assert run_list._monitored(rows, None) is None
