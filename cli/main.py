@@ -17,6 +17,7 @@ from seqgen.cli import (
     corpora,
     encode,
     evaluate,
+    examples,
     interpolate,
     neighbours,
     output_encoding,
@@ -37,7 +38,6 @@ app = typer.Typer(
     name="seqgen",
     help="Train small text generators on a file of sentences, sample from them, and measure them honestly.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -56,6 +56,7 @@ app.command("map")(draw_map)
 app.add_typer(image.app, name="image")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
+examples.append_to(app)
 
 USER_ERROR = 2
 LONGEST = 1_000
