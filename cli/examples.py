@@ -29,7 +29,7 @@ EXAMPLES = {
     ),
     "report": (
         "seqgen report",
-        "seqgen report --run runs/mle-scenes --run runs/residual-scenes --out report.html",
+        "seqgen report --run runs/mle-scenes --run runs/residual-scenes",
     ),
     "runs": ("seqgen runs", "seqgen runs --json", "seqgen runs runs/mle-scenes"),
     "score": ("seqgen score test.txt", "seqgen score --auroc", "seqgen score test.txt --out scores.tsv"),
