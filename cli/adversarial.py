@@ -38,6 +38,7 @@ def adversarial(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Length of training in steps; the setting steps if not given.")
     ] = None,
+    minutes: common.Minutes = None,
     seed: Annotated[int | None, common.seed_option("Seed; that of the run to start from, or 0.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -80,6 +81,7 @@ def adversarial(
             path=run,
             values=values,
             steps=steps,
+            minutes=minutes,
             seed=seed,
             device_name=device,
             trust=trust,

@@ -76,6 +76,12 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of tra
 Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Length of training in passes over the corpus.")
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes", help="Length of training in minutes: times the first steps, and fixes their number."
+    ),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a run that names code outside seqgen, which is executed.")
 ]
@@ -131,6 +137,7 @@ def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:
 
 def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then: str) -> None:
     """Train a job with a progress display and print its folder; exit 130, 143 or 129 if asked to end."""
+    from seqgen.cli import learning_curve, terminal
     from seqgen.cli.progress import Display
     from seqgen.core import device
     from seqgen.training.loop import Interrupted
@@ -153,6 +160,9 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     except Interrupted as stop:
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
+    monitor = job.algorithm.monitor or "valid_nll"
+    for drawn in learning_curve.draw(job.run.metrics(), monitor, columns=min(terminal.width(), 80)):
+        notify(drawn)
     notify(
         f"{progress.finished}, {progress.seconds:.0f} s of training; "
         f"next: {then.format(run=shlex.quote(str(job.run.path)))}"

@@ -17,12 +17,14 @@ from seqgen.cli import (
     corpora,
     encode,
     evaluate,
+    examples,
     interpolate,
     neighbours,
     output_encoding,
     pretrain,
     reconstruct,
     report,
+    runs,
     sample,
     score,
     streams,
@@ -36,7 +38,6 @@ app = typer.Typer(
     name="seqgen",
     help="Train small text generators on a file of sentences, sample from them, and measure them honestly.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -45,6 +46,7 @@ app.command("adversarial", epilog=adversarial.NAMES)(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("runs")(runs.runs)
 app.command("score")(score.score)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("interpolate")(interpolate.interpolate)
@@ -54,6 +56,7 @@ app.command("map")(draw_map)
 app.add_typer(image.app, name="image")
 app.add_typer(corpora.app, name="corpora")
 app.add_typer(bench.app, name="bench")
+examples.append_to(app)
 
 USER_ERROR = 2
 LONGEST = 1_000

@@ -149,6 +149,19 @@ def test_every_folder_that_a_readme_should_be_in_has_one():
     }
 
 
+def test_the_citation_and_the_changelog_are_of_this_version():
+    cited = dict(re.findall(r"^([a-z-]+): (.+)$", read("CITATION.cff"), flags=re.M))
+    project = PROJECT["project"]
+    assert (cited["cff-version"], cited["type"]) == ("1.2.0", "software")
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert f"- name: {project['authors'][0]['name']}\n" in read("CITATION.cff")
+    assert re.findall(r"^  - (?!name)(.+)$", read("CITATION.cff"), flags=re.M) == project["keywords"]
+    assert re.findall(r"^## ([0-9.]+)", read("CHANGELOG.md"), flags=re.M)[0] == project["version"]
+    for line in re.findall(r"`(seqgen [^`]*)`", read("CHANGELOG.md")):
+        words = [word for word in shlex.split(line)[1:] if not word.startswith("-")]
+        assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+
+
 @pytest.mark.parametrize("line", sorted(set().union(*map(commands, READMES))))
 def test_every_command_and_option_of_a_readme_exists(line):
     words = shlex.split(line)[1:]

@@ -21,11 +21,40 @@ class Terminated(BaseException):
         self.number = number
 
 
+class BrokenOff(BaseException):
+    """An ending signal broke off what could be broken off; no Exception, as `Terminated` is none."""
+
+
+class Caught(list[int]):
+    """The numbers of the ending signals that came, one at most: the next ends the process."""
+
+    breaks_off = False
+    """Whether a signal raises BrokenOff where it comes."""
+
+    def take(self, number: int) -> None:
+        """Note a signal, and raise BrokenOff within a block of `breaking_off`."""
+        self.append(number)
+        if self.breaks_off:
+            self.breaks_off = False  # what clears up after the exception is not broken off in its turn
+            raise BrokenOff
+
+    @contextlib.contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Raise BrokenOff within a `with` block as soon as a signal comes, at once where one has come."""
+        try:
+            self.breaks_off = True
+            if self:
+                raise BrokenOff
+            yield
+        finally:
+            self.breaks_off = False
+
+
 @contextlib.contextmanager
-def collected() -> Iterator[list[int]]:
-    """Collect the numbers of ending signals in a list; a second one of a kind ends the process as usual."""
-    caught: list[int] = []
-    with _handled(ENDING, caught.append):
+def collected() -> Iterator[Caught]:
+    """Collect the number of an ending signal; a second one, of whatever kind, ends the process as usual."""
+    caught = Caught()
+    with _handled(ENDING, caught.take, then_all=True):
         yield caught
 
 
@@ -41,12 +70,18 @@ def raising() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(numbers: tuple[signal.Signals, ...], handle: Callable[[int], None]) -> Iterator[None]:
-    """Handle the first of each of some signals, unless they are ignored; later ones as before."""
+def _handled(
+    numbers: tuple[signal.Signals, ...], handle: Callable[[int], None], *, then_all: bool = False
+) -> Iterator[None]:
+    """Handle the first of each of some signals, unless they are ignored; later ones as before.
+
+    then_all: after the first of any kind, those of every kind are handled as before.
+    """
     previous: dict[int, Any] = {}
 
     def first(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, previous[number])
+        for each in previous if then_all else (number,):
+            signal.signal(each, previous[each])
         handle(number)
 
     for number in numbers:

@@ -11,6 +11,8 @@ data_config    the settings of the corpus and the tokenizer
 oracle_corpus  the samples of an oracle as a corpus
 paths          paths as a run stores them: what lies beside it moves with it
 folder_lock    one process at a time in a folder, and no way out of it
+time_budget    how many steps there is time for
+run_list       what a folder of runs holds
 run_folder     the files of a run, written atomically
 run_config     what the configuration of a run may say
 weight_shapes  whether the model that it describes has the shapes of the kept weights

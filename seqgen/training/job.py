@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream
-from seqgen.training import loop, paths, run_folder
+from seqgen.training import loop, paths, run_folder, time_budget
 from seqgen.training.loop import Medium, Plan, Progress, Stream
 from seqgen.training.run_folder import Run
 
@@ -177,6 +178,7 @@ def assemble(
     start: Callable[[Algorithm], None] = lambda algorithm: None,
     facts: Mapping[str, Any],
     steps: int | None,
+    minutes: float | None = None,
     fewest_steps_between_reports: Callable[[int], int],
     batches: Stream,
     validation: Iterable[Any],
@@ -193,27 +195,55 @@ def assemble(
         start: gives it the weights of another run, where it starts from one.
         facts: what else the run's configuration says.
         steps: length of training; that of the settings where not given.
+        minutes: length of training in their place; its first steps are timed (`seqgen.training.time_budget`).
         fewest_steps_between_reports: by the length, where the settings leave it to an epoch.
     """
     if steps is not None and steps < 1:
         raise UserError(f"steps={steps}: the length of training must be at least 1 step")
     epoch = len(batches)
+    run = Run(asked.folder, asked.run_config(facts))
+
+    def report_every(length: int) -> int:
+        # An epoch, unless it is so short that reports would take longer than training, or one waits for it.
+        fewest = fewest_steps_between_reports(length)
+        return config.report_every or min(max(epoch, fewest), MOST_STEPS_BETWEEN_REPORTS)
+
+    def make(values: Mapping[str, Any]) -> tuple[Algorithm, RandomStream]:
+        with RandomStream() as randomness:
+            torch.manual_seed(asked.config["seed"])
+            algorithm = build(run.config | {"settings": values})
+            start(algorithm)
+            algorithm.to(device)
+            algorithm.configure()
+        return algorithm, randomness
+
     length = config.total_steps(epoch) if steps is None else steps
-    recorded = max(length, _steps_done(asked.existing))
-    run = Run(asked.folder, asked.run_config(dict(facts) | {"steps": recorded}))
-    with RandomStream() as randomness:
-        torch.manual_seed(asked.config["seed"])
-        algorithm = build(run.config)
-        start(algorithm)
-        algorithm.to(device)
-        algorithm.configure()
-    fewest = fewest_steps_between_reports(length)
-    # An epoch, unless it is so short that reports would take longer than training, or so long that one waits.
-    report_every = config.report_every or min(max(epoch, fewest), MOST_STEPS_BETWEEN_REPORTS)
+    run.config.pop("minutes", None)  # of a run that goes on by another length
+    timed: list[str] = []
+    if minutes is not None:
+        first = length - config.steps if hasattr(config, "steps") else 0
+        measured = partial(
+            time_budget.measure,
+            make,
+            run.config["settings"],
+            batches,
+            validation,
+            device=device,
+            medium=medium,
+        )
+        length, timed = time_budget.fix_steps(
+            minutes, asked.existing, measured, first_steps=first, report_every=report_every(length)
+        )
+        run.config["minutes"] = minutes
+        if hasattr(config, "steps"):
+            run.config["settings"] = run.config["settings"] | {"steps": length - first}
+    run.config["steps"] = max(length, _steps_done(asked.existing))
+    algorithm, randomness = make(run.config["settings"])
+    every = report_every(length)
     plan = Plan(
         steps=length,
-        report_every=report_every,
-        checkpoint_every=report_every,
+        report_every=every,
+        checkpoint_every=every,
         patience=config.patience,
         seed=asked.config["seed"],
     )
@@ -225,7 +255,7 @@ def assemble(
         plan,
         device,
         medium,
-        notes=[*notes, *_threads_note(asked.existing, length, device)],
+        notes=[*notes, *timed, *_threads_note(asked.existing, length, device)],
         files=files or {},
         check=asked.check,
         randomness=randomness,

@@ -84,6 +84,8 @@ class Progress:
     seconds_at_report: float = 0.0
     first: Metrics = field(default_factory=dict)
     """The report before the first step."""
+    unreported: bool = False
+    """Whether the report of this step is still to come, as a signal broke it off."""
 
 
 class Interrupted(Exception):
@@ -117,6 +119,8 @@ def train(
     else on that of `randomness`, so that trainings in other threads do not, either. On the CPU a resumed
     training is bit-identical to one that was never stopped.
 
+    A signal is heeded after the step under way; a report under way is broken off, and made by what resumes.
+
     Raises:
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
@@ -129,23 +133,24 @@ def train(
     run_folder.forget_after(run, progress.step if progress.first else -1)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
+    due = not progress.first or progress.unreported
     with signals.collected() as caught:
-        if not progress.first:
+        while due or not is_done(progress, plan):
+            row = None
             with randomness:
-                progress.first = _report(algorithm, validation, run, plan, progress, medium, epoch=0.0)
-                save(algorithm, batches, run, progress)
-            observe(progress, progress.first)
-        while progress.step < plan.steps and not progress.finished:
-            with randomness:
-                batch = next(batches)
-                metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
-                progress.step += 1
-                _add(progress, metrics, counted=medium.count(batch))
-                progress.seconds = clock() - started
-                row = None
-                if progress.step % plan.report_every == 0 or progress.step == plan.steps:
-                    row = _report(algorithm, validation, run, plan, progress, medium, epoch=batches.epoch)
-            ended = progress.step >= plan.steps or bool(progress.finished)
+                if not due:
+                    batch = next(batches)
+                    metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+                    progress.step += 1
+                    _add(progress, metrics, counted=medium.count(batch))
+                    progress.seconds = clock() - started
+                    due = progress.step % plan.report_every == 0 or progress.step == plan.steps
+                if due:
+                    row = _report(
+                        algorithm, validation, run, plan, progress, medium, epoch=batches.epoch, caught=caught
+                    )
+            progress.unreported, due = due and row is None, False
+            ended = is_done(progress, plan)
             if ended and not progress.finished:
                 progress.finished = f"done: {progress.step} steps"
             observe(progress, row)
@@ -160,17 +165,26 @@ def train(
 
 def is_done(progress: Progress, plan: Plan) -> bool:
     """Whether there is nothing left to train: it has stopped for a reason, or is as long as planned."""
-    return progress.finished.startswith("stopped") or progress.step >= plan.steps
+    has_stopped = progress.finished.startswith("stopped") or progress.step >= plan.steps
+    return has_stopped and not progress.unreported
 
 
 def has_done(run: Run, plan: Plan) -> bool:
     """Whether the last checkpoint of a run is that of a training with nothing left to do."""
-    state = run_folder.load_state(run)
-    progress = state.get("progress") if state else None
     try:
-        return is_done(read_fields(Progress, progress), plan)
+        progress = last_progress(run)
     except ValueError:  # no checkpoint of this loop: resuming says so
         return False
+    return progress is not None and is_done(progress, plan)
+
+
+def last_progress(run: Run, *, mapped: bool = False) -> Progress | None:
+    """Read where a training stands; None before its first checkpoint, ValueError where that is another's.
+
+    mapped: as of `run_folder.load_state`.
+    """
+    state = run_folder.load_state(run, mapped=mapped)
+    return None if state is None else read_fields(Progress, state.get("progress"))
 
 
 def resume(algorithm: Algorithm, batches: Stream, run: Run) -> Progress:
@@ -244,26 +258,51 @@ def _report(
     medium: Medium,
     *,
     epoch: float,
-) -> Metrics:
-    """Measure, show samples, keep the weights if they are the best, and decide whether to stop."""
+    caught: signals.Caught,
+) -> Metrics | None:
+    """Measure, show samples, keep the weights if they are the best, and decide whether to stop.
+
+    None where a signal comes while it measures: then nothing is written, and everything is as before.
+    """
     optim.check_finite(algorithm.optimizers.values())
     row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
     spent = progress.seconds - progress.seconds_at_report
     row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)
     row |= {name: float(total) / progress.counts[name] for name, total in progress.sums.items()}
-    with own_randomness(plan.seed + progress.step):
-        row |= algorithm.evaluate(validation)
-        samples = algorithm.samples(medium.shown)
+    before = _not_trained(algorithm)
+    try:
+        with own_randomness(plan.seed + progress.step), caught.breaking_off():
+            row |= algorithm.evaluate(validation)
+            samples = algorithm.samples(medium.shown)
+    except signals.BrokenOff:
+        _put_back(algorithm, before)
+        return None
+    if not progress.first:
+        progress.first = dict(row)
     progress.sums, progress.counts, progress.counted = {}, {}, 0
     progress.seconds_at_report = progress.seconds
-    reason = algorithm.should_stop(row, progress.first or row)
+    reason = algorithm.should_stop(row, progress.first)
     if reason:
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    medium.write(run.writable("samples") / f"step-{progress.step:07d}", samples)
+    medium.write(run.writable("samples") / run_folder.samples_name(progress.step), samples)
     run_folder.append_metrics(run, row)
     return row
+
+
+def _not_trained(algorithm: Algorithm) -> dict[str, Tensor]:
+    """Copy what a report may change of an algorithm, such as a calibration: all but what optimisers train."""
+    trained = {name for name, parameter in algorithm.named_parameters() if parameter.requires_grad}
+    return {name: part.clone() for name, part in algorithm.state_dict().items() if name not in trained}
+
+
+@torch.no_grad()
+def _put_back(algorithm: Algorithm, before: dict[str, Tensor]) -> None:
+    """Undo what half a report has changed, so that the whole one starts from the same state."""
+    now = algorithm.state_dict()
+    for name, part in before.items():
+        now[name].copy_(part)
 
 
 def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, row: Metrics) -> None:

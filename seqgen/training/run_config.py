@@ -20,6 +20,7 @@ KINDS: dict[str, Any] = {
     "settings": dict,
     "seed": int,
     "steps": int,
+    "minutes": int | float,
     "code_hash": str | None,
     "sizes": dict,
     # of a run on text

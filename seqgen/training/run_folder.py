@@ -311,16 +311,23 @@ class _Sink:
         self.file.flush()
 
 
-def load_state(run: Run) -> dict[str, Any] | None:
-    """Read what resuming needs onto the CPU; None before the first checkpoint, UserError where corrupt."""
+def load_state(run: Run, *, mapped: bool = False) -> dict[str, Any] | None:
+    """Read what resuming needs onto the CPU; None before the first checkpoint, UserError where corrupt.
+
+    mapped: leave its tensors on the disk, for who asks for the rest of it.
+    """
     path = run.path / STATE
     if not path.exists():
         return None
-    _check_readable(path)
+    if mapped:
+        check_regular(path)
+    else:
+        _check_readable(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             checkpoint.check_archive(file)
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            source: Any = str(path) if mapped else file
+            state = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
         if not isinstance(state, dict):
             raise ValueError("no checkpoint")
         checkpoint.check_hooks(state)
@@ -334,6 +341,11 @@ def load_state(run: Run) -> dict[str, Any] | None:
             f"'{path}' is corrupt ({type(error).__name__}), and training cannot go on from it; restore it "
             f"from a copy, or train again in another folder ({WEIGHTS} is another file, and serves as before)"
         ) from error
+
+
+def samples_name(step: int) -> str:
+    """Return the name, without its ending, of the file in `samples/` that a report writes after a step."""
+    return f"step-{step:07d}"
 
 
 def append_metrics(run: Run, row: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data.batches import encode_lines
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import cross_fitting, load, run_folder
+from seqgen.training import cross_fitting, load, run_folder, time_budget
 from seqgen.training.data_config import (
     DataConfig,
     absolute,
@@ -108,6 +108,7 @@ def pretrain_job(
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     device_name: str = "auto",
     trust: bool = False,
@@ -122,11 +123,14 @@ def pretrain_job(
             further words after it, and its weights; see `seqgen.algorithms.finetune`.
         values: settings by (dotted) name, over the algorithm's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+        minutes: length of training in minutes, in their place: its first steps are timed, and the number of
+            steps is fixed in the configuration of the run, which keeps it when it is resumed.
         trust: whether a run to start from may name code outside this package.
 
     Raises:
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
+    _check_length(minutes, values, {"--steps ": steps, "--epochs ": epochs})
     entry = algorithms.get(algorithm, algorithms.PRETRAIN)
     if entry.cls.needs_start:
         raise UserError(f"{algorithm} starts from a run; give 'seqgen adversarial {algorithm} --init RUN'")
@@ -150,6 +154,7 @@ def pretrain_job(
         texts=texts,
         path=path,
         steps=steps,
+        minutes=minutes,
         seed=seed,
         device_name=device_name,
     )
@@ -164,6 +169,7 @@ def adversarial_job(
     path: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     seed: int | None = None,
     device_name: str = "auto",
     trust: bool = False,
@@ -175,6 +181,7 @@ def adversarial_job(
     `data` in its place; for the others it may say where the corpus of the start is now. `steps` is the
     setting of that name; the other arguments are those of `pretrain_job`.
     """
+    _check_length(minutes, values, {"--steps ": steps})
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
     given = dict(values or {}) | ({} if steps is None else {"steps": steps})
     if not entry.cls.needs_start:
@@ -191,6 +198,7 @@ def adversarial_job(
             texts=texts,
             path=path,
             steps=None,
+            minutes=minutes,
             seed=seed or 0,
             device_name=device_name,
         )
@@ -227,6 +235,7 @@ def adversarial_job(
         text_job,
         entry,
         steps=None,
+        minutes=minutes,
         device=device,
         start=start,
         adopt=lambda fresh: fresh.start_from(start.algorithm),
@@ -247,6 +256,7 @@ def _job_from_corpus(
     texts: Sequence[str] | None,
     path: Path | str | None,
     steps: int | None,
+    minutes: float | None,
     seed: int,
     device_name: str,
 ) -> Job:
@@ -275,8 +285,25 @@ def _job_from_corpus(
             finetune.adopt(fresh, start.algorithm.state_dict(), unknown=unknown)
 
     return text_job(
-        entry, config, asked, corpus, tokenizer, steps=steps, device=device, start=start, adopt=adopt
+        entry,
+        config,
+        asked,
+        corpus,
+        tokenizer,
+        steps=steps,
+        minutes=minutes,
+        device=device,
+        start=start,
+        adopt=adopt,
     )
+
+
+def _check_length(
+    minutes: float | None, values: Mapping[str, Any] | None, lengths: Mapping[str, int | None]
+) -> None:
+    """Raise UserError where minutes are not a length of training, or not the only one that is given."""
+    by_settings = {f"--set {name}=": (values or {}).get(name) for name in ("steps", "epochs")}
+    time_budget.check(minutes, {**lengths, **by_settings})
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:

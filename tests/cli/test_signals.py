@@ -64,6 +64,52 @@ def test_a_training_saves_and_the_same_command_resumes(corpus, whole, number):
     assert (whole / "model.safetensors").read_bytes() == (cut.path / "model.safetensors").read_bytes()
 
 
+SLOW = """
+import os, time
+from pathlib import Path
+from seqgen.algorithms.mle import MLE
+
+
+class Slow(MLE):
+    def evaluate(self, batches):
+        if "SLOW" in os.environ and self.tokens_per_batch.count >= 10:
+            Path("measuring").touch()
+            time.sleep(600)
+        return super().evaluate(batches)
+"""
+
+
+def train_slowly(folder, name, **options):
+    (folder / "slow_reports.py").write_text(SLOW)
+    command = ["pretrain", "slow_reports:Slow", "--corpus", "coins.txt", "--run", name, "--threads", 1]
+    command += ["--steps", 20, "--set", "report_every=5", "--set", "patience=1000", *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"} | options
+    return seqgen(*command, cwd=folder, env=environment)
+
+
+def in_the_middle_of_a_report(folder, name):
+    (folder / "measuring").unlink(missing_ok=True)
+    process = train_slowly(folder, name, SLOW="1")
+    while not (folder / "measuring").exists():
+        assert process.poll() is None
+        os.sched_yield()
+    return process
+
+
+def test_a_report_under_way_is_not_waited_for(corpus):
+    folder = corpus.parent
+    process = in_the_middle_of_a_report(folder, "slow")
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == CODES[signal.SIGTERM]
+    assert err.splitlines()[-1] == "interrupted and saved at step 10; the same command resumes"
+    assert [row["step"] for row in run_folder.open_run(folder / "slow").metrics()] == [0, 5]
+    assert "done: 20 steps" in train_slowly(folder, "slow").communicate()[1]
+    assert "done: 20 steps" in train_slowly(folder, "straight").communicate()[1]
+    for name in ("model.safetensors", "samples/step-0000010.txt", "samples/step-0000020.txt"):
+        assert (folder / "slow" / name).read_bytes() == (folder / "straight" / name).read_bytes()
+
+
 @pytest.mark.parametrize("number", CODES)
 def test_a_command_that_writes_a_file_leaves_nothing_half_written(whole, tmp_path, number):
     (tmp_path / "a.txt").write_text("old")

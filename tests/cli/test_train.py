@@ -11,6 +11,7 @@ import pytest
 import tokenizers
 import torch
 
+from seqgen.cli import learning_curve
 from seqgen.data.tokenizer import train_tokenizer
 from seqgen.training import run_folder
 
@@ -103,6 +104,24 @@ def test_the_same_command_resumes_and_a_finished_run_says_so(cli, corpus):
     code, _, err = cli(*command, "--seed", 3)
     assert code == 2
     assert "holds a run with corpus_hash=" in err or "holds a run with seed=0, not 3" in err
+
+
+def test_training_shows_samples_and_a_learning_curve(cli, corpus):
+    command = ("pretrain", "--corpus", corpus, "--run", "r", "--steps", 6, "--set", "report_every=3")
+    code, out, err = cli(*command, *SMALL[:-1])
+    assert (code, out) == (0, "")
+    lines = err.splitlines()
+    for step in (0, 3, 6):
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"step {step}/6"))
+        written = (corpus.parent / f"r/samples/step-{step:07d}.txt").read_text().splitlines()[:3]
+        shown = [line.removeprefix("  ") for line in lines[at + 1 : at + 4]]
+        assert [each == full or full.startswith(each[:-1]) for each, full in zip(shown, written, strict=True)]
+        assert max(map(len, lines[at + 1 : at + 4])) <= 80
+    rows = run_folder.open_run(corpus.parent / "r").metrics()
+    curve = learning_curve.draw(rows, "valid_nll", columns=80)
+    assert len(curve) == 10
+    assert lines[-11:-1] == curve
+    assert cli(*command[:5], *command[7:], "--steps", 9, *SMALL) == (0, "", "")
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "relational-memory"])
@@ -236,6 +255,12 @@ def one_line(err):
         (["pretrain", "--threads", "0"], "--threads 0"),
         (["pretrain", "--steps", "0"], "'--steps'"),
         (["pretrain", "--hepochs", "3"], "No such option"),
+        (["pretrain", "--minutes", "0"], "--minutes 0: give a number above 0 and at most 525,600"),
+        (["pretrain", "--minutes", "nan"], "--minutes nan: give a number above 0"),
+        (["pretrain", "--minutes", "2", "--steps", "5"], "--minutes 2 and --steps 5 both say how long"),
+        (["pretrain", "--minutes", "2", "--epochs", "3"], "--minutes 2 and --epochs 3 both say how long"),
+        (["adversarial", "--minutes", "2", "--steps", "5"], "--minutes 2 and --steps 5 both say how long"),
+        (["adversarial", "--minutes", "2", "--set", "steps=5"], "--minutes 2 and --set steps=5 both say"),
         (["pretrian"], "No such command 'pretrian'"),
         (["adversarial"], "run 'seqgen pretrain mle' first"),
         (["adversarial", "--init", "absent"], "no run at 'absent'"),
@@ -356,6 +381,27 @@ def test_a_killed_process_resumes_bit_identically(cli, corpus, tmp_path, order):
     assert all(torch.equal(whole["weights"][key], cut["weights"][key]) for key in whole["weights"])
     for name in ("model.safetensors", "samples/step-0000400.txt"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_sample_works_while_the_run_is_training(cli, corpus, tmp_path):
+    every = ["--set", "report_every=5", "--set", "patience=1000000", "--steps", 1_000_000]
+    process = seqgen(
+        "pretrain", "--corpus", corpus, "--run", "runs/r", *every, *SMALL, "--threads", 1, cwd=tmp_path
+    )
+    try:
+        for step in (0, 10):  # the first report, and one that comes after samples have been drawn
+            while not (tmp_path / f"runs/r/samples/step-{step:07d}.txt").exists():
+                assert process.poll() is None
+                os.sched_yield()
+            while not (tmp_path / "runs/r/model.safetensors").exists():
+                os.sched_yield()
+            code, out, _ = cli("sample", "--run", "runs/r", "--n", 7)
+            assert (code, len(out.splitlines())) == (0, 7)
+            assert cli("sample", "--n", 3)[1].count("\n") == 3  # the latest, as no run is named
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_head_closes_the_pipe_without_a_word(trained):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from seqgen.core import signals
-from seqgen.core.signals import ENDING, Terminated
+from seqgen.core.signals import ENDING, BrokenOff, Terminated
 
 
 def send(number):
@@ -40,6 +40,37 @@ def test_collecting_within_raising_ends_at_the_second():
         with pytest.raises(Terminated):
             send(signal.SIGTERM)
     assert caught == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("second", ENDING)
+def test_the_second_may_be_of_any_kind(second):
+    handlers = [signal.getsignal(number) for number in ENDING]
+    with signals.raising(), signals.collected() as caught:
+        send(signal.SIGTERM)
+        with pytest.raises(Terminated) as ended:
+            send(second)
+    assert (caught, ended.value.number) == ([signal.SIGTERM], second)
+    assert [signal.getsignal(number) for number in ENDING] == handlers
+
+
+def test_work_is_broken_off_where_the_signal_comes_and_nothing_after_it():
+    with signals.collected() as caught:
+        with caught.breaking_off():
+            pass
+        with pytest.raises(BrokenOff), caught.breaking_off():
+            send(signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
+        assert not caught.breaks_off
+        with pytest.raises(BrokenOff), caught.breaking_off():  # what begins after it, at once
+            raise AssertionError("it begins")
+
+
+def test_outside_of_such_a_block_it_is_collected_only():
+    with signals.collected() as caught:
+        with caught.breaking_off():
+            pass
+        send(signal.SIGTERM)
+        assert caught == [signal.SIGTERM]
 
 
 def test_what_nohup_ignores_stays_ignored():

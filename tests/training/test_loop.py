@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import torch
-from helpers import Killed, kill_at, same
+from helpers import Killed, batch, build, examples, kill_at, same, weights
 from torch import nn
 
 from seqgen.core.atomic_files import write_text
@@ -140,6 +140,79 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, number):
     resumed, _, _ = train(tmp_path / "cut", steps=9)
     assert len(resumed.seen) == 3
     assert same(whole, resumed)
+
+
+class BreaksOff(Toy):
+    """A signal comes in the middle of the report after a step; what it has changed so far is a buffer."""
+
+    def __init__(self, at=None, number=signal.SIGTERM):
+        torch.manual_seed(5)
+        super().__init__()
+        self.at, self.number = at, number
+        self.register_buffer("scale", torch.ones(()))
+
+    def evaluate(self, batches):
+        self.scale += 1.0
+        if len(self.seen) == self.at:
+            os.kill(os.getpid(), self.number)
+            raise AssertionError("the report goes on")
+        return super().evaluate(batches) | {"scale": float(self.scale)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("at", [0, 4, 9])
+def test_a_signal_does_not_wait_for_a_report_and_the_same_command_makes_it(tmp_path, at, number):
+    whole, whole_run, _ = train(tmp_path / "whole", steps=9, toy=BreaksOff())
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught:
+        train(tmp_path / "cut", steps=9, toy=BreaksOff(at, number))
+    assert (caught.value.step, caught.value.signal_number) == (at, number)
+    assert signal.getsignal(number) is before
+    written = [row["step"] for row in Run(tmp_path / "cut", {}).metrics()]
+    assert written == [step for step in (0, 4, 8, 9) if step < at]
+    assert [path.stem for path in sorted((tmp_path / "cut").glob("samples/*"))] == [
+        f"step-{step:07d}" for step in written
+    ]
+    resumed, cut_run, progress = train(tmp_path / "cut", steps=9, toy=BreaksOff())
+    assert progress.finished == "done: 9 steps"
+    assert len(resumed.seen) == 9 - at
+    assert same(whole, resumed)
+    assert without_times(whole_run) == without_times(cut_run)
+    assert [row["scale"] for row in whole_run.metrics()] == [2.0, 3.0, 4.0, 5.0]
+    for name in ("model.safetensors", "samples/step-0000009.txt"):
+        assert (whole_run.path / name).read_bytes() == (cut_run.path / name).read_bytes()
+    again, _, _ = train(tmp_path / "cut", steps=9, toy=BreaksOff(at=0))  # it is done: no report more
+    assert again.seen == []
+
+
+def test_a_signal_in_the_step_before_a_report_comes_before_the_report(tmp_path):
+    toy = BreaksOff(at=4)
+    step = toy.step
+
+    def interrupted(batch, progress):
+        if len(toy.seen) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch, progress)
+
+    toy.step = interrupted
+    with pytest.raises(Interrupted, match="step 4"):
+        train(tmp_path, steps=9, toy=toy)  # a second signal, of its report, would have ended the process
+    assert [row["step"] for row in Run(tmp_path, {}).metrics()] == [0]
+
+
+@pytest.mark.parametrize(("name", "values"), list(examples()), ids=str)
+def test_no_report_changes_what_is_trained(name, values):
+    algorithm = build(name, values)
+    before = weights(algorithm)
+    kept = loop._not_trained(algorithm)
+    algorithm.evaluate([batch()])
+    trained = {name for name, part in algorithm.named_parameters() if part.requires_grad}
+    assert all(torch.equal(before[name], dict(algorithm.named_parameters())[name]) for name in trained)
+    loop._put_back(algorithm, kept)
+    after = algorithm.state_dict()
+    for name, part in kept.items():
+        torch.testing.assert_close(after[name], part, rtol=0, atol=0, equal_nan=True)
+    assert kept.keys() | trained == after.keys()
 
 
 def test_the_best_weights_are_kept_and_patience_ends_training(tmp_path):
