@@ -18,7 +18,10 @@ def test_the_embedded_digits_are_scans_of_ten_digits():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UserError, match="no images at 'mnits'; give a folder of images, or one of: digits"):
+    with pytest.raises(
+        UserError,
+        match=r"no images at 'mnits'; give a folder of images, an \.npz or \.npy file, or one of: digits",
+    ):
         open_images("mnits")
     with pytest.raises(UserError, match="no binarisation 'dynamical'; did you mean 'dynamic'"):
         open_images("digits", binarise="dynamical")

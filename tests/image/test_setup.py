@@ -224,6 +224,59 @@ def test_the_default_folder_names_model_and_data(tmp_path, monkeypatch):
     assert job.medium.count(next(job.batches)) == 32
 
 
+def write_pictures(folder, *, sizes=((9, 13), (21, 16)), labels="ab", n=11):
+    """Write pictures of several sizes, grey but saved in colour, in a folder for each label."""
+    for label in labels:
+        (folder / label).mkdir(parents=True)
+        for i in range(n):
+            picture = Image.new("RGB", sizes[i % len(sizes)], (13 * i + ord(label),) * 3)
+            picture.save(folder / label / f"{i}.png")
+    return folder
+
+
+def test_how_images_are_read_is_recorded_and_read_back(tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    transparent = Image.new("LA", (9, 13), (70, 0))
+    transparent.save(folder / "a/transparent.png")
+    options = {"path": tmp_path / "r", "values": SMALL, "steps": 2, "device_name": "cpu"}
+    with pytest.raises(UserError, match="give --size N"):
+        setup.train_job("vae", str(folder), **options)
+    job = setup.train_job("vae", str(folder), size=11, background="black", **options)
+    assert "(1 with transparency, laid on black)" in job.notes[0]
+    assert "images of 11×11×1" in job.notes[0]
+    job.train()
+    config = run_folder.open_run(tmp_path / "r").config
+    assert (config["size"], config["background"], config["label_column"]) == (11, "black", None)
+    assert images.load(tmp_path / "r", "cpu").data.hash == config["data_hash"]
+    for other, message in (({"size": 12}, "with size=11, not 12"), ({"size": 11}, "with background=black")):
+        with pytest.raises(UserError, match=message):
+            setup.train_job("vae", str(folder), **other, **options)
+
+
+def test_a_run_that_says_nothing_of_a_size_is_one_without(trained, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(trained.path, folder)
+    config = json.loads((folder / run_folder.CONFIG).read_text())
+    for name in images.OPTIONS:
+        del config[name]
+    (folder / run_folder.CONFIG).write_text(json.dumps(config))
+    assert images.load(folder, "cpu").data.shape == (1, 8, 8)
+    options = {"values": QUICK, "seed": 5, "binarise": "fixed", "without": 4, "device_name": "cpu"}
+    assert setup.train_job("vae", "digits", path=folder, steps=6, **options).train().step == 6
+
+
+def test_a_label_left_out_by_its_name_is_found_again(tmp_path):
+    folder = write_pictures(tmp_path / "pictures", sizes=((9, 13),), labels=("0", "2", "1"))
+    (folder / "1").rename(folder / "10")
+    options = {"values": SMALL, "steps": 2, "device": "cpu"}
+    trained = setup.train("vae", str(folder), run=tmp_path / "r", without="2", **options)
+    assert trained.config["names"] == ["0", "2", "10"]
+    assert trained.config["without"] == 1
+    assert set(images.load(tmp_path / "r", "cpu").data.train.labels.tolist()) == {0, 2}
+    trained = setup.train("vae", str(folder), run=tmp_path / "s", without="10", **options)
+    assert set(images.load(tmp_path / "s", "cpu").data.train.labels.tolist()) == {0, 1}
+
+
 def test_the_seed_splits_and_a_dynamic_training_batch_is_binary(tmp_path):
     options = {"values": QUICK, "steps": 1, "seed": 5, "device_name": "cpu"}
     job = setup.train_job("vae", path=tmp_path / "r", binarise="dynamic", **options)

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqgen.core.errors import UserError
 from seqgen.image.applications import latent
 from seqgen.image.applications.latent import check_encoder
-from seqgen.image.data import files
+from seqgen.image.data import folders
 from seqgen.image.data.dataset import Batch, Images, label_of
 from seqgen.image.models.autoencoder import Autoencoder
 from seqgen.image.runs import plots
@@ -67,7 +67,7 @@ def sample_files(
 
     UserError where it holds pictures already: they would be mixed with the samples.
     """
-    if folder.is_dir() and files.pictures_in(folder):
+    if folder.is_dir() and folders.pictures_in(folder):
         raise UserError(f"'{folder}' holds pictures already; empty it, or give --out another folder")
     rng = torch.Generator(trained.device).manual_seed(seed)
     for first in range(0, n, latent.CHUNK):

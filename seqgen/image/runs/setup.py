@@ -5,7 +5,7 @@ ready, so that the command line can show it and draw its progress.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
+from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, plots
 from seqgen.training import paths
@@ -59,12 +60,16 @@ def train_job(
     device_name: str = "auto",
     binarise: str = "none",
     without: int | str | None = None,
+    size: int | None = None,
+    label_column: str | None = None,
+    background: str | None = None,
 ) -> Job:
     """Open the images and build the model with its settings.
 
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
         data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
+        size, label_column, background: as for `seqgen.image.data.pictures.ReadOptions`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
@@ -77,7 +82,8 @@ def train_job(
         entry.config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
     )
     device = devices.pick(device_name)
-    opened = open_images(data, seed=seed, without=without, binarise=binarise)
+    options = ReadOptions(size, label_column, background)
+    opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
     config = config.fitted(opened.train)
     _check(config, opened)
     folder = Path(path) if path else ROOT / f"image-{model.rpartition(':')[2]}-{short_name(data)}"
@@ -90,6 +96,7 @@ def train_job(
         "binarise": binarise,
         "without": None if without is None else label_of(without, opened.names),
         "seed": seed,
+        **asdict(options),
     }
     return assemble(
         request(folder, config_keys, entry.config().fitted(opened.train)),
@@ -135,7 +142,8 @@ def _describe(data: ImageData) -> str:
     channels, height, width = data.shape
     sizes = f"{len(data.train):,} training, {len(data.valid):,} validation, {len(data.test):,} test"
     binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
-    return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
+    facts = f" ({'; '.join(data.facts)})" if data.facts else ""
+    return f"data: {data.name}{facts}: {sizes} images of {height}×{width}×{channels}{binary}"
 
 
 def _count_images(batch: Batch) -> int:
