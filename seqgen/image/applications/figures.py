@@ -210,17 +210,33 @@ def balanced_rows(images: Images, n: int, rng: np.random.Generator) -> np.ndarra
 
 
 def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
-    """Return n random pairs of test images, of one label where the model is conditional."""
+    """Return n random pairs of two test images each, of one label where the model is conditional.
+
+    UserError where there are too few images, or where no label has two.
+    """
     images, rng = trained.data.test, np.random.default_rng(seed)
     if not trained.model.config.conditional:
         rows = balanced_rows(images, 2 * n, rng)
         starts, ends = rows[::2], rows[1::2]
     else:
-        starts = balanced_rows(images, n, rng)
         labels = images.labels.numpy()
-        ends = np.array([rng.choice(np.flatnonzero(labels == labels[row])) for row in starts])
+        values, counts = np.unique(labels, return_counts=True)
+        paired = np.flatnonzero(np.isin(labels, values[counts > 1]))
+        if not len(paired):
+            raise UserError(
+                "no two test images have one label, as both ends of a row of a conditional model must; give "
+                "more images"
+            )
+        starts = paired[balanced_rows(images.rows(torch.from_numpy(paired)), n, rng)]
+        ends = np.array([_another(labels, row, rng) for row in starts])
     first, second = (images.batch(torch.from_numpy(np.ascontiguousarray(side))) for side in (starts, ends))
     return first.to(trained.device), second.to(trained.device)
+
+
+def _another(labels: np.ndarray, row: int, rng: np.random.Generator) -> int:
+    """Return a random row of the same label as a row, but not that row itself; labels (N,)."""
+    others = np.flatnonzero(labels == labels[row])
+    return int(rng.choice(others[others != row]))
 
 
 def _draw_rows(rows: dict[str, Tensor], path: Path) -> None:
