@@ -97,8 +97,9 @@ def fit(
 ) -> Any:
     """Train an image model, conditional on the label, without a run folder and reports."""
     entry = image.get(model)
-    config = settings.override(entry.config(), dict(values or {}) | {"conditional": True}).fitted(images)
     channels, height, width = images.pixels.shape[1:]
+    config = settings.override(entry.config(), dict(values or {}) | {"conditional": True})
+    config = config.sized((channels, height, width)).fitted(images)
     generator = entry.cls(config, shape=(channels, height, width), classes=classes).to(device)
     generator.configure()
     batches = ImageBatches(images, config.read_size, seed=seed, device=device)

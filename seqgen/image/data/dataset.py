@@ -4,6 +4,7 @@ B batch, N images, C channels, H × W pixels.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,6 +24,8 @@ TEST_FRACTION = 0.2
 """Fraction held out for testing where the data have no test images: they are few then."""
 MEMORY_FRACTION = 0.5
 """Fraction of a GPU's free memory that the training images may take."""
+COMMON_PIXELS = 3 * 32 * 32
+"""Pixels of the largest images of which as many are held at a time as the code says: bounds memory."""
 BINARISE = ("none", "fixed", "dynamic")
 
 
@@ -233,8 +236,14 @@ class ImageBatches(Stream, Iterator[Batch]):
         }
 
 
+def at_a_time(most: int, shape: Sequence[int]) -> int:
+    """Return how many images (C, H, W) to hold at a time: as many, fewer of more than 32×32×3 pixels."""
+    return max(min(most, most * COMMON_PIXELS // math.prod(shape)), 1)
+
+
 def in_order(images: Images, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-    """Yield every image once, in order, on a device; the last batch may be short."""
+    """Yield every image once, in order, on a device, `size` at a time, fewer of large images."""
+    size = at_a_time(size, images.pixels.shape[1:])
     for first in range(0, len(images), size):
         yield images.batch(slice(first, first + size)).to(device)
 

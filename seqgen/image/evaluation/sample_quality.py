@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Images
+from seqgen.image.data.dataset import Images, at_a_time
 from seqgen.image.evaluation.features import Features
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
@@ -87,7 +87,7 @@ def draw_samples(trained: TrainedImages, n: int, *, labels: Tensor, seed: int = 
     rng = torch.Generator(device).manual_seed(seed)
     conditional = getattr(model.config, "conditional", False)
     parts = []
-    for chunk in labels[:n].split(CHUNK):
+    for chunk in labels[:n].split(at_a_time(CHUNK, trained.run.config.get("shape", ()))):
         means = model.sample(len(chunk), chunk.to(device) if conditional else None, rng)
         if trained.data.binarise != "none":
             means = torch.bernoulli(means, generator=rng)

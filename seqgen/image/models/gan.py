@@ -22,7 +22,7 @@ from torch import Tensor
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel, cycle_labels
+from seqgen.image.models.base import AdversarialModel, cycle_labels
 from seqgen.image.networks.adversarial import AdversarialConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 
@@ -170,7 +170,7 @@ class GAN(AdversarialModel):
         self.eval()
         held_out = [(batch.images, self._scores(*batch)) for batch in batches]
         images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
-        generated = self.sample(VALID_SAMPLES)
+        generated = self.sample_to_measure(images)
         labels = cycle_labels(len(generated), self.classes, generated.device)
         gap = float(scores.mean() - self._scores(generated, labels).mean())
         return {"valid_score_gap": gap, **self.measure_diversity(generated, images)}

@@ -17,7 +17,7 @@ from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
 from seqgen.image.data.pictures import ReadOptions
-from seqgen.image.networks.networks import NetConfig
+from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
 from seqgen.training import paths
 from seqgen.training.data_config import resolved, short_name
@@ -84,7 +84,7 @@ def train_job(
     device = devices.pick(device_name)
     options = ReadOptions(size, label_column, background)
     opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
-    config = config.fitted(opened.train)
+    given, config = config, config.sized(opened.shape).fitted(opened.train)
     _check(config, opened)
     folder = Path(path) if path else ROOT / f"image-{model.rpartition(':')[2]}-{short_name(data)}"
     config_keys = {
@@ -99,7 +99,7 @@ def train_job(
         **asdict(options),
     }
     return assemble(
-        request(folder, config_keys, entry.config().fitted(opened.train)),
+        request(folder, config_keys, entry.config().sized(opened.shape).fitted(opened.train)),
         config,
         build=lambda described: load.build(described, entry),
         facts=_facts(opened) | {"code_hash": plugins.source_hash(entry.cls)},
@@ -111,7 +111,7 @@ def train_job(
         validation=_Validation(opened.valid, device),
         device=device,
         medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
-        notes=[_describe(opened)],
+        notes=[_describe(opened), *_describe_networks(given, config, opened.shape)],
     )
 
 
@@ -144,6 +144,26 @@ def _describe(data: ImageData) -> str:
     binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
     facts = f" ({'; '.join(data.facts)})" if data.facts else ""
     return f"data: {data.name}{facts}: {sizes} images of {height}×{width}×{channels}{binary}"
+
+
+def _describe_networks(given: Any, config: Any, shape: Shape) -> Iterator[str]:
+    """Say which networks were chosen by the size of the images, in one line."""
+    chosen = {
+        name: net
+        for name, net in vars(config).items()
+        if isinstance(net, NetConfig) and getattr(given, name).kind is None
+    }
+    if not chosen:
+        return
+    net = next(iter(chosen.values()))
+    is_conv = net.kind == "conv"
+    layers = f"{net.depth} convolutions from {net.channels} channels on" if is_conv else f"{net.depth} layers"
+    other = "dense" if is_conv else "conv"
+    yield (
+        f"networks: {net.kind}, {layers}, by the size of the images, {shape[1]}×{shape[2]} ("
+        + ", ".join(f"--set {name}.kind={other}" for name in chosen)
+        + " to change that)"
+    )
 
 
 def _count_images(batch: Batch) -> int:
