@@ -28,8 +28,11 @@ STEPS, BATCH = 30, 32
 """Length of a training, and images of a step."""
 
 
+TRAINED, DIVERSITY = "trained", "diversity"
+
+
 @dataclass(frozen=True)
-class Row:
+class ShortTraining:
     """One model on one kind of pictures of one size."""
 
     model: str
@@ -38,10 +41,12 @@ class Row:
     size: int
     net: str
     """kind of the networks that the size led to"""
+    metric: str
+    """what is compared: the loss of held-out images, or the diversity of the images of a GAN"""
     first: float
-    """the first metric of the first report, before training: `valid_loss`, or `valid_…` of a GAN"""
+    """its value before training"""
     last: float
-    """the same after training, nan where it diverged"""
+    """its value after training, nan where that diverged"""
     outcome: str
     """`trained`, or what went wrong"""
     seconds: float
@@ -49,6 +54,13 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """Return the row for JSON, null for what is no number."""
         return {name: None if value != value else value for name, value in asdict(self).items()}
+
+    @property
+    def cell(self) -> str:
+        """The diversity, or the loss relative to that before training; else what went wrong."""
+        if self.outcome != TRAINED:
+            return self.outcome.split(":")[0].split(" at ")[0]
+        return f"{self.last if self.metric == DIVERSITY else self.last / self.first:.2f}"
 
 
 def pictures(kind: str, colour: str, size: int, n: int, *, seed: int = 0) -> Images:
@@ -87,7 +99,7 @@ def run(
     steps: int = STEPS,
     device: torch.device | str = "cpu",
     notify: Callable[[str], None] = lambda message: None,
-) -> Iterator[Row]:
+) -> Iterator[ShortTraining]:
     """Train every model shortly on every kind of pictures of every size; yield a row each."""
     for size in sizes:
         for kind in PICTURES:
@@ -106,7 +118,7 @@ def train(
     *,
     steps: int,
     device: torch.device | str = "cpu",
-) -> Row:
+) -> ShortTraining:
     """Train a model with its default settings but the batch size; what: pictures, colour and size."""
     started = time.perf_counter()
     entry = image.get(model)
@@ -120,11 +132,15 @@ def train(
         algorithm.configure()
         batches = ImageBatches(training, config.read_size, seed=0, device=device)
         first = algorithm.evaluate(in_order(valid, BATCH, device))
-        name = algorithm.monitor or next(iter(first))
+        name = algorithm.monitor or DIVERSITY
         last, outcome = _steps(algorithm, batches, valid, steps, device)
+    if outcome == TRAINED and name != DIVERSITY and last[name] >= first[name]:
+        outcome = "not learned: the loss is no lower than before"
     net = next(value.kind for value in vars(config).values() if hasattr(value, "sized"))
     seconds = time.perf_counter() - started
-    return Row(model, *what, str(net), first[name], last.get(name, math.nan), outcome, seconds)
+    return ShortTraining(
+        model, *what, str(net), name, first[name], last.get(name, math.nan), outcome, seconds
+    )
 
 
 def _steps(
@@ -142,4 +158,20 @@ def _steps(
     except FloatingPointError as error:
         return report, f"diverged at step {step + 1}: {error}"
     bad = [name for name, value in report.items() if not math.isfinite(value)]
-    return report, reason or (f"not finite: {', '.join(bad)}" if bad else "trained")
+    return report, reason or (f"not finite: {', '.join(bad)}" if bad else TRAINED)
+
+
+def table(rows: Sequence[ShortTraining]) -> str:
+    """Lay the trainings out: a line for each model and kind of pictures, a column for each size."""
+    sizes = sorted({row.size for row in rows})
+    cells = [["model", "pictures", "", "", *(f"{size}×{size}" for size in sizes)]]
+    lines: dict[tuple[str, ...], dict[int, str]] = {}
+    for row in rows:
+        what = "diversity" if row.metric == DIVERSITY else "loss"
+        lines.setdefault((row.model, row.pictures, row.colour, what), {})[row.size] = row.cell
+    cells += [[*names, *(values.get(size, "") for size in sizes)] for names, values in sorted(lines.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    kinds = ", ".join(f"{size}×{size} {next(row.net for row in rows if row.size == size)}" for size in sizes)
+    laid_out = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+    failed = sum(row.outcome != TRAINED for row in rows)
+    return "\n".join([*laid_out, "", f"networks: {kinds}", f"{len(rows)} trainings, {failed} failed"])
