@@ -127,6 +127,15 @@ def test_labels_by_the_name_of_their_array(tmp_path):
     spec = saved(tmp_path, x=noise(N, H, W), y=np.zeros(N, int), coarse=np.arange(N) % 2)
     assert train(spec)[1].tolist() == [0] * N
     assert train(spec, label_column="coarse")[1].tolist() == [i % 2 for i in range(N)]
+    with pytest.raises(
+        UserError, match=r"no array 'course' for --label-column; the arrays are .*a.npz, x.npy"
+    ):
+        train(spec, label_column="course")
+    parts = {"x_train": noise(N, H, W), "coarse_train": np.arange(N), "x_test": noise(2, H, W)}
+    spec = saved(tmp_path, **parts, coarse_test=np.arange(2), y_test=np.ones(2, int))
+    splits = files.read(spec, ReadOptions(label_column="coarse")).splits
+    assert splits["train"][1].tolist() == list(range(N))
+    assert splits["test"][1].tolist() == [0, 1]
 
 
 def test_images_are_scaled_to_a_size(tmp_path):

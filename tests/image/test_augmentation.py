@@ -127,6 +127,12 @@ def test_the_model_is_conditional_whatever_the_settings_say():
     assert model.config.conditional
 
 
+def test_the_networks_of_the_model_fit_the_size():
+    images = Images(torch.zeros(12, 1, 32, 32, dtype=torch.uint8), torch.arange(12) % 3)
+    model = augmentation.fit("vae", images, 3, steps=1, values={"net.hidden": 7})
+    assert (model.config.net.kind, model.config.lr) == ("conv", 1e-3)
+
+
 def test_accuracy_by_hand():
     images = shaped(9, seed=0)
     always_one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))

@@ -102,7 +102,9 @@ def test_sixteen_bits_and_float_are_scaled():
     deep = np.array([[0, 128, 129, 25_700, 65_535]], np.uint16)
     for form in ("PNG", "TIFF"):
         found, facts = decode(encoded(Image.fromarray(deep), form))
-        assert found.tolist() == [[[0, 0, 1, 100, 255]]]  # 65,535 = 255 · 257; 128 and 129 are about half of 257
+        assert found.tolist() == [
+            [[0, 0, 1, 100, 255]]
+        ]  # 65,535 = 255 · 257; 128 and 129 are about half of 257
         assert facts == ("1 of 16 bits or float, scaled to 8 bits",)
     shares = np.array([[0, 0.25, 0.5, 1]], np.float32)
     assert decode(encoded(Image.fromarray(shares), "TIFF"))[0].tolist() == [[[0, 64, 128, 255]]]

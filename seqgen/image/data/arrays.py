@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 
 from seqgen.core.errors import UserError
 from seqgen.data.files import reading
-from seqgen.image.data.folders import split_of
+from seqgen.image.data.folders import SPLIT_WORDS, split_of
 from seqgen.image.data.pictures import (
     DEEP,
     MOST_BYTES,
@@ -64,6 +64,10 @@ def read_arrays(
         raise UserError(
             f"no images to train on among the arrays {', '.join(names)}; call them x and their labels y, or "
             "x_train and y_train beside x_test and y_test"
+        )
+    if options.label_column is not None and not labels:
+        raise UserError(
+            f"no array '{options.label_column}' for --label-column; the arrays are {', '.join(names)}"
         )
     pixels = _to_8_bits(images, options, facts)
     return {split: (each, _labels_of(split, images, labels)) for split, each in pixels.items()}
@@ -115,7 +119,8 @@ def _kind(key: str, label_column: str | None, *, alone: bool) -> str | None:
     alone: whether it is a file of its own, which holds images whatever its name.
     """
     words = set(re.split(r"[^a-z]+", key.lower()))
-    if key == label_column or (label_column is None and words & LABEL_WORDS):
+    without_split = "_".join(word for word in key.split("_") if word.lower() not in SPLIT_WORDS)
+    if label_column in (key, without_split) or (label_column is None and words & LABEL_WORDS):
         return "labels"
     return "images" if words & IMAGE_WORDS or (alone and not words & LABEL_WORDS) else None
 

@@ -21,6 +21,7 @@ from seqgen.image.networks.networks import ImageDecoder, ImageEncoder
 VALID_SAMPLES = 1000
 """Images generated for a report's metrics, fewer of large ones."""
 FEWEST_SAMPLES = 64
+"""Images generated for them, however large: the total variance of so many is known well enough."""
 
 
 class ImageModel(Algorithm):
