@@ -78,6 +78,9 @@ def anomaly(
 def left_out(
     model: Annotated[str, typer.Argument(help="The model to train, once for each label.")] = "vae",
     data: image_common.Data = "digits",
+    size: image_common.Size = None,
+    label_column: image_common.LabelColumn = None,
+    background: image_common.Background = None,
     run: Annotated[
         Path | None, typer.Option(help="The folder of the runs; runs/left-out-MODEL-DATA if not given.")
     ] = None,
@@ -110,6 +113,9 @@ def left_out(
         epochs=epochs,
         seed=seed,
         device_name=device,
+        size=size,
+        label_column=label_column,
+        background=background,
     )
     try:
         rows = list(results)
@@ -150,6 +156,9 @@ def few_labels(
 def augment(
     model: Annotated[str, typer.Argument(help="The model to train on the labelled images.")] = "vae",
     data: image_common.Data = "digits",
+    size: image_common.Size = None,
+    label_column: image_common.LabelColumn = None,
+    background: image_common.Background = None,
     labels: Counts = "100,1000",
     draws: Annotated[int, typer.Option(min=1, help="Draws of the labelled images.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training of the model.")] = 3000,
@@ -168,11 +177,12 @@ def augment(
     from seqgen.core import device as devices
     from seqgen.image.applications import augmentation
     from seqgen.image.data.dataset import open_images
+    from seqgen.image.data.pictures import ReadOptions
 
     counts = _parse_counts(labels)
     devices.prepare(threads)
     rows = augmentation.augment(
-        open_images(data, seed=seed),
+        open_images(data, seed=seed, options=ReadOptions(size, label_column, background)),
         model,
         counts,
         draws=draws,

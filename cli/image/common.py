@@ -15,9 +15,29 @@ Run = Annotated[Path | None, typer.Option(help="The run; the latest image run un
 Data = Annotated[
     str,
     typer.Option(
-        help="digits, a folder of IDX files, of Parquet files or of pictures; "
+        help="digits; a folder of IDX, Parquet, .npz or .npy files or of pictures; an .npz or .npy file; "
         "mnist, fashion-mnist, cifar10: from the hub."
     ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Crop the largest square in the middle of each image and scale it to N×N pixels; as they are if "
+        "not given.",
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column of labels of Parquet files, or the array of an .npz; label or y if not given.",
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="The colour below transparent pixels, white or black; white if not given."),
 ]
 Moved = Annotated[
     str | None,

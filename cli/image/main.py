@@ -17,6 +17,9 @@ app = typer.Typer(help="Train image models, draw samples, evaluate and apply the
 def train(
     model: Annotated[str, typer.Argument(help="What to train.")] = "vae",
     data: image_common.Data = "digits",
+    size: image_common.Size = None,
+    label_column: image_common.LabelColumn = None,
+    background: image_common.Background = None,
     binarise: Annotated[
         str,
         typer.Option(
@@ -63,6 +66,9 @@ def train(
             device_name=device,
             binarise=binarise,
             without=without,
+            size=size,
+            label_column=label_column,
+            background=background,
         ),
         threads=threads,
         quiet=quiet,

@@ -11,5 +11,6 @@ frontier         its table and picture
 speed            tasks beside plain code and a lower bound
 reference_loops  the plain code of published implementations
 latent, metrics  the same for the sentence VAE and for BLEU
+image_sizes      every image model with its defaults on images of every size
 timing           interleaved timing, so that other work on the machine affects all alike
 """

@@ -40,6 +40,9 @@ KINDS: dict[str, Any] = {
     "classes": int,
     "names": list,
     "training_labels": list,
+    "size": int | None,
+    "label_column": str | None,
+    "background": str | None,
 }
 RANGES = {
     "seed": (0, (1 << 63) - 1),
@@ -51,6 +54,7 @@ RANGES = {
     "without": (0, 1 << 16),
     "shape": (1, 1 << 16),
     "training_labels": (0, 1 << 16),
+    "size": (1, 1 << 12),
 }
 """Least and greatest value; of a list, of all that it holds."""
 TEXT = ("settings", "data", "corpus_hash", "seed", "vocab_size", "length", "steps")

@@ -166,6 +166,24 @@ def test_evaluate(cli, runs, tmp_path):
     assert report["protocol"]["features"] == "vectors of corner.pt"
 
 
+def test_pictures_of_any_size_are_trained_on_with_a_size(cli, tmp_path):
+    for i in range(9):
+        (tmp_path / f"data/{i % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (9 + i, 21, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"data/{i % 2}/{i}.jpg")
+    code, _, err = cli("image", "train", "--data", "data", *SMALL, 2, *TINY)
+    assert (code, one_line(err)) == (2, True)
+    assert "give --size N, as in --size 64" in err
+    assert cli("image", "train", "--data", "data", "--size", 11, *SMALL, 2, *TINY) == (0, "", "")
+    assert json.loads((tmp_path / "runs/image-vae-data/config.json").read_text())["shape"] == [3, 11, 11]
+    assert cli("image", "reconstruct", "--n", 1, "--quiet")[0] == 0
+    assert picture(tmp_path / "runs/image-vae-data/reconstruct.png").ndim == 3
+    for args in (("left-out", "--steps", 1), ("augment", "--labels", 4, "--steps", 1)):
+        code, _, err = cli("image", *args, "--data", "data", "--background", "red")
+        assert (code, one_line(err)) == (2, True)
+        assert "no background 'red'" in err
+
+
 def test_few_labels(cli, runs):
     args = ("image", "few-labels", "--run", runs / "plane", "--labels", "20", "--draws", 1)
     code, out, err = cli(*args)

@@ -149,3 +149,37 @@ def test_collapse_is_a_fall():
     assert "collapsed: the diversity of its images fell from 0.90 to 0.080" in (
         adversarial.collapsed({"diversity": 0.08}, highest=0.9) or ""
     )
+
+
+def test_a_collapse_from_the_first_step_is_said_once_half_of_training_is_over():
+    late = {"progress": 0.5, "updates": 300}
+    message = adversarial.collapsed({"diversity": 0.03}, 0.04, **late)
+    assert message == (
+        "the generator has collapsed from the first step on: the diversity of its images was at most 0.040, "
+        "that of real ones being 1; try a lower --set lr=… or another --set gan.loss=…"
+    )
+    assert adversarial.collapsed({"diversity": 0.03}, 0.04, **late | {"progress": 0.49}) is None
+    assert adversarial.collapsed({"diversity": 0.03}, 0.04, **late | {"updates": 299}) is None
+    assert adversarial.collapsed({"diversity": 0.05}, 0.05, **late) is None
+    assert adversarial.collapsed({}, 0.0, **late) is None  # held-out images that do not vary
+    fallen = adversarial.collapsed({"diversity": 0.0001}, 0.004)
+    assert "from the first step on: the diversity of its images was at most 0.004" in fallen
+    assert "fell from 0.80 to nan" in adversarial.collapsed({"diversity": math.nan}, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("report", "weight", "message"),
+    [
+        ({"d_loss": 1e7}, 1.0, r"d_loss is 1e\+07"),
+        ({"valid_score_gap": -2e6}, 1.0, r"valid_score_gap is -2e\+06"),
+        ({"g_loss": math.nan}, 1.0, "g_loss is nan"),
+        ({"d_loss": 1.4}, 2e4, r"a weight is 2e\+04"),
+        ({"d_loss": 1.4}, -math.inf, "a weight is inf"),
+    ],
+)
+def test_a_divergence_of_finite_numbers_is_one(report, weight, message):
+    module = nn.ModuleList([nn.Linear(3, 5), nn.Linear(5, 2)])
+    adversarial.check_diverged({"d_loss": 9e5, "valid_squared_error": 1e7}, module)
+    module[1].weight.data[1, 3] = weight
+    with pytest.raises(FloatingPointError, match=message):
+        adversarial.check_diverged(report, module)

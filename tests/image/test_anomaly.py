@@ -78,9 +78,29 @@ def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
 def test_folders_that_do_not_fit(without_three, tmp_path):
     with pytest.raises(UserError, match="no pictures in"):
         anomaly.score(without_three, tmp_path)
-    plots.save(Image.new("RGB", (5, 7)), tmp_path / "a.png")
+    plots.save(Image.new("RGB", (5, 7), "red"), tmp_path / "a.png")
     with pytest.raises(UserError, match="are colour of 5×7 pixels, and run"):
         anomaly.score(without_three, tmp_path)
+
+
+def test_pictures_are_read_as_those_of_the_run(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(9):
+        plots.save(Image.fromarray(rng.integers(0, 256, (13, 7), np.uint8)), tmp_path / f"data/{i}.png")
+        grey = Image.fromarray(rng.integers(0, 256, (11, 17), np.uint8))
+        plots.save(grey.convert("RGB"), tmp_path / f"new/{i}.png")  # of another size, grey saved in colour
+    options = {"values": SMALL, "steps": 2, "device": "cpu", "size": 5}
+    setup.train("vae", str(tmp_path / "data"), run=tmp_path / "r", **options)
+    assert len(anomaly.score(load.load(tmp_path / "r", "cpu"), tmp_path / "new").scores) == 9
+
+
+def test_labels_are_left_out_by_their_names(tmp_path, data_of_three_labels):
+    for old, new in (("2", "10"), ("1", "2"), ("0", "1")):  # the names 1, 2, 10 of the labels 0, 1, 2
+        (data_of_three_labels / old).rename(data_of_three_labels / new)
+    options = {"folder": tmp_path / "r", "steps": 2, "values": SMALL, "device_name": "cpu"}
+    rows = list(anomaly.left_out("vae", str(data_of_three_labels), **options))
+    assert [row.label for row in rows] == ["1", "2", "10"]
+    assert 1 not in load.load(tmp_path / "r/without-1", "cpu").data.train.labels
 
 
 def test_every_label_is_left_out_in_turn(tmp_path, data_of_three_labels):

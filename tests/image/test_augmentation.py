@@ -1,10 +1,12 @@
 """Augmentation: shifted images pixel by pixel, the inputs of the classifier, the images of the model."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from seqgen.core.errors import UserError
 from seqgen.image.applications import augmentation
 from seqgen.image.data.dataset import ImageData, Images
 
@@ -32,7 +34,8 @@ def test_each_image_is_shifted_on_its_own_with_a_black_border():
         ]
         assert len(fits) == 1
         seen |= set(fits)
-    assert {down for down, _ in seen} == {right for _, right in seen} == {-2, -1, 0, 1, 2}
+    assert {down for down, _ in seen} == {-2, -1, 0, 1, 2}  # 28 // 14 of the height
+    assert {right for _, right in seen} == {-1, 0, 1}
 
 
 def placed(image, down, right):
@@ -51,6 +54,26 @@ def test_small_images_are_shifted_by_a_pixel_at_least():
     images = torch.ones(50, 1, 8, 8)
     borders = augmentation.shifted(images)[:, 0, :, 0].amin(dim=1)
     assert 0 < (borders == 0).float().mean() < 1
+
+
+def test_flat_images_keep_their_height():
+    torch.manual_seed(0)
+    for height, most in ((1, 0), (3, 0), (4, 1), (13, 1)):
+        shifted = augmentation.shifted(torch.ones(50, 1, height, 100))
+        rows_lit = (shifted[:, 0].amax(dim=2) > 0).sum(dim=1)
+        assert int(rows_lit.min()) == height - most
+        columns_lit = (shifted[:, 0].amax(dim=1) > 0).sum(dim=1)
+        assert int(columns_lit.min()) == 100 - 7
+
+
+def test_numbers_are_checked_and_test_labels_needed_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(augmentation, "fit", lambda *_, **__: pytest.fail("trained before the check"))
+    data = ImageData("shaped", *(shaped(n, seed) for seed, n in enumerate((90, 9, 60))), classes=3, hash="")
+    with pytest.raises(UserError, match="600 labels are 200 of each class, and one class has 30"):
+        next(augmentation.augment(data, "vae", (12, 600)))
+    blind = replace(data, test=Images(data.test.pixels, torch.full((60,), -1)))
+    with pytest.raises(UserError, match="no test image of 'shaped' has a label"):
+        next(augmentation.augment(blind, "vae", (12,)))
 
 
 def test_the_classifier_learns_from_images_and_from_as_many_samples(monkeypatch):
@@ -102,6 +125,12 @@ def test_the_model_sees_the_labelled_few_alone_and_easy_images_are_classified(mo
 def test_the_model_is_conditional_whatever_the_settings_say():
     model = augmentation.fit("vae", shaped(12, 0), 3, steps=1, values={"conditional": False, "net.hidden": 7})
     assert model.config.conditional
+
+
+def test_the_networks_of_the_model_fit_the_size():
+    images = Images(torch.zeros(12, 1, 32, 32, dtype=torch.uint8), torch.arange(12) % 3)
+    model = augmentation.fit("vae", images, 3, steps=1, values={"net.hidden": 7})
+    assert (model.config.net.kind, model.config.lr) == ("conv", 1e-3)
 
 
 def test_accuracy_by_hand():

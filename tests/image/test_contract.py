@@ -12,6 +12,8 @@ from image_helpers import CLASSES, SHAPE, batch, build, same, train, weights
 from seqgen import image
 from seqgen.core import settings
 from seqgen.image.data.dataset import open_images
+from seqgen.image.models.base import AdversarialModel
+from seqgen.image.networks import adversarial
 
 CLASSES_OF_MODELS = list(dict.fromkeys(entry.cls for entry in image.MODELS.values()))
 CASES = [
@@ -72,6 +74,23 @@ def test_a_report_has_the_monitor_and_does_not_stop_at_once(cls, values):
     assert all(math.isfinite(value) for value in report.values()), report
     assert model.monitor is None or model.monitor in report
     assert model.should_stop(report, report) is None
+
+
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES_OF_MODELS if issubclass(cls, AdversarialModel)])
+def test_diversity_is_relative_to_all_held_out_images(cls, monkeypatch):
+    model = build(cls, cls.examples[0])
+    compared = []
+    measure = adversarial.diversity
+    monkeypatch.setattr(
+        adversarial, "diversity", lambda *sets: (compared.append(tuple(map(len, sets))), measure(*sets))[1]
+    )
+    model.evaluate([batch(4), batch(3, seed=2)])
+    assert compared == [(1000, 7)]
+    compared.clear()
+    large = torch.zeros(2, 3, 64, 64)
+    model.measure_diversity(model.sample_to_measure(large), large)
+    assert compared == [(250, 2)]  # a quarter of the images of 32 × 32 pixels
+    assert len(model.sample_to_measure(torch.zeros(2, 3, 512, 512))) == 64
 
 
 @pytest.mark.parametrize(("cls", "values"), CASES)

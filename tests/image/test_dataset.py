@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Batch, ImageBatches, Images, in_order, open_images
+from seqgen.image.data.dataset import Batch, ImageBatches, Images, at_a_time, in_order, open_images
 
 
 def test_the_embedded_digits_are_scans_of_ten_digits():
@@ -18,7 +18,10 @@ def test_the_embedded_digits_are_scans_of_ten_digits():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UserError, match="no images at 'mnits'; give a folder of images, or one of: digits"):
+    with pytest.raises(
+        UserError,
+        match=r"no images at 'mnits'; give a folder of images, an \.npz or \.npy file, or one of: digits",
+    ):
         open_images("mnits")
     with pytest.raises(UserError, match="no binarisation 'dynamical'; did you mean 'dynamic'"):
         open_images("digits", binarise="dynamical")
@@ -150,6 +153,13 @@ def test_in_order_visits_all_as_they_stand():
     batches = list(in_order(some_images(7), 3))
     assert [batch.labels.tolist() for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
     assert all(isinstance(batch, Batch) for batch in batches)
+
+
+def test_fewer_large_images_are_held_at_a_time():
+    for shape, expected in (((1, 28, 28), 500), ((3, 32, 32), 500), ((3, 64, 64), 125), ((3, 4096, 4096), 1)):
+        assert at_a_time(500, shape) == expected
+    images = Images(torch.zeros(7, 3, 64, 64, dtype=torch.uint8), torch.arange(7))
+    assert [batch.labels.tolist() for batch in in_order(images, 12)] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 @pytest.mark.cuda

@@ -2,10 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -128,6 +130,40 @@ def test_a_model_that_copies_is_caught(runs: dict[str, TrainedImages]) -> None:
     assert report["nearest"]["test"] > 1.0
     assert "copies: 100.00% of samples" in evaluate.render(report)
     assert "NLL" not in evaluate.render(report)
+
+
+def test_copies_are_found_beside_test_images_that_are_training_images() -> None:
+    # of 200 test images 4 are training images; the others are 1.00, 1.01, … from one
+    of_test = torch.cat([torch.zeros(4), 1 + torch.arange(196) / 100])
+    rate = sample_quality.copy_rate
+    assert rate(torch.zeros(50), of_test) == 1.0
+    # 1 % of 196 distances lie below 1.0195 (the quantile at 0.01 · 195 = 1.95 steps of 0.01)
+    assert rate(torch.tensor([0.0, 1.0, 1.019, 1.02, 3.0]), of_test) == pytest.approx(3 / 5)
+    assert rate(torch.tensor([0.0, 0.5]), torch.zeros(7)) == 0.5  # no new test image to compare with
+
+
+@pytest.mark.usefixtures("pixels")
+def test_known_test_images_are_said(runs: dict[str, TrainedImages]) -> None:
+    data = runs["vae"].data
+    test = Images(data.test.pixels.clone(), data.test.labels)
+    test.pixels[:40] = data.train.pixels[:40]
+    copier = TrainedImages(runs["vae"].run, Square(data.train.batch(slice(None)).images), torch.device("cpu"))
+    copier.__dict__["data"] = replace(data, test=test)
+    report = evaluate.evaluate(copier, len(test))
+    assert report["nearest"]["copy_rate"] == 1.0
+    assert report["nearest"]["test_in_training"] == pytest.approx(40 / len(test))
+    line = next(line for line in evaluate.render(report).splitlines() if line.startswith("copies"))
+    assert line.endswith(f"without {40 / len(test):.2%} of these, which are also training images")
+
+
+def test_labels_that_are_not_known_are_drawn_from_those_of_training_images() -> None:
+    training = torch.tensor([3] * 300 + [7] * 100 + [-1] * 50)
+    given = torch.tensor([5, -1] * 1000)
+    labels = sample_quality.known_labels(given, training, np.random.default_rng(0))
+    assert (labels[::2] == 5).all()
+    assert set(labels[1::2].tolist()) == {3, 7}
+    assert float((labels[1::2] == 3).float().mean()) == pytest.approx(0.75, abs=0.05)
+    assert torch.equal(sample_quality.known_labels(given, training[400:], np.random.default_rng(0)), given)
 
 
 def test_samples_are_binary_where_the_data_are(runs: dict[str, TrainedImages]) -> None:

@@ -81,7 +81,15 @@ def test_images_are_shifted_with_a_black_border() -> None:
     assert len(shifted) == 5
     row = tuple(range(1, 29))
     assert shifted == {(0, 0, *row[:26]), (0, *row[:27]), row, (*row[1:], 0), (*row[2:], 0, 0)}
-    assert torch.equal(features._shifted(image[..., :8]), image[..., :8])
+    # a flat image of 28 × 8 pixels is shifted down alone, and never out of sight
+    flat = image.transpose(2, 3)[..., :8] + torch.zeros(1, 1, 28, 8)
+    columns = {tuple(features._shifted(flat)[0, 0, :, 3].tolist()) for _ in range(60)}
+    assert columns == shifted
+    assert torch.equal(
+        features._shifted(flat.transpose(2, 3)[..., :8, :8]), flat.transpose(2, 3)[..., :8, :8]
+    )
+    for _ in range(20):
+        assert features._shifted(torch.ones(1, 1, 3, 100)).sum() >= 3 * (100 - 100 // 14)
 
 
 def test_components_take_the_place_of_labels(digits: ImageData) -> None:
@@ -107,6 +115,72 @@ class Sums(nn.Module):
         if return_features:
             return torch.cat([sums, images.float().mean(dim=(1, 2, 3))[:, None]], dim=1)
         return sums
+
+
+class Picky(nn.Module):
+    """Vectors of images of 8 × 8 pixels alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 8 * 8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layer(images.float().flatten(1))
+
+
+class Roots(nn.Module):
+    """Vectors that are not numbers where an image is dark."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.float().flatten(1) - 100).sqrt()
+
+
+class Pairs(nn.Module):
+    """Two vectors of each image."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images.float().flatten(1), images.float().flatten(1)
+
+
+class Numbers(nn.Module):
+    """One number in all."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float().sum()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Picky(), r"net.pt' does not take bytes of shape \(2, 3, 9, 9\) \(.*\); give a network of such"),
+        (Roots(), r"net.pt' returns numbers that are not finite; give another network"),
+        (Pairs(), r"net.pt' returns tuple for 2 images, not a vector each"),
+        (Numbers(), r"net.pt' returns \(\) for 2 images, not a vector each"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_one_line(
+    digits: ImageData, tmp_path: Path, network: nn.Module, message: str
+) -> None:
+    torch.jit.script(network).save(tmp_path / "net.pt")
+    with pytest.raises(UserError, match=message) as caught:
+        features.choose(digits, tmp_path / "net.pt", trust=True).of(torch.zeros(2, 1, 9, 9))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_labels_of_test_images_no_accuracy_is_claimed(
+    digits: ImageData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEQGEN_CACHE", str(tmp_path))
+    monkeypatch.setattr(features, "MAX_EPOCHS", 1)
+    few = digits.train.rows(torch.arange(130))
+    data = ImageData("few", few, digits.valid, unlabelled(digits.test), 10, "")
+    for _ in range(2):  # trained, and read from the cache
+        chosen = features.choose(data)
+        assert chosen.accuracy is None
+        assert chosen.name.endswith("of a classifier of the data (no test image has a label)")
+    one = Images(few.pixels, torch.where(torch.arange(130) == 0, few.labels, -1))
+    assert "principal components" in features.choose(ImageData("one", one, one, one, 10, "")).name
 
 
 class Maps(nn.Module):

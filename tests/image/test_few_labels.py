@@ -1,5 +1,6 @@
 """Few labels: balanced draws, inputs scaled alike, accuracies of data that only their latents separate."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -81,6 +82,25 @@ def test_latents_that_are_the_label_beat_pixels_that_hide_it(run):
     one = ["logistic"]  # the draws depend on the seed and the number alone
     assert list(few_labels.few_labels(run, (30,), draws=2, classifiers=one)) == [rows[7], rows[10]]
     assert list(few_labels.few_labels(run, (30,), draws=2, classifiers=one, seed=1)) != [rows[7], rows[10]]
+
+
+def test_numbers_are_checked_before_anything_is_encoded(run):
+    run.model.encode = None
+    rows = few_labels.few_labels(run, (6, 7))
+    run.model.encode = lambda *_: pytest.fail("encoded before the check")
+    with pytest.raises(UserError, match="7 labels cannot be divided among 3 classes"):
+        next(rows)
+
+
+def test_accuracies_are_of_the_test_images_that_have_a_label(run):
+    test = run.data.test
+    half = Images(test.pixels, torch.where(torch.arange(61) < 31, test.labels, -1))
+    options = {"draws": 1, "classifiers": ["neighbours"]}
+    run.data = replace(run.data, test=half)
+    assert [row.mean for row in few_labels.few_labels(run, (6,), **options)][1] == 1.0
+    run.data = replace(run.data, test=Images(test.pixels, torch.full((61,), -1)))
+    with pytest.raises(UserError, match="no test image of 'noise' has a label, so that no accuracy can be"):
+        next(few_labels.few_labels(run, (6,), **options))
 
 
 def test_the_table_has_mean_and_standard_deviation():

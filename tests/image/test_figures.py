@@ -142,8 +142,24 @@ def test_interpolations_of_a_conditional_model_keep_the_label(drawn):
     trained = run(model)
     starts, ends = figures.image_pairs(trained, 7, 0)
     assert torch.equal(starts.labels, ends.labels)
+    for seed in range(20):
+        starts, ends = figures.image_pairs(trained, 13, seed)
+        assert all(not torch.equal(*pair) for pair in zip(starts.images, ends.images, strict=True))
     figures.interpolations(trained, "p", rows=3, points=2)
     assert seen[0].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_of_a_label_with_one_test_image_no_pair_is_made():
+    trained = run(Halver(conditional=True))
+    trained.data.test.labels[:] = torch.tensor([2, 0] + [1] * 5 + [-1] * 6)
+    starts, ends = figures.image_pairs(trained, 11, 0)
+    assert sorted(starts.labels.tolist()) == [-1] * 6 + [1] * 5
+    assert torch.equal(starts.labels, ends.labels)
+    with pytest.raises(UserError, match="12 images are too many: the test split has 11"):
+        figures.image_pairs(trained, 12, 0)
+    trained.data.test.labels[:] = torch.arange(13)
+    with pytest.raises(UserError, match="no two test images have one label, as both ends of a row"):
+        figures.image_pairs(trained, 1, 0)
 
 
 def test_interpolations_without_an_encoder_go_between_draws_of_the_prior(drawn):

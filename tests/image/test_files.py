@@ -16,8 +16,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from seqgen.core.errors import UserError
-from seqgen.image.data import files
+from seqgen.image.data import files, parquet_images
 from seqgen.image.data.dataset import open_images
+from seqgen.image.data.pictures import ReadOptions
 
 H, W = 5, 7
 
@@ -63,13 +64,13 @@ def test_a_picture_that_stands_for_many_rows_is_not_held_many_times(tmp_path):
     before = pyarrow.total_allocated_bytes()
     most = []
 
-    def decode(cells):
+    def decode(cells, *_):
         for _ in cells:
             most.append(pyarrow.total_allocated_bytes() - before)
         return pixels(len(most), seed=1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "decode_pictures", decode)
+        patch.setattr(parquet_images, "decode_pictures", decode)
         files.read(str(tmp_path))
     assert len(most) == 300
     assert max(most) < 200e6
@@ -83,6 +84,55 @@ def test_idx_files_are_read_whole(tmp_path, zipped):
     assert np.array_equal(data.test.pixels.numpy(), pixels(11, seed=11))
     assert data.test.labels.tolist() == [i % 3 for i in range(11)]
     assert data.classes == 3
+
+
+def test_a_file_is_taken_in_place_of_its_gz_beside_it(tmp_path):
+    write_idx(tmp_path, zipped=True)  # torchvision leaves both in MNIST/raw
+    for path in sorted(tmp_path.glob("*.gz")):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.write_bytes(b"not read")
+    splits = files.read(str(tmp_path)).splits
+    assert np.array_equal(splits["train"][0], pixels(23, seed=23))
+
+
+def test_labels_from_1_are_numbered_from_0_and_keep_their_names(tmp_path):
+    write_idx(tmp_path, zipped=False)
+    path = tmp_path / "train-labels-idx1-ubyte"
+    path.write_bytes(idx(np.array([1, 2, 26, 4, 1] * 4 + [1, 2, 4], np.uint8)))  # as EMNIST's letters
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(np.array([26] * 11, np.uint8)))
+    data = open_images(str(tmp_path), without="26")
+    assert (data.names, data.classes) == (("1", "2", "4", "26"), 4)
+    assert set(data.train.labels.tolist()) == {0, 1, 2}
+    assert data.test.labels.tolist() == [3] * 11
+    assert open_images(str(tmp_path)).hash == data.hash
+
+
+def test_numbers_that_are_no_labels_are_refused(tmp_path, monkeypatch):
+    write_idx(tmp_path, zipped=False)
+    monkeypatch.setattr(files, "MOST_CLASSES", 2)
+    with pytest.raises(UserError, match="has 3 different labels from 0 on; a label is a number from 0 on or"):
+        open_images(str(tmp_path))
+
+
+def test_every_source_is_scaled_to_a_size(tmp_path):
+    (tmp_path / "idx").mkdir()
+    write_idx(tmp_path / "idx")
+    (tmp_path / "parquet").mkdir()
+    write_parquet(tmp_path / "parquet/train.parquet", 13)
+    for spec, channels in ((tmp_path / "idx", 1), (tmp_path / "parquet", 3), ("digits", 1)):
+        for part, _ in files.read(str(spec), ReadOptions(size=3)).splits.values():
+            assert part.shape[1:] == (channels, 3, 3)
+    write_pictures(tmp_path / "mixed", ["a.png", "b.png"])
+    two_sizes(tmp_path / "mixed")
+    two_sizes_of_splits(tmp_path / "splits")
+    assert files.read(str(tmp_path / "mixed"), ReadOptions(size=3)).splits["train"][0].shape == (3, 1, 3, 3)
+    assert open_images_shape(tmp_path / "splits") == {"train": (1, 1, 3, 3), "test": (1, 1, 3, 3)}
+
+
+def open_images_shape(folder):
+    return {
+        name: part.shape for name, (part, _) in files.read(str(folder), ReadOptions(size=3)).splits.items()
+    }
 
 
 def test_mnist_is_mnist(data_dir):
@@ -111,6 +161,41 @@ def test_parquet_files_are_read_in_the_hubs_schema(tmp_path, column, channels):
     expected = np.concatenate([pixels(7, channels, seed=7), pixels(13, channels, seed=13)])
     assert np.array_equal(splits["train"][0], expected)
     assert splits["test"][1].tolist() == [0, 1, 2, 3, 0]
+
+
+def write_table(path, **columns):
+    """Write a table with a picture a row beside other columns."""
+    n = len(next(iter(columns.values())))
+    cells = [{"bytes": encoded(pixels(1, seed=i)[0, 0]), "path": None} for i in range(n)]
+    parquet.write_table(pyarrow.table({"picture": cells, **columns}), path)
+
+
+def test_labels_are_of_the_column_named_or_of_a_usual_name(tmp_path):
+    columns = {"coarse_label": [2, 2, 5, 2, 5], "fine": ["cat", "dog", "owl", "cat", "owl"], "n": [0] * 5}
+    write_table(tmp_path / "train.parquet", **columns)
+    read = {name: files.read(str(tmp_path), ReadOptions(label_column=name)) for name in (None, *columns)}
+    assert read[None].splits["train"][1].tolist() == [-1] * 5
+    assert read["coarse_label"].splits["train"][1].tolist() == [0, 0, 1, 0, 1]
+    assert read["coarse_label"].names == ["2", "5"]
+    assert read["fine"].splits["train"][1].tolist() == [0, 1, 2, 0, 2]
+    assert read["fine"].names == ["cat", "dog", "owl"]
+    with pytest.raises(UserError, match=r"no column 'fin' for --label-column; did you mean 'fine'"):
+        files.read(str(tmp_path), ReadOptions(label_column="fin"))
+    write_table(tmp_path / "train.parquet", labels=[1, 0, 1])
+    assert files.read(str(tmp_path)).splits["train"][1].tolist() == [1, 0, 1]
+    dictionary = pyarrow.array(["b", "a", "b"]).dictionary_encode()
+    write_table(tmp_path / "train.parquet", label=dictionary)
+    assert files.read(str(tmp_path)).names == ["a", "b"]
+
+
+def test_a_table_may_hold_bytes_alone_and_its_folder_names_the_split(tmp_path):
+    for folder, n in (("default/splits_training", 5), ("default/val", 3)):
+        (tmp_path / folder).mkdir(parents=True)
+        cells = [encoded(pixels(1, seed=i)[0, 0]) for i in range(n)]
+        parquet.write_table(pyarrow.table({"content": cells}), tmp_path / folder / "0000.parquet")
+    splits = files.read(str(tmp_path)).splits
+    assert {name: len(labels) for name, (_, labels) in splits.items()} == {"train": 5, "valid": 3}
+    assert np.array_equal(splits["train"][0][3], pixels(1, seed=3)[0])
 
 
 def test_a_name_of_the_hub_is_read_through_datasets(tmp_path, monkeypatch):
@@ -220,7 +305,8 @@ def only_test(folder):
 
 def twice(folder):
     write_idx(folder, zipped=False)
-    write_idx(folder, zipped=True)
+    (folder / "other").mkdir()
+    write_idx(folder / "other", zipped=True)
 
 
 def two_sizes(folder):
@@ -248,8 +334,8 @@ def tiff_of_many_samples(folder):
     (folder / "a.png").write_bytes(changed)
 
 
-def deep_picture(folder):
-    Image.fromarray(np.zeros((H, W), np.uint16)).save(folder / "a.png")
+def float_picture(folder):
+    Image.fromarray(np.full((H, W), 255, np.float32)).save(folder / "a.tiff")
 
 
 def torn_parquet(folder):
@@ -273,9 +359,14 @@ def no_pictures_in_parquet(folder):
     parquet.write_table(pyarrow.table({"text": ["a"], "label": [0]}), folder / "train.parquet")
 
 
-def labels_in_words(folder):
+def labels_in_numbers_with_fractions(folder):
     cells = [{"bytes": encoded(pixels(1)[0, 0]), "path": None}]
-    parquet.write_table(pyarrow.table({"img": cells, "label": ["cat"]}), folder / "train.parquet")
+    parquet.write_table(pyarrow.table({"img": cells, "label": [0.5]}), folder / "train.parquet")
+
+
+def labels_left_out(folder):
+    cells = [{"bytes": encoded(pixels(1)[0, 0]), "path": None}] * 2
+    parquet.write_table(pyarrow.table({"img": cells, "label": [1, None]}), folder / "train.parquet")
 
 
 def no_train_parquet(folder):
@@ -295,17 +386,21 @@ def empty(folder):
         (other_labels, "has 23 images and .* 4 labels"),
         (no_images, "is empty: its size is"),
         (only_test, "has no training images"),
-        (twice, "has both 'train-images-idx3-ubyte' and 'train-images-idx3-ubyte.gz'"),
-        (two_sizes, r"a.png' is 7×5 pixels and '.*c.png' 8×5; all images must be of one size"),
-        (two_sizes_of_splits, "training images of 7×5 pixels and test images of 7×7"),
+        (twice, "has both '.*/other/train-images-idx3-ubyte.gz' and '.*/train-images-idx3-ubyte'; give the"),
+        (
+            two_sizes,
+            r"a.png' is 7×5 pixels and '.*c.png' 8×5; all images must be of one size, so give --size N",
+        ),
+        (two_sizes_of_splits, "training images of 7×5 pixels and test images of 7×7; all .* --size N"),
         (torn_picture, "b.png' is not a picture by its content"),
         (tiff_of_many_samples, "a.png' is not a picture by its content"),
-        (deep_picture, "pixels of mode I;16"),
+        (float_picture, r"a.tiff' has pixels from 255 to 255; they must be from 0 to 1, so scale them"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
         (parts_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (parquet_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (no_pictures_in_parquet, "has no column of pictures"),
-        (labels_in_words, "labels of type string"),
+        (labels_in_numbers_with_fractions, "labels of type double; they must be whole numbers or words"),
+        (labels_left_out, "train.parquet' has rows without a label"),
         (no_train_parquet, "has no train"),
         (empty, "holds no images; looked for IDX files"),
     ],

@@ -92,6 +92,23 @@ def test_the_first_updates_are_the_critics_alone(monkeypatch):
     assert changed == [{"critic"}, {"critic"}, {"critic", "generator"}]
 
 
+@pytest.mark.parametrize("images", [2, 3, 4, 6, 9, 11, 14])
+def test_with_fewer_images_than_a_step_reads_every_update_has_a_full_batch(monkeypatch, images):
+    model = build(GAN, SMALL | {"critic_steps": 3, "generator.normalise": "batch"})
+    read = []
+    critic_loss = model._critic_loss
+    monkeypatch.setattr(
+        model, "_critic_loss", lambda real, fake: (read.append(real), critic_loss(real, fake))[1]
+    )
+    given = batch(images)
+    model.step(given, 0.0)  # one image left over would end in batch normalisation
+    assert [len(part.images) for part in read] == [min(5, images)] * 3
+    rows = torch.cat([part.images for part in read])
+    expected = torch.arange(len(rows)) % images
+    assert torch.equal(rows, given.images[expected])
+    assert torch.equal(torch.cat([part.labels for part in read]), given.labels[expected])
+
+
 def test_both_networks_follow_the_gradients_of_their_own_losses():
     model = build(GAN, SMALL | {"ema_decay": 0.0, "gan.r1": 0.0})
     real = batch()

@@ -12,6 +12,7 @@ from seqgen.image.networks.networks import (
     build_decoder,
     build_encoder,
     default_lr,
+    halvings,
     one_hot,
     peak_lr,
 )
@@ -193,3 +194,46 @@ def test_a_learning_rate_of_zero_is_not_the_default():
     net = NetConfig(hidden=512, layers=2)
     assert peak_lr(net, None) == default_lr(net)
     assert peak_lr(net, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "layers", "channels"),
+    [
+        ((1, 8, 8), "dense", 2, 32),
+        ((1, 28, 28), "dense", 2, 32),
+        ((3, 31, 32), "dense", 2, 32),  # 992 pixels
+        ((1, 1, 2048), "dense", 2, 32),  # nothing to halve, as of a latent that is a row
+        ((3, 32, 32), "conv", 3, 32),  # 32 → 16 → 8 → 4
+        ((1, 64, 96), "conv", 4, 32),  # the shorter side: 64 → 32 → 16 → 8 → 4; 32 · 2³ = 256 channels
+        ((3, 128, 128), "conv", 5, 16),  # 16 · 2⁴ = 256
+        ((1, 256, 256), "conv", 6, 8),  # 8 · 2⁵ = 256
+    ],
+)
+def test_what_is_left_open_is_chosen_by_the_size(shape, kind, layers, channels):
+    net = NetConfig(hidden=11).sized(shape)
+    assert (net.kind, net.layers, net.channels, net.hidden) == (kind, layers, channels, 11)
+    assert net.sized((1, 3, 3)) == net  # chosen once
+    images = torch.rand(B, *shape)
+    assert (
+        build_decoder(NetConfig(hidden=11), Z, shape)(build_encoder(net, shape, Z)(images)).shape
+        == images.shape
+    )
+
+
+def test_what_is_set_is_kept():
+    net = NetConfig(kind="dense").sized((3, 256, 256))
+    assert (net.kind, net.layers) == ("dense", 2)
+    net = NetConfig(kind="conv").sized((1, 8, 8))
+    assert (net.kind, net.layers, net.channels) == ("conv", 1, 32)
+    net = NetConfig(layers=2).sized((3, 256, 256))
+    assert (net.kind, net.layers, net.channels) == ("conv", 2, 32)  # 64 channels at the end
+    assert NetConfig(channels=5).sized((3, 256, 256)).channels == 5
+    assert NetConfig(layers=0).sized((1, 64, 64)).channels == 32
+
+
+def test_halvings_leave_four_pixels():
+    for side in range(1, 300):
+        halved, count = side, 0
+        while halved >= 8:
+            halved, count = halved // 2, count + 1
+        assert halvings(side, 300) == halvings(300, side) == count

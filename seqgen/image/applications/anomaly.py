@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError, did_you_mean
-from seqgen.image.data import files
 from seqgen.image.data.dataset import Images, in_order, open_images
+from seqgen.image.data.folders import PICTURES, pictures_in
+from seqgen.image.data.pictures import ReadOptions, decode_pictures
 from seqgen.image.runs import setup
-from seqgen.image.runs.load import TrainedImages, load
+from seqgen.image.runs.load import OPTIONS, TrainedImages, load
 from seqgen.metrics import precision_recall
 from seqgen.metrics.auroc import Auroc, auroc
 from seqgen.training.data_config import short_name
@@ -101,10 +102,11 @@ def _test_images(trained: TrainedImages) -> tuple[list[str], list[str], Images]:
 
 
 def _read_pictures(trained: TrainedImages, folder: Path) -> tuple[list[str], list[str], Images]:
-    paths = files.pictures_in(folder)
+    paths = pictures_in(folder)
     if not paths:
-        raise UserError(f"no pictures in '{folder}'; give a folder of {', '.join(sorted(files.PICTURES))}")
-    pixels = torch.from_numpy(files.decode_pictures((str(path), path.read_bytes()) for path in paths))
+        raise UserError(f"no pictures in '{folder}'; give a folder of {', '.join(sorted(PICTURES))}")
+    encoded = ((str(path), path.read_bytes()) for path in paths)
+    pixels = torch.from_numpy(decode_pictures(encoded, trained.options))
     channels, *size = trained.run.config["shape"]
     given_channels, *given_size = pixels.shape[1:]
     if given_size != size or given_channels > channels:
@@ -147,7 +149,8 @@ def left_out(
     options are those of `seqgen.image.runs.setup.train_job`.
     """
     root = folder or ROOT / f"left-out-{model}-{short_name(data)}"
-    opened = open_images(data, seed=options.get("seed", 0))
+    read = ReadOptions(**{name: options[name] for name in OPTIONS if name in options})
+    opened = open_images(data, seed=options.get("seed", 0), options=read)
     train, test = (set(split.labels.unique().tolist()) - {-1} for split in (opened.train, opened.test))
     if len(train & test) < 2:
         raise UserError(f"'{data}' has fewer than two labels; there is none to leave out")
@@ -156,7 +159,7 @@ def left_out(
             model,
             data,
             path=root / f"without-{label}",
-            without=label,
+            without=opened.names[label],
             device_name=device_name,
             **options,
         )

@@ -17,7 +17,7 @@ from seqgen import image
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
-from seqgen.image.applications.few_labels import Accuracies, labelled
+from seqgen.image.applications.few_labels import Accuracies, check_counts, labelled, labelled_rows
 from seqgen.image.data.dataset import ImageBatches, ImageData, Images, in_order
 from seqgen.image.networks.networks import NetConfig, build_encoder
 
@@ -25,6 +25,8 @@ NET = NetConfig(kind="conv", layers=3, channels=16, hidden=128, normalise="batch
 STEPS, BATCH, LR, WEIGHT_DECAY = 500, 64, 2e-3, 0.05
 CHUNK = 1000
 """Images classified at a time."""
+LEAST_SHIFTED = 4
+"""Pixels of a side along which images are shifted, at least."""
 VARIANTS = {
     "images": (False, False),
     "images and samples": (False, True),
@@ -55,12 +57,14 @@ def augment(
         values: settings of the model by (dotted) name; it is conditional in any case.
 
     Raises:
-        UserError: the data have no labels, or a class too few images; no such model or setting.
+        UserError: the data have no labels, in training or in the test, or a class too few images; no such
+            model or setting.
     """
     for name in FIXED_SETTINGS:
         if name in (values or {}):
             raise UserError(f"augment sets {name} itself; leave it out, and give the length by --steps")
-    truth = data.train.labels.numpy()
+    truth, test = data.train.labels.numpy(), labelled_rows(data)
+    check_counts(truth, counts)
     for count in counts:
         rng = np.random.default_rng([seed, count])
         accuracies: dict[str, list[float]] = {name: [] for name in VARIANTS}
@@ -74,7 +78,7 @@ def augment(
                     net = classifier(
                         few_images, data.classes, generator if samples else None, shift=shift, device=device
                     )
-                    accuracies[name].append(accuracy(net, data.test, device=device))
+                    accuracies[name].append(accuracy(net, test, device=device))
             latest = ", ".join(f"{name} {draws_so_far[-1]:.1%}" for name, draws_so_far in accuracies.items())
             notify(f"{count} labels, draw {draw + 1} of {draws}: {latest}")
         for name, of_draws in accuracies.items():
@@ -93,8 +97,9 @@ def fit(
 ) -> Any:
     """Train an image model, conditional on the label, without a run folder and reports."""
     entry = image.get(model)
-    config = settings.override(entry.config(), dict(values or {}) | {"conditional": True}).fitted(images)
     channels, height, width = images.pixels.shape[1:]
+    config = settings.override(entry.config(), dict(values or {}) | {"conditional": True})
+    config = config.sized((channels, height, width)).fitted(images)
     generator = entry.cls(config, shape=(channels, height, width), classes=classes).to(device)
     generator.configure()
     batches = ImageBatches(images, config.read_size, seed=seed, device=device)
@@ -133,11 +138,14 @@ def classifier(
 
 
 def shifted(images: Tensor) -> Tensor:
-    """Shift each image in both directions by at most one pixel in 14, or by one; the border is black."""
+    """Shift each image in both directions by at most one pixel in 14, or by one; the border is black.
+
+    A side of fewer than four pixels is not shifted along: little would be left of it.
+    """
     n, _, height, width = images.shape
-    most = max(1, max(height, width) // 14)
-    padded = F.pad(images, [most] * 4)
-    down, right = torch.randint(2 * most + 1, (2, n, 1), device=images.device)
+    high, wide = (max(1, side // 14) if side >= LEAST_SHIFTED else 0 for side in (height, width))
+    padded = F.pad(images, [wide, wide, high, high])
+    down, right = (torch.randint(2 * most + 1, (n, 1), device=images.device) for most in (high, wide))
     rows = down + torch.arange(height, device=images.device)
     columns = right + torch.arange(width, device=images.device)
     each = torch.arange(n, device=images.device)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqgen.core.errors import UserError
-from seqgen.image.applications.latent import encode_images
+from seqgen.image.applications.latent import check_encoder, encode_images
+from seqgen.image.data.dataset import ImageData, Images
 from seqgen.image.runs.load import TrainedImages
 
 if TYPE_CHECKING:
@@ -71,12 +72,15 @@ def few_labels(
             f"run '{trained.run.path}' is conditional: its encoder gets the labels that are to be "
             "predicted; use a run without conditional"
         )
+    check_encoder(trained)
+    splits = data.train, labelled_rows(data)
+    train_labels, test_labels = (split.labels.numpy() for split in splits)
+    check_counts(train_labels, counts)
     inputs = {
-        "pixels": [split.pixels.flatten(1).double().numpy() / 255 for split in (data.train, data.test)],
-        "latents": [encode_images(trained, split).double().numpy() for split in (data.train, data.test)],
+        "pixels": [split.pixels.flatten(1).double().numpy() / 255 for split in splits],
+        "latents": [encode_images(trained, split).double().numpy() for split in splits],
     }
     scaled = {name: _scale(*both) for name, both in inputs.items()}
-    train_labels, test_labels = data.train.labels.numpy(), data.test.labels.numpy()
     for count in counts:
         rng = np.random.default_rng([seed, count])
         chosen = [labelled(train_labels, count, rng) for _ in range(draws)]
@@ -99,6 +103,22 @@ def table(rows: Sequence[Accuracies]) -> list[str]:
         cells.append((f"{row.labels:,}", row.input, row.classifier, *numbers))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def labelled_rows(data: ImageData) -> Images:
+    """Return the test images that have a label; UserError where there are none to measure an accuracy on."""
+    test = data.test.rows(data.test.labels >= 0)
+    if not len(test):
+        raise UserError(
+            f"no test image of '{data.name}' has a label, so that no accuracy can be measured; add labels"
+        )
+    return test
+
+
+def check_counts(labels: np.ndarray, counts: Sequence[int]) -> None:
+    """Raise UserError where one of the numbers of labelled images cannot be drawn."""
+    for count in counts:
+        labelled(labels, count, np.random.default_rng(0))
 
 
 def labelled(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqgen.core.errors import UserError
 from seqgen.image.applications import latent
 from seqgen.image.applications.latent import check_encoder
-from seqgen.image.data import files
+from seqgen.image.data import folders
 from seqgen.image.data.dataset import Batch, Images, label_of
 from seqgen.image.models.autoencoder import Autoencoder
 from seqgen.image.runs import plots
@@ -67,7 +67,7 @@ def sample_files(
 
     UserError where it holds pictures already: they would be mixed with the samples.
     """
-    if folder.is_dir() and files.pictures_in(folder):
+    if folder.is_dir() and folders.pictures_in(folder):
         raise UserError(f"'{folder}' holds pictures already; empty it, or give --out another folder")
     rng = torch.Generator(trained.device).manual_seed(seed)
     for first in range(0, n, latent.CHUNK):
@@ -210,17 +210,33 @@ def balanced_rows(images: Images, n: int, rng: np.random.Generator) -> np.ndarra
 
 
 def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
-    """Return n random pairs of test images, of one label where the model is conditional."""
+    """Return n random pairs of two test images each, of one label where the model is conditional.
+
+    UserError where there are too few images, or where no label has two.
+    """
     images, rng = trained.data.test, np.random.default_rng(seed)
     if not trained.model.config.conditional:
         rows = balanced_rows(images, 2 * n, rng)
         starts, ends = rows[::2], rows[1::2]
     else:
-        starts = balanced_rows(images, n, rng)
         labels = images.labels.numpy()
-        ends = np.array([rng.choice(np.flatnonzero(labels == labels[row])) for row in starts])
+        values, counts = np.unique(labels, return_counts=True)
+        paired = np.flatnonzero(np.isin(labels, values[counts > 1]))
+        if not len(paired):
+            raise UserError(
+                "no two test images have one label, as both ends of a row of a conditional model must; give "
+                "more images"
+            )
+        starts = paired[balanced_rows(images.rows(torch.from_numpy(paired)), n, rng)]
+        ends = np.array([_another(labels, row, rng) for row in starts])
     first, second = (images.batch(torch.from_numpy(np.ascontiguousarray(side))) for side in (starts, ends))
     return first.to(trained.device), second.to(trained.device)
+
+
+def _another(labels: np.ndarray, row: int, rng: np.random.Generator) -> int:
+    """Return a random row of the same label as a row, but not that row itself; labels (N,)."""
+    others = np.flatnonzero(labels == labels[row])
+    return int(rng.choice(others[others != row]))
 
 
 def _draw_rows(rows: dict[str, Tensor], path: Path) -> None:

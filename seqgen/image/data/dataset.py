@@ -4,6 +4,7 @@ B batch, N images, C channels, H × W pixels.
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import Tensor
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.data.batches import Stream
 from seqgen.image.data import files
+from seqgen.image.data.pictures import ReadOptions
 
 VALID_FRACTION = 0.05
 """Fraction of the training images that are held out for validation, at least one."""
@@ -22,8 +24,8 @@ TEST_FRACTION = 0.2
 """Fraction held out for testing where the data have no test images: they are few then."""
 MEMORY_FRACTION = 0.5
 """Fraction of a GPU's free memory that the training images may take."""
-MAX_CLASSES = 10_000
-"""Bound of labels: a higher number is not a label but a measurement or a mistake."""
+COMMON_PIXELS = 3 * 32 * 32
+"""Pixels of the largest images of which as many are held at a time as the code says: bounds memory."""
 BINARISE = ("none", "fixed", "dynamic")
 
 
@@ -94,7 +96,9 @@ class ImageData:
     """SHA-256 of the pixels and labels as read"""
     binarise: str = "none"
     names: tuple[str, ...] = ()
-    """of the labels 0, 1, 2, …: their folders' names, or the numbers themselves"""
+    """of the labels 0, 1, 2, …: those of their folders, their words, or the numbers that they had"""
+    facts: tuple[str, ...] = ()
+    """what was done to the images as they were read, for the user to know"""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -104,28 +108,36 @@ class ImageData:
 
 
 def open_images(
-    spec: str, *, seed: int = 0, without: int | str | None = None, binarise: str = "none"
+    spec: str,
+    *,
+    seed: int = 0,
+    without: int | str | None = None,
+    binarise: str = "none",
+    options: ReadOptions | None = None,
 ) -> ImageData:
     """Open images by name or path, split off validation and test images where there are none, and binarise.
 
     Args:
-        spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files or of
-            pictures, or `mnist`, `fashion-mnist`, `cifar10` of the hub; see `seqgen.image.data.files`.
+        spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files, of .npz
+            or .npy files or of pictures, such a file of NumPy's, or `mnist`, `fashion-mnist`, `cifar10` of
+            the hub; see `seqgen.image.data.files`.
         without: a label to leave out of training and validation, as anomaly detection needs it: its number,
             or its name where it has one.
         binarise: `none`; `fixed`, one Bernoulli draw of every pixel by the seed; `dynamic`, the same for
             validation and test, and for training a new draw at every reading.
+        options: the size that images are scaled to, the column of labels, the colour below transparency.
 
     Raises:
         UserError: nothing to read, unreadable, images of several sizes, too few of them, no such label.
     """
     if binarise not in BINARISE:
         raise UserError(f"no binarisation '{binarise}'" + did_you_mean(binarise, BINARISE))
-    source = files.read(spec)
+    source = files.read(spec, options)
     splits = {name: Images(*(torch.from_numpy(part) for part in raw)) for name, raw in source.splits.items()}
     digest = _hash_splits(splits)
-    classes = _count_classes(spec, splits)
+    classes = len(source.names) or int(max(images.labels.max() for images in splits.values())) + 1
     names = tuple(source.names) or tuple(map(str, range(classes)))
+    facts = (*source.facts, *_untrained_labels(splits, names))
     rng = torch.Generator().manual_seed(seed)
     missing = [name for name in ("valid", "test") if name not in splits]
     if len(splits["train"]) <= len(missing):
@@ -141,10 +153,14 @@ def open_images(
         left_out = label_of(without, names)
         _check_label(spec, splits["train"], left_out, names)
         splits |= {name: splits[name].without([left_out]) for name in ("train", "valid")}
+        if not len(splits["valid"]) and len(splits["train"]) > 1:  # a few images, all of that label
+            splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
     if binarise != "none":
         binarised = [name for name in splits if binarise == "fixed" or name != "train"]
         splits |= {name: splits[name].binarised(rng) for name in sorted(binarised)}
-    return ImageData(spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names)
+    return ImageData(
+        spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names, facts=facts
+    )
 
 
 def label_of(label: int | str, names: Sequence[str]) -> int:
@@ -220,8 +236,14 @@ class ImageBatches(Stream, Iterator[Batch]):
         }
 
 
+def at_a_time(most: int, shape: Sequence[int]) -> int:
+    """Return how many images (C, H, W) to hold at a time: as many, fewer of more than 32×32×3 pixels."""
+    return max(min(most, most * COMMON_PIXELS // math.prod(shape)), 1)
+
+
 def in_order(images: Images, size: int, device: torch.device | str = "cpu") -> Iterator[Batch]:
-    """Yield every image once, in order, on a device; the last batch may be short."""
+    """Yield every image once, in order, on a device, `size` at a time, fewer of large images."""
+    size = at_a_time(size, images.pixels.shape[1:])
     for first in range(0, len(images), size):
         yield images.batch(slice(first, first + size)).to(device)
 
@@ -245,17 +267,13 @@ def _hold_out(images: Images, fraction: float, rng: torch.Generator) -> tuple[Im
     return images.rows(order[held_out:].sort().values), images.rows(order[:held_out].sort().values)
 
 
-def _count_classes(spec: str, splits: dict[str, Images]) -> int:
-    """Return how many labels there are, counted from 0; UserError where they are out of range."""
-    lowest, highest = (
-        int(bound(torch.stack([bound(images.labels) for images in splits.values()])))
-        for bound in (torch.min, torch.max)
-    )
-    if lowest < -1 or highest >= MAX_CLASSES:
-        raise UserError(
-            f"'{spec}' has labels from {lowest} to {highest}; number them 0, 1, 2, …, below {MAX_CLASSES:,}"
-        )
-    return highest + 1
+def _untrained_labels(splits: dict[str, Images], names: Sequence[str]) -> Iterator[str]:
+    """Name the labels that held-out images alone have: nothing is learned of them."""
+    present = torch.cat([images.labels for images in splits.values()]).unique()
+    missing = sorted(set(present[present >= 0].tolist()) - set(splits["train"].labels.tolist()))
+    if missing and len(missing) < len(present):
+        shown = [names[label] for label in missing[:5]] + ["…"] * (len(missing) > 5)
+        yield f"no training images of label {', '.join(shown)}"
 
 
 def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) -> None:

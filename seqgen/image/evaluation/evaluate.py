@@ -34,10 +34,12 @@
 | `nearest`                     | Euclidean distance to the nearest training image, pixels in [0, 1]:        |
 |   `samples`                   | median of samples                                                          |
 |   `test`                      | median of test images                                                      |
-|   `copy_rate`                 | fraction of samples nearer than 99 % of test images are; 0.01 where        |
+|   `copy_rate`                 | fraction of samples nearer than 99 % of new test images are; 0.01 where    |
 |                               | nothing is copied, more also where samples are blurred                     |
+|   `test_in_training`          | fraction of test images that are also training images, so not new          |
 |   `images`                    | how many of each                                                           |
-| `protocol`                    | everything that these metrics depend on; `accuracy` is of the classifier   |
+| `protocol`                    | everything that these metrics depend on; `accuracy` is of the classifier,  |
+|                               | null where no test image has a label                                       |
 
 Fréchet distances compare only for the same data, features and N. Where a run's data are binarised, so are its
 samples, by a draw of each pixel.
@@ -241,7 +243,7 @@ def render(report: Mapping[str, Any]) -> str:
         "",
         f"nearest training image, median of {nearest['images']:,}: {nearest['samples']:.3f} of samples, "
         f"{nearest['test']:.3f} of test images",
-        f"copies: {nearest['copy_rate']:.2%} of samples are nearer than 99 % of test images",
+        f"copies: {nearest['copy_rate']:.2%} of samples are nearer than 99 % of test images{_known(nearest)}",
         *_likelihood_lines(report),
         "",
         f"protocol: {protocol['algorithm']} on {protocol['data']}, binarisation {protocol['binarise']}; "
@@ -249,6 +251,12 @@ def render(report: Mapping[str, Any]) -> str:
         f"features: {protocol['features']}",
     ]
     return "\n".join(lines)
+
+
+def _known(nearest: Mapping[str, float]) -> str:
+    """Say how many test images are not new, where some are."""
+    known = nearest["test_in_training"]
+    return f"; without {known:.2%} of these, which are also training images" if known else ""
 
 
 def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:

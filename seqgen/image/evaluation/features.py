@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.core import cache, optim
-from seqgen.core.errors import UserError
+from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.random_state import own_randomness
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order
 from seqgen.image.networks.networks import ImageEncoder, NetConfig, Shape, build_encoder
@@ -65,7 +65,7 @@ def choose(
     """
     if file is not None:
         return from_file(file, trust=trust, device=device)
-    if data.classes < 2 or not (data.train.labels >= 0).any():
+    if data.classes < 2 or int((data.train.labels >= 0).sum()) < 2:
         return principal(data.train, device=device)
     return classifier(data, device=device, notify=notify)
 
@@ -92,9 +92,11 @@ def classifier(
     net.load_state_dict(safetensors.torch.load_file(place / WEIGHTS))
     net = net.to(device).eval()
     test_accuracy = json.loads((place / METRICS).read_text())["accuracy"]
-    name = (
-        f"last hidden layer, {NET.hidden} units, of a classifier of the data (accuracy {test_accuracy:.2%})"
-    )
+    if test_accuracy is None or math.isnan(test_accuracy):
+        test_accuracy, known = None, "no test image has a label"
+    else:
+        known = f"accuracy {test_accuracy:.2%}"
+    name = f"last hidden layer, {NET.hidden} units, of a classifier of the data ({known})"
     return Features(lambda images: net.features(images.to(device)), name, test_accuracy)
 
 
@@ -116,11 +118,11 @@ def train(data: ImageData, *, seed: int = 0, device: torch.device | str = "cpu")
 
 
 @torch.no_grad()
-def accuracy(net: nn.Module, images: Images, *, device: torch.device | str = "cpu") -> float:
-    """Return a classifier's accuracy on the labelled images; nan where none is labelled."""
+def accuracy(net: nn.Module, images: Images, *, device: torch.device | str = "cpu") -> float | None:
+    """Return a classifier's accuracy on the labelled images; None where none is labelled."""
     labelled = images.rows(images.labels >= 0)
     if not len(labelled):
-        return math.nan
+        return None
 
     def correct(batch: Batch) -> int:
         return int((net(batch.images).argmax(dim=1) == batch.labels).sum())
@@ -167,11 +169,21 @@ def from_file(path: Path, *, trust: bool, device: torch.device | str = "cpu") ->
     def extract(images: Tensor) -> Tensor:
         colour = images.to(device).expand(-1, 3, -1, -1)
         pixels = (colour * 255).round().byte()
-        vectors = net(pixels, return_features=True) if takes_option else net(pixels)
-        if vectors.shape != (len(images), vectors.shape[-1]):
+        try:
+            vectors = net(pixels, return_features=True) if takes_option else net(pixels)
+        except RuntimeError as error:  # whatever the program raises
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).strip().splitlines()[-1]
             raise UserError(
-                f"'{path}' returns {tuple(vectors.shape)} for {len(images)} images, not a vector each"
-            )
+                f"'{path}' does not take bytes of shape {tuple(pixels.shape)} ({reason}); give a network of "
+                "such images, or scale them by training with --size"
+            ) from error
+        if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != len(images):
+            found = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise UserError(f"'{path}' returns {found} for {len(images)} images, not a vector each")
+        if not vectors.isfinite().all():
+            raise UserError(f"'{path}' returns numbers that are not finite; give another network")
         return vectors
 
     return Features(extract, f"vectors of {path.name}")
@@ -182,14 +194,14 @@ def _net(shape: Shape, classes: int) -> ImageEncoder:
 
 
 def _shifted(images: Tensor) -> Tensor:
-    """Shift a batch by at most one pixel in 14, the same for all its images; the border is black."""
-    most = images.shape[-1] // 14
-    if not most:
-        return images
-    down, right = torch.randint(-most, most + 1, (2,)).tolist()
-    padded = F.pad(images, [most] * 4)
+    """Shift a batch by at most one pixel in 14 of each side, all images alike; the border is black."""
     height, width = images.shape[-2:]
-    return padded[..., most + down : most + down + height, most + right : most + right + width]
+    high, wide = height // 14, width // 14
+    if not high and not wide:
+        return images
+    down, right = (int(torch.randint(-most, most + 1, ())) for most in (high, wide))
+    padded = F.pad(images, [wide, wide, high, high])
+    return padded[..., high + down : high + down + height, wide + right : wide + right + width]
 
 
 def _key(data: ImageData) -> str:

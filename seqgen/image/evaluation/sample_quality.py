@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Images
+from seqgen.image.data.dataset import Images, at_a_time
 from seqgen.image.evaluation.features import Features
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
@@ -42,22 +42,43 @@ def measure(
         split.rows(torch.from_numpy(draw.permutation(len(split))[:n])) for split in (data.test, data.train)
     )
     notify(f"drawing {n:,} samples")
-    generated = draw_samples(trained, n, labels=real.labels, seed=seed)
+    generated = draw_samples(trained, n, labels=known_labels(real.labels, data.train.labels, draw), seed=seed)
     real_features = features.of(real.batch(slice(None)).images)
     compared = {"samples": generated, "training_images": train.batch(slice(None)).images}
     distances = {name: compare(real_features, features.of(images)) for name, images in compared.items()}
     notify("searching the nearest training images")
     of_samples, _ = nearest(generated[:NEAREST_IMAGES], data.train)
     of_test, _ = nearest(real.batch(slice(0, NEAREST_IMAGES)).images, data.train)
-    copies = (of_samples < of_test.quantile(COPY_QUANTILE)).float().mean()
     return distances | {
         "nearest": {
             "samples": float(of_samples.median()),
             "test": float(of_test.median()),
-            "copy_rate": float(copies),
+            "copy_rate": copy_rate(of_samples, of_test),
+            "test_in_training": float((of_test == 0).float().mean()),
             "images": len(of_samples),
         }
     }
+
+
+def copy_rate(of_samples: Tensor, of_test: Tensor) -> float:
+    """Return the fraction of samples that are nearer to a training image than 99 % of test images are.
+
+    (N,), (M,) distances. Test images that are also training images, at distance 0, say nothing of how near
+    new images come, and are left out; a sample at distance 0 is a copy in any case.
+    """
+    new = of_test[of_test > 0]
+    limit = float(new.quantile(COPY_QUANTILE)) if len(new) else 0.0
+    return float(((of_samples < limit) | (of_samples == 0)).float().mean())
+
+
+def known_labels(labels: Tensor, training: Tensor, draw: np.random.Generator) -> Tensor:
+    """Return labels (N,), each that is not known, -1, drawn from the known ones of training images."""
+    pool = training[training >= 0]
+    unknown = labels < 0
+    if not len(pool) or not unknown.any():
+        return labels
+    drawn = pool[torch.from_numpy(draw.integers(0, len(pool), len(labels)))]
+    return torch.where(unknown, drawn, labels)
 
 
 def draw_samples(trained: TrainedImages, n: int, *, labels: Tensor, seed: int = 0) -> Tensor:
@@ -66,7 +87,7 @@ def draw_samples(trained: TrainedImages, n: int, *, labels: Tensor, seed: int = 
     rng = torch.Generator(device).manual_seed(seed)
     conditional = getattr(model.config, "conditional", False)
     parts = []
-    for chunk in labels[:n].split(CHUNK):
+    for chunk in labels[:n].split(at_a_time(CHUNK, trained.run.config.get("shape", ()))):
         means = model.sample(len(chunk), chunk.to(device) if conditional else None, rng)
         if trained.data.binarise != "none":
             means = torch.bernoulli(means, generator=rng)

@@ -28,7 +28,7 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel
+from seqgen.image.models.base import AdversarialModel
 from seqgen.image.networks.adversarial import AdversarialConfig, GANLossConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import squared_error
@@ -54,7 +54,9 @@ class ImageAEGANConfig(AdversarialConfig):
     encoder: NetConfig = field(default_factory=NetConfig)
     generator: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
     latent_critic: NetConfig = field(
-        default_factory=lambda: NetConfig(hidden=128, layers=2, activation="leaky_relu")
+        default_factory=lambda: NetConfig(
+            kind="dense", hidden=128, layers=2, channels=32, activation="leaky_relu"
+        )
     )
     gan: GANLossConfig = field(default_factory=lambda: GANLossConfig(r1=0.2))
     image_gan: float = 1.0
@@ -187,15 +189,16 @@ class ImageAEGAN(AdversarialModel):
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Measure the cycle of held-out images, their latents, and the diversity of generated images."""
         held_out, latents, errors = [], [], []
-        for images, labels in batches:
-            encoded = self.encode(images, labels)
-            held_out.append(images)
+        for batch in batches:
+            encoded = self.encode(batch.images, batch.labels)
+            held_out.append(batch.images)
             latents.append(encoded)
-            errors.append(squared_error(images, self.decode(encoded, labels)))
+            errors.append(squared_error(batch.images, self.decode(encoded, batch.labels)))
+        images = torch.cat(held_out)
         return {
             "valid_squared_error": float(torch.cat(errors).mean()),
             "latent_variance": float(torch.cat(latents).var(dim=0, unbiased=False).mean()),
-            **self.measure_diversity(self.sample(VALID_SAMPLES), torch.cat(held_out)),
+            **self.measure_diversity(self.sample_to_measure(images), images),
         }
 
     @torch.no_grad()

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core import optim
-from seqgen.image.data.dataset import Batch
+from seqgen.image.data.dataset import Batch, at_a_time
 from seqgen.image.networks import adversarial, pixel_losses
 from seqgen.image.networks.networks import ImageDecoder, ImageEncoder
 
 VALID_SAMPLES = 1000
-"""Images generated for a report's metrics."""
+"""Images generated for a report's metrics, fewer of large ones."""
+FEWEST_SAMPLES = 64
+"""Images generated for them, however large: the total variance of so many is known well enough."""
 
 
 class ImageModel(Algorithm):
@@ -111,6 +113,19 @@ class EncoderDecoderModel(ImageModel):
             "lr": optimizer.param_groups[0]["lr"],
         }
 
+    def should_stop(self, report: Metrics, first: Metrics) -> str | None:
+        """Never stop for what is measured.
+
+        Raises:
+            FloatingPointError: training has diverged: the loss is ten times that before the first step.
+        """
+        before, now = first.get(str(self.monitor)), report.get(str(self.monitor))
+        if before is not None and now is not None and not now - before < 9 * max(abs(before), 1.0):
+            raise FloatingPointError(
+                f"{self.monitor} is {now:.4g}, and was {before:.4g} before the first step"
+            )
+        return None
+
     def reconstruction_loss(self, latents: Tensor, images: Tensor, labels: Tensor | None) -> Tensor:
         """Return -log p(x | z) of each image, in nats; (B, Z), (B, C, H, W) → (B,)."""
         logits = self.decoder(latents, self.network_labels(labels))
@@ -137,6 +152,8 @@ class AdversarialModel(ImageModel):
     """Updates so far; scalar."""
     highest_diversity: Tensor
     """The highest diversity of the reports so far; scalar."""
+    progress: float = 0.0
+    """Where training was at the last step, in [0, 1)."""
 
     def __init__(self, config: Any, *, classes: int) -> None:
         super().__init__(config, classes=classes)
@@ -157,6 +174,7 @@ class AdversarialModel(ImageModel):
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update every network on one batch, each by its own loss, at the same time."""
         self.train()
+        self.progress = progress
         self.set_learning_rates(progress)
         losses, metrics = self.losses(batch)
         norms = optim.update({self.optimizers[name]: loss for name, loss in losses.items()})
@@ -170,11 +188,21 @@ class AdversarialModel(ImageModel):
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the images of latents by the EMA network; (N, Z), (N,) → (N, C, H, W) in [0, 1]."""
         self.eval()
-        return adversarial.decode_in_chunks(self.ema[self.averaged[-1]], latents, self.network_labels(labels))
+        decoder = self.ema[self.averaged[-1]]
+        return adversarial.decode_in_chunks(
+            decoder, latents, self.network_labels(labels), getattr(decoder, "shape", None)
+        )
 
     def samples(self, n: int) -> Tensor:
         """Draw n images to show, from the same latents every time, of the labels 0, 1, 2, …"""
         return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
+
+    def sample_to_measure(self, held_out: Tensor) -> Tensor:
+        """Draw images for a report's metrics, as many as are decoded at a time but 64 at least.
+
+        held_out: (N, C, H, W), of the same shape.
+        """
+        return self.sample(max(at_a_time(VALID_SAMPLES, held_out.shape[1:]), FEWEST_SAMPLES))
 
     def measure_diversity(self, generated: Tensor, held_out: Tensor) -> Metrics:
         """Return the diversity of generated images relative to that of held-out ones; keep the highest."""
@@ -183,8 +211,14 @@ class AdversarialModel(ImageModel):
         return metrics
 
     def should_stop(self, report: Metrics, first: Metrics) -> str | None:
-        """Stop where the generator has collapsed; the weights of the report before are kept."""
-        return adversarial.collapsed(report, float(self.highest_diversity))
+        """Stop where the generator has collapsed; the weights of the report before are kept.
+
+        Raises:
+            FloatingPointError: training has diverged.
+        """
+        adversarial.check_diverged(report, self)
+        highest, updates = float(self.highest_diversity), int(self.updates)
+        return adversarial.collapsed(report, highest, progress=self.progress, updates=updates)
 
 
 def cycle_labels(n: int, classes: int, device: torch.device) -> Tensor | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel, cycle_labels
+from seqgen.image.models.base import AdversarialModel, cycle_labels
 from seqgen.image.networks.adversarial import AdversarialConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 
@@ -110,8 +110,7 @@ class GAN(AdversarialModel):
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update the critic on each part of the batch, and on the last part the generator, too."""
-        size = self.config.batch_size
-        *first, last = (Batch(*part) for part in zip(*(x.split(size) for x in batch), strict=True))
+        *first, last = self._parts(batch)
         self.train()
         self.set_learning_rates(progress)
         for real in first:
@@ -120,6 +119,18 @@ class GAN(AdversarialModel):
             loss, *_ = self._critic_loss(real, fake)
             optim.update({self.optimizers["critic"]: loss})
         return super().step(last, progress)
+
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """Divide a batch into one of `batch_size` images for each update of the critic.
+
+        Where the data hold fewer images than a step reads, the parts overlap: there are as many as otherwise,
+        and none has so few images that their mean and variance mean nothing.
+        """
+        size, parts = min(self.config.batch_size, len(batch.images)), self.config.critic_updates
+        if len(batch.images) == size * parts:
+            return [Batch(*part) for part in zip(*(x.split(size) for x in batch), strict=True)]
+        rows = torch.arange(size * parts, device=batch.images.device) % len(batch.images)
+        return [Batch(*(x[part] for x in batch)) for part in rows.split(size)]
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:
         """Return the losses by the names of their optimisers, and metrics."""
@@ -159,7 +170,7 @@ class GAN(AdversarialModel):
         self.eval()
         held_out = [(batch.images, self._scores(*batch)) for batch in batches]
         images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
-        generated = self.sample(VALID_SAMPLES)
+        generated = self.sample_to_measure(images)
         labels = cycle_labels(len(generated), self.classes, generated.device)
         gap = float(scores.mean() - self._scores(generated, labels).mean())
         return {"valid_score_gap": gap, **self.measure_diversity(generated, images)}

@@ -25,7 +25,7 @@ from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import settings
 from seqgen.functional import gan_losses, gaussian
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import VALID_SAMPLES, AdversarialModel
+from seqgen.image.models.base import AdversarialModel
 from seqgen.image.networks.adversarial import AdversarialConfig
 from seqgen.image.networks.networks import NetConfig, Shape, build_decoder, build_encoder
 from seqgen.image.networks.pixel_losses import squared_error
@@ -141,15 +141,16 @@ class VAEGAN(AdversarialModel):
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Measure latents and reconstructions of held-out images, and the diversity of generated ones."""
         held_out, kls, errors = [], [], []
-        for images, labels in batches:
-            mean, log_var = self.posterior(images, labels)
-            held_out.append(images)
+        for batch in batches:
+            mean, log_var = self.posterior(batch.images, batch.labels)
+            held_out.append(batch.images)
             kls.append(gaussian.kl(mean, log_var).sum(dim=1))
-            errors.append(squared_error(images, self.decode(mean, labels)))
+            errors.append(squared_error(batch.images, self.decode(mean, batch.labels)))
+        images = torch.cat(held_out)
         return {
             "valid_kl": float(torch.cat(kls).mean()),
             "valid_squared_error": float(torch.cat(errors).mean()),
-            **self.measure_diversity(self.sample(VALID_SAMPLES), torch.cat(held_out)),
+            **self.measure_diversity(self.sample_to_measure(images), images),
         }
 
     @torch.no_grad()

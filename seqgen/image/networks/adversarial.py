@@ -14,13 +14,22 @@ from seqgen.algorithms.base import Metrics
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
+from seqgen.image.data.dataset import at_a_time
 from seqgen.image.networks.config import ImageTrainingConfig
-from seqgen.image.networks.networks import NetConfig
+from seqgen.image.networks.networks import NetConfig, Shape
 
 CHUNK = 1000
 """Images decoded at a time: bounds memory."""
 COLLAPSE_RATIO = 0.1
 """Fraction of the highest diversity so far below which a generator has collapsed."""
+
+
+NEVER_DIVERSE = 0.05
+"""Highest diversity of a generator that has collapsed from its first step on; others soon are above 0.3."""
+FEWEST_UPDATES = 300
+"""Updates before a generator can be said to have collapsed so: at first images hardly vary."""
+DIVERGED, DIVERGED_WEIGHT = 1e6, 1e4
+"""Absolute value of a loss or of a gap between scores, and of a weight, at which training has diverged."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +178,15 @@ def update_ema(ema: nn.Module, module: nn.Module, *, decay: float, updates: int)
 
 
 @torch.no_grad()
-def decode_in_chunks(decoder: nn.Module, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Return the images of latents, some at a time; (N, Z), (N,) or None → (N, C, H, W) in [0, 1]."""
-    chunks = [slice(first, first + CHUNK) for first in range(0, len(latents), CHUNK)]
+def decode_in_chunks(
+    decoder: nn.Module, latents: Tensor, labels: Tensor | None, shape: Shape | None = None
+) -> Tensor:
+    """Return the images of latents, some at a time; (N, Z), (N,) or None → (N, C, H, W) in [0, 1].
+
+    shape: of an image; fewer large ones are decoded at a time.
+    """
+    size = CHUNK if shape is None else at_a_time(CHUNK, shape)
+    chunks = [slice(first, first + size) for first in range(0, len(latents), size)]
     return torch.cat(
         [
             torch.sigmoid(decoder(latents[chunk], None if labels is None else labels[chunk]))
@@ -191,9 +206,36 @@ def diversity(generated: Tensor, held_out: Tensor) -> Metrics:
     return {"diversity": variance / real_variance} if real_variance else {}
 
 
-def collapsed(report: Metrics, highest: float) -> str | None:
-    """Return a message where the diversity is below a tenth of the highest so far, a collapse; else None."""
+def collapsed(report: Metrics, highest: float, *, progress: float = 0.0, updates: int = 0) -> str | None:
+    """Return a message where the generator has collapsed, else None.
+
+    It has where the diversity is below a tenth of the highest so far, and where it was never above a
+    twentieth of that of real images although half of the training is over.
+    """
     now = report.get("diversity", highest)
-    if now >= COLLAPSE_RATIO * highest:
-        return None
-    return f"the generator has collapsed: the diversity of its images fell from {highest:.2f} to {now:.3f}"
+    has_fallen = not now >= COLLAPSE_RATIO * highest  # NaN is a collapse, too
+    is_late = "diversity" in report and progress >= 0.5 and updates >= FEWEST_UPDATES
+    if has_fallen and highest >= NEVER_DIVERSE:
+        return (
+            f"the generator has collapsed: the diversity of its images fell from {highest:.2f} to {now:.3f}"
+        )
+    if has_fallen or (is_late and highest < NEVER_DIVERSE):
+        return (
+            "the generator has collapsed from the first step on: the diversity of its images was at most "
+            f"{highest:.3f}, that of real ones being 1; try a lower --set lr=… or another --set gan.loss=…"
+        )
+    return None
+
+
+def check_diverged(report: Metrics, module: nn.Module) -> None:
+    """Raise FloatingPointError where a loss, a gap of scores or a weight says that training has diverged.
+
+    All of it is finite where weights have grown by the millions: sigmoids saturate, and normalisation layers
+    take the scale out.
+    """
+    for name, value in report.items():
+        if ("loss" in name or "gap" in name) and not abs(value) < DIVERGED:
+            raise FloatingPointError(f"{name} is {value:.3g}")
+    largest = torch.stack([parameter.detach().abs().amax() for parameter in module.parameters()]).amax()
+    if not float(largest) < DIVERGED_WEIGHT:
+        raise FloatingPointError(f"a weight is {float(largest):.3g}")

@@ -1,14 +1,14 @@
 """Settings that image models share: the length of training, and the optimiser of models without a critic."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 from torch.optim import Optimizer
 
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Images
-from seqgen.image.networks.networks import NetConfig, peak_lr
+from seqgen.image.networks.networks import NetConfig, Shape, peak_lr
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ class ImageTrainingConfig:
         settings.bounds(
             self, latent_dim=(1, None), batch_size=(1, None), epochs=(1, None), report_every=(1, None)
         )
+
+    def sized(self, shape: Shape) -> Self:
+        """Return the settings with what their networks leave open chosen by the shape of the images."""
+        nets: dict[str, Any] = {
+            name: net.sized(shape) for name, net in vars(self).items() if isinstance(net, NetConfig)
+        }
+        return replace(self, **nets)
 
     def fitted(self, images: Images) -> Self:
         """Return the settings with `epochs`, where not given, chosen by the number of training images."""

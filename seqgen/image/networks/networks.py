@@ -7,7 +7,7 @@ number, -1 where there is none, and enters as its one-hot vector (all zeros for 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeVar
 
@@ -24,6 +24,13 @@ FIRST_BIAS_RANGE = 2.0
 """Bound of the first biases of a decoder with orthogonal weights: in standard deviations of a latent,
 about."""
 
+CONV_PIXELS = 32 * 32
+"""Pixels of an image from which on networks are convolutional where their kind is not set: on larger ones
+dense ones learn slowly, and a variational autoencoder of them diverges."""
+LEAST_HALVED = 8
+"""Pixels of a side that a convolution still halves."""
+DENSE_LAYERS, CHANNELS, MOST_CHANNELS = 2, 32, 256
+"""Layers of a dense net, channels of the first convolution, and most of the last one, where not set."""
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -37,16 +44,17 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class NetConfig:
     """An encoder or a decoder; a decoder is the mirror image of the encoder with the same settings."""
 
-    kind: Literal["dense", "conv"] = "dense"
-    """dense layers, or convolutions; an encoder has one dense layer between its convolutions and its
-    output"""
+    kind: Literal["dense", "conv"] | None = None
+    """dense layers, or convolutions; an encoder has one dense layer between its convolutions and its output;
+    none: by the size of the images, conv from 32×32 pixels on"""
     hidden: int = 512
     """units of a dense layer"""
-    layers: int = 2
+    layers: int | None = None
     """dense layers between image and latent; of a conv net the convolutions, each halving height and width as
-    long as four pixels are left"""
-    channels: int = 32
-    """channels of a conv net's first convolution; each further one has twice as many"""
+    long as four pixels are left; none: 2 if dense, as many as there can be if conv"""
+    channels: int | None = None
+    """channels of a conv net's first convolution; each further one has twice as many; none: 32, fewer where
+    the last one would have more than 256"""
     activation: Literal["relu", "leaky_relu", "gelu", "silu", "tanh"] = "relu"
     """activation after every layer but the last"""
     normalise: Literal["none", "batch", "layer"] = "none"
@@ -61,10 +69,38 @@ class NetConfig:
     def __post_init__(self) -> None:
         settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
 
+    def sized(self, shape: Shape) -> "NetConfig":
+        """Return the settings with what they leave open chosen by the shape of the images."""
+        _, height, width = shape
+        is_large = height * width >= CONV_PIXELS and min(height, width) >= LEAST_HALVED
+        kind = self.kind or ("conv" if is_large else "dense")
+        if kind == "dense":
+            layers, channels = DENSE_LAYERS, CHANNELS
+        else:
+            layers = halvings(height, width)
+            deepest = min(layers if self.layers is None else self.layers, layers)
+            channels = max(min(CHANNELS, MOST_CHANNELS >> max(deepest - 1, 0)), 1)
+        return replace(
+            self,
+            kind=kind,
+            layers=layers if self.layers is None else self.layers,
+            channels=self.channels or channels,
+        )
+
+    @property
+    def depth(self) -> int:
+        """The layers, as of a dense net where they are left open."""
+        return DENSE_LAYERS if self.layers is None else self.layers
+
+
+def halvings(height: int, width: int) -> int:
+    """Return how many times height and width can be halved, rounded down, while four pixels are left."""
+    return max(min(height, width).bit_length() - LEAST_HALVED.bit_length() + 1, 0)
+
 
 def default_lr(net: NetConfig) -> float:
     """Return a peak learning rate of Adam that suits a net: the wider and deeper, the lower."""
-    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.layers, 1)), 5e-3)
+    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.depth, 1)), 5e-3)
 
 
 def peak_lr(net: NetConfig, lr: float | None) -> float:
@@ -77,9 +113,10 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, net: NetConfig, shape: Shape, outputs: int, *, classes: int = 0, extra: int = 0):
         super().__init__()
+        net = net.sized(shape)
         self.classes, self.extra = classes, extra
         self.convolutions, maps = (_convolutions if net.kind == "conv" else _flatten)(net, shape)
-        dense = 1 if net.kind == "conv" else net.layers
+        dense = 1 if net.kind == "conv" else net.depth
         sizes = [math.prod(maps) + classes + extra, *[net.hidden] * dense]
         self.body = nn.Sequential(*(_dense(net, a, b, dropout=net.dropout) for a, b in pairwise(sizes)))
         self.head = nn.Linear(sizes[-1], outputs)
@@ -99,9 +136,10 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, net: NetConfig, latent_dim: int, shape: Shape, *, classes: int = 0):
         super().__init__()
-        self.classes = classes
+        net = net.sized(shape)
+        self.classes, self.shape = classes, shape
         self.deconvolutions, maps = (_deconvolutions if net.kind == "conv" else _unflatten)(net, shape)
-        dense = 0 if net.kind == "conv" else net.layers
+        dense = 0 if net.kind == "conv" else net.depth
         sizes = [latent_dim + classes, *[net.hidden] * dense]
         self.body = nn.Sequential(*(_dense(net, a, b) for a, b in pairwise(sizes)))
         self.head = nn.Linear(sizes[-1], math.prod(maps))
@@ -121,11 +159,13 @@ def build_encoder(
         classes: labels that it is conditional on, 0 for none.
         extra: width of a vector that it gets beside the image, such as noise or a latent; 0 for none.
     """
+    net = net.sized(shape)
     return _initialise(ImageEncoder(net, shape, outputs, classes=classes, extra=extra), net)
 
 
 def build_decoder(net: NetConfig, latent_dim: int, shape: Shape, *, classes: int = 0) -> ImageDecoder:
     """Return a fresh decoder or generator; `classes` as for `build_encoder`."""
+    net = net.sized(shape)
     return _initialise(ImageDecoder(net, latent_dim, shape, classes=classes), net)
 
 
@@ -211,11 +251,10 @@ def _normalisation(net: NetConfig, channels: int) -> list[nn.Module]:
 def _shapes(net: NetConfig, shape: Shape) -> list[Shape]:
     """Return the image's shape and that after each convolution: height and width are halved, rounded down."""
     shapes = [shape]
-    for layer in range(net.layers):
+    channels = net.channels or CHANNELS
+    for layer in range(min(net.depth, halvings(*shape[1:]))):
         _, height, width = shapes[-1]
-        if min(height, width) < 8:
-            break
-        shapes.append((net.channels * 2**layer, height // 2, width // 2))
+        shapes.append((channels * 2**layer, height // 2, width // 2))
     return shapes
 
 

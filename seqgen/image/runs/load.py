@@ -15,9 +15,13 @@ from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import apart
 from seqgen.image.data.dataset import ImageData, open_images
+from seqgen.image.data.pictures import ReadOptions
 from seqgen.training import paths, run_config, run_folder
 from seqgen.training.run_folder import Run
 from seqgen.training.weight_shapes import check_shapes
+
+OPTIONS = ("size", "label_column", "background")
+"""How images are read, as a run's configuration says; one of an earlier version says nothing of it."""
 
 
 @dataclass
@@ -45,6 +49,11 @@ class TrainedImages:
         """The labels that training images had."""
         return self.run.config["training_labels"]
 
+    @property
+    def options(self) -> ReadOptions:
+        """How its images are read."""
+        return ReadOptions(**{name: self.run.config.get(name) for name in OPTIONS})
+
     @cached_property
     def data(self) -> ImageData:
         """The images that the run was trained on; UserError where they are gone or have changed."""
@@ -54,8 +63,13 @@ class TrainedImages:
                 f"the images '{self.spec}', which run '{self.run.path}' was trained on, are not there any "
                 "more; if they have moved, say where they are now with --run-data"
             )
+        without = config["without"]
         opened = open_images(
-            self.spec, seed=config["seed"], without=config["without"], binarise=config["binarise"]
+            self.spec,
+            seed=config["seed"],
+            without=None if without is None else self.names[without],
+            binarise=config["binarise"],
+            options=self.options,
         )
         if opened.hash != config["data_hash"]:
             raise UserError(

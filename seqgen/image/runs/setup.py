@@ -5,7 +5,7 @@ ready, so that the command line can show it and draw its progress.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
-from seqgen.image.networks.networks import NetConfig
+from seqgen.image.data.pictures import ReadOptions
+from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
 from seqgen.training import paths
 from seqgen.training.data_config import resolved, short_name
@@ -59,12 +60,16 @@ def train_job(
     device_name: str = "auto",
     binarise: str = "none",
     without: int | str | None = None,
+    size: int | None = None,
+    label_column: str | None = None,
+    background: str | None = None,
 ) -> Job:
     """Open the images and build the model with its settings.
 
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
         data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
+        size, label_column, background: as for `seqgen.image.data.pictures.ReadOptions`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
@@ -77,8 +82,9 @@ def train_job(
         entry.config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
     )
     device = devices.pick(device_name)
-    opened = open_images(data, seed=seed, without=without, binarise=binarise)
-    config = config.fitted(opened.train)
+    options = ReadOptions(size, label_column, background)
+    opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
+    given, config = config, config.sized(opened.shape).fitted(opened.train)
     _check(config, opened)
     folder = Path(path) if path else ROOT / f"image-{model.rpartition(':')[2]}-{short_name(data)}"
     config_keys = {
@@ -90,9 +96,10 @@ def train_job(
         "binarise": binarise,
         "without": None if without is None else label_of(without, opened.names),
         "seed": seed,
+        **asdict(options),
     }
     return assemble(
-        request(folder, config_keys, entry.config().fitted(opened.train)),
+        request(folder, config_keys, entry.config().sized(opened.shape).fitted(opened.train)),
         config,
         build=lambda described: load.build(described, entry),
         facts=_facts(opened) | {"code_hash": plugins.source_hash(entry.cls)},
@@ -104,7 +111,7 @@ def train_job(
         validation=_Validation(opened.valid, device),
         device=device,
         medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
-        notes=[_describe(opened)],
+        notes=[_describe(opened), *_describe_networks(given, config, opened.shape)],
     )
 
 
@@ -135,7 +142,28 @@ def _describe(data: ImageData) -> str:
     channels, height, width = data.shape
     sizes = f"{len(data.train):,} training, {len(data.valid):,} validation, {len(data.test):,} test"
     binary = "" if data.binarise == "none" else f", {data.binarise} binarisation"
-    return f"data: {data.name}: {sizes} images of {height}×{width}×{channels}{binary}"
+    facts = f" ({'; '.join(data.facts)})" if data.facts else ""
+    return f"data: {data.name}{facts}: {sizes} images of {height}×{width}×{channels}{binary}"
+
+
+def _describe_networks(given: Any, config: Any, shape: Shape) -> Iterator[str]:
+    """Say which networks were chosen by the size of the images, in one line."""
+    chosen = {
+        name: net
+        for name, net in vars(config).items()
+        if isinstance(net, NetConfig) and getattr(given, name).kind is None
+    }
+    if not chosen:
+        return
+    net = next(iter(chosen.values()))
+    is_conv = net.kind == "conv"
+    layers = f"{net.depth} convolutions from {net.channels} channels on" if is_conv else f"{net.depth} layers"
+    other = "dense" if is_conv else "conv"
+    yield (
+        f"networks: {net.kind}, {layers}, by the size of the images, {shape[1]}×{shape[2]} ("
+        + ", ".join(f"--set {name}.kind={other}" for name in chosen)
+        + " to change that)"
+    )
 
 
 def _count_images(batch: Batch) -> int:
