@@ -84,6 +84,7 @@ EXAMPLES = {
         "seqgen bench oracle --quick",
         "seqgen bench oracle --oracle lstm-0 --length 20 --algorithms seqgan",
     ),
+    "bench images": ("seqgen bench images", "seqgen bench images --models vae,gan --sizes 28,64"),
     "bench text": (
         "seqgen bench text --quick",
         "seqgen bench text --corpus captions.txt --test test.txt --seeds 3",
