@@ -4,6 +4,7 @@ How they come there, `seqgen.data.conditions` says.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class Condition:
         if self.then is not None:
             ends_later = (tokens == self.then).flip(1).cumsum(dim=1).flip(1) > 0
             return real & ~ends_later
-        real[:, 0] = False
+        real.select(1, 0).fill_(False)  # an assignment would wait for the device
         return real
 
     def rows(
@@ -52,9 +53,8 @@ class Condition:
             return given.to(device).expand(n, -1)
         if not self.labels:
             return None
-        weights = torch.tensor(self.weights, device=device)
-        places = torch.multinomial(weights, n, replacement=True, generator=rng)
-        return torch.tensor(self.labels, device=device)[places][:, None]
+        labels, weights = _on(self, device)
+        return labels[torch.multinomial(weights, n, replacement=True, generator=rng)][:, None]
 
     def begun(self, n: int, options: dict[str, Any], *, device: torch.device) -> dict[str, Any]:
         """Return options of sampling n sentences, `condition` at the head of the prompt.
@@ -77,3 +77,9 @@ class Condition:
             "min_length": options.get("min_length", 0) + given.shape[1],
             "forbid": (*options.get("forbid", ()), *self.forbidden),
         }
+
+
+@lru_cache(maxsize=16)
+def _on(condition: Condition, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return labels and weights on a device, (L,) each; copied there once, as a copy waits for the device."""
+    return torch.tensor(condition.labels, device=device), torch.tensor(condition.weights, device=device)

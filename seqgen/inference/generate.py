@@ -113,7 +113,7 @@ def generate(
 
 
 def length_limit(trained: Trained, max_length: int | None, min_length: int) -> int:
-    """Return the most tokens of a sentence, EOS included: what is asked for, or that of the training data.
+    """Return the most tokens of a sentence, EOS and label included: what is asked for, or as in training.
 
     UserError where there is no such sentence, or it could not have as many tokens as it must have at least.
     """
@@ -129,7 +129,8 @@ def length_limit(trained: Trained, max_length: int | None, min_length: int) -> i
             f"a sentence of at least {min_length} tokens cannot have at most {longest}{source}; "
             "lower --min-length or raise --max-length"
         )
-    return longest
+    # The label is no token of the sentence, but one of the longest training sentence.
+    return longest + (max_length is not None and bool(trained.tokenizer.labels))
 
 
 def describe_unknown(tokenizer: Tokenizer, text: str) -> str:

@@ -48,6 +48,14 @@ def test_a_prompt_follows_what_is_given_and_neither_is_drawn_again() -> None:
         SOURCES.begun(2, options, device=CPU)
 
 
+def test_nothing_waits_for_an_accelerator() -> None:
+    meta = torch.device("meta")
+    assert LABELS.rows(3, None, device=meta).shape == (3, 1)
+    assert LABELS.begun(3, {"prompt": torch.zeros(2, device=meta)}, device=meta)["prompt"].shape == (3, 3)
+    for condition in (LABELS, SOURCES):
+        assert condition.of_sentence(torch.zeros(3, 5, device=meta)).device == meta
+
+
 def test_sampled_sentences_have_what_they_are_given_once() -> None:
     torch.manual_seed(0)
     begun = LABELS.begun(997, {}, device=CPU)

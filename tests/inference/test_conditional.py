@@ -128,6 +128,8 @@ def test_a_prompt_begins_the_sentence_and_not_its_label(labelled: Trained) -> No
     drawn = list(seqgen.sample(labelled, 50, labels={"up": 1.0}, prompt="tall", min_length=3))
     assert all(each.text.startswith("tall ") for each in drawn)
     assert sum(is_of(each.text, "up") for each in drawn) >= 48
+    cut = list(seqgen.sample(labelled, 20, labels={"up": 1.0}, max_length=2))
+    assert max(each.tokens for each in cut) == 2
     greedy = {each.text for each in seqgen.sample(labelled, 5, labels={"down": 1}, temperature=0.0)}
     assert len(greedy) == 1
 
