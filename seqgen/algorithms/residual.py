@@ -367,4 +367,6 @@ class Residual(TextAlgorithm):
         """Return `sample_metrics` of chosen sentences, their NLL being that under p."""
         samples = self.sample(1000)
         nats = -float(self.log_likelihood(samples.tokens).sum())
-        return self.sample_metrics(samples) | {"sample_nll": nats / int(self.of_sentence(samples.tokens).sum())}
+        return self.sample_metrics(samples) | {
+            "sample_nll": nats / int(self.of_sentence(samples.tokens).sum())
+        }
