@@ -179,7 +179,8 @@ def adversarial_job(
     Without `init` the newest run under `runs/` that fits is taken: a pretrained one starts a new training,
     one of this algorithm goes on, unless `path` names another folder. An algorithm that needs no start takes
     `data` in its place; for the others it may say where the corpus of the start is now. `steps` is the
-    setting of that name; the other arguments are those of `pretrain_job`.
+    setting of that name, and `minutes` are without the generators that cross-fitting trains before; the other
+    arguments are those of `pretrain_job`.
     """
     _check_length(minutes, values, {"--steps ": steps})
     entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
