@@ -29,7 +29,7 @@ STEPS, BATCH = 30, 32
 
 
 WORSE = 1.05
-"""Loss relative to that before training above which nothing was learned: of noise there is little to learn."""
+"""Loss relative to that before training above which it is worse: of noise there is little to learn."""
 TRAINED, DIVERSITY = "trained", "diversity"
 
 
