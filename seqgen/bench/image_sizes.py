@@ -28,6 +28,8 @@ STEPS, BATCH = 30, 32
 """Length of a training, and images of a step."""
 
 
+WORSE = 1.05
+"""Loss relative to that before training above which it is worse: of noise there is little to learn."""
 TRAINED, DIVERSITY = "trained", "diversity"
 
 
@@ -134,8 +136,8 @@ def train(
         first = algorithm.evaluate(in_order(valid, BATCH, device))
         name = algorithm.monitor or DIVERSITY
         last, outcome = _steps(algorithm, batches, valid, steps, device)
-    if outcome == TRAINED and name != DIVERSITY and last[name] >= first[name]:
-        outcome = "not learned: the loss is no lower than before"
+    if outcome == TRAINED and name != DIVERSITY and last[name] > WORSE * first[name]:
+        outcome = "worse: the loss is higher than before"
     net = next(value.kind for value in vars(config).values() if hasattr(value, "sized"))
     seconds = time.perf_counter() - started
     return ShortTraining(

@@ -64,8 +64,14 @@ def test_what_goes_wrong_is_the_outcome(monkeypatch):
 
     monkeypatch.setattr(VAE, "step", diverge)
     assert outcome() == ("diverged at step 3: the norm is inf", "diverged", None)
+    first = iter((100.0, 106.0))
+    evaluate = VAE.evaluate
     monkeypatch.setattr(VAE, "step", lambda *_: {"loss": 1.0})
-    assert outcome()[:2] == ("not learned: the loss is no lower than before", "not learned")
+    monkeypatch.setattr(VAE, "evaluate", lambda *_: {"valid_loss": next(first)})
+    assert outcome()[:2] == ("worse: the loss is higher than before", "worse")
+    first = iter((100.0, 104.0))
+    assert outcome()[0] == "trained"
+    monkeypatch.setattr(VAE, "evaluate", evaluate)
     monkeypatch.setattr(VAE, "step", lambda *_: {"loss": math.nan})
     assert outcome()[:2] == ("not finite: loss", "not finite")
 

@@ -162,8 +162,9 @@ def test_a_collapse_from_the_first_step_is_said_once_half_of_training_is_over():
     assert adversarial.collapsed({"diversity": 0.03}, 0.04, **late | {"updates": 299}) is None
     assert adversarial.collapsed({"diversity": 0.05}, 0.05, **late) is None
     assert adversarial.collapsed({}, 0.0, **late) is None  # held-out images that do not vary
-    fallen = adversarial.collapsed({"diversity": 0.0001}, 0.004)
+    fallen = adversarial.collapsed({"diversity": 0.0001}, 0.004, progress=0.1, updates=300)
     assert "from the first step on: the diversity of its images was at most 0.004" in fallen
+    assert adversarial.collapsed({"diversity": 0.0001}, 0.004, progress=0.9, updates=299) is None
     assert "fell from 0.80 to nan" in adversarial.collapsed({"diversity": math.nan}, 0.8)
 
 

@@ -71,6 +71,7 @@ def test_accuracy_by_hand() -> None:
     pixels = torch.tensor([0, 255, 255, 0], dtype=torch.uint8)[:, None, None, None].expand(4, 1, 2, 3)
     value = features.accuracy(brightness, Images(pixels, torch.tensor([0, 0, 1, -1])))  # type: ignore[arg-type]
     assert value == pytest.approx(2 / 3)
+    assert features.accuracy(brightness, Images(pixels, torch.full((4,), -1))) is None  # type: ignore[arg-type]
 
 
 def test_images_are_shifted_with_a_black_border() -> None:

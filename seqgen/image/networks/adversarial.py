@@ -210,16 +210,18 @@ def collapsed(report: Metrics, highest: float, *, progress: float = 0.0, updates
     """Return a message where the generator has collapsed, else None.
 
     It has where the diversity is below a tenth of the highest so far, and where it was never above a
-    twentieth of that of real images although half of the training is over.
+    twentieth of that of real images although half of the training is over. Of the first few hundred updates
+    that is not said of a generator that has not varied yet: its diversity may fall before it rises.
     """
     now = report.get("diversity", highest)
     has_fallen = not now >= COLLAPSE_RATIO * highest  # NaN is a collapse, too
-    is_late = "diversity" in report and progress >= 0.5 and updates >= FEWEST_UPDATES
-    if has_fallen and highest >= NEVER_DIVERSE:
+    has_varied, has_learned = highest >= NEVER_DIVERSE, updates >= FEWEST_UPDATES
+    if has_fallen and has_varied:
         return (
             f"the generator has collapsed: the diversity of its images fell from {highest:.2f} to {now:.3f}"
         )
-    if has_fallen or (is_late and highest < NEVER_DIVERSE):
+    is_late = "diversity" in report and progress >= 0.5
+    if has_learned and not has_varied and (has_fallen or is_late):
         return (
             "the generator has collapsed from the first step on: the diversity of its images was at most "
             f"{highest:.3f}, that of real ones being 1; try a lower --set lr=… or another --set gan.loss=…"
