@@ -88,6 +88,9 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError("the counts of its labels are no numbers above 0")
     if not all(isinstance(name, str) for name in config.get("names", ())):
         raise ValueError("the names of its labels are not text")
+    known = len(config.get("names") or range(config.get("classes", 0)))
+    if (config.get("without") or 0) >= max(known, 1):
+        raise ValueError(f"it has without={config['without']}, and {known} labels")
 
 
 def require(config: Mapping[str, Any], names: tuple[str, ...], where: Any) -> None:

@@ -198,6 +198,14 @@ def test_a_table_may_hold_bytes_alone_and_its_folder_names_the_split(tmp_path):
     assert np.array_equal(splits["train"][0][3], pixels(1, seed=3)[0])
 
 
+def test_a_column_may_have_an_empty_name(tmp_path):
+    cells = [{"bytes": encoded(pixels(1, seed=i)[0, 0]), "path": None} for i in range(7)]
+    parquet.write_table(pyarrow.table({"": cells}), tmp_path / "train.parquet")
+    ((found, labels),) = files.read(str(tmp_path)).splits.values()
+    assert len(found) == 7
+    assert set(labels.tolist()) == {-1}
+
+
 def test_a_name_of_the_hub_is_read_through_datasets(tmp_path, monkeypatch):
     import datasets
 
@@ -349,6 +357,16 @@ def parquet_of_no_utf8(folder):
     (folder / "train.parquet").write_bytes(content.replace(b"label", b"lab\xe7l"))
 
 
+def labels_of_no_utf8(folder):
+    cells = [{"bytes": encoded(pixels(1)[0, 0]), "path": None}] * 3
+    words = pyarrow.array(["cat", "dog", "cow"])
+    parquet.write_table(
+        pyarrow.table({"img": cells, "label": words}), folder / "train.parquet", compression="none"
+    )
+    content = (folder / "train.parquet").read_bytes()
+    (folder / "train.parquet").write_bytes(content.replace(b"dog", b"d\xffg"))
+
+
 def parts_of_no_utf8(folder):
     write_parquet(folder / "train.parquet", 7)
     content = (folder / "train.parquet").read_bytes()
@@ -396,6 +414,7 @@ def empty(folder):
         (tiff_of_many_samples, "a.png' is not a picture by its content"),
         (float_picture, r"a.tiff' has pixels from 255 to 255; they must be from 0 to 1, so scale them"),
         (torn_parquet, "train.parquet' is not a complete Parquet file"),
+        (labels_of_no_utf8, "train.parquet' has labels that are not UTF-8; write it again"),
         (parts_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (parquet_of_no_utf8, r"train.parquet' is not a complete Parquet file \('utf-8' codec can't decode"),
         (no_pictures_in_parquet, "has no column of pictures"),

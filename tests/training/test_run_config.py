@@ -108,6 +108,7 @@ def test_a_run_on_text_that_is_not_right_is_refused(text, changes, message):
         ({"data": {}}, r"it has data=\{\}"),
         ({"binarise": None}, "it has binarise=None"),
         ({"without": "3"}, "it has without='3'"),
+        ({"without": 99}, "it has without=99, and 10 labels"),
         ({"settings/net": {"layers": 10**7}}, "does not fit the model"),
         ({"settings/latent_dim": 2**40}, "does not fit the model"),
     ],

@@ -124,7 +124,7 @@ def _batches(path: Path, columns: Columns) -> Iterator["RecordBatch"]:
     with _reading_parquet(path):
         file = parquet.ParquetFile(path)
         check_pages(file.metadata, str(path), path.stat().st_size)
-        batches = file.iter_batches(ROWS, columns=[name for name in columns if name])
+        batches = file.iter_batches(ROWS, columns=[name for name in columns if name is not None])
     while True:
         with _reading_parquet(path):
             batch = next(batches, None)
@@ -169,5 +169,8 @@ def _labels(name: str, column: "Array") -> np.ndarray:
     if column.null_count:
         raise UserError(f"'{name}' has rows without a label; give each a label, or another --label-column")
     if WORDS.match(str(column.type)):
-        return np.array(column.to_pylist(), str)
+        try:
+            return np.array(column.to_pylist(), str)
+        except UnicodeDecodeError as error:
+            raise UserError(f"'{name}' has labels that are not UTF-8; write it again") from error
     return column.to_numpy(zero_copy_only=False).astype(np.int64)
