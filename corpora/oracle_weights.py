@@ -71,8 +71,10 @@ def read_pickled_arrays(path: Path) -> list[NDArray]:
         found = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
     except UserError as error:
         raise UserError(f"'{path}' is not read: {error}; give the oracle of the SeqGAN paper") from error
-    except MemoryError:
-        raise
+    except MemoryError as error:  # what NumPy raises of a shape with too many numbers
+        raise UserError(
+            f"'{path}' claims an array of more numbers than it holds; give the oracle of the SeqGAN paper"
+        ) from error
     except Exception as error:  # pickle raises whatever damaged bytes lead it to
         raise UserError(f"'{path}' is no pickle of NumPy arrays ({error}); download it again") from error
     is_arrays = isinstance(found, list | tuple) and all(

@@ -96,6 +96,14 @@ def test_a_part_of_a_huge_number_allocates_nothing(tmp_path: Path):
         from_pickle(tmp_path / "a.pkl")
 
 
+def test_a_shape_of_more_numbers_than_there_are_is_refused(tmp_path: Path):
+    content = pickle.dumps([np.zeros((3, 5), np.float32)], protocol=0)
+    assert b"I3\nI5\n" in content
+    (tmp_path / "a.pkl").write_bytes(content.replace(b"I3\nI5\n", b"I3\n" + b"I99999999999\n" * 9))
+    with pytest.raises(UserError, match="claims an array of more numbers than it holds"):
+        from_pickle(tmp_path / "a.pkl")
+
+
 def test_a_type_of_numbers_is_known_by_its_code_alone(tmp_path: Path, recwarn: pytest.WarningsRecorder):
     for arguments in (b"V" + b"f4" * 50 + b"\nI00\nI01\n", b"Vf4\nVlatin1\nI01\n"):
         (tmp_path / "a.pkl").write_bytes(b"cnumpy\ndtype\n(" + arguments + b"tR.")
