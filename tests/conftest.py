@@ -1,6 +1,7 @@
 """What every test may use: the real data, and one torch thread so that timings and results do not drift."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import torch
 from helpers import without_compaction
 
 torch.set_num_threads(1)
+# Under nohup, or in the background of a shell, these are ignored, and so they would be by what tests start.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 # Tests of parity compare the code, not the ten bits that cuDNN's recurrent kernels keep by default.
 torch.backends.cudnn.allow_tf32 = False
 
