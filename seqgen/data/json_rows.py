@@ -9,7 +9,16 @@ from typing import IO, Any
 from seqgen.core.errors import UserError
 from seqgen.data import reading
 from seqgen.data.decoding import blocks, lines
-from seqgen.data.reading import Chunks, Reading, Taken, bounded, choose_column, too_long, with_given
+from seqgen.data.reading import (
+    Chunks,
+    Reading,
+    Taken,
+    bounded,
+    choose_column,
+    choose_columns,
+    too_long,
+    with_given,
+)
 
 MISSING = "null or missing"
 
@@ -41,8 +50,7 @@ def _column(values: Iterator[Value], name: str, how: Reading, taken: Taken) -> C
     for where, _, row in head:
         for each, value in _object(row, name, where).items():
             columns[each] = columns.get(each, False) or isinstance(value, str)
-    text = {each: is_text for each, is_text in columns.items() if each != how.given}
-    column = how.column or choose_column(name, text, None)
+    column = how.column or choose_columns(name, columns, how)[0]
     taken.say(f"column {column!r} of {len(columns)}" if len(columns) > 1 else f"column {column!r}")
     wanted = {each for each in (column, how.given) if each is not None}
     if how.given is not None:

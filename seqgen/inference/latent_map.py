@@ -9,8 +9,10 @@ import numpy as np
 
 from seqgen.core.errors import UserError
 from seqgen.core.figures import render
+from seqgen.data import files
+from seqgen.data.conditions import parted
 from seqgen.data.corpus import normalise
-from seqgen.data.reading import choose_column
+from seqgen.data.reading import Reading, Taken
 from seqgen.data.tokenizer import PAD
 from seqgen.inference.latent_space import encode
 from seqgen.inference.projection_2d import Method, Projection, project
@@ -59,39 +61,19 @@ def by_label(labels: Sequence[str], title: str) -> Colours:
 
 
 def read_labelled(path: Path, label: str, column: str | None = None) -> tuple[list[str], list[str]]:
-    """Read the sentences of a table and their labels; rows without a sentence are left out.
+    """Read the sentences of a table and their labels; rows without either are left out.
 
-    Tables are .csv, .tsv, .jsonl (all three also as .gz) and .parquet; `column` names the sentences where
-    several columns hold text. UserError where there is no such table or column.
+    Tables are those of a corpus (`seqgen.data.tables`); `column` names the sentences where several columns
+    hold text. UserError where there is no such table or column.
     """
-    import pyarrow
-
-    try:
-        table = _table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read the table '{path}': {reason}; give another file") from error
-    text = {each.name: pyarrow.types.is_string(each.type) for each in table.schema}
-    choose_column(str(path), text, label)
-    column = choose_column(str(path), {name: text[name] and name != label for name in text}, column)
-    rows = zip(table[column].to_pylist(), table[label].to_pylist(), strict=True)
-    kept = [(clean[0], str(value)) for line, value in rows if (clean := normalise([str(line or "")]))]
+    found = files.find(str(path))
+    if not all(map(files.has_columns, found)):
+        raise UserError(f"'{path}' is no table with columns; give a .csv, .tsv, .json, .jsonl or .parquet")
+    how, taken = Reading(column, label=label), Taken()
+    chunks = (chunk for file in found for chunk in files.read(file, how, taken))
+    rows = (parted(line) for chunk in chunks for line in chunk if line is not None)
+    kept = [(clean[0], value) for value, line in rows if (clean := normalise([line]))]
     return [line for line, _ in kept], [value for _, value in kept]
-
-
-def _table(path: Path) -> Any:
-    from pyarrow import csv, json, parquet
-
-    ending = path.name.lower().removesuffix(".gz").rpartition(".")[2]
-    if ending == "parquet":
-        return parquet.read_table(path)
-    if ending == "jsonl":
-        return json.read_json(path)
-    if ending == "tsv":  # which has no quoting
-        return csv.read_csv(path, parse_options=csv.ParseOptions(delimiter="\t", quote_char=False))
-    if ending == "csv":
-        return csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True))
-    raise UserError(f"'{path}' is no table with columns; give a .csv, .tsv, .jsonl or .parquet")
 
 
 def draw(projection: Projection, colours: Colours, *, title: str = "") -> bytes:

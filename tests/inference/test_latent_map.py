@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +30,14 @@ def test_lengths_and_labels_as_colours(small_runs: dict[str, Path]) -> None:
         by_label([f"name {i}" for i in range(23)], "class")
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "semicolon.csv", "tsv", "json", "jsonl", "parquet"])
 def test_tables_give_sentences_and_labels_row_by_row(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"table.{ending}"
     rows = [dict(zip(("text", "stars", "kind"), row, strict=True)) for row in [*ROWS, (" ", 5, "z")]]
     if ending == "parquet":
         parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif ending == "json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
     elif ending == "jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     elif ending == "tsv":
@@ -45,7 +48,11 @@ def test_tables_give_sentences_and_labels_row_by_row(tmp_path: Path, ending: str
         body = "".join(
             f"{text},{row['stars']},{row['kind']}\n" for text, row in zip(quoted, rows, strict=True)
         )
-        whole = ("text,stars,kind\n" + body).encode()
+        if ending.startswith("semicolon"):
+            body = re.sub(r",(\d),(\w)\n", r";\1;\2\n", body)
+        whole = (
+            "text,stars,kind\n".replace(",", ";" if ending.startswith("semicolon") else ",") + body
+        ).encode()
         path.write_bytes(gzip.compress(whole) if ending.endswith("gz") else whole)
     assert read_labelled(path, "stars", "text") == READ
     assert read_labelled(path, "kind") == (READ[0], ["x", "y", "x"])  # one other column holds text
@@ -60,10 +67,10 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     text.write_text("a\nb\n")
     with pytest.raises(UserError, match="is no table with columns; give a"):
         read_labelled(text, "kind")
-    with pytest.raises(UserError, match=r"cannot read the table '.*absent.csv'"):
+    with pytest.raises(UserError, match=r"no file '.*absent.csv'"):
         read_labelled(tmp_path / "absent.csv", "kind")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=r"cannot read the table '.*torn.parquet'"):
+    with pytest.raises(UserError, match=r"torn.parquet is no Parquet file"):
         read_labelled(tmp_path / "torn.parquet", "kind")
 
 
