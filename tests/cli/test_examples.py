@@ -29,6 +29,7 @@ LONG = {
     ("bench", "speed"),
     ("bench", "oracle"),
     ("bench", "text"),
+    ("bench", "images"),
 }
 """Commands that are parsed only: they take minutes, or a network."""
 COMMAND: Any = typer.main.get_command(app)
