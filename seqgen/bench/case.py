@@ -139,7 +139,9 @@ class Case:
             data = replace(data, column=None, encoding=None, separator=None)
         if fresh:
             return data
-        return DataConfig(data.corpus, data.column, data.encoding, data.separator, data.valid, data.test)
+        default = DataConfig()  # the tokenizer and what belongs to it are those of another run
+        own = ("tokenizer", "lowercase", "max_vocab", "min_count", "max_length")
+        return replace(data, **{name: getattr(default, name) for name in own})
 
     def path(self, name: str) -> Path:
         """Return the folder of a training."""
