@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/seqgen evaluate --run runs/demo-gan --n 2000
 
 test: $(VENV)/.installed
-	$(BIN)/pytest --quiet --numprocesses auto $(ARGS)
+	$(BIN)/pytest --quiet --numprocesses auto --dist worksteal $(ARGS)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
