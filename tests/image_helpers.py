@@ -1,13 +1,20 @@
-"""What the tests of image models build and check: small models, batches, two modes, changes of networks."""
+"""What the tests of images build and check: small models, pictures, changes of networks."""
 
+import io
 from dataclasses import replace
 
+import numpy as np
+import pyarrow
 import torch
+from PIL import Image
+from pyarrow import parquet
 
 from seqgen.core import settings
 from seqgen.image.data.dataset import Batch, ImageBatches
 
 SHAPE, CLASSES = (2, 9, 11), 3
+H, W = 5, 7
+"""Height and width of the pictures."""
 MODES = torch.tensor([[0.1, 0.9], [0.9, 0.1]])
 """Two pixels of the toy images."""
 
@@ -95,3 +102,22 @@ def check_gradient_steps(model, expected, data, *, seed, lr=0.1):
 def changed_networks(model, before):
     """Return the names of the networks whose parameters differ from those before, {name: […]}."""
     return {name for name, old in before.items() if not same(getattr(model, name), old)}
+
+
+def pixels(n, channels=1, seed=0):
+    """Return random bytes of n pictures; (n, C, H, W)."""
+    return np.random.default_rng(seed).integers(0, 256, (n, channels, H, W), np.uint8)
+
+
+def encoded(array, form="PNG"):
+    """Return the bytes of a picture."""
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format=form)
+    return stream.getvalue()
+
+
+def write_parquet(path, n, *, column="img", channels=3):
+    """Write n pictures in the schema of the hub, of the labels 0 to 3 in turn."""
+    images = pixels(n, channels, seed=n).transpose(0, 2, 3, 1)
+    cells = [{"bytes": encoded(image.squeeze()), "path": None} for image in images]
+    parquet.write_table(pyarrow.table({column: cells, "label": [i % 4 for i in range(n)]}), path)

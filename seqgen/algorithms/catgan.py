@@ -26,12 +26,11 @@ from torch.optim import Optimizer
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.relgan import RelGAN, RelGANConfig
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import optim, settings
+from seqgen.core import settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import GAN_LOSSES
-from seqgen.generation.gumbel_softmax import sample_relaxed
-from seqgen.models.base import without_dropout
+from seqgen.generation.sample import Samples
 from seqgen.models.discriminator import scores
 
 OBJECTIVES = ("relativistic", "relativistic_average")
@@ -113,7 +112,7 @@ class CatGAN(RelGAN):
             for course, inverse in COURSES.items():
                 parent.put_back(optimizer)
                 tau = 1 / inverse(self.config.beta_max, progress)
-                metrics = self._learn(optimizer, objective, known, tau) | {
+                metrics = self._learn(objective, known, tau) | {
                     "average": float(objective != OBJECTIVES[0]),
                     "linear": float(course == "linear"),
                 }
@@ -125,31 +124,26 @@ class CatGAN(RelGAN):
         best[0].put_back(optimizer)
         return dict(best[1])
 
-    def _learn(self, optimizer: Optimizer, objective: str, real: Tensor, tau: float) -> StepMetrics:
+    def _learn(self, objective: str, real: Tensor, tau: float) -> StepMetrics:
         """Update the generator by one objective and temperature; real (R, T)."""
-        with self.generator.without_dropout(), without_dropout(self.discriminator):
-            fake = sample_relaxed(
-                self.generator,
-                len(real),
-                self.length,
-                temperature=tau,
-                forbid=(UNK, *self.given_tokens),
-                first=self._labels(real),
-            )
-            on_real, on_fake = self.discriminator(real), self.discriminator(fake.soft)
-            loss = GAN_LOSSES[objective].generator(on_real, on_fake)
-        norms = optim.update({optimizer: loss}, clip=self.config.clip)
-        return {"g_loss": loss.detach(), "tau": tau, "grad_norm": norms[optimizer]}
+
+        def loss(real: Tensor, fake: Tensor) -> Tensor:
+            return GAN_LOSSES[objective].generator(self.discriminator(real), self.discriminator(fake))
+
+        forbid = (UNK, *self.given_tokens)
+        return self.relaxed_update(
+            real, loss, len(real), temperature=tau, forbid=forbid, first=self._labels(real)
+        )
 
     def fitness(self, real: Tensor) -> Tensor:
         """Return how real the generator's sentences are scored, and how diverse they are; real (R, T)."""
-        drawn = self.sample(len(real), forbid=(UNK,), **self._given(real))
+        drawn = self._drawn(real)
         quality = scores(self.discriminator, drawn.tokens).mean() - scores(self.discriminator, real).mean()
         return quality - self.config.diversity * drawn.log_probs.sum(dim=1).mean()
 
     def fakes(self, real: Tensor) -> Tensor:
         """Return generated sentences of the labels of real ones (R, T)."""
-        return self.sample(len(real), forbid=(UNK,), **self._given(real)).tokens
+        return self._drawn(real).tokens
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return the relativistic loss of pairs of one label, and how often the real one scores higher."""
@@ -165,9 +159,11 @@ class CatGAN(RelGAN):
         """Return the labels of sentences, (R, 1), or None where there are none."""
         return real[:, :1] if self.condition is not None and self.condition.labels else None
 
-    def _given(self, real: Tensor) -> dict[str, Any]:
+    def _drawn(self, real: Tensor) -> Samples:
+        """Draw as many sentences as real ones, of their labels; (R, T)."""
         labels = self._labels(real)
-        return {} if labels is None else {"condition": labels}
+        given: dict[str, Any] = {} if labels is None else {"condition": labels}
+        return self.sample(len(real), forbid=(UNK,), **given)
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:

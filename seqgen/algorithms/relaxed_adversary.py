@@ -9,7 +9,8 @@ of the generator before clipping; and those of `seqgen.algorithms.adversary`.
 """
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -44,16 +45,19 @@ class RelaxedAdversary(Adversary):
 
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator by relaxed sentences that the discriminator reads; no dropout in either."""
-        optimizer, tau = self.optimizers["generator"], self.temperature(progress)
+        known, tau = without_unknown(real.tokens), self.temperature(progress)
+        return self.relaxed_update(known, self.generator_loss, len(real), temperature=tau, forbid=(UNK,))
+
+    def relaxed_update(
+        self, real: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor], rows: int, **how: Any
+    ) -> StepMetrics:
+        """Update the generator by so many relaxed sentences and a loss as `generator_loss`; real (R, T).
+
+        how: options of `seqgen.generation.gumbel_softmax.sample_relaxed`.
+        """
+        optimizer = self.optimizers["generator"]
         with self.generator.without_dropout(), without_dropout(self.discriminator):
-            fake = sample_relaxed(
-                self.generator,
-                len(real),
-                self.length,
-                temperature=tau,
-                hard=self.hard,
-                forbid=(UNK,),
-            )
-            loss = self.generator_loss(without_unknown(real.tokens), fake.soft)
+            fake = sample_relaxed(self.generator, rows, self.length, hard=self.hard, **how)
+            loss = loss_of(real, fake.soft)
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
-        return {"g_loss": loss.detach(), "tau": tau, "grad_norm": norms[optimizer]}
+        return {"g_loss": loss.detach(), "tau": how["temperature"], "grad_norm": norms[optimizer]}

@@ -44,6 +44,10 @@ class LabelClassifier:
         self.corpus, self.seed, self.of_characters = corpus, seed, of_characters
 
     @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(self.corpus.train.conditions())
+
+    @cached_property
     def _fitted(self) -> Any:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
@@ -61,17 +65,14 @@ class LabelClassifier:
 
     def scores(self, sentences: Sequence[str], labels: Sequence[str]) -> tuple[dict[str, Any], list[float]]:
         """Return how often the classifier finds the labels of sentences, and the 95 % interval of that."""
-        if len(set(self.corpus.train.conditions())) < 2:
-            found = np.array(labels)
-        else:
-            found = self._fitted.predict(list(sentences))
+        found = np.array(labels) if len(self._counts) < 2 else self._fitted.predict(list(sentences))
         correct = found == np.array(labels)
         counts = Counter(labels)
         of_label = {
             name: {"n": count, "accuracy": float(correct[np.array(labels) == name].mean())}
             for name, count in sorted(counts.items())
         }
-        chance = max(Counter(self.corpus.train.conditions()).values()) / len(self.corpus.train)
+        chance = max(self._counts.values()) / self._counts.total()
         scores = {"accuracy": float(correct.mean()), "chance": chance, "by_label": of_label}
         return scores, list(wilson_interval(int(correct.sum()), len(correct)))
 

@@ -215,5 +215,5 @@ def _sentences(
         scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
     counts = trained.algorithm.of_sentence(tokens).sum(dim=1).tolist()
     for i, text in enumerate(texts):
-        label = trained.tokenizer.label(tokens[i].tolist()) if trained.tokenizer.labels else None
+        label = trained.tokenizer.label(tokens[i, :1].tolist()) if trained.tokenizer.labels else None
         yield Sentence(text, counts[i], scores[i] if scores else None, label)

@@ -166,7 +166,7 @@ def open_with_tokenizer(data: DataConfig, known: Tokenizer | None, *, seed: int)
         known = tokenizer_for(replace(data, tokenizer=kind or data.tokenizer), corpus)
     if corpus.taken.respaced:
         corpus = open_data(data, seed=seed, keep_whitespace=known.keeps_whitespace)
-    return corpus, with_conditions(known, data, corpus)
+    return corpus, known
 
 
 def with_conditions(tokenizer: Tokenizer, data: DataConfig, corpus: Corpus) -> Tokenizer:
@@ -246,10 +246,10 @@ def _named_tokenizer(data: DataConfig) -> Tokenizer | None:
     return Tokenizer.load(place / run_folder.TOKENIZER if place.is_dir() else place)
 
 
-def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, folder: Path) -> None:
+def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, corpus: Corpus, folder: Path) -> None:
     """Raise UserError where a file names another tokenizer than that of the run in a folder."""
     named = _named_tokenizer(data)
-    if named is not None and named.to_json() != tokenizer.to_json():
+    if named is not None and with_conditions(named, data, corpus).to_json() != tokenizer.to_json():
         raise UserError(
             f"'{folder}' holds a run with another tokenizer than '{data.tokenizer}'; choose another --run"
         )

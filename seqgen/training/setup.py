@@ -26,6 +26,7 @@ from seqgen.training.data_config import (
     length_limit,
     open_with_tokenizer,
     short_name,
+    with_conditions,
 )
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
@@ -268,13 +269,14 @@ def _job_from_corpus(
     data = absolute(data, folder, texts)
     known = _tokenizer_of(folder) or (start.tokenizer if start else None)
     corpus, tokenizer = open_with_tokenizer(data, known, seed=seed)
+    tokenizer = with_conditions(tokenizer, data, corpus)
     defaults = entry.config().fitted(len(corpus.train))
     config = config.fitted(len(corpus.train))
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
     if asked.existing:
-        check_same_tokenizer(data, tokenizer, folder)
+        check_same_tokenizer(data, tokenizer, corpus, folder)
     elif start:
         tokenizer = tokenizer.extended(corpus.train)
 

@@ -64,7 +64,7 @@ def test_all_children_come_of_the_same_parent():
     for _ in range(2):
         parent.put_back(optimizer)
         torch.manual_seed(7)
-        algorithm._learn(optimizer, "relativistic", real, 0.5)
+        algorithm._learn("relativistic", real, 0.5)
         found.append(weights(algorithm))
     assert same(*found)
 
@@ -102,7 +102,7 @@ def test_generated_sentences_have_the_labels_of_the_real_ones():
     seen = []
     forward = algorithm.discriminator.forward
     algorithm.discriminator.forward = lambda tokens: seen.append(tokens) or forward(tokens)
-    algorithm._learn(algorithm.optimizers["generator"], "relativistic_average", real, 0.5)
+    algorithm._learn("relativistic_average", real, 0.5)
     soft = seen[1]
     assert soft[:, 0].argmax(dim=1).tolist() == [12, 11, 12]
     assert (soft[:, 1:, 11:] < 1e-6).all()  # no label within a sentence

@@ -124,6 +124,18 @@ def test_the_likelihood_is_that_of_the_sentence_given_its_label(labelled: Traine
         list(score(labelled, ["high tall lofty"]))
 
 
+def test_a_run_with_the_tokenizer_of_another_gets_the_labels_and_resumes(
+    runs: dict[str, Path], folder: Path, tmp_path: Path
+) -> None:
+    plain = seqgen.pretrain(str(folder / "labels.jsonl"), column="text", run=tmp_path / "plain", steps=1)
+    options = {"run": tmp_path / "labelled", "tokenizer": str(plain.path), "values": SMALL}
+    data = {"column": "text", "label_column": "given"}
+    for steps in (1, 3):
+        run = seqgen.pretrain(str(folder / "labels.jsonl"), steps=steps, **data, **options)
+    assert run.metrics()[-1]["step"] == 3
+    assert set(load(run, "cpu").tokenizer.labels) == set(WORDS)
+
+
 def test_a_prompt_begins_the_sentence_and_not_its_label(labelled: Trained) -> None:
     drawn = list(seqgen.sample(labelled, 50, labels={"up": 1.0}, prompt="tall", min_length=3))
     assert all(each.text.startswith("tall ") for each in drawn)
