@@ -125,13 +125,17 @@ def test_what_programs_write_comes_back(tmp_path: Path, suffix: str, sentences: 
 
 @SETTINGS
 @given(sentences=st.lists(TEXT, min_size=1, max_size=11), separator=st.sampled_from(["<|end|>", "\\n%\\n"]))
+@example(sentences=["\ufeff", "a"], separator="<|end|>")
 def test_items_between_separators_come_back(tmp_path: Path, sentences: list[str], separator: str) -> None:
     kept = [each.replace("\r", " ") for each in sentences]
     kept = [each for each in kept if each.strip() and each == each.strip("\n") and "%" not in each]
     end = separator.replace("\\n", "\n")
     (tmp_path / "a.txt").write_text("".join(each + end for each in kept), encoding="utf-8", newline="")
     found = read(tmp_path / "a.txt", Reading(separator=separator))
-    assert [each for each in found if each] == [decoding._OUTER_LINES.sub("", each) for each in kept]
+    # At the beginning of a file the character U+FEFF is a byte-order mark, no text.
+    kept[:1] = [each.removeprefix("\ufeff") for each in kept[:1]]
+    expected = [decoding._OUTER_LINES.sub("", each) for each in kept]
+    assert [each for each in found if each] == [each for each in expected if each]
 
 
 @pytest.fixture(scope="module", params=["character", "bpe", "byte"])
