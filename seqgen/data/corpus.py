@@ -36,7 +36,7 @@ BUILT_IN_SIZES = {"train": 60_000, "valid": 1_000, "test": 1_000}
 FORMAT = 1
 """Part of the hash of every corpus, which runs have recorded; increase it when splits become others."""
 
-READ_FORMAT = 2
+READ_FORMAT = 3
 """Part of every cache key of a source; increase it when reading or normalising stores something else."""
 
 TAKEN = "taken.json"
@@ -154,9 +154,12 @@ def _normalised(
     """Yield sentences as they are stored, and count what that changes."""
     for chunk in chunks:
         kept = []
-        blank = 0
+        blank = no_text = 0
         for line in chunk:
             if line is None:
+                continue
+            if "\0" in line:  # which a table can hold, and no tokenizer
+                no_text += 1
                 continue
             condition, sentence = parted(line) if conditioned else ("", line)
             composed = compose(sentence)
@@ -170,6 +173,7 @@ def _normalised(
             stored = composed if keep_whitespace else clean
             kept.append(joined(compose(condition), stored) if conditioned else stored)
         taken.drop("blank", blank)
+        taken.drop("with the character NUL", no_text)
         yield kept
 
 
@@ -246,7 +250,11 @@ def _source(key: str, name: str, chunks: Callable[[Taken], Chunks], keep: bool, 
         taken = Taken()
         lines = _normalised(chunks(taken), taken, keep, conditioned=conditioned)
         if not write_store(folder, lines, identity if conditioned else None):
-            raise UserError(f"{name} holds no sentence; give text with at least one line that is not blank")
+            dropped = ", ".join(f"{count:,} {reason}" for reason, count in taken.dropped.items())
+            found = f" (left out: {dropped})" if dropped else ""
+            raise UserError(
+                f"{name} holds no sentence{found}; give text with at least one line that is not blank"
+            )
         (folder / TAKEN).write_text(taken.to_json(), encoding="utf-8")
 
     place = cache.entry("text", _digest([READ_FORMAT, keep, key]), fill)

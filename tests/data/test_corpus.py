@@ -1,6 +1,7 @@
 """Opening a corpus end to end: what becomes of sentences, which split they go to, and every wrong spec."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -104,6 +105,20 @@ def test_a_line_end_within_a_sentence_is_none_between_sentences(tmp_path: Path) 
     two = open_corpus(write(tmp_path / "b.jsonl", '"a"\n"b"'), keep_whitespace=True)
     assert (list(one.train), list(two.train)) == (["a\nb"], ["a", "b"])
     assert one.train.hash != two.train.hash
+
+
+@pytest.mark.parametrize("label", [None, "label"])
+def test_a_row_with_the_character_nul_is_left_out_and_counted(tmp_path: Path, label: str | None) -> None:
+    """No tokenizer holds it; a table may, and its other rows are good."""
+    rows = [{"text": f"cat {n}", "label": "a"} for n in range(5)]
+    bad = [{"text": "c\0t", "label": "a"}, *([{"text": "cat", "label": "a\0"}] if label else [])]
+    path = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in [*rows, *bad]))
+    corpus = open_corpus(path, column="text", label=label)
+    assert sorted([*corpus.train, *corpus.valid, *corpus.test]) == [row["text"] for row in rows]
+    assert corpus.taken.dropped == {"with the character NUL": len(bad)}
+    path = write(tmp_path / "b.jsonl", json.dumps(bad[0]))
+    with pytest.raises(UserError, match=r"holds no sentence \(left out: 1 with the character NUL\)"):
+        open_corpus(path, column="text", label=label)
 
 
 def test_what_was_taken_and_left_out_is_counted_and_remembered(tmp_path: Path) -> None:

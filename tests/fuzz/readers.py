@@ -25,18 +25,21 @@ from seqgen.core import settings
 from seqgen.corpora import oracle_weights
 from seqgen.corpora.grammar import parse_grammar
 from seqgen.corpora.stats import statistics
+from seqgen.data.conditions import joined
 from seqgen.data.corpus import open_corpus
+from seqgen.data.reading import Reading
 from seqgen.data.tokenizer import Tokenizer, train_tokenizer
 from seqgen.evaluation.sentence_files import read_sentences
 from seqgen.generation import oracles
 from seqgen.image.data.dataset import open_images
+from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.runs import setup as image_setup
 from seqgen.inference.generate import generate
 from seqgen.inference.scoring import score
 from seqgen.metrics.embeddings import read_vectors
 from seqgen.report.page import page
 from seqgen.training import load, run_folder, setup
-from seqgen.training.data_config import DataConfig
+from seqgen.training.data_config import DataConfig, with_conditions
 
 from . import mutations
 from .mutations import Mutate
@@ -97,12 +100,20 @@ def build_world(world: Path) -> None:
         place = world / "runs" / "pictures" / "train" / "ab"[number % 2]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(place / f"{number}.png")
+    rows = "".join(f"{n % 3},{line.replace(',', ' ')}\n" for n, line in enumerate(lines))
+    (world / "labelled.csv").write_text(f"label,text\n{rows}", encoding="utf-8")
     _text_job(world / "runs" / "text", STEPS).train()
+    _labelled_job(world / "runs" / "labelled", STEPS).train()
     _image_job(world / "runs" / "image", IMAGE_STEPS).train()
 
 
 def _text_job(path: Path, steps: int) -> setup.Job:
     data = DataConfig(corpus=str(path.parents[1] / "corpus.txt"))
+    return setup.pretrain_job(data, path=path, values=TEXT_VALUES, steps=steps, device_name="cpu")
+
+
+def _labelled_job(path: Path, steps: int) -> setup.Job:
+    data = DataConfig(corpus=str(path.parents[1] / "labelled.csv"), column="text", label_column="label")
     return setup.pretrain_job(data, path=path, values=TEXT_VALUES, steps=steps, device_name="cpu")
 
 
@@ -122,9 +133,25 @@ def _corpus(column: str | None = None) -> Callable[[Path], object]:
     return read
 
 
+def _conditions(*, label: str | None = None, source: str | None = None) -> Callable[[Path], object]:
+    def read(path: Path) -> object:
+        corpus = open_corpus(str(path), column="text", label=label, source=source)
+        data = DataConfig(str(path), column="text", label_column=label, source_column=source)
+        tokenizer = with_conditions(
+            train_tokenizer([*corpus.train, *corpus.train.conditions()]), data, corpus
+        )
+        return tokenizer.encode_flat(list(corpus.test)), tokenizer.to_json()
+
+    return read
+
+
 def _images(path: Path) -> object:
     folder = next(each for each in path.parents if each.name == "case")
     return next(iter(image_setup.ImageBatches(open_images(str(folder)).train, 2, seed=0)))
+
+
+def _labelled_images(path: Path) -> object:
+    return open_images(str(path.parent), without=1, options=ReadOptions(label_column="label")).train.labels
 
 
 def _grammar(path: Path) -> object:
@@ -140,7 +167,16 @@ def _settings(path: Path) -> object:
 
 def _sample_text(path: Path) -> object:
     trained = load.load(path.parent, "cpu")
-    return list(generate(trained, 5, with_log_prob=True)), score([trained], ["a cat sat"])
+    return list(generate(trained, 5, with_log_prob=True)), list(score(trained, ["a cat sat"]))
+
+
+def _sample_labelled(path: Path) -> object:
+    trained = load.load(path.parent, "cpu")
+    return list(generate(trained, 5, labels={"1": 1.0})), list(score(trained, [joined("2", "a cat sat")]))
+
+
+def _resume_labelled(path: Path) -> object:
+    return _labelled_job(path.parent, STEPS + 1).train()
 
 
 def _sample_image(path: Path) -> object:
@@ -208,6 +244,23 @@ def _csv_seeds(world: Path) -> list[bytes]:
     return [f"id,text\n{quoted}".encode(), f"id;text\n{semicolons}".encode(), "\n".join(rows).encode()]
 
 
+def _labelled_csv_seeds(world: Path) -> list[bytes]:
+    whole = (world / "labelled.csv").read_bytes()
+    return [whole, whole.replace(b",", b";"), whole.replace(b"\n0,", b'\n"a, b",').replace(b"\n1,", b"\n,")]
+
+
+def _pair_seeds(world: Path) -> list[bytes]:
+    rows = [row | {"source": row["text"][::-1]} for row in _json_rows(world)]
+    return [b"".join(mutations.json_text(row).replace(b"\n", b"") + b"\n" for row in rows)]
+
+
+def _labelled_parquet_seeds(world: Path) -> list[bytes]:
+    rows = [row["text"] for row in _json_rows(world)]
+    labels = [n % 3 for n in range(len(rows))]
+    named = pyarrow.array(["good", "bad", None] * len(rows)).dictionary_encode()[: len(rows)]
+    return [_parquet({"text": rows, "label": each}) for each in (labels, list(map(str, labels)), named)]
+
+
 def _tsv_seeds(world: Path) -> list[bytes]:
     return [each.replace(b",", b"\t") for each in _csv_seeds(world)]
 
@@ -244,6 +297,31 @@ def _image_parquet_seeds(world: Path) -> list[bytes]:
 def _parquet(columns: dict[str, Any]) -> bytes:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), sink)
+    return sink.getvalue()
+
+
+def _image_arrays() -> list[dict[str, np.ndarray]]:
+    grey = (np.arange(23 * 5 * 7) % 256).reshape(23, 5, 7)
+    labels = np.arange(23) % 3
+    return [
+        {"x": grey.astype(np.uint8), "label": labels},
+        {"x_train": grey.astype(np.float32) / 255, "y_train": labels, "x_test": grey[:5] / 255.0},
+        {"images": np.stack([grey] * 4, -1).astype(np.uint16), "label": labels.astype(str)},
+    ]
+
+
+def _image_npz_seeds(world: Path) -> list[bytes]:
+    return [_written(np.savez, **arrays) for arrays in _image_arrays()]
+
+
+def _image_npy_seeds(world: Path) -> list[bytes]:
+    found = [array for arrays in _image_arrays() for array in arrays.values() if array.ndim > 1]
+    return [_written(np.save, array) for array in (*found, np.asfortranarray(found[0]))]
+
+
+def _written(save: Callable[..., None], *arrays: np.ndarray, **named: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    save(sink, *arrays, **named)
     return sink.getvalue()
 
 
@@ -307,9 +385,7 @@ def _oracle_arrays() -> dict[str, np.ndarray]:
 
 
 def _npz_seeds(world: Path) -> list[bytes]:
-    sink = io.BytesIO()
-    np.savez(sink, **_oracle_arrays())
-    return [sink.getvalue()]
+    return [_written(np.savez, **_oracle_arrays())]
 
 
 def _pickle_seeds(world: Path) -> list[bytes]:
@@ -323,7 +399,12 @@ def _sentences(path: Path) -> object:
     return read_sentences(path, "--hyp")
 
 
-TABLE = (_corpus(), _corpus("text"))
+def _column(path: Path) -> object:
+    return read_sentences(path, "--hyp", Reading("text"), keep_whitespace=True)
+
+
+LABELS = (_conditions(label="label"),)
+TABLE = (_corpus(), _corpus("text"), _column)
 READERS: dict[str, Reader] = {
     "text": Reader("case.txt", _text_seeds, mutations.bytes_of, (_corpus(), _sentences)),
     "csv": Reader("case.csv", _csv_seeds, mutations.bytes_of, TABLE),
@@ -331,6 +412,9 @@ READERS: dict[str, Reader] = {
     "jsonl": Reader("case.jsonl", _json_lines_seeds, mutations.json_lines_of, TABLE),
     "json": Reader("case.json", _json_seeds, mutations.json_of, TABLE),
     "parquet": Reader("case.parquet", _parquet_seeds, mutations.parquet_of, TABLE),
+    "labelled-csv": Reader("case.csv", _labelled_csv_seeds, mutations.bytes_of, LABELS),
+    "labelled-parquet": Reader("case.parquet", _labelled_parquet_seeds, mutations.parquet_of, LABELS),
+    "pairs": Reader("case.jsonl", _pair_seeds, mutations.json_lines_of, (_conditions(source="source"),)),
     "gzip": Reader("case.txt.gz", _gzip_seeds, mutations.gzip_of, (_corpus(), _sentences)),
     "grammar": Reader("case.cfg", _grammar_seeds, mutations.bytes_of, (_grammar,)),
     "toml": Reader("case.toml", _toml_seeds, mutations.toml_of, (_settings,)),
@@ -360,6 +444,20 @@ READERS: dict[str, Reader] = {
         (_report, _resume_text),
         beside="text",
     ),
+    "labelled-config": Reader(
+        run_folder.CONFIG,
+        _part("labelled/config.json"),
+        mutations.json_of,
+        (_sample_labelled, _resume_labelled, _report),
+        beside="labelled",
+    ),
+    "labelled-tokenizer": Reader(
+        run_folder.TOKENIZER,
+        _part("labelled/tokenizer.json"),
+        mutations.json_of,
+        (_sample_labelled,),
+        beside="labelled",
+    ),
     "image-config": Reader(
         run_folder.CONFIG,
         _part("image/config.json"),
@@ -379,7 +477,11 @@ READERS: dict[str, Reader] = {
     ),
     "idx": Reader("train-images-idx3-ubyte", _idx_seeds, mutations.idx_of, (_images,)),
     "picture": Reader("train/a/case.png", _picture_seeds, mutations.bytes_of, (_images,), beside="pictures"),
-    "image-parquet": Reader("train.parquet", _image_parquet_seeds, mutations.parquet_of, (_images,)),
+    "image-parquet": Reader(
+        "train.parquet", _image_parquet_seeds, mutations.parquet_of, (_images, _labelled_images)
+    ),
+    "image-npz": Reader("case.npz", _image_npz_seeds, mutations.npz_of, (_images, _labelled_images)),
+    "image-npy": Reader("x_train.npy", _image_npy_seeds, mutations.bytes_of, (_images,)),
     "npz": Reader("case.npz", _npz_seeds, mutations.npz_of, (_oracle,)),
     "pickle": Reader("case.pkl", _pickle_seeds, mutations.bytes_of, (_oracle,)),
 }

@@ -161,6 +161,42 @@ def test_nothing_is_unpickled(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
+def with_head(head: bytes) -> bytes:
+    """Return a file of .npy of the first version with these bytes as its head."""
+    return b"\x93NUMPY\x01\0" + len(head).to_bytes(2, "little") + head + bytes(N * H * W)
+
+
+@pytest.mark.parametrize(
+    "head", [b"{'descr': '|u1', (", b"{'descr': '|u1', 'shape':\n 3 3}", b"\xff", b"{'descr': '|u1'}"]
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_damaged_head_is_one_line(tmp_path, head, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(with_head(head))
+    if suffix == "npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", with_head(head))
+    with pytest.raises(UserError, match="is not a NumPy array") as error:
+        files.read(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_head_of_python_2_is_read_without_a_warning(tmp_path):
+    head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({N}L, {H}L, {W}L)}}"
+    (tmp_path / "a.npy").write_bytes(with_head(head.encode()))
+    assert train(str(tmp_path / "a.npy"))[0].shape == (N, 1, H, W)
+
+
+def test_a_name_in_an_archive_that_is_no_text_is_one_line(tmp_path):
+    spec = saved(tmp_path, x=noise(N, H, W), été=noise(N, H, W))
+    content = (tmp_path / "a.npz").read_bytes()
+    at = content.index("été".encode())  # the name beside the array; the directory at the end has it too
+    (tmp_path / "a.npz").write_bytes(content[:at] + b"\xfc" + content[at + 1 :])
+    with pytest.raises(UserError, match="is not a complete"):
+        files.read(spec)
+
+
 def test_an_array_takes_the_memory_of_its_bytes_not_of_those_it_claims(tmp_path):
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(

@@ -5,6 +5,8 @@ or `X` hold images, `y_train`, `val_labels` or `y` labels. What names no split i
 """
 
 import re
+import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -35,6 +37,8 @@ IMAGE_WORDS = frozenset({"x", "image", "images", "img", "imgs", "data", "pixels"
 LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets"})
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 """The reader of what stands before the values, by the version of the format."""
+DAMAGED = (ValueError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
+"""What damaged names, heads and values lead to: a head is an expression of Python, of literals alone."""
 ALLOWED = "(N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
 
 
@@ -86,7 +90,9 @@ def _arrays(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
                     key, name = info.filename.removesuffix(".npy"), f"{path}, {info.filename}"
                     with archive.open(info) as member:
                         yield name, key, _read_array(member, name, info.file_size)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except UserError:
+            raise
+        except (*DAMAGED, NotImplementedError, RuntimeError) as error:
             raise UserError(f"'{path}' is not a complete .npz file ({error}); write it again") from error
 
 
@@ -96,7 +102,8 @@ def _read_array(file: IO[bytes], name: str, size: int) -> np.ndarray:
         version = npy.read_magic(file)
         if version not in HEADERS:
             raise ValueError(f"format {version}")
-        shape, is_fortran, kind = HEADERS[version](file)
+        with warnings.catch_warnings(action="ignore"):  # of a head that Python 2 wrote
+            shape, is_fortran, kind = HEADERS[version](file)
         count = int(np.prod([int(each) for each in shape], dtype=object))
         if kind.hasobject:
             raise UserError(f"'{name}' holds Python objects, which are never loaded; save numbers or words")
@@ -107,7 +114,7 @@ def _read_array(file: IO[bytes], name: str, size: int) -> np.ndarray:
             raise UserError(f"'{name}' is not complete: it says {shape} values of {kind}; write it again")
     except UserError:
         raise
-    except (ValueError, EOFError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+    except (*DAMAGED, EOFError, OverflowError, zlib.error) as error:
         raise UserError(f"'{name}' is not a NumPy array ({error}); write it by numpy.save") from error
     values = np.frombuffer(content, kind)
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
