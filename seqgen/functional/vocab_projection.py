@@ -25,6 +25,10 @@ CHUNK_ELEMENTS_CUDA = 1 << 28
 SAFE = 2.0**-60, 2.0**60
 """Row sums of exponentials between these are exact: no term overflows, none that matters underflows."""
 
+MOST_EXACT_ROWS, ROW_STEP = 64, 8
+"""More rows of a product are filled up to a multiple: oneDNN compiles, and keeps, a kernel for each number of
+them, and while sentences end one by one there is every number."""
+
 Project = Callable[[Tensor, bool], Tensor]
 
 
@@ -37,7 +41,10 @@ def chunk_rows(vocab_size: int, device: torch.device) -> int:
 def matmul(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """left (M, K) · right (N, K)ᵀ + bias (N,) → (M, N), by oneDNN where torch has it; without gradient."""
     if left.dtype == torch.float32 and left.device.type == "cpu" and _has_onednn():
-        return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
+        rows, more = len(left), -len(left) % ROW_STEP
+        if rows > MOST_EXACT_ROWS and more:
+            left = F.pad(left, (0, 0, 0, more))
+        return torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")[:rows]
     return F.linear(left, right, bias)
 
 
