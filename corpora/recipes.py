@@ -36,6 +36,9 @@ class Recipe:
 
 TEXYGEN = "https://raw.githubusercontent.com/geek-ai/Texygen/master"
 NEWS = "https://raw.githubusercontent.com/pclucas14/GansFallingShort/master/real_data_experiments/data/news"
+RAW = "https://raw.githubusercontent.com"
+NAMES = "https://cdn.jsdelivr.net/npm/@stdlib"
+MOSES = "https://media.githubusercontent.com/media/molecularsets/moses"
 MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist"
 CIFAR = "https://huggingface.co/datasets/uoft-cs/cifar10/resolve/main/plain_text"
 
@@ -98,6 +101,155 @@ RECIPES = (
         licence="MIT (Texygen); the poems themselves are in the public domain",
         format=f"{LINES}; characters and marks are separated by spaces: the word tokenizer reads characters",
         next_command="seqgen pretrain --corpus {folder}/poems.txt --tokenizer word",
+    ),
+    Recipe(
+        name="names",
+        title="8,800 English first names, a name a line (the Moby lists)",
+        files=tuple(
+            File(f"{NAMES}/datasets-{kind}-first-names-en@0.2.3/data/names.txt", f"{kind}.txt", size, sha256)
+            for kind, size, sha256 in (
+                ("female", 35153, "f2ee53b7adf88a44c0ffaa5aa549e749ac6bd95e813cb68213145276b8efd8c9"),
+                ("male", 26609, "35cf3ca775b204f7a67a6a25f651e7149ea0f0d22ffad9d366e680fe948ca38e"),
+            )
+        ),
+        licence="CC0 1.0 (stdlib, from Moby Word II, which is in the public domain)",
+        format="ASCII, a name a line in alphabetic order, in a file of female and one of male names",
+        next_command="seqgen pretrain --corpus {folder}",
+    ),
+    Recipe(
+        name="molecules",
+        title="1,584,663 + 176,074 drug-like molecules as SMILES, the split of the MOSES benchmark",
+        files=(
+            File(
+                f"{MOSES}/3926d40b816808d0eabd47c01905d2f5d1390d87/data/train.csv",
+                "train.csv",
+                67916778,
+                "49fe1aae29604ec0f5023ea34edc8789415f954138f2903dabd005a4b888a961",
+            ),
+            File(
+                f"{MOSES}/09e8a3154deff0d11e60f1810a177735c6770a6f/data/test.csv",
+                "test.csv",
+                7370473,
+                "257165e8f1e1be2d5712db51c93d2b1544564b782dc303d7d19c887c21a858e6",
+            ),
+        ),
+        licence="MIT (MOSES); the molecules are of ZINC, which is free for everyone to use",
+        format="CSV with the columns SMILES and SPLIT",
+        next_command="seqgen pretrain --corpus {folder}/train.csv --test {folder}/test.csv --column SMILES",
+    ),
+    Recipe(
+        name="logs",
+        title="2,000 lines of the log of a Hadoop file system (Loghub's sample of HDFS)",
+        files=(
+            File(
+                f"{RAW}/logpai/loghub/dd61d0952749ee7963bde24220d1be5ede023033/HDFS/HDFS_2k.log",
+                "hdfs.log",
+                287848,
+                "7c967000980c086ed55fa6544ba4f05fe66d44622795e890c68caf8bbb635035",
+            ),
+        ),
+        licence="for research and academic work, citing Zhu et al. 2023 (Loghub)",
+        format="ASCII, a line of the log a line",
+        next_command="seqgen pretrain --corpus {folder}/hdfs.log",
+    ),
+    Recipe(
+        name="tweets",
+        title="45,615 + 12,284 tweets, those of TweetEval's sentiment task",
+        files=tuple(
+            File(f"{RAW}/cardiffnlp/tweeteval/main/datasets/sentiment/{part}_text.txt", name, size, sha256)
+            for part, name, size, sha256 in (
+                (
+                    "train",
+                    "tweets_train.txt",
+                    4970029,
+                    "368f01052ea6fd8ffc408a2a2e6ac9669e31542581a0396ef16591ea26eb98a6",
+                ),
+                (
+                    "test",
+                    "tweets_test.txt",
+                    1156877,
+                    "09a93a55c63fd93f97485ef7302889d7edb4091cd49733aa37da094f0bfa0675",
+                ),
+            )
+        ),
+        licence="not stated (tweets of SemEval 2017, under the terms of the service that they are from)",
+        format="UTF-8, a tweet a line; users are @user",
+        next_command="seqgen pretrain --corpus {folder}/tweets_train.txt --test {folder}/tweets_test.txt",
+    ),
+    Recipe(
+        name="verses",
+        title="892 + 104 verses of English poems, labelled by sentiment: -1, 0, 1, and 2 where it is mixed",
+        files=tuple(
+            File(f"{RAW}/google-research-datasets/poem-sentiment/master/data/{name}", name, size, sha256)
+            for name, size, sha256 in (
+                (
+                    "train.tsv",
+                    40567,
+                    "09503a850796736a8e63504ae2c8de983f57dceebc2342ea93a7f7ad06af56d0",
+                ),
+                (
+                    "test.tsv",
+                    4556,
+                    "a406d87b62a6b7c9615468a8b66e69c027fa8f2f03a4f8f6c79df26c260de620",
+                ),
+            )
+        ),
+        licence="CC BY 4.0 (Sheng and Uthus 2020); the poems are in the public domain",
+        format="TSV without a header: number, verse, label",
+        next_command=(
+            "seqgen pretrain --corpus {folder}/train.tsv --test {folder}/test.tsv --column 2 --label-column 3"
+        ),
+    ),
+    Recipe(
+        name="topics",
+        title="120,000 + 7,600 news titles (AG's corpus), labelled 1 world, 2 sports, 3 business, 4 science",
+        files=tuple(
+            File(f"{RAW}/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{name}", name, size, sha256)
+            for name, size, sha256 in (
+                (
+                    "train.csv",
+                    29470338,
+                    "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
+                ),
+                (
+                    "test.csv",
+                    1857427,
+                    "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
+                ),
+            )
+        ),
+        licence="for research, not for commerce (Antonio Gulli; split by Zhang et al. 2015)",
+        format="CSV without a header, every field in quotes: label, title, description",
+        next_command=(
+            "seqgen pretrain --corpus {folder}/train.csv --test {folder}/test.csv --column 2 --label-column 1"
+        ),
+    ),
+    Recipe(
+        name="restaurants",
+        title="42,061 + 4,693 descriptions of restaurants, each with the facts that it was written from",
+        files=tuple(
+            File(f"{RAW}/tuetschek/e2e-dataset/master/{part}.csv", name, size, sha256)
+            for part, name, size, sha256 in (
+                (
+                    "trainset",
+                    "train.csv",
+                    9340189,
+                    "f27d48df45815288ab15619d47a79028c300fbb7f42e373668aba0b98c1d57c6",
+                ),
+                (
+                    "testset_w_refs",
+                    "test.csv",
+                    1310822,
+                    "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
+                ),
+            )
+        ),
+        licence="CC BY-SA 4.0 (the E2E challenge, Novikova et al. 2017)",
+        format="CSV with the columns mr, such as name[The Mill], food[English], and ref, the description",
+        next_command=(
+            "seqgen pretrain --corpus {folder}/train.csv --test {folder}/test.csv --column ref "
+            "--source-column mr"
+        ),
     ),
     Recipe(
         name="texygen-samples",

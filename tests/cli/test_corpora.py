@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -128,6 +129,41 @@ def test_fetch_goes_to_the_cache_and_can_be_quiet(
     found = run("fetch", "poems", "--url", f"{mirror}/", "--quiet")
     assert found.stdout.splitlines() == [str(tmp_path / "cache" / "data" / "poems" / "poems.txt")]
     assert found.stderr == ""
+
+
+LAYOUTS = {
+    "names": {"female.txt": "Anna\nBerta\n", "male.txt": "Carl\nDora\n"},
+    "molecules": {"train.csv": "SMILES,SPLIT\nCC,train\nC=O,train\n", "test.csv": "SMILES,SPLIT\nN,test\n"},
+    "logs": {"hdfs.log": "081109 INFO a.b: block blk_-12 of 7\n081109 INFO a.b: block blk_-3 of 7\n"},
+    "tweets": {"tweets_train.txt": "@user so good! #a\nit's: bad\n", "tweets_test.txt": "@user ok\n"},
+    "verses": {"train.tsv": "0\tthe sea is wide\t1\n1\tno bird sang\t-1\n", "test.tsv": "0\tand so\t0\n"},
+    "topics": {
+        "train.csv": '"3","Oil, up","It rose."\n"2","Cup won","They ""won""."\n',
+        "test.csv": '"1","Talks","a"\n',
+    },
+    "restaurants": {
+        "train.csv": 'mr,ref\n"name[A], food[Thai]",A is Thai.\n"name[B], area[north]","B, in the north."\n',
+        "test.csv": 'mr,ref\n"name[C], food[Thai]",C serves Thai.\n',
+    },
+}
+"""Files of our own in the layout of recipes of tables, and of lists of lines."""
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_next_command_reads_files_of_the_layout(cli, name: str, tmp_path: Path):
+    recipe = recipes.get_recipe(name)
+    assert {file.name for file in recipe.files} == LAYOUTS[name].keys()
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for file, content in LAYOUTS[name].items():
+        (folder / file).write_text(content)
+    command = shlex.split(recipe.next_command.format(folder=folder))[1:]
+    small = ["--steps", 1, "--set", "generator.embedding=3", "--set", "generator.hidden=5", "--quiet"]
+    code, _, err = cli(*command, *small, "--run", tmp_path / "r")
+    assert code == 0, err
+    config = json.loads((tmp_path / "r/config.json").read_text())
+    assert config["data"]["label_column"] == {"verses": "3", "topics": "1"}.get(name)
+    assert config["data"]["source_column"] == ("mr" if name == "restaurants" else None)
 
 
 def test_fetch_errors_are_for_the_user(mirror: str, tmp_path: Path):
