@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,14 @@ QUIET = (
     "no-first-run",
     "no-sandbox",
 )
-TO_BROWSER, FROM_BROWSER = 3, 4
-"""Descriptors of the pipes in the browser's process."""
+CONNECT = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]
+for pipe, wanted in zip(pipes, (3, 4)):
+    os.dup2(pipe, wanted)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Gives the pipes the descriptors at which the browser looks for them, and becomes the browser."""
 
 
 class Browser:
@@ -82,7 +89,11 @@ class Browser:
     def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
         """Show a page in a window of this size, and wait until it has loaded."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -112,23 +123,22 @@ def browser(folder: Path) -> Iterator[Browser]:
     reads, to = os.pipe()
     source, writes = os.pipe()
     command = [PROGRAM, "--headless", "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}"]
-    # Descriptors far above those that are wanted, so that neither overwrites the other.
-    high = [os.dup2(each, 200 + i) for i, each in enumerate((reads, writes))]
-
-    def connect() -> None:
-        os.dup2(high[0], TO_BROWSER)
-        os.dup2(high[1], FROM_BROWSER)
-
     with (folder / "browser.log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, *(f"--{each}" for each in QUIET)],
+            [
+                sys.executable,
+                "-c",
+                CONNECT,
+                str(reads),
+                str(writes),
+                *command,
+                *(f"--{each}" for each in QUIET),
+            ],
             stdout=log,
             stderr=log,
-            preexec_fn=connect,
-            pass_fds=(TO_BROWSER, FROM_BROWSER),
-            start_new_session=True,
+            pass_fds=(reads, writes),
         )
-    for each in (reads, writes, *high):
+    for each in (reads, writes):
         os.close(each)
     try:
         tab = Browser(to, source)
