@@ -42,7 +42,8 @@ def test_every_package_folder_is_listed_by_name():
 
 def test_every_data_file_is_matched_by_a_pattern():
     for package in SETUPTOOLS["packages"]:
-        for path in Path(*importlib.import_module(package).__path__).iterdir():
+        folder = Path(*importlib.import_module(package).__path__)
+        for path in [*folder.iterdir(), *folder.glob("templates/*")]:
             if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name != "README.md":
                 patterns = SETUPTOOLS["package-data"].get(package, [])
                 assert any(path.match(pattern) for pattern in patterns), path

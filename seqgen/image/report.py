@@ -60,8 +60,8 @@ NUMBERS = {
 }
 """The five numbers: their keys, formats, and what they say."""
 NOTE = (
-    "Real images: as many training images, against test images, the values of perfect samples. All but copies "
-    "is in the features named under Protocol, and compares only within them."
+    "Real images: as many training images, against test images, the values of perfect samples. All but copies"
+    " is in the features named under Protocol, and compares only within them."
 )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 24, 40
+DIGIT = 7
+"""Width of a character of a tick, at most."""
 HUES = 6
 """Colours of runs, which repeat for more runs."""
 LABEL_HUES = 12
@@ -177,16 +179,19 @@ def chart(
     xs = [x for each in series for x, _ in each.points]
     ys = [y for each in series for _, y in each.points]
     y_range = bounds or ((0.0, max(ys) * 1.05 or 1.0) if steps else _range(ys, 0.07))
-    x_scale = Scale(*_range(xs, 0.0 if steps else 0.03), LEFT, WIDTH - RIGHT)
     y_scale = Scale(*y_range, HEIGHT - BOTTOM, TOP)
+    y_ticks = y_scale.ticks()
+    left = max(LEFT, 10 + DIGIT * max(len(each.text) for each in y_ticks))
+    x_scale = Scale(*_range(xs, 0.0 if steps else 0.03), left, WIDTH - RIGHT)
     return Chart(
         title,
         x_label,
         y_label,
         x_scale.ticks(),
-        y_scale.ticks(),
+        y_ticks,
         [_line(each, x_scale, y_scale, steps=steps) for each in series if each.points],
         note=note,
+        left=left,
     )
 
 
