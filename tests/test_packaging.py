@@ -241,7 +241,8 @@ def test_every_package_of_an_installation_is_pinned():
 
 
 def test_every_package_that_is_imported_is_declared():
-    declared = {normal(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    optional = PROJECT["project"]["optional-dependencies"]["export"]
+    declared = {normal(Requirement(text).name) for text in [*PROJECT["project"]["dependencies"], *optional]}
     owners = packages_distributions()
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):

@@ -93,7 +93,7 @@ def page(
         UserError: the images are gone or have changed, or the runs have different ones.
     """
     for other in runs[1:]:
-        if other.data.hash != runs[0].data.hash:
+        if any(getattr(other.data, key) != getattr(runs[0].data, key) for key in ("hash", "binarise")):
             raise UserError(
                 f"runs '{runs[0].run.path}' and '{other.run.path}' are of different images or splits; report "
                 "on them one by one"

@@ -178,13 +178,15 @@ def latent_map(label: str, trained: TrainedImages, *, seed: int) -> tuple[Chart,
     if len(images) > MAPPED:
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:MAPPED]))
     latents = latent.encode_images(trained, images)
-    is_plane = latents.shape[1] <= 2
+    if latents.shape[1] < 2:
+        return None
+    is_plane = latents.shape[1] == 2
     try:
         projection = projection_2d.project(latents, "pca" if is_plane else "tsne", seed=seed)
     except UserError:
         return None
     points, axes = projection.points, projection.axes
-    if points.shape[1] < 2 or not np.isfinite(points).all():
+    if not np.isfinite(points).all():
         return None
     groups = _groups(trained, images, points)
     method = "" if is_plane else "t-SNE of "
