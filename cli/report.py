@@ -61,22 +61,21 @@ def report(
 
     devices.prepare(threads)
     target = out or opened[0].writable(NAME)
-    if not quiet:
-        listed = ", ".join(str(each.path) for each in opened)
-        at_each = "" if on_images else " at each temperature"
-        typer.echo(f"run: {listed}; {n:,} samples{at_each}, seed {seed}", err=True)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
+    listed = ", ".join(str(each.path) for each in opened)
     if on_images:
         from seqgen.image import report as image_reports
         from seqgen.image.runs import load as image_load
 
         trained = [image_load.load(each, device, trust=trust, data=corpus) for each in opened]
+        notify(f"run: {listed}; {n:,} samples, seed {seed}")
         page = image_reports.page(trained, n=n, seed=seed, notify=notify)
     else:
         from seqgen.report import page as reports
         from seqgen.training import load
 
         runs = [load.load(each, device, trust=trust, corpus=corpus) for each in opened]
+        notify(f"run: {listed}; {n:,} samples at each temperature, seed {seed}")
         page = reports.page(runs, n=n, temperatures=grid, seed=seed)
     write_text(target, page)
     typer.echo(str(target))

@@ -7,6 +7,7 @@ DevTools protocol: https://chromedevtools.github.io/devtools-protocol).
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ QUIET = (
     "no-first-run",
     "no-sandbox",
 )
+PATIENCE = 60
+"""Seconds that an answer may take."""
 CONNECT = """
 import fcntl, os, sys
 pipes = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 10) for each in sys.argv[1:3]]
@@ -64,6 +67,7 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self.unread:
+            assert select.select([self.source], [], [], PATIENCE)[0], "the browser does not answer"
             part = os.read(self.source, 1 << 16)
             assert part, "the browser has ended"
             self.unread += part

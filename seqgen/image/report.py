@@ -147,19 +147,28 @@ def _pictures(scored: Sequence[Scored], seed: int) -> dict[str, Any]:
         "interpolations": list(filter(None, between)),
         "planes": list(filter(None, planes)),
     }
-    grids = [(each.label, pictures.over_time(each.trained)) for each in scored]
+    grids = [(each.label, pictures.over_time(each.trained), _in_turn(each.trained)) for each in scored]
     return {
         "samples": [
             pictures.real(scored[0].trained, seed=seed),
             *(pictures.generated(each.label, each.trained, seed=seed) for each in scored),
         ],
         "nearest": [pictures.nearest(each.label, each.trained, seed=seed) for each in scored],
-        "over-time": [(label, panels) for label, panels in grids if panels],
+        "over-time": [grid for grid in grids if grid[1]],
         "reconstructions": [
             pictures.reconstructions(each.label, each.trained, seed=seed) for each in encoders
         ],
         "latents": latents if any(latents.values()) else None,
     }
+
+
+def _in_turn(trained: TrainedImages) -> str:
+    """Say which labels the samples of a report have: none where they are not conditional."""
+    if not trained.model.config.conditional:
+        return ""
+    names = ", ".join(trained.names[: pictures.MOST_LABELS])
+    more = ", …" if len(trained.names) > pictures.MOST_LABELS else ""
+    return f"the labels {names}{more} in turn"
 
 
 def _summary(scored: Sequence[Scored], metrics: Sequence[Sequence[Mapping[str, Any]]]) -> Summary:

@@ -46,6 +46,14 @@ def test_a_page_has_the_sections_that_its_models_have(runs: dict[str, load.Train
     of_game = sections(report.page([runs["game"]], n=N, seed=3))
     assert of_game == [each for each in report.SECTIONS if each not in ("reconstructions", "latents")]
     assert report.page([runs["plane"]], n=N, seed=3) == page
+    assert "the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 in turn" in page
+
+
+@pytest.mark.cuda
+def test_a_run_on_a_gpu_has_the_same_sections(runs: dict[str, load.TrainedImages]) -> None:
+    for trained in runs.values():
+        on_gpu = report.page([load.load(trained.run.path, "cuda")], n=N, seed=3)
+        assert sections(on_gpu) == sections(report.page([trained], n=N, seed=3))
 
 
 def test_pictures_are_inline_and_as_large_as_they_say(page: str) -> None:
