@@ -2,7 +2,7 @@
 
 Imports `evaluation` and the folders above it. Start with `page`.
 
-summary                            what was trained, five numbers, what differs, what to look at
+summary, findings                  what was trained, five numbers, what differs; what to look at
 training, scores, samples, latent  the other sections, as data
 text_analysis                      what the sections say about sentences
 charts, tables                     charts in pixels and tables, as data
