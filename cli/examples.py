@@ -30,6 +30,11 @@ EXAMPLES = {
     "report": (
         "seqgen report",
         "seqgen report --run runs/mle-scenes --run runs/residual-scenes",
+        "seqgen report --run runs/image-vae-digits",
+    ),
+    "export": (
+        "seqgen export --run runs/mle-scenes --to onnx --out onnx",
+        "seqgen export --run runs/mle-scenes --to hf --out hub",
     ),
     "runs": ("seqgen runs", "seqgen runs --json", "seqgen runs runs/mle-scenes"),
     "score": ("seqgen score test.txt", "seqgen score --auroc", "seqgen score test.txt --out scores.tsv"),

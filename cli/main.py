@@ -18,6 +18,7 @@ from seqgen.cli import (
     encode,
     evaluate,
     examples,
+    export,
     interpolate,
     neighbours,
     output_encoding,
@@ -46,6 +47,7 @@ app.command("adversarial", epilog=adversarial.NAMES)(adversarial.adversarial)
 app.command("sample")(sample.sample)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("runs")(runs.runs)
 app.command("score")(score.score)
 app.command("reconstruct")(reconstruct.reconstruct)

@@ -42,7 +42,8 @@ def test_every_package_folder_is_listed_by_name():
 
 def test_every_data_file_is_matched_by_a_pattern():
     for package in SETUPTOOLS["packages"]:
-        for path in Path(*importlib.import_module(package).__path__).iterdir():
+        folder = Path(*importlib.import_module(package).__path__)
+        for path in [*folder.iterdir(), *folder.glob("templates/*")]:
             if path.is_file() and path.suffix not in {".py", ".pyc"} and path.name != "README.md":
                 patterns = SETUPTOOLS["package-data"].get(package, [])
                 assert any(path.match(pattern) for pattern in patterns), path
@@ -240,7 +241,8 @@ def test_every_package_of_an_installation_is_pinned():
 
 
 def test_every_package_that_is_imported_is_declared():
-    declared = {normal(Requirement(text).name) for text in PROJECT["project"]["dependencies"]}
+    optional = PROJECT["project"]["optional-dependencies"]["export"]
+    declared = {normal(Requirement(text).name) for text in [*PROJECT["project"]["dependencies"], *optional]}
     owners = packages_distributions()
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*.py"):

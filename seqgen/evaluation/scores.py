@@ -1,5 +1,6 @@
 """One row of an evaluation: all scores of a set of sentences that need no trained run, with intervals."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,13 @@ from seqgen.ngrams import kneser_ney
 from seqgen.ngrams.ngrams import EncodedText, Floats
 
 Results = dict[str, Any]
+RATE = (0.0, 1.0)
+BOUNDS = {
+    **dict.fromkeys(("self_bleu", "distinct", "unique", "coverage", "ms_jaccard", "mauve"), RATE),
+    "jsd": (0.0, math.log(2)),
+    **dict.fromkeys(("entropy", "vocabulary", "length_distance", "frechet"), (0.0, math.inf)),
+}
+"""The least and the greatest value of metrics of a set: a jackknife interval is cut there."""
 UNIGRAM_METRICS = ("zipf", "coverage", "vocabulary")
 """Metrics that only unigrams have: their keys have no order."""
 
@@ -44,7 +52,9 @@ class MetricsRow:
         """
         value = None if np.isnan(values[0]) else float(values[0])
         has_interval = len(values) > 1 and not np.isnan(values).any()
-        self.add(key, value, jackknife_interval(values) if has_interval else None)
+        low, high = BOUNDS.get(key.split(".")[0], (-math.inf, math.inf))
+        interval = jackknife_interval(values) if has_interval else None
+        self.add(key, value, interval and (max(interval[0], low), min(interval[1], high)))
 
     def as_dict(self) -> Results:
         return self.metrics | {"intervals": self.intervals}

@@ -67,7 +67,7 @@ BLOCKS: dict[str, list[Column]] = {
         Column("LM score", ("lm", "score")),
         Column("perplexity", ("lm", "perplexity"), ".2f"),
         Column("reverse LM", ("lm", "reverse")),
-        Column("perplexity", ("lm", "reverse_perplexity"), ".2f"),
+        Column("reverse perplexity", ("lm", "reverse_perplexity"), ".2f"),
         Column("accuracy", ("classifier", "accuracy")),
     ],
     "likelihood under the model: of the test split, and of its own samples (at temperature 1)": [
@@ -89,9 +89,9 @@ BLOCKS: dict[str, list[Column]] = {
     ],
     "gain of the energy on its generator, nats per test sentence: of the model, of what is sampled": [
         Column("gain", ("residual", "gain")),
-        Column("± SE", ("residual", "gain_error")),
+        Column("± SE gain", ("residual", "gain_error")),
         Column("sampled", ("residual", "gain_sampled")),
-        Column("± SE", ("residual", "gain_sampled_error")),
+        Column("± SE sampled", ("residual", "gain_sampled_error")),
         Column("candidates", ("residual", "candidates"), "d"),
         Column("effective", ("residual", "effective"), ".3f"),
     ],

@@ -6,7 +6,7 @@ groups of sentences (delete-a-group jackknife, Kott 2001):
 
     variance = (J - 1) / J · sum_j (x_j - mean x)²,  interval = x ± t(J - 1) · √variance
 
-The interval is symmetric and may exceed the range of the metric.
+The interval is symmetric and may exceed the range of the metric, where an evaluation cuts it.
 """
 
 from collections.abc import Iterator, Mapping

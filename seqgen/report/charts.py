@@ -1,15 +1,20 @@
-"""Charts as inline SVG, coloured by the style of the page: lines, histogram outlines and points."""
+"""Charts as pixels, which a template draws as inline SVG: lines, histogram outlines and points.
+
+Colours are classes of the style sheet, so that they suit a light page and a dark one.
+"""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from seqgen.report.html import Html, element, join
+from dataclasses import dataclass, replace
 
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 50, 18, 24, 40
+DIGIT = 7
+"""Width of a character of a tick, at most."""
 HUES = 6
 """Colours of runs, which repeat for more runs."""
+LABEL_HUES = 12
+"""Colours of the labels of images, which repeat with squares instead of circles."""
 MAX_MARKED_POINTS = 60
 """A line with more points is drawn without marks."""
 MARKS = {
@@ -22,12 +27,14 @@ MARKS = {
     "run4": "M0 4.2L4-3.2H-4Z",
     "run5": "M-4.5-1.5H-1.5V-4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5Z",
 }
-"""Shapes of points, so that series differ in more than colour."""
+"""Shapes of points by colour, so that series differ in more than that."""
+DOT, SQUARE = MARKS["run0"], MARKS["run1"]
+"""Shapes of the labels of images."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line of a chart: its label, its points in order, and the class that colours it (a key of MARKS)."""
+    """A line of a chart: its label, its points in order, and the class that colours it."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -35,6 +42,90 @@ class Series:
     dashed: bool = False
     names: Sequence[str] = ()
     """Labels of the points, if any."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """An entry of a legend."""
+
+    label: str
+    hue: str
+    mark: str
+    """Path of its shape."""
+    is_line: bool = True
+
+    @property
+    def outlined(self) -> bool:
+        """Whether the shape is drawn and not filled."""
+        return self.hue == "baseline"
+
+    @property
+    def square(self) -> bool:
+        """Whether its dots are squares."""
+        return self.mark == SQUARE
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A value of an axis."""
+
+    pixel: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of a line."""
+
+    x: float
+    y: float
+    scale: float
+    tooltip: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """A word in a chart; `anchor` as SVG has it."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+    hue: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series in pixels."""
+
+    key: Key
+    path: str
+    """Of the curve; empty for a single point."""
+    dashed: bool = False
+    marks: Sequence[Mark] = ()
+    names: Sequence[Name] = ()
+    dots: bool = False
+    """Whether the path is of dots of no length, which the style sheet makes visible."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over two axes, in pixels of a picture of WIDTH × HEIGHT."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: Sequence[Tick]
+    y_ticks: Sequence[Tick]
+    lines: Sequence[Line]
+    note: str = ""
+    names: Sequence[Name] = ()
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    top: int = TOP
+    bottom: int = HEIGHT - BOTTOM
 
 
 @dataclass(frozen=True)
@@ -47,12 +138,27 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
+
+    def ticks(self) -> list[Tick]:
+        """Return round values of the range."""
+        return [Tick(self(value), text) for value, text in ticks(self.low, self.high)]
 
 
 def hue(index: int) -> str:
     """The class that colours the run of this number."""
     return f"run{index % HUES}"
+
+
+def key(label: str, hue: str) -> Key:
+    """Return the entry of a legend for a run, for real text or for a baseline."""
+    return Key(label, hue, MARKS[hue])
+
+
+def label_key(label: str, index: int) -> Key:
+    """Return the entry of a legend for the label of this number, of images."""
+    mark = SQUARE if index // LABEL_HUES % 2 else DOT
+    return Key(label, f"label{index % LABEL_HUES}", mark, is_line=False)
 
 
 def chart(
@@ -64,7 +170,7 @@ def chart(
     note: str = "",
     bounds: tuple[float, float] | None = None,
     steps: bool = False,
-) -> Html:
+) -> Chart:
     """Draw lines over two labelled axes; `steps` draws them as the outline of a histogram.
 
     The labels name the axes with their units, `note` is printed under the title, and `bounds` fixes the range
@@ -72,35 +178,51 @@ def chart(
     """
     xs = [x for each in series for x, _ in each.points]
     ys = [y for each in series for _, y in each.points]
-    x_low, x_high = _range(xs, 0.0 if steps else 0.03)
-    y_low, y_high = bounds or ((0.0, max(ys) * 1.05 or 1.0) if steps else _range(ys, 0.07))
-    x_scale = Scale(x_low, x_high, LEFT, WIDTH - RIGHT)
-    y_scale = Scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
-    drawn = [_axes(x_scale, y_scale, x_label, y_label)]
-    drawn += [_line(each, x_scale, y_scale, steps=steps) for each in series]
-    picture = element(
-        "svg",
-        *drawn,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=f"{title}: {y_label} over {x_label}",
+    y_range = bounds or ((0.0, max(ys) * 1.05 or 1.0) if steps else _range(ys, 0.07))
+    y_scale = Scale(*y_range, HEIGHT - BOTTOM, TOP)
+    y_ticks = y_scale.ticks()
+    left = max(LEFT, 10 + DIGIT * max(len(each.text) for each in y_ticks))
+    x_scale = Scale(*_range(xs, 0.0 if steps else 0.03), left, WIDTH - RIGHT)
+    return Chart(
+        title,
+        x_label,
+        y_label,
+        x_scale.ticks(),
+        y_ticks,
+        [_line(each, x_scale, y_scale, steps=steps) for each in series if each.points],
+        note=note,
+        left=left,
     )
-    return element("figure", element("figcaption", title, element("small", note)), picture)
 
 
-def legend(entries: Sequence[tuple[str, str]]) -> Html:
-    """List the label and the colour of each series, given as (label, hue)."""
-    items = []
-    for label, hue_class in entries:
-        swatch = element(
-            "svg",
-            element("path", d="M2 8H46", class_="curve"),
-            element("path", d=MARKS[hue_class], class_=_mark_class(hue_class), transform="translate(24 8)"),
-            viewBox="0 0 48 16",
-            aria_hidden="true",
-        )
-        items.append(element("li", swatch, label, class_=hue_class))
-    return element("ul", *items, class_="key")
+def scatter(
+    groups: Sequence[tuple[Key, Sequence[tuple[float, float]]]],
+    *,
+    title: str,
+    axes: tuple[str, str] | None,
+    note: str = "",
+) -> Chart:
+    """Draw points of several groups as dots, each group's name at its median.
+
+    axes: what they are, with their units; None where only distances between points mean anything.
+    """
+    size = WIDTH  # a square: distances mean the same in both directions
+    xs, ys = ([point[i] for _, points in groups for point in points] for i in (0, 1))
+    x_scale = Scale(*_range(xs, 0.04), LEFT if axes else RIGHT, size - RIGHT)
+    y_scale = Scale(*_range(ys, 0.04), size - (BOTTOM if axes else RIGHT), TOP)
+    lines, names = [], []
+    for entry, points in groups:
+        pixels = [(x_scale(x), y_scale(y)) for x, y in points]
+        path = "".join(f"M{x:g} {y:g}h0" for x, y in pixels)
+        lines.append(Line(entry, path, dots=True))
+        if pixels:
+            x, y = (sorted(pixel[i] for pixel in pixels)[len(pixels) // 2] for i in (0, 1))
+            names.append(Name(x, y + 4, entry.label, "middle", entry.hue))
+    drawn = Chart(title, *(axes or ("", "")), [], [], lines, note=note, names=names)
+    if axes:
+        drawn = replace(drawn, x_ticks=x_scale.ticks(), y_ticks=y_scale.ticks())
+    bottom, left = size - (BOTTOM if axes else RIGHT), LEFT if axes else RIGHT
+    return replace(drawn, height=size, bottom=bottom, left=left)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
@@ -122,53 +244,23 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     return low - padding, high + padding
 
 
-def _axes(x_scale: Scale, y_scale: Scale, x_label: str, y_label: str) -> Html:
-    parts = []
-    for value, text in ticks(x_scale.low, x_scale.high):
-        x = f"{x_scale(value):.1f}"
-        parts.append(element("path", d=f"M{x} {TOP}V{HEIGHT - BOTTOM}", class_="grid"))
-        parts.append(element("text", text, x=x, y=HEIGHT - BOTTOM + 14, text_anchor="middle"))
-    for value, text in ticks(y_scale.low, y_scale.high):
-        y = y_scale(value)
-        parts.append(element("path", d=f"M{LEFT} {y:.1f}H{WIDTH - RIGHT}", class_="grid"))
-        parts.append(element("text", text, x=LEFT - 5, y=f"{y + 4:.1f}", text_anchor="end"))
-    middle = (LEFT + WIDTH - RIGHT) // 2
-    parts.append(element("text", x_label, x=middle, y=HEIGHT - 8, text_anchor="middle", class_="label"))
-    parts.append(element("text", y_label, x=4, y=12, class_="label"))
-    return element("g", *parts)
-
-
-def _line(series: Series, x_scale: Scale, y_scale: Scale, *, steps: bool) -> Html:
-    if not series.points:
-        return Html()
+def _line(series: Series, x_scale: Scale, y_scale: Scale, *, steps: bool) -> Line:
     pixels = [(x_scale(x), y_scale(y)) for x, y in series.points]
-    parts = []
+    path = ""
     if len(pixels) > 1:
-        path = _outline(pixels) if steps else "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
-        parts.append(element("path", d=path, class_="curve dashed" if series.dashed else "curve"))
+        path = _outline(pixels) if steps else "M" + "L".join(f"{x:g} {y:g}" for x, y in pixels)
+    marks = []
     if not steps and len(pixels) <= MAX_MARKED_POINTS:
+        scale = 0.6 if len(pixels) > 1 and not series.names else 1.0
         for (x, y), (value_x, value_y) in zip(pixels, series.points, strict=True):
-            tooltip = element("title", f"{series.label}: {value_y:.5g} at {value_x:.5g}")
-            position = f"translate({x:.1f} {y:.1f})"
-            transform = f"{position} scale(.6)" if len(pixels) > 1 and not series.names else position
-            parts.append(
-                element(
-                    "path", tooltip, d=MARKS[series.hue], class_=_mark_class(series.hue), transform=transform
-                )
-            )
-    for (x, y), name in zip(pixels, series.names, strict=False):
-        near_edge = x > WIDTH - RIGHT - 30
-        text_x, anchor = (x - 6, "end") if near_edge else (x + 6, "start")
-        parts.append(
-            element("text", name, x=f"{text_x:.1f}", y=f"{y - 6:.1f}", text_anchor=anchor, class_="named")
-        )
-    return element("g", join(*parts), class_=series.hue)
+            marks.append(Mark(x, y, scale, f"{series.label}: {value_y:.5g} at {value_x:.5g}"))
+    names = [
+        Name(x - 6, y - 6, name, "end") if x > WIDTH - RIGHT - 30 else Name(x + 6, y - 6, name)
+        for (x, y), name in zip(pixels, series.names, strict=False)
+    ]
+    return Line(key(series.label, series.hue), path, series.dashed, marks, names)
 
 
 def _outline(pixels: Sequence[tuple[float, float]]) -> str:
     (x, y), *rest = pixels
-    return f"M{x:.1f} {y:.1f}" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in rest)
-
-
-def _mark_class(hue_class: str) -> str:
-    return "curve" if hue_class == "baseline" else "mark"
+    return f"M{x:g} {y:g}" + "".join(f"H{x:g}V{y:g}" for x, y in rest)

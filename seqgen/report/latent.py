@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqgen.inference.latent_space import Reconstruction, interpolate, reconstruct
-from seqgen.report.html import Html, element, scroll, section, table
-from seqgen.report.scores import SECTIONS
+from seqgen.report.tables import Table, cells
 from seqgen.training.load import Trained, alone
 
 RECONSTRUCTIONS, INTERPOLATIONS, STEPS = 12, 3, 7
@@ -22,6 +21,15 @@ class LatentExamples:
     interpolations: Sequence[tuple[str, Sequence[str], str]]
     """first sentence, sentences decoded between both latents, last sentence"""
 
+    @property
+    def table(self) -> Table:
+        """The reconstructions with their losses, in nats."""
+        rows = [
+            cells(pair.text, pair.reconstruction or "(blank)", f"{pair.nll:.1f}")
+            for pair in self.reconstructions
+        ]
+        return Table(["sentence", "reconstruction", "nats"], rows, kind="settings")
+
 
 def latent_examples(label: str, trained: Trained, *, seed: int = 0) -> LatentExamples:
     """Reconstruct some sentences of a run's test split, and interpolate between pairs of them."""
@@ -34,35 +42,3 @@ def latent_examples(label: str, trained: Trained, *, seed: int = 0) -> LatentExa
         for first, last in pairs
     ]
     return LatentExamples(label, reconstruct(trained, lines, seed=seed), interpolations)
-
-
-def latents(examples: Sequence[LatentExamples]) -> Html:
-    """Lay out the examples of every run with latents."""
-    note = (
-        "Sentences of the test split and their greedy reconstructions; below, the sentences decoded at equal "
-        "steps of a linear interpolation between two latents."
-    )
-    parts = []
-    for each in examples:
-        parts += [element("h3", each.label), _reconstructions(each), _interpolations(each)]
-    return section("latents", SECTIONS["latents"], element("p", note, class_="note"), *parts)
-
-
-def _reconstructions(examples: LatentExamples) -> Html:
-    rows = [
-        [pair.text, pair.reconstruction or "(blank)", f"{pair.nll:.1f}"] for pair in examples.reconstructions
-    ]
-    return table(["sentence", "reconstruction", "nats"], rows, class_="settings")
-
-
-def _interpolations(examples: LatentExamples) -> Html:
-    columns = [
-        element(
-            "div",
-            element("h4", f"from: {first}"),
-            element("ol", *(element("li", line or "(blank)") for line in decoded)),
-            element("p", f"to: {last}", class_="note"),
-        )
-        for first, decoded, last in examples.interpolations
-    ]
-    return scroll(element("div", *columns, class_="columns"))

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about runs: settings, training, scores, samples, latents, n-grams.
+"""One self-contained HTML page about runs on text: a summary, samples, scores, training, latents, settings.
 
 The page needs no network, no JavaScript and no other file. The same runs and options give the same page.
 """
@@ -11,22 +11,36 @@ from dataclasses import asdict
 from seqgen.core.errors import UserError
 from seqgen.data.conditions import parted
 from seqgen.evaluation.conditional import answers_of_test
-from seqgen.evaluation.quality_diversity import REAL
+from seqgen.evaluation.quality_diversity import BASELINE, REAL
 from seqgen.evaluation.references import Vocabulary, random_subset
 from seqgen.evaluation.runs import evaluate_runs
 from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import has_latents
 from seqgen.metrics.diversity import copied, unique_fraction
 from seqgen.report import scores as sections
-from seqgen.report.charts import hue
-from seqgen.report.html import document, element
-from seqgen.report.latent import latent_examples, latents
-from seqgen.report.samples import SampleColumn, lengths, ngrams, samples
+from seqgen.report.charts import hue, key
+from seqgen.report.latent import latent_examples
+from seqgen.report.rendering import render
+from seqgen.report.samples import SampleColumn, lengths, ngrams
 from seqgen.report.scores import ReportData
+from seqgen.report.summary import summary
 from seqgen.report.text_analysis import mark_copies
 from seqgen.report.training import training
 from seqgen.training.load import Trained
 
+SECTIONS = {
+    "summary": "Summary",
+    "samples": "Samples",
+    "scores": "Scores",
+    "tradeoff": "Quality and diversity",
+    "training": "Training",
+    "latents": "Latent space",
+    "lengths": "Lengths",
+    "ngrams": "Most frequent n-grams",
+    "settings": "Settings",
+    "protocol": "Protocol",
+}
+"""Anchors and headings of the sections, in order; `latents` only if a run has them."""
 TEMPERATURES = (0.7, 0.85, 1.0, 1.15)
 SHOWN = 12
 """Sentences shown of each run at each temperature; fractions are of all sentences sampled."""
@@ -79,19 +93,25 @@ def page(
     texts |= dict(zip(data.labels, (_sample(each, n, TEMPERATURE, seed) for each in runs), strict=True))
     with_latents = [pair for pair in zip(data.labels, runs, strict=True) if has_latents(pair[1])]
     examples = [latent_examples(label, run, seed=seed) for label, run in with_latents]
-    parts = [
-        sections.heading(data, n=n, seed=seed, has_latents=bool(with_latents)),
-        sections.settings_table(data),
-        training(data),
-        sections.scores(data),
-        sections.tradeoff(data),
-        samples(_sample_columns(runs, data.labels, vocabulary, n, grid, seed)),
-        *([latents(examples)] if examples else []),
-        lengths(texts, data, vocabulary.tokenise),
-        ngrams(texts, data, vocabulary.tokenise),
-        sections.protocol(data),
-    ]
-    return document(f"seqgen report: {', '.join(data.labels)}", element("main", *parts))
+    shown = {anchor: title for anchor, title in SECTIONS.items() if anchor != "latents" or examples}
+    return render(
+        "text.html",
+        title=", ".join(data.labels),
+        sections=shown,
+        summary=summary(data),
+        samples=_sample_columns(runs, data.labels, vocabulary, n, grid, seed),
+        scores=sections.score_tables(data),
+        tradeoff=sections.tradeoff(data),
+        training=training(data.labels, data.hues, data.metrics),
+        latents=examples,
+        lengths=lengths(texts, data, vocabulary.tokenise),
+        ngrams=ngrams(texts, data, vocabulary.tokenise),
+        settings=sections.settings_table(data.names, data.labels, data.configs),
+        protocol=[f"{n:,} samples of each run at each temperature, seed {seed}", *sections.protocol(data)],
+        run_keys=data.keys(),
+        text_keys=[key(REAL, "real"), *data.keys()],
+        all_keys=[*data.keys(), key(REAL, "real"), key(BASELINE, "baseline")],
+    )
 
 
 def _labels(runs: Sequence[Trained]) -> list[str]:

@@ -8,23 +8,12 @@ from seqgen.core import settings
 from seqgen.evaluation import quality_diversity
 from seqgen.evaluation.quality_diversity import BASELINE, REAL
 from seqgen.evaluation.table import BLOCKS, Column, render
-from seqgen.report.charts import Series, chart, legend
-from seqgen.report.html import Html, element, join, section, table
+from seqgen.report.charts import Chart, Key, Series, chart, key
+from seqgen.report.tables import Cell, Table, cells
 
-SECTIONS = {
-    "settings": "Settings",
-    "training": "Training",
-    "scores": "Scores",
-    "tradeoff": "Quality and diversity",
-    "samples": "Samples",
-    "latents": "Latent space",
-    "lengths": "Lengths",
-    "ngrams": "Most frequent n-grams",
-    "protocol": "Protocol",
-}
-"""Anchors and headings of the sections, in order; `latents` only if a run has them."""
-GROUPS = {"": "Run", "settings": "Algorithm", "data": "Data"}
-"""Prefixes of the settings in a configuration and their headings."""
+GROUPS = {"settings": "Algorithm", "data": "Data"}
+"""Prefixes of the settings in a configuration and their headings; all others are of the run."""
+LAST = "Run"
 
 
 @dataclass(frozen=True)
@@ -44,48 +33,35 @@ class ReportData:
         """Return the label of a name of the scores."""
         return dict(zip(self.names, self.labels, strict=True)).get(name, name)
 
-    def legend(self) -> list[tuple[str, str]]:
-        """Pair the label of each run with its colour class."""
-        return list(zip(self.labels, self.hues, strict=True))
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Return the scores of real text, of the n-gram baseline and of each run, by label."""
+        sets = self.scores.get("rows") or [{**self.scores, "name": self.names[0]}]
+        rows = {REAL: self.scores["real"], BASELINE: self.scores["baseline"]}
+        rows |= {self.label(each["name"]): each for each in sets}
+        return {label: row for label, row in rows.items() if row}
+
+    def keys(self) -> list[Key]:
+        """Return the legend of the runs."""
+        return [key(*each) for each in zip(self.labels, self.hues, strict=True)]
 
 
-def heading(data: ReportData, *, n: int, seed: int, has_latents: bool) -> Html:
-    """Name the runs and link to the sections."""
-    about = [
-        f"{label}: {config['algorithm']} on {config['data']['corpus']}"
-        for label, config in zip(data.labels, data.configs, strict=True)
-    ]
-    shown = {anchor: title for anchor, title in SECTIONS.items() if anchor != "latents" or has_latents}
-    links = [element("a", title, href=f"#{anchor}") for anchor, title in shown.items()]
-    return element(
-        "header",
-        element("h1", "seqgen report"),
-        element("ul", *(element("li", each, class_="run") for each in about)),
-        element("p", f"{n:,} samples of each run at each temperature, seed {seed}.", class_="note"),
-        element("nav", *links),
-    )
-
-
-def settings_table(data: ReportData) -> Html:
+def settings_table(
+    names: Sequence[str], labels: Sequence[str], configs: Sequence[Mapping[str, Any]]
+) -> Table:
     """Lay out the configuration of every run, one column each; rows that differ are marked."""
     flattened = [
-        settings.flatten({"run": name} | config)
-        for name, config in zip(data.names, data.configs, strict=True)
+        settings.flatten({"run": name} | dict(config)) for name, config in zip(names, configs, strict=True)
     ]
-    groups: dict[str, list[list[str]]] = {title: [] for title in GROUPS.values()}
+    groups: dict[str, list[list[Cell]]] = {title: [] for title in (*GROUPS.values(), LAST)}
     for name in dict.fromkeys(name for each in flattened for name in each):
         values = [_format_setting(each[name]) if name in each else "–" for each in flattened]
         differs = all(name in each for each in flattened) and len(set(values)) > 1
-        mark = element("span", "differs", class_="badge") if differs else ""
         prefix, _, rest = name.partition(".")
         has_group = prefix in GROUPS and rest
-        groups[GROUPS[prefix if has_group else ""]].append([join(rest if has_group else name, mark), *values])
-    tables = [
-        element("div", table(["", *data.labels], rows, title=title, class_="settings"))
-        for title, rows in groups.items()
-        if rows
-    ]
-    return section("settings", SECTIONS["settings"], element("div", *tables, class_="groups"))
+        heading = Cell(rest if has_group else name, badge="differs" if differs else "")
+        groups[GROUPS[prefix] if has_group else LAST].append([heading, *cells(*values)])
+    rows = [row for title, group in groups.items() if group for row in ([Cell(title)], *group)]
+    return Table(["setting", *labels], rows, kind="settings")
 
 
 def _format_setting(value: Any) -> str:
@@ -94,55 +70,49 @@ def _format_setting(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def scores(data: ReportData) -> Html:
+def score_tables(data: ReportData) -> list[Table]:
     """Lay out every score: real text, the n-gram baseline, each run, the sweep, with 95 % intervals."""
-    results = data.scores
-    sets = results.get("rows") or [{**results, "name": data.names[0]}]
-    rows = {REAL: results["real"], BASELINE: results["baseline"]}
-    rows |= {data.label(each["name"]): each for each in sets}
-    for point in results.get("sweep", []):
+    rows: dict[str, Mapping[str, Any]] = dict(data.rows())
+    for point in data.scores.get("sweep", []):
         rows[f"{data.label(point['name'])} at {point['temperature']:g}"] = point | {
             "lm_score": point["lm"],
             "lm": None,
         }
-    kept = {label: row for label, row in rows.items() if row}
-    tables = [_block(title, columns, kept) for title, columns in BLOCKS.items()]
-    note = (
-        f"Runs at temperature {results['protocol']['temperature']:g}. Below each score is its 95 % interval. "
-        "Real text is a random subset of the training sentences, as many as there are samples."
-    )
-    return section("scores", SECTIONS["scores"], element("p", note, class_="note"), *filter(None, tables))
+    return [found for title, columns in BLOCKS.items() if (found := _block(title, columns, rows))]
 
 
-def _block(title: str, columns: Sequence[Column], rows: Mapping[str, Any]) -> Html | None:
-    cells = [[label, *(_cell(row, column) for column in columns)] for label, row in rows.items()]
-    used = [i for i in range(len(columns) + 1) if i == 0 or any(row[i] for row in cells)]
-    shown = [[row[i] or "–" for i in used] for row in cells if any(row[1:])]
-    heads = [columns[i - 1].heading if i else "" for i in used]
-    return table(heads, shown, title=title[0].upper() + title[1:]) if shown else None
+def _block(title: str, columns: Sequence[Column], rows: Mapping[str, Any]) -> Table | None:
+    found = [[_cell(row, column) for column in columns] for row in rows.values()]
+    used = [i for i in range(len(columns)) if any(row[i] for row in found)]
+    shown = [
+        [Cell(label), *(row[i] or Cell("–") for i in used)]
+        for label, row in zip(rows, found, strict=True)
+        if any(row)
+    ]
+    if not shown:
+        return None
+    heads = ["text", *(columns[i].heading for i in used)]
+    return Table(heads, shown, title=title[0].upper() + title[1:])
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> str:
-    value, interval = _value(row, column.keys), _value(row, ("intervals", *column.keys))
+def _cell(row: Mapping[str, Any], column: Column) -> Cell | None:
+    value, interval = value_at(row, column.keys), value_at(row, ("intervals", *column.keys))
     if value is None:
-        return ""
+        return None
     spec = ",.0f" if column.format.endswith("d") else column.format
-    interval_text = (
-        [element("small", " – ".join(format(bound, spec).removesuffix("%") for bound in interval))]
-        if interval
-        else []
-    )
-    return join(format(value, column.format).removesuffix("%"), *interval_text)
+    below = [" – ".join(format(bound, spec).removesuffix("%") for bound in interval)] if interval else []
+    return Cell(format(value, column.format).removesuffix("%"), below)
 
 
-def _value(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+def value_at(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    """Return the value at nested keys; None where there is none."""
     value: Any = row
     for each in keys:
         value = value.get(each) if isinstance(value, Mapping) else None
     return value
 
 
-def tradeoff(data: ReportData) -> Html:
+def tradeoff(data: ReportData) -> list[Chart]:
     """Draw the quality–diversity curve of every run, with real text and the baseline as points."""
     points = quality_diversity.points(data.scores, data.names[0])
     hues = dict(zip(data.names, data.hues, strict=True)) | {REAL: "real", BASELINE: "baseline"}
@@ -159,18 +129,7 @@ def tradeoff(data: ReportData) -> Html:
         charts.append(
             chart([line for line in lines if line.points], title=title, x_label=x_label, y_label=y_label)
         )
-    note = (
-        "A low temperature gives higher quality and lower diversity; the numbers are temperatures. "
-        "A curve closer to the lower left is better at every trade-off."
-    )
-    entries = [(data.label(name), hue) for name, hue in hues.items()]
-    return section(
-        "tradeoff",
-        SECTIONS["tradeoff"],
-        element("p", note, class_="note"),
-        legend(entries),
-        element("div", *charts, class_="charts pair"),
-    )
+    return charts
 
 
 def _tradeoff_series(
@@ -182,10 +141,8 @@ def _tradeoff_series(
     return Series(label, coordinates, hue, names=names)
 
 
-def protocol(data: ReportData) -> Html:
+def protocol(data: ReportData) -> list[str]:
     """List everything that the scores depend on."""
     # The last paragraph of the plain-text table is the protocol, wrapped with an indent.
     lines = render(data.scores, data.names[0]).rpartition("\n\n")[2].replace("\n  ", " ").splitlines()
-    more = [f"corpus hash {data.scores['protocol']['corpus_hash']}"]
-    items = [element("li", line) for line in [*lines, *more]]
-    return section("protocol", SECTIONS["protocol"], element("ul", *items, class_="protocol"))
+    return [*lines, f"corpus hash {data.scores['protocol']['corpus_hash']}"]

@@ -11,7 +11,6 @@ from seqgen.metrics.copying import longest_common_substring
 from seqgen.metrics.diversity import copied
 from seqgen.metrics.tokenization import Tokenise
 from seqgen.ngrams.ngrams import EncodedText, Ints, encode_sentences
-from seqgen.report.html import Html, element, join
 
 TREEBANK_QUOTES = ("``", "''")
 """The tokens of a double quotation mark under the treebank tokenisation."""
@@ -27,6 +26,17 @@ class MarkedSentence:
     """length of the substring, in tokens"""
     span: tuple[int, int]
     """characters of `text` that the substring covers; (0, 0) if they cannot be located"""
+
+    @property
+    def shown(self) -> str:
+        """The sentence, or a word for one of nothing but white space."""
+        return self.text or "(blank)"
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """What stands before the substring, the substring, and what stands behind it."""
+        start, stop = self.span
+        return self.shown[:start], self.shown[start:stop], self.shown[stop:]
 
 
 def mark_copies(
@@ -78,17 +88,6 @@ def _span(line: str, tokens: Sequence[str], start: int, stop: int) -> tuple[int,
         end = begin + len(text)
         spans.append((begin, end))
     return (spans[start][0], end) if stop > start else (0, 0)
-
-
-def marked_html(sentence: MarkedSentence) -> Html:
-    """Return a sentence as HTML: a copy is marked, of any other the common substring is underlined."""
-    text = sentence.text or "(blank)"
-    if sentence.copy:
-        return join(element("mark", text), element("span", "copy", class_="badge"))
-    start, stop = sentence.span
-    hint = f"{sentence.longest} consecutive tokens are in a training sentence"
-    shared = element("span", text[start:stop], class_="shared", title=hint) if stop else ""
-    return join(text[:start], shared, text[stop:])
 
 
 def top_ngrams(

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from seqgen.algorithms.sentence_vae import COLLAPSED
-from seqgen.report.charts import Series, chart, legend
-from seqgen.report.html import Html, element, section
-from seqgen.report.scores import SECTIONS, ReportData
+from seqgen.report.charts import Chart, Series, chart
+from seqgen.report.tables import Cell, Table
 
 SPEED = "tokens_per_second"
 """Undefined before the first step."""
@@ -50,8 +50,10 @@ METRICS = {
     SPEED: ("Speed", "training tokens per second"),
 }
 """Title and unit of the metrics of metrics.jsonl; any other metric has its key as its title."""
+VALID = "valid_"
 VALIDATION_OF = {"valid_nll": "nll", "valid_recon": "recon", "valid_kl": "kl", "valid_elbo": "elbo"}
-"""Metrics of the validation split, drawn in the chart of the same metric of the training batches."""
+"""Metrics of the validation split, drawn in the chart of the same metric of the training batches; so is every
+other `valid_…` of a metric that is reported, too."""
 FRACTION_BOUNDS = (0.0, 1.0)
 """Range of the axis of a fraction, so that small changes do not look large."""
 LIMITS = {"kl": (COLLAPSED, "collapse")}
@@ -62,43 +64,73 @@ MAX_STRETCH = 2.0
 """If the value before training enlarges the range of an axis more than this, a note states it instead."""
 
 
-def training(data: ReportData) -> Html:
-    """Draw a chart for each metric of metrics.jsonl, with all runs."""
-    names = dict.fromkeys(
-        VALIDATION_OF.get(name, name)
-        for rows in data.metrics
-        for row in rows
-        for name in row
-        if name not in NOT_DRAWN
-    )
-    ordered = sorted(names, key=lambda name: list(METRICS).index(name) if name in METRICS else len(METRICS))
-    charts = [drawn for name in ordered if (drawn := _chart(data, name))]
-    if not charts:
-        return section("training", SECTIONS["training"], element("p", "No metrics were logged yet."))
-    return section(
-        "training", SECTIONS["training"], legend(data.legend()), element("div", *charts, class_="charts")
-    )
+@dataclass(frozen=True)
+class Training:
+    """The charts of training, and a table of the metrics that were reported once, which are no curve."""
+
+    charts: Sequence[Chart]
+    single: Table | None
 
 
-def _chart(data: ReportData, metric: str) -> Html | None:
+def training(
+    labels: Sequence[str],
+    hues: Sequence[str],
+    metrics: Sequence[Sequence[Mapping[str, Any]]],
+    titles: Mapping[str, tuple[str, str]] = METRICS,
+) -> Training:
+    """Draw a chart for each metric of metrics.jsonl, with all runs; `titles` gives titles and units."""
+    reported = dict.fromkeys(
+        name for rows in metrics for row in rows for name in row if name not in NOT_DRAWN
+    )
+    validation_of = VALIDATION_OF | {
+        name: name.removeprefix(VALID)
+        for name in reported
+        if name.removeprefix(VALID) in {*reported} - {name}
+    }
+    names = dict.fromkeys(validation_of.get(name, name) for name in reported)
+    order = list(titles)
+    ordered = sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    charts, single = [], []
+    for name in ordered:
+        validation = next((each for each in reported if validation_of.get(each) == name), None)
+        series = [
+            Series(label, points, hue, dashed=validation is not None and each == name)
+            for label, hue, rows in zip(labels, hues, metrics, strict=True)
+            for each in (name, validation)
+            if each and (points := _points(rows, each))
+        ]
+        if any(len(each.points) > 1 for each in series):
+            charts.append(_chart(name, series, titles, has_validation=validation is not None))
+        elif series:
+            single.append(_single(name, series, labels, titles))
+    return Training(charts, Table(["reported once", *labels], single) if single else None)
+
+
+def _single(
+    metric: str, series: Sequence[Series], labels: Sequence[str], titles: Mapping[str, tuple[str, str]]
+) -> list[Cell]:
+    title, unit = titles.get(metric, (metric, metric))
+    # Of the validation split where there is one: it is the last of a run.
+    values = {each.label: f"{each.points[0][1]:.5g}" for each in series}
+    return [Cell(title, [unit] if unit != title else []), *(Cell(values.get(label, "–")) for label in labels)]
+
+
+def _chart(
+    metric: str,
+    all_series: Sequence[Series],
+    titles: Mapping[str, tuple[str, str]],
+    *,
+    has_validation: bool,
+) -> Chart:
     """Draw one metric, together with that of the validation split if there is one."""
-    validation = next((name for name, of in VALIDATION_OF.items() if of == metric), None)
-    all_series = [
-        Series(label, points, hue, dashed=validation is not None and name == metric)
-        for label, hue, rows in zip(data.labels, data.hues, data.metrics, strict=True)
-        for name in (metric, validation)
-        if name and (points := _points(rows, name))
-    ]
-    if not all_series:
-        return None
     shown, notes = _without_start(all_series)
     limit = _limit(metric, shown)
-    if validation and any(each.dashed for each in all_series):
+    if has_validation and any(each.dashed for each in all_series):
         notes.insert(0, "validation split solid, training batches dashed")
     collapsed = [each.label for each in shown if limit and each.points[-1][1] < LIMITS[metric][0]]
     if collapsed:
         notes.append(f"collapsed: {', '.join(dict.fromkeys(collapsed))}")
-    title, unit = METRICS.get(metric, (metric, metric))
+    title, unit = titles.get(metric, (metric, metric))
     return chart(
         [*shown, *limit],
         title=title,

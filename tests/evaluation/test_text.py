@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from seqgen.core.errors import UserError
+from seqgen.evaluation import scores
 from seqgen.evaluation.references import build_references, random_subset
 from seqgen.evaluation.table import render
 from seqgen.evaluation.text import SentenceSet, compare, evaluate
@@ -280,3 +281,17 @@ def test_the_number_of_threads_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     evaluate(HYPS, REFS)
     assert seen == [1, 3]
+
+
+def test_a_jackknife_interval_is_cut_at_the_range_of_its_metric() -> None:
+    # J = 2: mean of .99 and .95 is .97, variance 1/2 · (.02² + .02²) = .0004, half 2.093 · .02 = .0419
+    values, found = np.array([0.99, 0.99, 0.95]), scores.MetricsRow()
+    for key in ("unique", "zipf", "entropy.2", "self_bleu.3"):
+        found.add_set_metric(key, values)
+    low, high = 0.99 - 2.093024 * 0.02, 0.99 + 2.093024 * 0.02
+    assert found.intervals["unique"] == [pytest.approx(low), 1.0]
+    assert found.intervals["self_bleu"]["3"] == [pytest.approx(low), 1.0]
+    assert found.intervals["zipf"] == pytest.approx([low, high])
+    assert found.intervals["entropy"]["2"] == pytest.approx([low, high])
+    found.add_set_metric("distinct.1", 1 - values)
+    assert found.intervals["distinct"]["1"] == [0.0, pytest.approx(1 - low)]

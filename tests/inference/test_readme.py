@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_commands_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    text = README.read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8").partition("\n# Export\n")[0]
     shown = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("seqgen ")]
     assert len(shown) == 8
     printed = []

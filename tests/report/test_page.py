@@ -1,16 +1,11 @@
-"""The page of `seqgen report`: its contents, escaping, marks, and its rendering in a browser."""
+"""The page of `seqgen report` about runs on text: its contents, escaping, marks."""
 
-import html
-import json
 import re
-import shutil
-import subprocess
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -19,8 +14,7 @@ import seqgen
 from seqgen.cli.report import report as command
 from seqgen.core.errors import UserError
 from seqgen.inference.generate import generate
-from seqgen.report import html as report_page
-from seqgen.report import latent, scores, training
+from seqgen.report import charts, latent, rendering, tables, training
 from seqgen.report import page as report
 from seqgen.training.load import load
 
@@ -39,9 +33,9 @@ TEXT = [
     *(f"床前明月光 {who} 疑是地上霜" for who in (*WHO, "hen")),
 ]
 N = 23
-SECTIONS = [anchor for anchor in scores.SECTIONS if anchor != "latents"]
+SECTIONS = [anchor for anchor in report.SECTIONS if anchor != "latents"]
 """Of a page about runs without latents."""
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+VOID = frozenset({"meta", "br", "img"})
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +82,7 @@ class Outline(HTMLParser):
         self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
         self.anchors |= {found["id"]} if "id" in found else set()
         assert not [key for key in found if key.startswith("on")]
-        if tag not in report_page.VOID:
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -115,14 +109,17 @@ def test_the_page_is_whole_and_needs_nothing_else(page: str) -> None:
     assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
     assert "http" not in page.replace("https", "http")
     assert not re.search(r"url\(|@import|<(link|script|img|iframe)", page)
+    assert "/corpus.txt" in page[: page.index('id="samples"')]
     assert outline.count["section"] == len(SECTIONS) == outline.count["h2"]
 
 
 def test_every_section_has_its_contents(folder: Path, page: str) -> None:
     run = load(folder / "memorised", "cpu").run
     text = " ".join(_read(page).text)
+    run_settings = page[page.index('id="settings"') :]
     for value in (run.config["corpus_hash"], run.config["seqgen"], run.config["torch"], str(run.path)):
-        assert f"<td>{value}</td>" in page
+        assert f"<td>{value}</td>" in run_settings
+        assert f"<td>{value}</td>" not in page[: -len(run_settings)]
     for row in ("real text", "n-gram baseline", "memorised", "empty", "memorised at 0.5"):
         assert f'<th scope="row">{row}</th>' in page
     for heading in ("BLEU-5", "self-BLEU-2", "JSD-3", "test nats/token", "reverse LM"):
@@ -207,11 +204,12 @@ def latent_page(small_runs: dict[str, Path]) -> str:
 
 def test_latents_are_shown_of_the_runs_that_have_them(latent_page: str, small_runs: dict[str, Path]) -> None:
     outline = _read(latent_page)
-    assert list(scores.SECTIONS) == re.findall(r'<section id="(\w+)"', latent_page)
+    assert list(report.SECTIONS) == re.findall(r'<section id="(\w+)"', latent_page)
     assert {f"#{anchor}" for anchor in outline.anchors} == set(outline.links)
     part = latent_page[
         latent_page.index('<section id="latents"') : latent_page.index('<section id="lengths"')
     ]
+    part = re.sub(r"\n\s*", "", part)
     assert re.findall("<h3>(.*?)</h3>", part) == ["sentence-vae", "autoencoder"]
     found = load(small_runs["autoencoder"], "cpu")
     shown = latent.latent_examples("autoencoder", found, seed=3)
@@ -228,7 +226,7 @@ def test_latents_are_shown_of_the_runs_that_have_them(latent_page: str, small_ru
 
 
 def test_every_training_metric_has_a_title_and_the_kl_a_collapse_line(latent_page: str) -> None:
-    charts = re.findall(r"<figure>.*?</figure>", latent_page)
+    charts = re.findall(r"<figure>.*?</figure>", latent_page, flags=re.S)
     titles = [re.findall("<figcaption>(.*?)<small>", each)[0] for each in charts]
     for title in ("Reconstruction: -log p(x | z)", "Evidence lower bound", "Active latent units"):
         assert title in titles
@@ -243,12 +241,50 @@ def test_every_training_metric_has_a_title_and_the_kl_a_collapse_line(latent_pag
 def test_a_run_whose_posterior_collapsed_is_named() -> None:
     rows = [{"step": 0, "kl": 3.0, "valid_kl": 2.0}, {"step": 9, "kl": 0.2, "valid_kl": 0.04}]
     well = [{"step": 0, "valid_kl": 2.0}, {"step": 9, "valid_kl": 5.0}]
-    data = scores.ReportData(
-        ["a", "b"], ["bad", "good"], ["run0", "run1"], configs=[{}, {}], metrics=[rows, well], scores={}
-    )
-    drawn = training.training(data)
-    assert "collapsed: bad<" in drawn
-    assert "good" not in re.findall("<small>(.*?)</small>", drawn)[0]
+    drawn = training.training(["bad", "good"], ["run0", "run1"], [rows, well])
+    (kl,) = [each for each in drawn.charts if each.y_label == "nats per sentence"]
+    assert "collapsed: bad" in kl.note
+    assert "good" not in kl.note
+
+
+def test_a_metric_of_one_report_is_no_chart() -> None:
+    rows = [[{"step": 7, "valid_nll": 2.5, "unique": 0.25}], [{"step": 7, "nll": 3.5, "unique": 0.5}]]
+    drawn = training.training(["a", "b"], ["run0", "run1"], rows)
+    assert drawn.charts == []
+    assert drawn.single is not None
+    assert [[cell.text for cell in row] for row in drawn.single.rows] == [
+        ["Negative log-likelihood", "2.5", "3.5"],
+        ["Unique sentences among samples", "0.25", "0.5"],
+    ]
+    longer = training.training(["a"], ["run0"], [[*rows[0], {"step": 9, "unique": 0.3}]])
+    assert [each.title for each in longer.charts] == ["Unique sentences among samples"]
+
+
+def test_no_table_has_two_columns_of_one_name(page: str, latent_page: str) -> None:
+    for each in (page, latent_page):
+        tables = re.findall(r"<thead><tr>(.*?)</tr></thead>", each)
+        assert len(tables) > 15
+        for heads in tables:
+            names = re.findall(r'<th scope="col">(.*?)</th>', heads)
+            assert all(names)
+            assert len(set(names)) == len(names), names
+
+
+def test_the_intervals_of_rates_are_within_their_range(page: str) -> None:
+    part = page[page.index('<section id="scores"') : page.index('<section id="tradeoff"')]
+    found = 0
+    for heads, body in re.findall(r"<thead><tr>(.*?)</tr></thead>\s*<tbody>(.*?)</tbody>", part, flags=re.S):
+        names = re.findall(r">([^<]+)</th>", heads)
+        for row in re.findall(r"<tr>(.*?)</tr>", body, flags=re.S):
+            cells = re.findall(r"<t[hd].*?</t[hd]>", row, flags=re.S)
+            for name, cell in zip(names, cells, strict=True):
+                of_rate = re.match(
+                    "(self-)?BLEU-|distinct|unique|of refs|novel|overlap|accuracy|MAUVE|MS-Jac", name
+                )
+                if of_rate and (bounds := re.search(r"<small>(-?[\d.]+) – (-?[\d.]+)</small>", cell)):
+                    assert 0 <= float(bounds[1]) <= float(bounds[2]) <= 1, (name, cell)
+                    found += 1
+    assert found > 20
 
 
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -291,129 +327,22 @@ def test_mistakes_are_one_line(folder: Path, arguments: list[str], message: str)
     assert "\n" not in str(caught.value)
 
 
-def _browse(path: Path, work: Path, *options: str) -> subprocess.CompletedProcess:
-    if BROWSER is None:
-        pytest.skip("no chromium or google-chrome to look at the page with")
-    quiet = "disable-gpu disable-quic no-first-run disable-background-networking disable-component-update"
-    return subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",
-            *(f"--{each}" for each in quiet.split()),
-            "--disable-sync",
-            "--hide-scrollbars",
-            "--enable-logging=stderr",
-            f"--user-data-dir={work / 'profile'}",
-            *options,
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
+def test_control_characters_are_written_out_in_text_and_in_attributes() -> None:
+    evil = "a\x1b[2J<b>\u202e"
+    cells = [tables.Cell(evil, [evil], badge=evil, beside=evil), tables.Cell(evil, bold=True)]
+    line = charts.Series(evil, [(0, 1.0), (1, 2.0)], "run0", names=[evil, evil])
+    drawn = charts.chart([line], title=evil, x_label=evil, y_label=evil, note=evil)
+    template = """{% import "macros.html" as m with context %}{{ m.table(table) }}{{ m.chart(chart) }}
+{{ m.legend(keys) }}<i title="{{ evil }}">{{ evil }}</i>"""
+    made = (
+        rendering._environment()
+        .from_string(template)
+        .render(
+            table=tables.Table([evil], [cells], title=evil),
+            chart=drawn,
+            keys=[charts.key(evil, "run1")],
+            evil=evil,
+        )
     )
-
-
-PROBE = """<script>
-const style = (query, of) => getComputedStyle(document.querySelector(query))[of];
-const boxes = [...document.querySelectorAll("section")].map(s => [s.id, s.getBoundingClientRect()]);
-const facts = {
-  width: innerWidth, content: document.documentElement.scrollWidth,
-  heights: Object.fromEntries(boxes.map(([id, box]) => [id, box.height])),
-  right: Math.max(...boxes.map(([id, box]) => box.right)),
-  fetched: performance.getEntriesByType("resource").map(e => e.name),
-  curves: [...document.querySelectorAll("figure .curve")].filter(e => e.getTotalLength() > 5).length,
-  outside: [...document.querySelectorAll("figure svg text")].filter(e => {
-    const box = e.getBoundingClientRect(), of = e.ownerSVGElement.getBoundingClientRect();
-    const across = box.left < of.left - 1 || box.right > of.right + 1;
-    return across || box.top < of.top - 1 || box.bottom > of.bottom + 1;
-  }).map(e => e.textContent),
-  colours: [
-    [style("body", "color"), style("body", "backgroundColor")],
-    [style(".note", "color"), style("body", "backgroundColor")],
-    [style("figure svg text", "fill"), style("figure", "backgroundColor")],
-    [style("mark", "color"), style("mark", "backgroundColor")],
-  ],
-  hues: [...new Set([...document.querySelectorAll("figure .curve")].map(e => getComputedStyle(e).stroke))],
-};
-parent.postMessage(JSON.stringify(facts), "*");
-</script>"""
-"""Reports how the browser rendered the page; the page itself has no script."""
-FRAME = """<!DOCTYPE html><meta name="color-scheme" content="light dark">
-<iframe src="page.html" width="{width}" height="900" style="border: 0"></iframe><pre></pre>
-<script>onmessage = e => document.querySelector("pre").textContent = e.data;</script>"""
-"""Shows a page narrower than a window can be."""
-DARK = "--blink-settings=preferredColorScheme=0"
-
-
-def _contrast(one: str, other: str) -> float:
-    """WCAG 2's contrast ratio of two colours as CSS writes them, 1 to 21."""
-
-    def luminance(colour: str) -> float:
-        values = [int(each) / 255 for each in re.findall(r"\d+", colour)[:3]]
-        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize(("width", "options"), [(1200, []), (420, []), (1200, [DARK])])
-def test_a_browser_lays_the_page_out(page: str, tmp_path: Path, width: int, options: list[str]) -> None:
-    path = tmp_path / "frame.html"
-    path.write_text(FRAME.format(width=width), encoding="utf-8")
-    (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    seen = _browse(
-        path, tmp_path, "--window-size=1300,900", "--dump-dom", "--virtual-time-budget=5000", *options
-    )
-    assert "CONSOLE" not in seen.stderr
-    report_json = seen.stdout.partition("<pre>")[2].partition("</pre>")[0]
-    facts = json.loads(html.unescape(report_json))
-    assert facts["width"] == width
-    assert facts["content"] <= width  # the page itself does not scroll sideways
-    assert facts["right"] <= width
-    assert list(facts["heights"]) == SECTIONS
-    assert min(facts["heights"].values()) > 80
-    assert facts["fetched"] == []
-    assert facts["curves"] > 15
-    assert facts["outside"] == []
-    ground = facts["colours"][0][1]
-    assert ground == ("rgb(20, 23, 27)" if options else "rgb(255, 255, 255)")
-    assert min(_contrast(*pair) for pair in facts["colours"]) >= 4.5
-    assert len(facts["hues"]) == 4  # two runs, real text's outline, the baseline's cross
-    assert min(_contrast(colour, ground) for colour in facts["hues"]) >= 3
-
-
-def test_a_browser_reads_what_was_written(page: str, tmp_path: Path) -> None:
-    path = tmp_path / "page.html"
-    path.write_text(page, encoding="utf-8")
-    seen = _browse(path, tmp_path, "--dump-dom")
-    assert "CONSOLE" not in seen.stderr
-    assert _shape(seen.stdout) == _shape(page)  # nothing had to be mended
-
-
-def _shape(page: str) -> tuple[Counter[str], str]:
-    outline = _read(page)
-    return outline.count, "".join("".join(outline.text).split())
-
-
-def test_a_browser_draws_the_page(page: str, tmp_path: Path) -> None:
-    from matplotlib.image import imread
-
-    path, picture = tmp_path / "page.html", tmp_path / "page.png"
-    path.write_text(page, encoding="utf-8")
-    _browse(path, tmp_path, "--window-size=1200,4000", f"--screenshot={picture}")
-    pixels = imread(picture)[..., :3]
-    assert pixels.shape == (4000, 1200, 3)
-    bands = [band[:, :600].std() for band in np.split(pixels, 10)]
-    assert min(bands) > 0.02  # something is written in every part
-    shades = {
-        tuple(colour) for colour in (pixels[::3, ::3].reshape(-1, 3) * 255).round().astype(int).tolist()
-    }
-    assert {(255, 255, 255), (245, 247, 249)} <= shades
-
-
-def test_control_characters_are_escaped_in_text_and_in_attributes() -> None:
-    made = report_page.element("p", "a\x1b[2J<b>\u202e", title="\x07\n")
-    assert made == '<p title="\\x07\n">a\\x1b[2J&lt;b&gt;\\u202e</p>'
+    assert made.count("a\\x1b[2J&lt;b&gt;\\u202e") == 21
+    assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", made)
