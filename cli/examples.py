@@ -54,7 +54,7 @@ EXAMPLES = {
     "image train": (
         "seqgen image train",
         "seqgen image train vae --set latent_dim=2 --run runs/plane",
-        "seqgen image train gan --data pictures --epochs 20",
+        "seqgen image train gan --data pictures --minutes 5",
     ),
     "image evaluate": ("seqgen image evaluate", "seqgen image evaluate --n 1000 --json"),
     "image sample": ("seqgen image sample", "seqgen image sample --n 25 --columns 5 --out samples.png"),

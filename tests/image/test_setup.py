@@ -13,7 +13,7 @@ from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import open_images
 from seqgen.image.runs import load as images
 from seqgen.image.runs import setup
-from seqgen.training import load, loop, run_folder
+from seqgen.training import load, loop, run_folder, time_budget
 from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import pretrain_job
 
@@ -466,3 +466,24 @@ def test_a_generator_that_never_varied_does_not_end_as_done(tmp_path):
     progress = job.train()
     assert progress.step == 320  # half of training is over, and 300 updates are done
     assert progress.finished.startswith("stopped: the generator has collapsed from the first step on")
+
+
+def test_a_length_in_minutes_fixes_the_steps_and_resumes(tmp_path, monkeypatch):
+    # two reports of 1 s, and of 28 s steps of 0.5 s with a report of 1 s every 8: (30 - 2) / (0.5 + 1 / 8)
+    monkeypatch.setattr(time_budget, "measure", lambda *args, **options: time_budget.Timing(0.5, 1.0))
+    options = {"values": SMALL | {"report_every": 8}, "device_name": "cpu"}
+    job = setup.train_job(path=tmp_path / "run", minutes=0.5, **options)
+    assert job.plan.steps == 44
+    assert job.notes[-1] == "--minutes 0.5: 44 steps, as a step takes 0.5 s here and a report 1 s"
+    observe, killed = kill_at(9)
+    with pytest.raises(killed):
+        job.train(observe)
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["minutes"], config["steps"]) == (0.5, 44)
+    monkeypatch.setattr(time_budget, "measure", lambda: None)  # what resumes measures nothing
+    assert setup.train_job(path=tmp_path / "run", minutes=0.5, **options).plan.steps == 44
+    with pytest.raises(UserError, match=r"holds a run with --minutes 0\.5, not --minutes 2"):
+        setup.train_job(path=tmp_path / "run", minutes=2, **options)
+    for given in ({"steps": 3}, {"epochs": 3}, {"values": {"epochs": 3}}):
+        with pytest.raises(UserError, match="both say how long to train"):
+            setup.train_job(path=tmp_path / "other", minutes=1, **given)

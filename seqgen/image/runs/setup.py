@@ -19,7 +19,7 @@ from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in
 from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
-from seqgen.training import paths
+from seqgen.training import paths, time_budget
 from seqgen.training.data_config import resolved, short_name
 from seqgen.training.job import ROOT, Job, assemble, request
 from seqgen.training.loop import Medium
@@ -56,6 +56,7 @@ def train_job(
     values: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     device_name: str = "auto",
     binarise: str = "none",
@@ -73,10 +74,14 @@ def train_job(
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+        minutes: length of training in minutes, in their place: its first steps are timed, and the number of
+            steps is fixed in the configuration of the run, which keeps it when it is resumed.
 
     Raises:
         UserError: the images, a setting or the run folder is not what it must be.
     """
+    by_setting = (values or {}).get("epochs")
+    time_budget.check(minutes, {"--steps ": steps, "--epochs ": epochs, "--set epochs=": by_setting})
     entry = image.get(model)
     config = settings.override(
         entry.config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
@@ -104,6 +109,7 @@ def train_job(
         build=lambda described: load.build(described, entry),
         facts=_facts(opened) | {"code_hash": plugins.source_hash(entry.cls)},
         steps=steps,
+        minutes=minutes,
         fewest_steps_between_reports=lambda length: -(-length // MOST_REPORTS),
         batches=ImageBatches(
             opened.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=device
