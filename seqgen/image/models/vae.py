@@ -72,7 +72,7 @@ class VAE(EncoderDecoderModel):
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, classes=classes)
         self.encoder = build_encoder(config.net, shape, 2 * config.latent_dim, classes=self.classes)
-        self.decoder = build_decoder(config.net, config.latent_dim, shape, classes=self.classes)
+        self.decoder = build_decoder(config.net.mirrored(), config.latent_dim, shape, classes=self.classes)
         self.log_sigma = nn.Parameter(
             torch.tensor(config.sigma or 0.5).log(),
             requires_grad=config.likelihood == "gaussian" and config.sigma is None,

@@ -81,7 +81,7 @@ class GANLossConfig:
             return self.r1
         if self.loss == "wasserstein":
             return 0.0
-        return 0.5 if critic.kind == "conv" else 2.0
+        return 0.5 if critic.convolves else 2.0
 
     def check(self, critic: NetConfig) -> None:
         """Raise UserError where a critic with a gradient penalty would have batch normalisation."""
@@ -94,7 +94,7 @@ class GANLossConfig:
     def adam(self, module: nn.Module, net: NetConfig, *, critic: bool = False) -> Optimizer:
         """Return the optimiser of a network."""
         chosen = self.critic_lr if critic else self.lr
-        default = 5e-4 if net.kind == "conv" else 2e-3
+        default = 5e-4 if net.convolves else 2e-3
         lr = default if chosen is None else chosen
         return optim.adamw(module, lr=lr, betas=(self.beta1, self.beta2))
 
