@@ -14,7 +14,6 @@ from seqgen.image.networks.networks import (
     default_lr,
     halvings,
     one_hot,
-    peak_lr,
 )
 
 B, Z = 3, 5
@@ -236,12 +235,6 @@ def test_starting_weights_are_chosen_by_the_kind_of_net(kind, init):
         nets.append(build_decoder(NetConfig(kind=kind, hidden=11, channels=3, init=given), 5, (1, 16, 16)))
     left_open, named = (list(net.parameters()) for net in nets)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(left_open, named, strict=True))
-
-
-def test_a_learning_rate_of_zero_is_not_the_default():
-    net = NetConfig(hidden=512, layers=2)
-    assert peak_lr(net, None) == default_lr(net)
-    assert peak_lr(net, 0.0) == 0.0
 
 
 @pytest.mark.parametrize(

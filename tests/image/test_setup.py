@@ -38,13 +38,25 @@ def kill_at(step):
     return observe, Killed
 
 
-RESUMED = [*((name, "none") for name in image.MODELS), ("vae", "dynamic")]
+RESUMED = [
+    *((name, "none", {}) for name in image.MODELS),
+    ("vae", "dynamic", {}),
+    ("vae", "none", {"optimizer": "sgd", "decoder_lr": 1e-4, "weight_decay": 0.1}),
+    ("gan", "none", {"gan.optimizer": "sgd", "gan.beta1": 0.9}),
+    ("autoencoder", "none", {"net.kind": "parallel", "net.widths": "13,7"}),
+]
 
 
-@pytest.mark.parametrize(("name", "binarise"), RESUMED)
-def test_a_killed_run_resumes_bit_identically(tmp_path, name, binarise):
+@pytest.mark.parametrize(("name", "binarise", "values"), RESUMED)
+def test_a_killed_run_resumes_bit_identically(tmp_path, name, binarise, values):
     def job(path):
-        options = {"values": QUICK, "steps": 7, "seed": 5, "device_name": "cpu", "binarise": binarise}
+        options = {
+            "values": QUICK | values,
+            "steps": 7,
+            "seed": 5,
+            "device_name": "cpu",
+            "binarise": binarise,
+        }
         return setup.train_job(name, "digits", path=tmp_path / path, **options)
 
     uninterrupted = job("uninterrupted")

@@ -107,7 +107,7 @@ class AVB(VAE):
         if self.log_sigma.requires_grad:
             vae.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "model": c.adam(vae),
+            "model": c.build_optimizer(vae, self.decoder),
             "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 

@@ -139,11 +139,6 @@ def default_lr(net: NetConfig) -> float:
     return 1e-3 if net.convolves else min(2.56 / (sum(net.dense_widths) or net.hidden), 5e-3)
 
 
-def peak_lr(net: NetConfig, lr: float | None) -> float:
-    """Return the learning rate of the settings, or the default of the net where they leave it open."""
-    return default_lr(net) if lr is None else lr
-
-
 class ImageEncoder(nn.Module):
     """From an image, with a label or an extra vector where there is one, to a vector."""
 
