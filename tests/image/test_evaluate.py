@@ -76,6 +76,15 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
             in table
         )
         assert ("adversarial bound" in table) == (name == "avb")
+        critic = report["critic"]
+        assert (critic is None) == (name == "vae")
+        if critic is not None:
+            assert critic["kl_least"] < critic["kl_most"]
+            line = f"{critic['kl']:.3f} by the critic, {critic['kl_least']:.3f} to {critic['kl_most']:.3f} by"
+            assert line in table
+        warned = report | {"critic": {"kl": 1.0, "kl_least": 2.0, "kl_most": 3.0, "warning": "weak " * 30}}
+        assert "warning: weak weak" in evaluate.render(warned)
+        assert max(map(len, evaluate.render(warned).splitlines())) <= 110
         assert max(map(len, table.splitlines())) <= 110
 
 

@@ -19,6 +19,10 @@
 |   `effective_chains`          | effective sample size, mean over images; near 1 the bound is loose         |
 |   `acceptance_rate`           | fraction of accepted proposals                                             |
 |   `images`                    | how many test images                                                       |
+| `critic`                      | of `avb`, on the images of `nll`: KL(q(z | x) ‖ p(z)), nats; else null     |
+|   `kl`                        | by the critic, as the adversarial bound has it                             |
+|   `kl_least`, `kl_most`       | bounds of the true one, in expectation, by nested Monte Carlo              |
+|   `warning`                   | where the critic underestimates it, so that its bound is none; else null   |
 | `latent`                      | null where the model has no encoder                                        |
 |   `active_units`              | dimensions that differ between test images (Burda et al. 2016)             |
 |   `dimensions`                | how many there are                                                         |
@@ -46,6 +50,7 @@ samples, by a draw of each pixel.
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +65,7 @@ from seqgen.functional import gaussian
 from seqgen.image.data.dataset import Batch, in_order
 from seqgen.image.evaluation import ais, sample_quality
 from seqgen.image.evaluation.features import choose
+from seqgen.image.models.avb import AVB, critic_warning
 from seqgen.image.networks import likelihood
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
@@ -70,6 +76,8 @@ CHUNK = 1000
 """Images encoded at a time."""
 LIKELIHOOD_BATCH = 20
 """Images whose likelihood is estimated together."""
+CRITIC_DRAWS, INNER_DRAWS = 8, 512
+"""Latents of each image, and draws of the common noise for each of them, in the check of AVB's critic."""
 CHAINS, TEMPERATURES, LEAPFROGS = 16, 500, 10
 """Of annealed importance sampling, from the Gaussian with the posterior's means and variances."""
 
@@ -113,6 +121,7 @@ def evaluate(
         return {
             "likelihood": likelihoods,
             "annealed": _annealed(trained, log_likelihoods[:annealed], rng, notify),
+            "critic": _critic(trained, images, rng),
             "latent": _latent(trained),
             **sample_quality.measure(trained, n, feature_space, seed=seed, notify=notify),
             "protocol": {
@@ -220,6 +229,21 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
+@torch.no_grad()
+def _critic(trained: TrainedImages, images: int, rng: torch.Generator) -> Report | None:
+    """Return the metrics of `critic` on some test images."""
+    model = trained.model
+    if not isinstance(model, AVB):
+        return None
+    subset = trained.data.test.rows(torch.arange(min(images, len(trained.data.test))))
+    parts = []
+    for batch in in_order(subset, LIKELIHOOD_BATCH, trained.device):
+        by_critic, bounds = model.check_critic(batch, draws=CRITIC_DRAWS, inner=INNER_DRAWS, rng=rng)
+        parts.append(torch.stack([by_critic, *bounds]).cpu())
+    kl, least, most = torch.cat(parts, dim=1).double().mean(dim=1).tolist()
+    return {"kl": kl, "kl_least": least, "kl_most": most, "warning": critic_warning(kl, least)}
+
+
 def _latent(trained: TrainedImages) -> Report | None:
     model = trained.model
     if not hasattr(model, "encode"):
@@ -271,6 +295,13 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
             f"  NLL {_with_error(likelihoods, 'nll')}, importance sampling, "
             f"{protocol['importance']:,} draws, {likelihoods['images']:,} images"
         )
+    if critic := report["critic"]:
+        lines.append(
+            f"  KL(q(z | x) ‖ p(z)) {critic['kl']:.3f} by the critic, {critic['kl_least']:.3f} to "
+            f"{critic['kl_most']:.3f} by nested Monte Carlo"
+        )
+        warning = f"warning: {critic['warning']}" if critic["warning"] else ""
+        lines += textwrap.wrap(warning, 100, initial_indent="  ", subsequent_indent="  ")
     if annealing:
         lines.append(
             f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, "

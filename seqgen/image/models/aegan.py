@@ -120,10 +120,10 @@ class ImageAEGAN(AdversarialModel):
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
         c, gan = self.config, self.config.gan
-        of_generator = self.generator, c.generator, gan.lr
+        networks: list[tuple[nn.Module, NetConfig, float | None]]
         networks = [(nn.ModuleList([self.encoder, self.generator]), c.generator, gan.lr)]
         if c.encoder_lr is not None:
-            networks = [of_generator, (self.encoder, c.encoder, c.encoder_lr)]
+            networks = [(self.generator, c.generator, gan.lr), (self.encoder, c.encoder, c.encoder_lr)]
         self.optimizers = {
             "autoencoder": gan.build_optimizer(*networks),
             "critic": gan.build_optimizer((self.critic, c.critic, gan.critic_lr)),
