@@ -65,6 +65,7 @@ EXAMPLES = {
     "image anomaly": (
         "seqgen image anomaly --anomalous 8 --out scores.csv",
         "seqgen image anomaly --data pictures --format jsonl",
+        "seqgen image anomaly --normal 1 --quantile 0.95",
     ),
     "image left-out": ("seqgen image left-out", "seqgen image left-out autoencoder --epochs 5 --json"),
     "image few-labels": ("seqgen image few-labels", "seqgen image few-labels --labels 20,100 --draws 3"),

@@ -27,7 +27,11 @@ def train(
         ),
     ] = "none",
     without: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later; repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Train on this label alone; repeatable.")
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/image-MODEL-DATA if not given.")
@@ -68,6 +72,7 @@ def train(
             device_name=device,
             binarise=binarise,
             without=without,
+            only=only or (),
             size=size,
             label_column=label_column,
             background=background,

@@ -4,7 +4,7 @@
 ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from seqgen import image
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
+from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, labels_of, open_images
 from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
@@ -60,7 +60,8 @@ def train_job(
     seed: int = 0,
     device_name: str = "auto",
     binarise: str = "none",
-    without: int | str | None = None,
+    without: int | str | Sequence[int | str] | None = None,
+    only: Sequence[int | str] = (),
     size: int | None = None,
     label_column: str | None = None,
     background: str | None = None,
@@ -70,6 +71,7 @@ def train_job(
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
         data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
+        only: the labels to train on, in place of those that are left out.
         size, label_column, background: as for `seqgen.image.data.pictures.ReadOptions`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         values: settings by (dotted) name, over the model's defaults.
@@ -88,6 +90,8 @@ def train_job(
     )
     device = devices.pick(device_name)
     options = ReadOptions(size, label_column, background)
+    if only:
+        without = _all_but(only, without, data, options)
     opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
     given, config = config, config.sized(opened.shape).fitted(opened.train)
     _check(config, opened)
@@ -99,7 +103,7 @@ def train_job(
         "data": paths.to_store(resolved(data), folder),
         "data_hash": opened.hash,
         "binarise": binarise,
-        "without": None if without is None else label_of(without, opened.names),
+        "without": _recorded(labels_of(without, opened.names)),
         "seed": seed,
         **asdict(options),
     }
@@ -119,6 +123,24 @@ def train_job(
         medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
         notes=[_describe(opened), *_describe_networks(given, config, opened.shape)],
     )
+
+
+def _all_but(only: Sequence[int | str], without: Any, data: str, options: ReadOptions) -> list[str]:
+    """Return the names of the labels of training images but the given ones."""
+    if without not in (None, [], ()):
+        raise UserError("--only and --without both say which labels to train on; give one of them")
+    whole = open_images(data, options=options)
+    kept = labels_of(only, whole.names)
+    present = [label for label in whole.train.labels.unique().tolist() if label >= 0]
+    for label in kept:
+        if label not in present:
+            raise UserError(f"'{data}' has no training images of label {whole.names[label]} to train on")
+    return [whole.names[label] for label in present if label not in kept]
+
+
+def _recorded(labels: list[int]) -> int | list[int] | None:
+    """Return the labels left out as a run's configuration has them: one alone is a number."""
+    return labels if len(labels) > 1 else labels[0] if labels else None
 
 
 def _check(config: Any, data: ImageData) -> None:
