@@ -61,6 +61,11 @@ EXAMPLES = {
     "image reconstruct": ("seqgen image reconstruct", "seqgen image reconstruct --n 20 --out pairs.png"),
     "image interpolate": ("seqgen image interpolate", "seqgen image interpolate --rows 4 --points 12"),
     "image latent": ("seqgen image latent", "seqgen image latent --view pca --out latents.png"),
+    "image traverse": ("seqgen image traverse", "seqgen image traverse --dimensions 5 --points 7"),
+    "image activations": (
+        "seqgen image activations",
+        "seqgen image activations --n 5 --out activations.png",
+    ),
     "image denoise": ("seqgen image denoise", "seqgen image denoise --noise 0.5 --out denoised.png"),
     "image anomaly": (
         "seqgen image anomaly --anomalous 8 --out scores.csv",

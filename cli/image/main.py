@@ -141,6 +141,8 @@ for command in (
     pictures.reconstruct,
     pictures.interpolate,
     pictures.latent,
+    pictures.traverse,
+    pictures.activations,
     pictures.denoise,
     applications.anomaly,
     applications.left_out,

@@ -17,6 +17,7 @@ from seqgen.image.evaluation import evaluate, features, sample_quality
 from seqgen.image.evaluation.features import Features
 from seqgen.image.runs import load, setup
 from seqgen.image.runs.load import TrainedImages
+from seqgen.metrics.disentanglement import mutual_information_gap
 
 VALUES = {"net.hidden": 32, "latent_dim": 5, "lr": 5e-3}
 
@@ -65,6 +66,9 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
         assert abs(again["difference"]) < 5 * again["difference_standard_error"] + 0.05
         assert again["effective_chains"] > 12
         assert report["latent"]["dimensions"] == 5
+        images, labels = run.data.test.batch(slice(None))
+        wanted = mutual_information_gap(run.model.encode(images).numpy(), labels[:, None].numpy())
+        assert report["latent"]["mutual_information_gap"] == pytest.approx(wanted)
         assert report["protocol"]["n"] == 97
         assert report["protocol"]["features"] == "pixels"
         assert report["samples"].keys() == report["training_images"].keys()
@@ -75,6 +79,7 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
             f"NLL {again['nll']:.3f} ± {again['nll_standard_error']:.3f}, annealed importance sampling"
             in table
         )
+        assert f"; mutual information gap of the label {wanted:.3f}" in table
         assert ("adversarial bound" in table) == (name == "avb")
         critic = report["critic"]
         assert (critic is None) == (name == "vae")

@@ -26,6 +26,9 @@
 | `latent`                      | null where the model has no encoder                                        |
 |   `active_units`              | dimensions that differ between test images (Burda et al. 2016)             |
 |   `dimensions`                | how many there are                                                         |
+|   `mutual_information_gap`    | of the label: by how much more of its entropy the dimension that says most |
+|                               | of it says than the next one (`seqgen.metrics.disentanglement`); null of   |
+|                               | unlabelled images and conditional models                                   |
 | `samples`                     | as many samples as test images of the protocol, in the space of            |
 |                               | `features`:                                                                |
 |   `frechet`                   | Fréchet distance of the two sets, as of two Gaussians                      |
@@ -69,6 +72,7 @@ from seqgen.image.models.avb import AVB, critic_warning
 from seqgen.image.networks import likelihood
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
+from seqgen.metrics.disentanglement import mutual_information_gap
 
 Report = dict[str, Any]
 
@@ -250,7 +254,16 @@ def _latent(trained: TrainedImages) -> Report | None:
         return None
     batches = in_order(trained.data.test, CHUNK, trained.device)
     latents = torch.cat([model.encode(batch.images, batch.labels).cpu() for batch in batches])
-    return {"active_units": gaussian.active_units(latents), "dimensions": latents.shape[1]}
+    labels = trained.data.test.labels
+    known = labels >= 0
+    gap = None
+    if not model.config.conditional and len(labels[known].unique()) > 1:
+        gap = mutual_information_gap(latents[known].numpy(), labels[known, None].numpy())
+    return {
+        "active_units": gaussian.active_units(latents),
+        "dimensions": latents.shape[1],
+        "mutual_information_gap": gap,
+    }
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -313,7 +326,9 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
             f"{_with_error(annealing, 'difference')}; {annealing['effective_chains']:.1f} effective chains"
         )
     if latent:
-        lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active"]
+        gap = latent["mutual_information_gap"]
+        known = "" if gap is None else f"; mutual information gap of the label {gap:.3f}"
+        lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active{known}"]
     return lines
 
 
