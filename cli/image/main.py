@@ -93,9 +93,17 @@ def evaluate(
         typer.Option(
             metavar="FILE.pt",
             help="A TorchScript network, such as Inception, whose features are compared, with --trust; a "
-            "classifier of the data, trained once, if not given.",
+            "few classifiers of the data, trained once, if not given.",
         ),
     ] = None,
+    classifiers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=20,
+            help="Classifiers of the data, by whose features metrics are averaged; each is kept.",
+        ),
+    ] = 3,
     importance: Annotated[
         int, typer.Option(min=1, help="Draws of each image's latent, for its likelihood.")
     ] = 5000,
@@ -127,6 +135,7 @@ def evaluate(
         n,
         seed=seed,
         features=features,
+        classifiers=classifiers,
         trust=trust,
         importance=importance,
         images=images,

@@ -39,8 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
 def pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare by pixels: no classifier to train."""
 
-    def of_pixels(*_: Any, **__: Any) -> Features:
-        return Features(lambda images: images.flatten(1), "pixels")
+    def of_pixels(*_: Any, **__: Any) -> list[Features]:
+        return [Features(lambda images: images.flatten(1), "pixels")]
 
     monkeypatch.setattr(evaluate, "choose", of_pixels)
 
@@ -117,7 +117,21 @@ def test_the_default_features_are_a_classifiers(
     report = evaluate.evaluate(runs["vae"], 31, importance=2, images=2, notify=messages.append)
     assert report["protocol"]["accuracy"] > 0.3
     assert "classifier of the data" in evaluate.render(report)
-    assert messages[0].startswith("training a classifier of 'digits'")
+    assert [message[:30] for message in messages[:3]] == [
+        "training a classifier of 'digi",
+        "training classifier 2 of 'digi",
+        "training classifier 3 of 'digi",
+    ]
+    assert report["protocol"]["feature_spaces"] == 3
+    by_hand = []
+    for i in range(3):
+        alone = features.classifier(runs["vae"].data, seed=i)  # from the cache
+        by_hand.append(sample_quality.measure(runs["vae"], 31, [alone])["samples"]["frechet"])
+    assert len(set(by_hand)) == 3
+    assert report["samples"]["frechet"] == pytest.approx(sum(by_hand) / 3)
+    assert report["ranges"]["samples"]["frechet"] == pytest.approx([min(by_hand), max(by_hand)])
+    assert f"{min(by_hand):.2f}–{max(by_hand):.2f}" in evaluate.render(report)
+    assert max(map(len, evaluate.render(report).splitlines())) <= 110
     assert "drawing 31 samples" in messages
     assert report["annealed"] is None
 

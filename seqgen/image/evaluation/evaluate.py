@@ -38,6 +38,9 @@
 |   `density`                   | mean number of real neighbourhoods that a sample is in, over k             |
 |   `coverage`                  | fraction of real images with a sample in their neighbourhood               |
 | `training_images`             | the same of as many training images: the values of perfect samples         |
+| `ranges`                      | of `samples` and `training_images`: least and greatest value of each       |
+|                               | metric over the feature spaces, those of classifiers of several seeds,     |
+|                               | over which they are averaged                                               |
 | `nearest`                     | Euclidean distance to the nearest training image, pixels in [0, 1]:        |
 |   `samples`                   | median of samples                                                          |
 |   `test`                      | median of test images                                                      |
@@ -78,6 +81,8 @@ Report = dict[str, Any]
 
 CHUNK = 1000
 """Images encoded at a time."""
+CLASSIFIERS = 3
+"""Classifiers over whose features metrics are averaged."""
 LIKELIHOOD_BATCH = 20
 """Images whose likelihood is estimated together."""
 CRITIC_DRAWS, INNER_DRAWS = 8, 512
@@ -92,6 +97,7 @@ def evaluate(
     *,
     seed: int = 0,
     features: Path | None = None,
+    classifiers: int = CLASSIFIERS,
     trust: bool = False,
     importance: int = 5000,
     images: int = 500,
@@ -102,14 +108,17 @@ def evaluate(
 
     Args:
         n: samples and real images compared; at most as many as there are test images.
-        features: a TorchScript network (Inception) in place of a classifier of the data.
+        features: a TorchScript network (Inception) in place of classifiers of the data.
+        classifiers: how many of these, over which the metrics in their features are averaged.
         trust: whether that network, a program, may be run.
         importance: draws of each image's latent.
         images: test images whose likelihood is estimated.
         annealed: how many of them by annealed importance sampling as well; none: 50 where the model's own
             bound is adversarial, else 0.
     """
-    feature_space = choose(trained.data, features, trust=trust, device=trained.device, notify=notify)
+    spaces = choose(
+        trained.data, features, classifiers=classifiers, trust=trust, device=trained.device, notify=notify
+    )
     with own_randomness(seed):
         rng = torch.Generator(trained.device).manual_seed(seed)
         likelihoods, log_likelihoods = _likelihood(
@@ -127,14 +136,15 @@ def evaluate(
             "annealed": _annealed(trained, log_likelihoods[:annealed], rng, notify),
             "critic": _critic(trained, images, rng),
             "latent": _latent(trained),
-            **sample_quality.measure(trained, n, feature_space, seed=seed, notify=notify),
+            **sample_quality.measure(trained, n, spaces, seed=seed, notify=notify),
             "protocol": {
                 "algorithm": trained.run.config["algorithm"],
                 "data": trained.data.name,
                 "binarise": trained.data.binarise,
                 "n": min(n, len(trained.data.test), len(trained.data.train)),
-                "features": feature_space.name,
-                "accuracy": feature_space.accuracy,
+                "features": spaces[0].name,
+                "feature_spaces": len(spaces),
+                "accuracy": spaces[0].accuracy,
                 "neighbours": precision_recall.NEIGHBOURS,
                 "importance": importance,
                 "chains": CHAINS,
@@ -275,6 +285,8 @@ def render(report: Mapping[str, Any]) -> str:
         cells = [f"{values['frechet']:.3f}"]
         cells += [f"{values[key]:.4f}" for key in ("precision", "recall", "density", "coverage")]
         lines.append(_row(title, cells))
+        if protocol["feature_spaces"] > 1:
+            lines.append(_row("", [_range(report["ranges"][name][key], key) for key in values]))
     nearest = report["nearest"]
     lines += [
         "",
@@ -286,8 +298,24 @@ def render(report: Mapping[str, Any]) -> str:
         f"protocol: {protocol['algorithm']} on {protocol['data']}, binarisation {protocol['binarise']}; "
         f"N {protocol['n']:,}; k {protocol['neighbours']}; seed {protocol['seed']}",
         f"features: {protocol['features']}",
+        *_several(protocol["feature_spaces"]),
     ]
     return "\n".join(lines)
+
+
+def _range(bounds: list[float], key: str) -> str:
+    """Show the least and the greatest value of a metric."""
+    low, high = (f"{bound:.2f}" if key == "frechet" else f"{bound:.3f}".removeprefix("0") for bound in bounds)
+    return f"{low}–{high}"
+
+
+def _several(spaces: int) -> list[str]:
+    """Say over how many classifiers metrics are averaged."""
+    return (
+        [f"means over {spaces} classifiers, of other seeds, and below them their ranges"]
+        if spaces > 1
+        else []
+    )
 
 
 def _known(nearest: Mapping[str, float]) -> str:
@@ -338,4 +366,4 @@ def _with_error(values: Mapping[str, float], key: str) -> str:
 
 
 def _row(title: str, cells: list[str]) -> str:
-    return f"{title:<16}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{title:<16}" + "".join(f"{cell:>13}" for cell in cells)
