@@ -33,6 +33,12 @@ def train(
     only: Annotated[
         list[str] | None, typer.Option(metavar="LABEL", help="Train on this label alone; repeatable.")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run on images to start from: its encoder, decoder and the like, where they fit."
+        ),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/image-MODEL-DATA if not given.")
     ] = None,
@@ -64,6 +70,7 @@ def train(
             model,
             data,
             path=run,
+            init=init,
             values=common.gather(config, settings),
             steps=steps,
             epochs=epochs,

@@ -499,3 +499,36 @@ def test_a_length_in_minutes_fixes_the_steps_and_resumes(tmp_path, monkeypatch):
     for given in ({"steps": 3}, {"epochs": 3}, {"values": {"epochs": 3}}):
         with pytest.raises(UserError, match="both say how long to train"):
             setup.train_job(path=tmp_path / "other", minutes=1, **given)
+
+
+def test_a_training_starts_from_the_networks_of_a_run_that_fit(tmp_path):
+    first = setup.train("vae", run=tmp_path / "first", steps=3, values=SMALL, device="cpu")
+    options = {"init": tmp_path / "first", "device_name": "cpu", "steps": 7}
+    frozen = SMALL | {"decoder_lr": 0.0, "report_every": 3}
+    job = setup.train_job(path=tmp_path / "second", values=frozen, **options)
+    assert job.notes[-1] == f"start: encoder, decoder of run '{tmp_path / 'first'}'"
+    before = images.load(first, "cpu").model
+    for network in ("encoder", "decoder"):
+        for name, weight in before.get_submodule(network).state_dict().items():
+            assert torch.equal(job.algorithm.get_submodule(network).state_dict()[name], weight)
+    observe, killed = kill_at(5)
+    with pytest.raises(killed):
+        job.train(observe)
+    resumed = setup.train_job(path=tmp_path / "second", values=frozen, **options)
+    resumed.train()
+    whole = setup.train_job(path=tmp_path / "whole", values=frozen, **options)
+    whole.train()
+    ours, wanted = (each.algorithm.state_dict() for each in (resumed, whole))
+    assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    decoder = before.decoder.state_dict()
+    assert all(torch.equal(ours[f"decoder.{name}"], weight) for name, weight in decoder.items())
+    assert not torch.equal(ours["encoder.head.weight"], before.encoder.head.weight)
+    # of an autoencoder the encoder has one number a dimension, and of a VAE two
+    other = setup.train_job("autoencoder", path=tmp_path / "third", values=SMALL, **options)
+    assert other.notes[-1].startswith("start: decoder of run")
+    with pytest.raises(UserError, match=r"no network of run .* \(vae\) fits the one to train"):
+        setup.train_job(
+            path=tmp_path / "fourth", values=SMALL | {"latent_dim": 5, "net.hidden": 7}, **options
+        )
+    with pytest.raises(UserError, match="holds a run that started from another run"):
+        setup.train_job(path=tmp_path / "second", values=frozen, device_name="cpu", steps=7)
