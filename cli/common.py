@@ -160,8 +160,11 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     except Interrupted as stop:
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")
         raise typer.Exit(128 + stop.signal_number) from stop
+    rows = job.run.metrics()
+    if rows and (remark := job.algorithm.remark(rows[-1])):
+        notify(f"warning: {remark}")
     monitor = job.algorithm.monitor or "valid_nll"
-    for drawn in learning_curve.draw(job.run.metrics(), monitor, columns=min(terminal.width(), 80)):
+    for drawn in learning_curve.draw(rows, monitor, columns=min(terminal.width(), 80)):
         notify(drawn)
     notify(
         f"{progress.finished}, {progress.seconds:.0f} s of training; "

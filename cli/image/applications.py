@@ -30,11 +30,25 @@ def anomaly(
         typer.Option(metavar="FOLDER", help="Pictures to score; the run's test images if not given."),
     ] = None,
     anomalous: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="LABEL",
-            help="The anomalous images: a label, or a subfolder of FOLDER; "
-            "the label that the run was trained without if not given.",
+            help="Anomalous images: a label, or a subfolder of FOLDER; repeatable. If not given, the labels "
+            "that the run was not trained on.",
+        ),
+    ] = None,
+    normal: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Normal images; repeatable. All others are anomalous, or those of --anomalous alone.",
+        ),
+    ] = None,
+    quantile: Annotated[
+        float | None,
+        typer.Option(
+            metavar="Q",
+            help="Call anomalous what scores above this quantile of the validation images, as in 0.95.",
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", help="csv or jsonl.")] = "csv",
@@ -46,7 +60,8 @@ def anomaly(
 ) -> None:
     """Score the images by a run: image, label, anomaly score, a line each; higher is more anomalous.
 
-    Where it is known which images are anomalous, the area under the ROC curve goes to stderr.
+    Where it is known which images are anomalous, the area under the ROC curve and the average precision go to
+    stderr; with --quantile also precision, recall and F1, and each line says whether it is called anomalous.
     """
     common.check_file(out)
     if format not in FORMATS:
@@ -54,25 +69,24 @@ def anomaly(
     from seqgen.image.applications import anomaly as anomalies
 
     trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
-    scored = anomalies.score(trained, data, anomalous)
+    scored = anomalies.score(trained, data, anomalous or (), normal or (), quantile=quantile)
+    header, columns = ["image", "label", "score"], [scored.names, scored.labels, scored.scores.tolist()]
+    if scored.threshold is not None:
+        header.append("anomalous")
+        columns.append((scored.scores > scored.threshold.value).tolist())
 
     def write(file: IO[str]) -> None:
-        rows = zip(scored.names, scored.labels, scored.scores.tolist(), strict=True)
+        rows = zip(*columns, strict=True)
         if format == "csv":
-            table = csv.writer(file, lineterminator="\n")
-            table.writerows([("image", "label", "score"), *rows])
+            shown = ([str(each).lower() if isinstance(each, bool) else each for each in row] for row in rows)
+            csv.writer(file, lineterminator="\n").writerows([header, *shown])
         else:
-            for name, label, value in rows:
-                file.write(json.dumps({"image": name, "label": label, "score": value}) + "\n")
+            for row in rows:
+                file.write(json.dumps(dict(zip(header, row, strict=True))) + "\n")
 
     common.write_to(out, write)
-    if scored.auroc is not None and not quiet:
-        area = scored.auroc
-        typer.echo(
-            f"AUROC of '{scored.anomalous}' against the rest: {area.value:.3f} "
-            f"(95 % {area.interval[0]:.3f} to {area.interval[1]:.3f}, {len(scored.names):,} images)",
-            err=True,
-        )
+    for line in anomalies.summary(scored):
+        image_common.notifier(quiet)(line)
 
 
 def left_out(

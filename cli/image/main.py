@@ -27,7 +27,17 @@ def train(
         ),
     ] = "none",
     without: Annotated[
-        str | None, typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later.")
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Leave a label out of training, to detect it later; repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="Train on this label alone; repeatable.")
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run on images to start from: its encoder, decoder and the like, where they fit."
+        ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/image-MODEL-DATA if not given.")
@@ -36,6 +46,7 @@ def train(
     config: common.ConfigFile = None,
     steps: common.Steps = None,
     epochs: common.Epochs = None,
+    minutes: common.Minutes = None,
     seed: Annotated[int, common.seed_option("Seed of the splits, the weights and the batches.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
@@ -59,13 +70,16 @@ def train(
             model,
             data,
             path=run,
+            init=init,
             values=common.gather(config, settings),
             steps=steps,
             epochs=epochs,
+            minutes=minutes,
             seed=seed,
             device_name=device,
             binarise=binarise,
             without=without,
+            only=only or (),
             size=size,
             label_column=label_column,
             background=background,
@@ -86,9 +100,17 @@ def evaluate(
         typer.Option(
             metavar="FILE.pt",
             help="A TorchScript network, such as Inception, whose features are compared, with --trust; a "
-            "classifier of the data, trained once, if not given.",
+            "few classifiers of the data, trained once, if not given.",
         ),
     ] = None,
+    classifiers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=20,
+            help="Classifiers of the data, by whose features metrics are averaged; each is kept.",
+        ),
+    ] = 3,
     importance: Annotated[
         int, typer.Option(min=1, help="Draws of each image's latent, for its likelihood.")
     ] = 5000,
@@ -120,6 +142,7 @@ def evaluate(
         n,
         seed=seed,
         features=features,
+        classifiers=classifiers,
         trust=trust,
         importance=importance,
         images=images,
@@ -134,6 +157,8 @@ for command in (
     pictures.reconstruct,
     pictures.interpolate,
     pictures.latent,
+    pictures.traverse,
+    pictures.activations,
     pictures.denoise,
     applications.anomaly,
     applications.left_out,

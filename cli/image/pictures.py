@@ -1,4 +1,4 @@
-"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent` and `denoise`: figures as PNG files.
+"""`seqgen image sample`, `reconstruct`, `interpolate`, `latent`, `traverse` and others: figures as PNG files.
 
 Each prints the path of the file that it writes.
 """
@@ -149,6 +149,50 @@ def latent(
     if label is not None:
         raise UserError(f"--label goes with --view manifold, not with {view}")
     _draw(trained, view, out, lambda path: figures.latent_map(trained, path, method=view, n=n, seed=seed))
+
+
+def traverse(
+    run: image_common.Run = None,
+    run_data: image_common.Moved = None,
+    dimensions: Annotated[int, typer.Option(min=1, help="Latent dimensions, a row each.")] = 10,
+    points: Annotated[int, typer.Option(min=2, help="Images in a row.")] = 9,
+    out: Out = None,
+    seed: Seed = 0,
+    trust: image_common.Trust = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw what one latent dimension at a time changes in a test image, a row for each dimension."""
+    from seqgen.image.applications import figures
+
+    trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
+    _draw(
+        trained,
+        "traverse",
+        out,
+        lambda path: figures.traversals(trained, path, dimensions=dimensions, points=points, seed=seed),
+    )
+
+
+def activations(
+    run: image_common.Run = None,
+    run_data: image_common.Moved = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=50, help="How many test images.")] = 3,
+    out: Out = None,
+    seed: Seed = 0,
+    trust: image_common.Trust = False,
+    device: common.Device = "auto",
+    threads: common.Threads = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Draw test images, and beside each a bar chart of its latent."""
+    from seqgen.image.applications import figures
+
+    trained = image_common.load(
+        run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
+    )
+    _draw(trained, "activations", out, lambda path: figures.activations(trained, path, n=n, seed=seed))
 
 
 def denoise(

@@ -12,9 +12,9 @@ critic's score, which for the logistic loss is in nats, too (Deng et al. 2020, "
 for text generation"); or, with the energy loss (Zhao et al. 2017, EBGAN), the critic's energy.
 
 Report metrics: of the training batches the losses, unweighted, by the names of their weights:
-`cross_entropy`, nats a token, `adversarial`, `adversarial_latents`, `contrastive`, `derivatives`; what the
-critics minimise, `critic_loss` and `latent_critic_loss` (1.386 by chance with the logistic loss); `tau`, the
-relaxation's temperature; `grad_norm`. Of held-out sentences those of
+`cross_entropy`, nats a token, `adversarial`, `adversarial_latents`, `contrastive`, `latent_l2`,
+`derivatives`; what the critics minimise, `critic_loss` and `latent_critic_loss` (1.386 by chance with the
+logistic loss); `tau`, the relaxation's temperature; `grad_norm`. Of held-out sentences those of
 `seqgen.algorithms.vae_objective.measure`; `latent_mean` and `latent_var`, the mean square of their latent
 vectors' mean and the mean variance of a dimension, 0 and 1 where they are the prior's; `energy`, their mean
 energy, and `energy_gap`, by how much that of samples is above it. Then `temperature`, by which calibration
@@ -37,6 +37,7 @@ from seqgen.algorithms.configs import EncoderConfig, default_generator
 from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host
+from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional import gaussian
@@ -65,6 +66,8 @@ class LossesConfig:
     """of either critic's gradient (Gulrajani et al. 2017; 10 there)"""
     contrastive: float = 0.3
     """of telling which latent vector a sentence was decoded from"""
+    latent_l2: float = 0.0
+    """of half the squared length of real sentences' latent vectors"""
     derivatives: float = 0.0
     """of how much a sentence depends on its latent vector: the Dirichlet energy"""
 
@@ -85,6 +88,10 @@ class AEGANConfig(TrainingConfig):
     critic: CriticConfig = field(default_factory=CriticConfig)
     pairing: aegan_losses.Pairing = "info_nce"
     """the contrastive loss"""
+    pairing_strength: float = 1.0
+    """weight λ of the similarities in the logistic one, beside half the squared distance"""
+    pairing_gamma: float = 1.0
+    """γ of the logistic one: how fast similarity falls with distance"""
     relaxation: Literal["straight_through", "gumbel", "policy_gradient"] = "straight_through"
     """how the generator learns from the critic of sentences: straight-through, soft samples, or by reward"""
     tau: float = 1.0
@@ -120,7 +127,14 @@ class AEGANConfig(TrainingConfig):
             steps=(1, None),
             samples=(1, None),
             calibration=(0.0, 1.0),
+            pairing_strength=(0.0, None),
+            pairing_gamma=(0.0, None),
         )
+        if self.critic.loss == "wasserstein" and not self.losses.gradient_penalty:
+            raise UserError(
+                "critic.loss=wasserstein needs a penalty on the critics' gradient; set "
+                "losses.gradient_penalty above 0"
+            )
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""
@@ -153,6 +167,7 @@ class AEGAN(LatentAlgorithm):
         # Fast enough for scores to leave the hinge's margin, within which no last bias has a gradient.
         {"relaxation": "policy_gradient", "critic.loss": "hinge", "critic.lr": 0.3, "pairing": "logistic"},
         {"relaxation": "gumbel", "critic.loss": "energy", "losses.derivatives": 0.1},
+        {"critic.kind": "rnn", "critic.rnn_hidden": 7, "critic.penalty_every": 1, "losses.latent_l2": 0.1},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
         {"generator.kind": "relational-memory", "generator.head_size": 5, "losses.derivatives": 0.1},
     )
@@ -277,7 +292,15 @@ class AEGAN(LatentAlgorithm):
             parts["adversarial"] = self._adversarial_loss(generated)
         if weights.contrastive:
             encoded, _ = self.encoder(generated.relaxed)
-            parts["contrastive"] = aegan_losses.pairing_loss(self.config.pairing, generated.latents, encoded)
+            parts["contrastive"] = aegan_losses.pairing_loss(
+                self.config.pairing,
+                generated.latents,
+                encoded,
+                strength=self.config.pairing_strength,
+                gamma=self.config.pairing_gamma,
+            )
+        if weights.latent_l2:
+            parts["latent_l2"] = latents.square().sum(dim=1).mean() / 2
         if weights.derivatives:
             few = slice(DIRICHLET_SENTENCES)
             with self.generator.without_dropout():

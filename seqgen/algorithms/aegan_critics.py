@@ -12,15 +12,20 @@ from seqgen.core import settings
 from seqgen.functional import gan_losses
 from seqgen.functional.gan_losses import GANLoss
 from seqgen.models.base import evaluating
-from seqgen.models.critic import LatentCritic, SentenceCritic
+from seqgen.models.critic import LatentCritic, RNNCritic, SentenceCritic
 
 
 @dataclass(frozen=True)
 class CriticConfig:
     """The critic of sentences, the critic of latent vectors, and the training of both."""
 
-    loss: Literal["logistic", "hinge", "energy"] = "logistic"
-    """GAN loss of both critics; energy is that of EBGAN (Zhao et al. 2017)"""
+    kind: Literal["cnn", "rnn"] = "cnn"
+    """what reads a sentence: filters of five widths, or a recurrent network"""
+    rnn_hidden: int = 128
+    """units of the recurrent layer of an rnn, and of the dense layer after it"""
+    loss: Literal["logistic", "hinge", "energy", "wasserstein"] = "logistic"
+    """GAN loss of both critics; energy is that of EBGAN (Zhao et al. 2017), wasserstein that of Gulrajani et
+    al. 2017, with a penalty weight of 10 there"""
     margin: float = 2.0
     """energy from which on a fake sentence adds nothing to the energy loss"""
     filters: int = 64
@@ -43,6 +48,7 @@ class CriticConfig:
             self,
             margin=(0.0, None),
             filters=(1, None),
+            rnn_hidden=(1, None),
             hidden=(1, None),
             dropout=(0.0, 0.99),
             lr=(0.0, None),
@@ -61,7 +67,15 @@ class Critics(nn.Module):
     def __init__(self, config: CriticConfig, vocab_size: int, embedding: int, latent_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.sentences = SentenceCritic(vocab_size, embedding, filters=config.filters, dropout=config.dropout)
+        self.sentences: SentenceCritic | RNNCritic
+        if config.kind == "rnn":
+            self.sentences = RNNCritic(
+                vocab_size, embedding, hidden=config.rnn_hidden, dropout=config.dropout
+            )
+        else:
+            self.sentences = SentenceCritic(
+                vocab_size, embedding, filters=config.filters, dropout=config.dropout
+            )
         self.latents = LatentCritic(latent_dim, config.hidden)
 
     @property

@@ -23,17 +23,26 @@ from seqgen.models.encoder import RNNEncoder
 Pairing = Literal["info_nce", "logistic"]
 
 
-def pairing_loss(kind: Pairing, latents: Tensor, encoded: Tensor, *, temperature: float = 0.1) -> Tensor:
+def pairing_loss(
+    kind: Pairing,
+    latents: Tensor,
+    encoded: Tensor,
+    *,
+    temperature: float = 0.1,
+    strength: float = 1.0,
+    gamma: float = 1.0,
+) -> Tensor:
     """Return the loss of telling which latent vector a sentence was decoded from; (B, Z), (B, Z) → scalar.
 
     latents: those that sentences were decoded from. encoded: the encoder's, of those sentences.
 
     info_nce: in nats, log B by chance, of cosines over `temperature`. logistic: half the squared distance,
-    less the logistic similarity to the own latent vector over that to the others.
+    less `strength` (λ) times the logistic similarity, of sensitivity `gamma`, to the own latent vector over
+    that to the others.
     """
     if kind == "info_nce":
         return info_nce(latents, encoded, temperature=temperature)
-    return logistic_contrastive(latents, encoded)
+    return logistic_contrastive(latents, encoded, strength=strength, gamma=gamma)
 
 
 def decoder_energy(

@@ -139,6 +139,10 @@ class Algorithm(nn.Module):
         """Say why training must stop after this report, or None; `first` is the report at step 0."""
         return None
 
+    def remark(self, report: Metrics) -> str | None:
+        """Say what a user must know of the last report beside its numbers, as that one of them is wrong."""
+        return None
+
 
 class TextAlgorithm(Algorithm):
     """What sampling, evaluation and other algorithms need of one that generates text.

@@ -3,10 +3,12 @@
 The encoder with its projection head learns embeddings in which augmentations of real sentences are alike and
 generated ones are not: by the supervised contrastive loss (Khosla et al. 2020) with the real sentences as one
 class and the generated ones as its negatives, by NT-Xent (Chen et al. 2020), where a sentence's other
-augmentation is told from all other sentences, or by RankGAN's own objective (Lin et al. 2017,
-arXiv:1705.11001). A sentence's reward is how much nearer its embedding is to real ones than to generated
-ones, or RankGAN's ranking score; `rankgan` is `loss=ranking` with `reward=ranking`. Generated sentences are
-augmented as the real ones are, or the masks would tell which are real. The generator's side is
+augmentation is told from all other sentences, by RankGAN's own objective (Lin et al. 2017,
+arXiv:1705.11001), or by half the squared distance of a sentence's augmentations less their logistic
+similarity over that to other sentences and to generated ones (`seqgen.functional.contrastive_losses`). A
+sentence's reward is how much nearer its embedding is to real ones than to generated ones, or RankGAN's
+ranking score; `rankgan` is `loss=ranking` with `reward=ranking`. Generated sentences are augmented as the
+real ones are, or the masks would tell which are real. The generator's side is
 `seqgen.algorithms.policy_gradient`.
 
 What differs from RankGAN's paper: rewards have a baseline and rollouts are shared as in `seqgan`; the
@@ -58,7 +60,7 @@ class ContrastiveGANConfig(RolloutPolicyConfig, AdversarialConfig):
     """Settings of the contrastive GAN; the generator's come from the run it starts from."""
 
     discriminator: ContrastiveEncoderConfig = field(default_factory=ContrastiveEncoderConfig)
-    loss: Literal["supervised", "nt_xent", "ranking"] = "supervised"
+    loss: Literal["supervised", "nt_xent", "ranking", "logistic"] = "supervised"
     """what the discriminator minimises"""
     augmentation: augment.Kind = "words"
     """of a sentence: the encoder's dropout alone, or also words, or a span of them, masked"""
@@ -66,12 +68,18 @@ class ContrastiveGANConfig(RolloutPolicyConfig, AdversarialConfig):
     """fraction of the words that an augmentation masks"""
     temperature: float = 0.1
     """divides cosines, in the losses and in the ranking (1 / γ of RankGAN)"""
+    strength: float = 1.0
+    """weight λ of the similarities in the logistic loss, beside half the squared distance"""
+    gamma: float = 1.0
+    """γ of the logistic loss: how fast similarity falls with distance"""
     reward: Literal["distance", "ranking"] = "distance"
     """similarity to real sentences less that to generated ones, or RankGAN's ranking score"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(self, mask_rate=(0.0, 1.0), temperature=(1e-3, None))
+        settings.bounds(
+            self, mask_rate=(0.0, 1.0), temperature=(1e-3, None), strength=(0.0, None), gamma=(0.0, None)
+        )
 
 
 class ContrastiveGAN(RolloutPolicy, Adversary):
@@ -84,6 +92,7 @@ class ContrastiveGAN(RolloutPolicy, Adversary):
         {"loss": "nt_xent", "augmentation": "span", "generator.attention": True, "mask_rate": 0.4},
         {"loss": "ranking", "reward": "ranking", "augmentation": "dropout", "generator.cell": "gru"},
         {"discriminator.kind": "rnn", "discriminator.bidirectional": True, "baseline": "learned"},
+        {"loss": "logistic", "strength": 2.0, "gamma": 0.5},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
     )
 
@@ -110,6 +119,10 @@ class ContrastiveGAN(RolloutPolicy, Adversary):
             return contrastive_losses.nt_xent(first, second, others=fake, temperature=c.temperature)
         if c.loss == "ranking":
             return contrastive_losses.ranking_loss(first, second, fake, gamma=1 / c.temperature)
+        if c.loss == "logistic":
+            return contrastive_losses.logistic_contrastive(
+                first, second, others=fake, strength=c.strength, gamma=c.gamma
+            )
         embeddings = torch.cat((first, second, fake))
         is_real = torch.arange(len(embeddings), device=embeddings.device) < len(embeddings) - len(fake)
         return contrastive_losses.supervised_contrastive(

@@ -1,13 +1,16 @@
 """Optimisation: simultaneous updates of several networks, gradient clipping, learning rates, averages."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from seqgen.core.device import is_host
+
+Kind = Literal["adam", "sgd"]
 
 
 def adamw(
@@ -17,17 +20,46 @@ def adamw(
 
     Biases and gains are not decayed: that would change their scale without regularising anything.
     """
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    groups = _groups(module.parameters(), lr, weight_decay)
+    return AdamW(groups, lr=lr, betas=betas, fused=_is_fused(groups))
+
+
+def build(
+    kind: Kind,
+    parts: Sequence[tuple[Iterable[nn.Parameter], float]],
+    *,
+    weight_decay: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> Optimizer:
+    """Return one optimiser of the parameters of several networks, each with its own initial learning rate.
+
+    kind: adam is AdamW; sgd is stochastic gradient descent with the first of `betas` as its momentum. The
+    weight decay of either is of matrices only.
+    """
+    groups = [group for given, lr in parts for group in _groups(given, lr, weight_decay)]
+    if kind == "sgd":
+        return SGD(groups, lr=parts[0][1], momentum=betas[0], fused=_is_fused(groups))
+    return AdamW(groups, lr=parts[0][1], betas=betas, fused=_is_fused(groups))
+
+
+def _groups(given: Iterable[nn.Parameter], lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """Return what torch's optimisers call groups: the matrices among trained parameters, and the vectors."""
+    parameters = [p for p in given if p.requires_grad]
+    kinds = [
+        ([p for p in parameters if p.dim() > 1], weight_decay),
+        ([p for p in parameters if p.dim() <= 1], 0.0),
     ]
-    # The fused kernel passes over memory once, the default a dozen times; it can also leave an update out.
-    is_fused = not any(p.is_meta for p in parameters)
-    optimizer = AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, fused=is_fused)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = lr
-    return optimizer
+    return [
+        {"params": params, "lr": lr, "initial_lr": lr, "weight_decay": decay}
+        for params, decay in kinds
+        if params
+    ]
+
+
+def _is_fused(groups: Sequence[dict[str, Any]]) -> bool:
+    """Whether to take the fused kernel, which exists on every device but torch's meta device."""
+    # It passes over memory once, the default a dozen times; it can also leave an update out.
+    return not any(p.is_meta for group in groups for p in group["params"])
 
 
 def warmup_cosine(progress: float, *, warmup: float, floor: float = 0.0) -> float:

@@ -30,7 +30,14 @@ MOST_BYTES = 1 << 20
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a settings object as nested plain dictionaries, ready for JSON."""
-    return dataclasses.asdict(config)
+    # As JSON reads it back, where a tuple is a list.
+    return dataclasses.asdict(
+        config, dict_factory=lambda items: {name: _plain(value) for name, value in items}
+    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
@@ -123,11 +130,16 @@ class OutOfRange(UserError):
 
 
 def bounds(config: Any, **limits: tuple[float | None, float | None]) -> None:
-    """Check fields against inclusive (lowest, highest) limits, None being no limit; raise OutOfRange."""
+    """Check fields against inclusive (lowest, highest) limits, None being no limit; raise OutOfRange.
+
+    Of a field with several numbers every one is checked.
+    """
     for name, (low, high) in limits.items():
         value = getattr(config, name)
-        if value is None or ((low is None or value >= low) and (high is None or value <= high)):
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if all((low is None or each >= low) and (high is None or each <= high) for each in numbers):
             continue
+        value = _show(value)
         allowed = " and ".join(
             f"{word} {limit:g}" for word, limit in (("at least", low), ("at most", high)) if limit is not None
         )
@@ -151,6 +163,8 @@ def _choices(kind: Any) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -232,10 +246,27 @@ def _coerce(key: str, kind: Any, value: Any) -> Any:
             return None
         (kind,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
         return _coerce(key, kind, value)
+    if typing.get_origin(kind) is tuple:
+        return _numbers(key, value)
     try:
         return _parse(kind, value)
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"setting {key} takes {_KINDS[kind]}; got '{value!s:.80}'") from error
+
+
+def _numbers(key: str, value: Any) -> tuple[int, ...]:
+    """Convert `128,256`, a list or one number to whole numbers, at least one."""
+    parts = (
+        value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+    )
+    try:
+        if not parts:
+            raise ValueError(value)
+        return tuple(_parse(int, part) for part in parts)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(
+            f"setting {key} takes whole numbers separated by commas, as in 128,256; got '{value!s:.80}'"
+        ) from error
 
 
 LARGEST, GREATEST = 2**40, 1e30

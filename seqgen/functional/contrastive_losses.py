@@ -113,16 +113,26 @@ def logistic_similarity(first: Tensor, second: Tensor, *, gamma: float = 1.0) ->
 
 
 def logistic_contrastive(
-    first: Tensor, second: Tensor, *, strength: float = 1.0, gamma: float = 1.0
+    first: Tensor,
+    second: Tensor,
+    *,
+    others: Tensor | None = None,
+    strength: float = 1.0,
+    gamma: float = 1.0,
 ) -> Tensor:
     """Return the mean of ½ ‖v - w‖² - strength · (s(v, w) - mean s(v, w′)); (B, Z), (B, Z) → scalar.
 
     s is `logistic_similarity`; row b of `second` is the positive w of row b of `first`, the other rows are
-    the negatives w′. Without the negatives nothing would keep all vectors from becoming equal.
+    the negatives w′, and so are the rows of `others`, (O, Z). Without the negatives nothing would keep all
+    vectors from becoming equal.
     """
     similarities = logistic_similarity(first[:, None], second[None], gamma=gamma)  # (B, B)
     positives = similarities.diagonal()
-    negatives = (similarities.sum(dim=1) - positives) / max(len(first) - 1, 1)
+    sums, count = similarities.sum(dim=1) - positives, len(first) - 1
+    if others is not None:
+        sums = sums + logistic_similarity(first[:, None], others[None], gamma=gamma).sum(dim=1)
+        count += len(others)
+    negatives = sums / max(count, 1)
     pull = (first - second).square().sum(dim=1) / 2
     return (pull - strength * (positives - negatives)).mean()
 

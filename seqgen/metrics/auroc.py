@@ -1,4 +1,5 @@
-"""Area under the ROC curve of anomaly scores, with the interval of DeLong et al. 1988."""
+"""Metrics of anomaly scores: area under the ROC curve with its interval (DeLong et al. 1988), average
+precision, and precision, recall and F1 at a threshold."""
 
 from dataclasses import dataclass
 
@@ -49,6 +50,44 @@ def auroc(normal: Floats, anomalous: Floats, pairs: Ints | None = None) -> Auroc
         variance = float((clusters**2).sum() * len(clusters) / max(len(clusters) - 1, 1))
     half = NORMAL95 * float(np.sqrt(variance))
     return Auroc(value, (max(value - half, 0.0), min(value + half, 1.0)))
+
+
+def average_precision(normal: Floats, anomalous: Floats) -> float:
+    """Return Σ (Rₙ - Rₙ₋₁) Pₙ over the thresholds n, from the highest score down; (N,), (M,) → in [0, 1].
+
+    Pₙ and Rₙ are precision and recall of what is at or above a threshold. By chance it is M / (N + M).
+    """
+    thresholds = np.unique(np.concatenate([normal, anomalous]))[::-1]
+    found, wrong = (_at_least(scores, thresholds) for scores in (anomalous, normal))
+    recalled = np.diff(found, prepend=0) / len(anomalous)
+    return float((recalled * found / (found + wrong)).sum())
+
+
+def _at_least(scores: Floats, thresholds: Floats) -> Ints:
+    """Count the scores at or above each threshold; (N,), (T,) → (T,)."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, "left")
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """What is found where every score above a threshold is called anomalous."""
+
+    precision: float
+    """fraction of what is called anomalous that is; 0 where nothing is"""
+    recall: float
+    """fraction of anomalous items that are called so"""
+    f1: float
+    """harmonic mean of both"""
+    false_positive_rate: float
+    """fraction of normal items that are called anomalous"""
+
+
+def at_threshold(normal: Floats, anomalous: Floats, threshold: float) -> AtThreshold:
+    """Measure the calls of scores above a threshold; (N,), (M,)."""
+    found, wrong = int((anomalous > threshold).sum()), int((normal > threshold).sum())
+    precision, recall = found / max(found + wrong, 1), found / len(anomalous)
+    f1 = 2 * precision * recall / (precision + recall) if found else 0.0
+    return AtThreshold(precision, recall, f1, wrong / len(normal))
 
 
 def _variance_of_mean(placements: Floats) -> float:

@@ -1,5 +1,6 @@
 """Critics of sentences, as ids or soft one-hots, and of latent vectors."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,55 @@ LEAK = 0.2
 """Slope of a leaky ReLU below 0."""
 
 
-class SentenceCritic(nn.Module):
+class _Critic(nn.Module):
+    """What critics of sentences share: the embedding, and a penalty on the gradient with respect to words."""
+
+    embedding: nn.Embedding
+
+    @abstractmethod
+    def score(self, embedded: Tensor) -> Tensor:
+        """Score embedded sentences, padding being 0; (B, T, E) → (B,)."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embed ids (B, T) or soft one-hots (B, T, V), padding as 0; → (B, T, E)."""
+        return embed(self.embedding, tokens) * real_positions(tokens)[..., None]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Score sentences, ids (B, T) or soft one-hots (B, T, V); → (B,), higher is more real."""
+        return self.score(self.embed(tokens))
+
+    def gradient_penalty(self, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """Return E[(‖∇D‖ - 1)²] between real (R, T) and fake (F, T') (Gulrajani et al. 2017); scalar.
+
+        Ids, or soft one-hots (…, V); pairs are made as far as there are both. The gradient is that with
+        respect to the one-hots (T, V), but none are held. A score depends on a one-hot x only through its
+        embedding x E. With E = Q Lᵀ, L the Cholesky factor of Eᵀ E and the columns of Q orthonormal, the
+        embedding has the coordinates c = x Q and is c Lᵀ; the gradient in c is as long as that in x. The
+        coordinates are constants, as the points of the paper are.
+        """
+        pairs, longest = min(len(real), len(fake)), max(real.shape[1], fake.shape[1])
+        basis = self._embedding_basis()
+
+        def coordinates(tokens: Tensor) -> Tensor:
+            embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1])).detach()
+            found = torch.linalg.solve_triangular(basis.detach(), widened(embedded), upper=True, left=False)
+            return found.to(embedded.dtype)
+
+        narrow = basis.to(self.embedding.weight.dtype)
+        return gradient_penalty(
+            lambda c: self.score(c @ narrow), coordinates(real), coordinates(fake), rng=rng
+        )
+
+    def _embedding_basis(self) -> Tensor:
+        """Return Lᵀ (E, E), L the Cholesky factor of the embedding's Gram matrix, in double precision."""
+        weight = widened(self.embedding.weight)
+        gram = weight.t() @ weight
+        # Of fewer tokens than dimensions it is singular without a jitter.
+        jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
+        return torch.linalg.cholesky_ex(gram + jitter).L.t()  # without a look at whether it went well
+
+
+class SentenceCritic(_Critic):
     """Convolutional critic: embedding → filters of five widths, the strongest of each → two layers → a score.
 
     Padding is the vector 0, of which there is always a filter's width at either end, so that its amount
@@ -43,10 +92,6 @@ class SentenceCritic(nn.Module):
             nn.Linear(features, features), nn.LeakyReLU(LEAK), self.dropout, nn.Linear(features, 1)
         )
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Embed ids (B, T) or soft one-hots (B, T, V), padding as 0; → (B, T, E)."""
-        return embed(self.embedding, tokens) * real_positions(tokens)[..., None]
-
     def score(self, embedded: Tensor) -> Tensor:
         """Score embedded sentences, (B, T, E) → (B,)."""
         channels = self.dropout(embedded).transpose(1, 2)
@@ -56,38 +101,36 @@ class SentenceCritic(nn.Module):
         ]
         return self.head(torch.cat(strongest, dim=1))[:, 0]
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Score sentences, ids (B, T) or soft one-hots (B, T, V); → (B,), higher is more real."""
-        return self.score(self.embed(tokens))
 
-    def gradient_penalty(self, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
-        """Return E[(‖∇D‖ - 1)²] between real (R, T) and fake (F, T') (Gulrajani et al. 2017); scalar.
+class RNNCritic(_Critic):
+    """Recurrent critic: embedding → GRU → its state after the last word → a dense layer → a score.
 
-        Ids, or soft one-hots (…, V); pairs are made as far as there are both. The gradient is that with
-        respect to the one-hots (T, V), but none are held. A score depends on a one-hot x only through its
-        embedding x E. With E = Q Lᵀ, L the Cholesky factor of Eᵀ E and the columns of Q orthonormal, the
-        embedding has the coordinates c = x Q and is c Lᵀ; the gradient in c is as long as that in x.
-        """
-        pairs, longest = min(len(real), len(fake)), max(real.shape[1], fake.shape[1])
-        basis = self._embedding_basis()
+    The amount of padding after a sentence changes nothing. Dropout is applied to the embeddings and before
+    the last layer.
+    """
 
-        def coordinates(tokens: Tensor) -> Tensor:
-            embedded = F.pad(self.embed(tokens[:pairs]), (0, 0, 0, longest - tokens.shape[1])).detach()
-            found = torch.linalg.solve_triangular(basis.detach(), widened(embedded), upper=True, left=False)
-            return found.to(embedded.dtype)
-
-        narrow = basis.to(self.embedding.weight.dtype)
-        return gradient_penalty(
-            lambda c: self.score(c @ narrow), coordinates(real), coordinates(fake), rng=rng
+    def __init__(
+        self, vocab_size: int, embedding: int = 32, *, hidden: int = 128, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, embedding)
+        self.rnn = nn.GRU(embedding, hidden, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(
+            nn.Linear(hidden, hidden), nn.LeakyReLU(LEAK), self.dropout, nn.Linear(hidden, 1)
         )
 
-    def _embedding_basis(self) -> Tensor:
-        """Return Lᵀ (E, E), L the Cholesky factor of the embedding's Gram matrix, in double precision."""
-        weight = widened(self.embedding.weight)
-        gram = weight.t() @ weight
-        # Of fewer tokens than dimensions it is singular without a jitter.
-        jitter = 1e-6 * gram.diagonal().mean().detach() * torch.eye(len(gram), device=gram.device)
-        return torch.linalg.cholesky_ex(gram + jitter).L.t()  # without a look at whether it went well
+    def score(self, embedded: Tensor) -> Tensor:
+        """Score embedded sentences, (B, T, E) → (B,)."""
+        states, _ = self.rnn(self.dropout(embedded))
+        positions = torch.arange(embedded.shape[1], device=embedded.device)
+        last = ((embedded != 0).any(dim=2) * positions).amax(dim=1)
+        return self.head(states[torch.arange(len(states), device=states.device), last])[:, 0]
+
+    def gradient_penalty(self, real: Tensor, fake: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
+        """Return the penalty of `SentenceCritic`; cuDNN's recurrent layers cannot be differentiated twice."""
+        with torch.backends.cudnn.flags(enabled=False):
+            return super().gradient_penalty(real, fake, rng=rng)
 
 
 class LatentCritic(nn.Module):

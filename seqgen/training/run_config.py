@@ -35,7 +35,7 @@ KINDS: dict[str, Any] = {
     # of a run on images
     "data_hash": str,
     "binarise": str,
-    "without": int | None,
+    "without": int | list | None,
     "shape": list,
     "classes": int,
     "names": list,
@@ -89,7 +89,8 @@ def check(config: Mapping[str, Any]) -> None:
     if not all(isinstance(name, str) for name in config.get("names", ())):
         raise ValueError("the names of its labels are not text")
     known = len(config.get("names") or range(config.get("classes", 0)))
-    if (config.get("without") or 0) >= max(known, 1):
+    without = config.get("without") or 0
+    if max(without if isinstance(without, list) else [without]) >= max(known, 1):
         raise ValueError(f"it has without={config['without']}, and {known} labels")
 
 

@@ -13,6 +13,7 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import EOS
+from seqgen.functional.contrastive_losses import logistic_contrastive
 from seqgen.generation.sample import log_prob
 
 SMALL = {"batch_size": 6, "derivatives": 0.1}
@@ -29,6 +30,7 @@ VARIANTS = [
     {"relaxation": "gumbel", "critic.loss": "hinge", "generator.attention": True},
     {"relaxation": "policy_gradient", "critic.loss": "energy", "pairing": "logistic"},
     {"generator.cell": "gru", "generator.layers": 2, "encoder.bidirectional": False, "word_dropout": 0.3},
+    {"critic.kind": "rnn", "critic.rnn_hidden": 7, "critic.loss": "wasserstein", "losses.latent_l2": 0.1},
 ]
 
 
@@ -61,6 +63,12 @@ def moved(algorithm, steps=4):
         ("contrastive", {}, {"generator", "encoder"}),
         ("contrastive", {"relaxation": "policy_gradient"}, {"encoder"}),
         ("derivatives", {}, {"generator"}),
+        ("latent_l2", {}, {"encoder"}),
+        (
+            "adversarial",
+            {"critic.pretraining_steps": 0, "critic.kind": "rnn"},
+            {"generator", "critics.sentences"},
+        ),
         ("gradient_penalty", {}, set()),
     ],
 )
@@ -142,7 +150,7 @@ def test_it_goes_on_from_latents_that_are_the_priors_as_they_are():
         assert same(algorithm.encoder, start.encoder)
 
 
-@pytest.mark.parametrize("loss", ["logistic", "hinge", "energy"])
+@pytest.mark.parametrize("loss", ["logistic", "hinge", "energy", "wasserstein"])
 def test_the_energy_by_its_parts(loss):
     algorithm, tokens = build({"critic.loss": loss}), sentences(11)
     run(algorithm)
@@ -237,6 +245,30 @@ def test_settings_out_of_range():
         settings.override(config, {"posterior_deviation": 1.5})
     with pytest.raises(UserError, match=r"contrastive=-1\.0 is out of range"):
         settings.override(config, {"contrastive": -1.0})
+    with pytest.raises(UserError, match=r"critic\.loss=wasserstein needs a penalty"):
+        settings.override(config, {"critic.loss": "wasserstein", "losses.gradient_penalty": 0})
+
+
+def test_the_wasserstein_loss_the_logistic_pairing_and_the_length_of_latents_by_hand():
+    values = {
+        "critic.loss": "wasserstein",
+        "pairing": "logistic",
+        "pairing_strength": 3,
+        "pairing_gamma": 0.5,
+    }
+    algorithm, tokens = build(values | {"losses.latent_l2": 0.1}), sentences(11)
+    critics = algorithm.eval().critics
+    real, fake = sentences(7, seed=2), sentences(5, seed=3)
+    expected = critics.sentences(fake).mean() - critics.sentences(real).mean()
+    torch.testing.assert_close(critics.sentence_loss(real, fake), expected)
+    latents = torch.randn(11, Z)
+    torch.testing.assert_close(critics.encoder_loss(latents), -critics.latents(latents).mean())
+    generated = algorithm._generate(1.0)
+    parts = algorithm._losses(tokens, latents, generated)
+    torch.testing.assert_close(parts["latent_l2"], latents.square().sum() / 22)
+    encoded, _ = algorithm.encoder(generated.relaxed)
+    wanted = logistic_contrastive(generated.latents, encoded, strength=3.0, gamma=0.5)
+    torch.testing.assert_close(parts["contrastive"], wanted)
 
 
 @pytest.mark.cuda

@@ -40,6 +40,8 @@ def test_pairings():
     nce = aegan_losses.pairing_loss("info_nce", one, other, temperature=0.3)
     assert torch.equal(nce, info_nce(one, other, temperature=0.3))
     assert torch.equal(aegan_losses.pairing_loss("logistic", one, other), logistic_contrastive(one, other))
+    ours = aegan_losses.pairing_loss("logistic", one, other, strength=3.0, gamma=0.5)
+    assert torch.equal(ours, logistic_contrastive(one, other, strength=3.0, gamma=0.5))
     for kind in ("info_nce", "logistic"):
         assert aegan_losses.pairing_loss(kind, one, one) < aegan_losses.pairing_loss(
             kind, one, one.roll(1, 0)

@@ -21,7 +21,8 @@ SMALL = {
     "entropy_coefficient": 0.0,
 }
 RANKGAN = {"loss": "ranking", "reward": "ranking", "temperature": 0.5}
-KINDS = [{}, {"loss": "nt_xent"}, RANKGAN]
+LOGISTIC = {"loss": "logistic", "strength": 3.0, "gamma": 0.5}
+KINDS = [{}, {"loss": "nt_xent"}, RANKGAN, LOGISTIC]
 
 
 def build(seed=0, **values):
@@ -44,7 +45,7 @@ def test_the_encoder_learns_what_is_real_and_its_rewards_say_so(values):
         tokens = torch.cat((good, bad))
         rewards = algorithm.token_rewards(tokens, tokens != PAD, good)[:, 5]  # at EOS
         assert rewards[:17].mean() > rewards[17:].mean()
-        assert values == KINDS[1] or rewards[:17].min() > rewards[17:].max()
+        assert values in (KINDS[1], LOGISTIC) or rewards[:17].min() > rewards[17:].max()
 
 
 @pytest.mark.parametrize("reward", ["distance", "ranking"])
@@ -77,6 +78,7 @@ def test_each_loss_is_of_two_augmentations_of_the_real_and_one_of_the_fake(monke
         contrastive_losses.supervised_contrastive(torch.cat((first, second, fake)), anchors, anchors=anchors),
         contrastive_losses.nt_xent(first, second, others=fake, temperature=0.1),
         contrastive_losses.ranking_loss(first, second, fake, gamma=2.0),
+        contrastive_losses.logistic_contrastive(first, second, others=fake, strength=3.0, gamma=0.5),
     )
     assert [float(loss) for loss in losses_seen] == pytest.approx([float(loss) for loss in wanted], rel=1e-5)
 

@@ -93,6 +93,12 @@ def test_the_latest_run_is_the_latest_on_images(cli, runs, monkeypatch, tmp_path
         ("plane", ["latent", "--side", 3]),
         ("plane", ["latent", "--view", "pca", "--n", 31]),
         ("labels", ["latent", "--n", 31]),
+        ("plane", ["traverse", "--points", 4]),
+        ("labels", ["traverse", "--dimensions", 2]),
+        ("clean", ["traverse"]),
+        ("gan", ["traverse", "--dimensions", 3]),
+        ("plane", ["activations"]),
+        ("labels", ["activations", "--n", 1]),
         ("clean", ["denoise", "--n", 7]),
         ("plane", ["denoise", "--n", 7, "--noise", 0.5]),
     ],
@@ -123,7 +129,7 @@ def test_samples_as_files_are_data_again(cli, runs, tmp_path):
         ["digits-files/3/000001.png", "3"],
     ]
     assert len(rows) == 43
-    assert "AUROC of '3' against the rest: 0." in err
+    assert "AUROC of '3': 0." in err
 
 
 def test_scores_go_to_stdout_and_the_area_to_stderr(cli, runs):
@@ -132,7 +138,7 @@ def test_scores_go_to_stdout_and_the_area_to_stderr(cli, runs):
     rows = [json.loads(line) for line in out.splitlines()]
     assert rows[0].keys() == {"image", "label", "score"}
     assert {row["label"] for row in rows} == set("0123456789")
-    assert err.splitlines()[-1].startswith("AUROC of '3' against the rest: 0.")
+    assert err.splitlines()[-1].startswith("AUROC of '3': 0.")
     code, out, err = cli("image", "anomaly", "--run", runs / "plane", "--out", "s.csv")
     assert (code, out) == (0, "")
     assert "AUROC" not in err  # no label is known to be anomalous
@@ -351,3 +357,30 @@ def test_a_folder_that_holds_pictures_takes_no_samples(cli, runs, tmp_path):
     assert code == 2
     assert "'digits-files' holds pictures already" in err
     assert len(list((tmp_path / "digits-files").iterdir())) == 5
+
+
+def test_all_but_the_normal_images_are_anomalous_and_called_by_a_threshold(cli, runs):
+    args = ("image", "anomaly", "--run", runs / "labels", "--normal", 1, "--normal", 4, "--quantile", "0.8")
+    code, out, err = cli(*args)
+    assert code == 0
+    rows = list(csv.reader(io.StringIO(out)))
+    assert rows[0] == ["image", "label", "score", "anomalous"]
+    assert {row[3] for row in rows[1:]} <= {"true", "false"}
+    lines = err.splitlines()[1:]
+    assert lines[0].startswith("threshold: ")
+    assert lines[1].startswith("AUROC of '0, 2, 3, 5, 6, 7, 8, 9': 0.")
+    assert lines[2].startswith("  above the threshold: precision ")
+    assert len(lines) == 1 + 2 * 9
+    code, out, _ = cli(*args, "--format", "jsonl", "--quiet")
+    assert all(isinstance(json.loads(line)["anomalous"], bool) for line in out.splitlines())
+
+
+def test_labels_are_left_out_and_trained_on_again_and_again(cli, tmp_path):
+    def left_out(*args):
+        run = tmp_path / "r" / "-".join(map(str, args)).replace("--", "")
+        assert cli("image", "train", "--run", run, *SMALL, 1, *TINY, *args) == (0, "", "")
+        return json.loads((run / "config.json").read_text())["without"]
+
+    assert left_out("--without", 2, "--without", 7) == [2, 7]
+    assert left_out("--only", 3) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert left_out("--only", 3, "--only", 5) == [0, 1, 2, 4, 6, 7, 8, 9]

@@ -91,3 +91,31 @@ def test_on_an_accelerator_an_update_that_is_not_finite_is_left_out_and_found_la
     assert math.isfinite(v.item())
     with pytest.raises(FloatingPointError, match="not finite in 1 updates"):
         optim.check_finite([one, two])
+
+
+def test_networks_of_one_optimiser_have_their_own_learning_rates():
+    first, second = nn.Linear(3, 2), nn.Linear(2, 5)
+    for kind in ("adam", "sgd"):
+        parts = [(first.parameters(), 0.1), (second.parameters(), 0.02)]
+        optimizer = optim.build(kind, parts, weight_decay=0.3)
+        optim.scale_lr(optimizer, 0.5)
+        found = {p: (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
+        assert found == {
+            first.weight: (0.05, 0.3),
+            first.bias: (0.05, 0.0),
+            second.weight: (0.01, 0.3),
+            second.bias: (0.01, 0.0),
+        }
+
+
+def test_an_update_of_sgd_is_its_momentum_and_decay():
+    layer = nn.Linear(1, 1)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    optimizer = optim.build("sgd", [(layer.parameters(), 0.1)], weight_decay=0.5, betas=(0.9, 0.0))
+    # gradient 3 of the weight, plus a half of it by the decay: 2 - 0.1 · 4 = 1.6
+    optim.update({optimizer: 3 * layer.weight.sum()})
+    assert layer.weight.item() == pytest.approx(1.6)
+    # momentum 0.9 · 4 + 3 + 0.5 · 1.6 = 7.4
+    optim.update({optimizer: 3 * layer.weight.sum()})
+    assert layer.weight.item() == pytest.approx(1.6 - 0.74)

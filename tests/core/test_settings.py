@@ -126,3 +126,40 @@ def test_endings_that_fit_several_settings_are_not_offered():
     offered = str(caught.value).split("allowed: ")[1].split(", ")
     assert {"generator.hidden", "discriminator.hidden", "ema_decay"} <= set(offered)
     assert "hidden" not in offered
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A net with one width a layer."""
+
+    widths: tuple[int, ...] | None = None
+    """units of each layer"""
+
+    def __post_init__(self) -> None:
+        settings.bounds(self, widths=(1, 1024))
+
+
+@pytest.mark.parametrize("given", ["128, 256,512", [128, 256, 512], (128, 256, 512)])
+def test_several_numbers_are_separated_by_commas_or_a_list(given):
+    changed = settings.override(Layers(), {"widths": given})
+    assert changed == Layers((128, 256, 512))
+    assert settings.to_dict(changed) == {"widths": [128, 256, 512]}
+    assert settings.from_dict(Layers, settings.to_dict(changed)) == changed
+    assert settings.help_table(changed).startswith("widths=128,256,512  units of each layer")
+
+
+def test_one_number_is_a_tuple_and_none_is_none():
+    assert settings.override(Layers(), {"widths": 7}) == settings.override(Layers(), {"widths": "7"})
+    assert settings.override(Layers((3,)), {"widths": "none"}) == Layers()
+
+
+@pytest.mark.parametrize("given", ["", "128,", "a,b", [], [1.5], [[1]], "1.5", True])
+def test_what_is_no_list_of_whole_numbers_is_refused(given):
+    with pytest.raises(UserError, match="takes whole numbers separated by commas, as in 128,256; got"):
+        settings.override(Layers(), {"widths": given})
+
+
+def test_every_one_of_several_numbers_is_within_its_bounds():
+    message = "setting widths=7,2000,3 is out of range: it must be at least 1 and at most 1024"
+    with pytest.raises(UserError, match=message):
+        settings.override(Layers(), {"widths": "7,2000,3"})

@@ -185,6 +185,12 @@ def test_logistic_contrastive_by_hand():
     assert loss.item() == pytest.approx(wanted, abs=1e-6)
     alone = contrastive_losses.logistic_contrastive(first[:1], second[:1], strength=3.0)
     assert alone.item() == pytest.approx(0.5 - 3 * one, abs=1e-6)
+    # two more negatives at 4 and 1, distances 4 and 1 of row one, 2 and 1 of row two
+    four = 2 / (1 + math.e**4)
+    wanted = ((0.5 - 3 * (one - (two + four + one) / 3)) + (0 - 3 * (1 - (one + two + one) / 3))) / 2
+    others = torch.tensor([[4.0], [1.0]])
+    loss = contrastive_losses.logistic_contrastive(first, second, others=others, strength=3.0)
+    assert loss.item() == pytest.approx(wanted, abs=1e-6)
 
 
 def test_equal_embeddings_have_a_finite_gradient():

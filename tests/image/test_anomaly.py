@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.decomposition import PCA
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from seqgen.core.errors import UserError
@@ -44,14 +44,17 @@ def test_the_test_images_of_a_run_are_scored_and_the_label_left_out_is_anomalous
     test = without_three.data.test
     assert len(scored.names) == len(scored.labels) == len(scored.scores) == len(test)
     assert scored.labels[:7] == [str(label) for label in test.labels[:7].tolist()]
-    assert scored.anomalous == "3"
+    (detection,) = scored.detections
+    assert (detection.label, detection.anomalous_images) == ("3", int((test.labels == 3).sum()))
     expected = roc_auc_score((test.labels == 3).numpy(), scored.scores)
-    assert scored.auroc.value == pytest.approx(expected, abs=1e-6)
+    assert detection.auroc.value == pytest.approx(expected, abs=1e-6)
+    expected = average_precision_score((test.labels == 3).numpy(), scored.scores)
+    assert detection.average_precision == pytest.approx(expected, abs=1e-6)
     batch = test.batch(slice(11, 13))
     np.testing.assert_allclose(scored.scores[11:13], without_three.model.score(*batch).numpy(), rtol=1e-4)
-    assert anomaly.score(without_three, anomalous="5").anomalous == "5"
+    assert [each.label for each in anomaly.score(without_three, anomalous=["5"]).detections] == ["5"]
     with pytest.raises(UserError, match="no image has the label '33'; did you mean '3'"):
-        anomaly.score(without_three, anomalous="33")
+        anomaly.score(without_three, anomalous=["33"])
 
 
 def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
@@ -60,7 +63,7 @@ def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
         for row in rows:
             picture = Image.fromarray(test.pixels[row, 0].numpy())
             plots.save(picture, tmp_path / kind / f"{row}.png")
-    scored = anomaly.score(without_three, tmp_path, "anomalous")
+    scored = anomaly.score(without_three, tmp_path, ["anomalous"])
     assert [name.removeprefix(f"{tmp_path}/") for name in scored.names] == [
         "anomalous/2.png",
         "anomalous/3.png",
@@ -71,8 +74,87 @@ def test_a_folder_of_pictures_is_scored(without_three, tmp_path):
     assert scored.labels == ["anomalous", "anomalous", "normal", "normal", "normal"]
     all_images = anomaly.score(without_three)
     np.testing.assert_allclose(scored.scores, all_images.scores[[2, 3, 11, 5, 7]], rtol=1e-4)
-    assert scored.auroc is not None
-    assert anomaly.score(without_three, tmp_path).auroc is None  # no folder is called 3
+    assert len(scored.detections) == 1
+    assert anomaly.score(without_three, tmp_path).detections == []  # no folder is called 3
+
+
+def test_several_labels_are_detected_together_and_each_by_itself(without_three):
+    test, labels = without_three.data.test, ["7", "5"]
+    scored = anomaly.score(without_three, anomalous=["7", "5", "7"], normal=["0", "2"])
+    assert [each.label for each in scored.detections] == ["7, 5", "7", "5"]
+    normal = np.isin(scored.labels, ["0", "2"])
+    for each, kinds in zip(scored.detections, (labels, ["7"], ["5"]), strict=True):
+        anomalous = np.isin(scored.labels, kinds)  # the other labels are not counted
+        rows = normal | anomalous
+        expected = roc_auc_score(anomalous[rows], scored.scores[rows])
+        assert each.auroc.value == pytest.approx(expected, abs=1e-6)
+        assert (each.anomalous_images, each.normal_images) == (anomalous.sum(), normal.sum())
+    assert scored.detections[0].normal_images < len(test) / 2
+    with pytest.raises(UserError, match="label '5' is given both as --anomalous and as --normal"):
+        anomaly.score(without_three, anomalous=["5"], normal=["5"])
+
+
+def test_all_labels_but_the_normal_ones_are_anomalous(without_three):
+    scored = anomaly.score(without_three, normal=["4"])
+    assert [each.label for each in scored.detections] == [", ".join("012356789"), *"012356789"]
+    normal = np.array(scored.labels) == "4"
+    assert scored.detections[0].auroc == anomaly.area(scored.scores, ~normal)
+
+
+def test_one_kind_of_images_alone_is_scored_and_said(without_three):
+    everything = [str(label) for label in range(10)]
+    scored = anomaly.score(without_three, anomalous=everything)
+    assert scored.detections == []
+    assert scored.note.startswith("every image is anomalous, and none normal to compare with")
+    assert len(scored.scores) == len(without_three.data.test)
+    assert anomaly.score(without_three, normal=everything).note.startswith("every image is normal")
+
+
+def test_a_threshold_is_a_quantile_of_held_out_normal_images(without_three):
+    scored = anomaly.score(without_three, quantile=0.9)
+    held_out = anomaly.scores(without_three, without_three.data.valid)
+    assert scored.threshold.images == len(held_out)
+    assert scored.threshold.value == pytest.approx(np.quantile(held_out, 0.9))
+    assert 3 not in without_three.data.valid.labels
+    anomalous, called = np.array(scored.labels) == "3", scored.scores > scored.threshold.value
+    found = scored.detections[0].at_threshold
+    assert found.recall == pytest.approx(called[anomalous].mean())
+    assert found.false_positive_rate == pytest.approx(called[~anomalous].mean())
+    assert found.f1 == pytest.approx(f1_score(anomalous, called))
+    lines = anomaly.summary(scored)
+    assert lines[0].startswith(f"threshold: {scored.threshold.value:.4g}, the 0.9 quantile of ")
+    assert lines[2].startswith(f"  above the threshold: precision {found.precision:.3f}, recall")
+    with pytest.raises(UserError, match="--quantile 1: give a number between 0 and 1"):
+        anomaly.score(without_three, quantile=1.0)
+
+
+def test_a_run_on_some_labels_detects_all_others(tmp_path):
+    run = setup.train("vae", run=tmp_path / "r", steps=2, values=SMALL, only=["4", 7], device="cpu")
+    assert run.config["without"] == [0, 1, 2, 3, 5, 6, 8, 9]
+    trained = load.load(run, "cpu")
+    assert trained.data.train.labels.unique().tolist() == [4, 7]
+    assert trained.left_out == run.config["without"]
+    detection = anomaly.score(trained).detections[0]
+    assert detection.label == "0, 1, 2, 3, 5, 6, 8, 9"
+    assert detection.normal_images == int(torch.isin(trained.data.test.labels, torch.tensor([4, 7])).sum())
+    for options, message in (
+        ({"only": ["10"]}, "no label '10'"),
+        ({"only": ["1"], "without": ["2"]}, "--only and --without both say which labels to train on"),
+    ):
+        with pytest.raises(UserError, match=message):
+            setup.train_job("vae", path=tmp_path / "s", **options)
+
+
+def test_several_labels_are_left_out(tmp_path):
+    options = {"steps": 2, "values": SMALL, "device": "cpu"}
+    run = setup.train("vae", run=tmp_path / "r", without=["7", 2, "2"], **options)
+    assert run.config["without"] == [2, 7]
+    assert not torch.isin(load.load(run, "cpu").data.train.labels, torch.tensor([2, 7])).any()
+    setup.train("vae", run=tmp_path / "r", without=[2, 7], **options)  # the same run
+    with pytest.raises(UserError, match=r"holds a run with without=\[2, 7\], not 2"):
+        setup.train("vae", run=tmp_path / "r", without=[2], **options)
+    with pytest.raises(UserError, match="alone; without it there are no images to train on"):
+        setup.train_job("vae", path=tmp_path / "s", without=list(range(10)))
 
 
 def test_folders_that_do_not_fit(without_three, tmp_path):
@@ -114,7 +196,7 @@ def test_every_label_is_left_out_in_turn(tmp_path, data_of_three_labels):
     row = rows[1]
     run = load.load(tmp_path / "r/without-1", "cpu")
     assert (run.data.train.labels != 1).all()
-    assert row.model == anomaly.score(run).auroc
+    assert row.model == anomaly.score(run).detections[0].auroc
     train_images, test_images = (
         split.pixels.flatten(1).float() / 255 for split in (run.data.train, run.data.test)
     )

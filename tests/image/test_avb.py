@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.avb import AVB, AVBConfig
+from seqgen.image.models.avb import AVB, AVBConfig, critic_warning
 from seqgen.image.networks.implicit_posterior import MAX_QUADRATIC, gaussian_reference, implicit_posterior
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, setup
@@ -165,3 +165,54 @@ def test_it_learns_digits(tmp_path: Path) -> None:
     rows = run.metrics()
     assert rows[-1]["valid_nll"] < rows[0]["valid_nll"] - 15
     assert load.load(run, "cpu").model.sample(2).shape == (2, 1, 8, 8)
+
+
+def test_the_weight_of_the_adversarial_part_reaches_encoder_and_decoder_alone() -> None:
+    losses, critics = {}, {}
+    for weight in (0.0, 1.0, 2.0):
+        avb = model(adversarial_weight=weight)
+        with torch.no_grad():
+            avb.critic.body[-1].weight.fill_(0.3)
+        torch.manual_seed(7)
+        metrics = avb.step(batch(), 0.0)
+        losses[weight] = metrics["loss"].item()
+        critics[weight] = helpers.weights(avb.critic)
+        assert metrics["kl"].item() != pytest.approx(metrics["contrast"].item())
+        # without its weight: the part itself is what the weight multiplies
+        assert losses[weight] - metrics["reconstruction"].item() == pytest.approx(
+            metrics["kl"].item() + (weight - 1) * metrics["contrast"].item(), abs=1e-3
+        )
+    assert losses[1.0] - losses[0.0] == pytest.approx(losses[2.0] - losses[1.0], abs=1e-3)
+    assert losses[1.0] != pytest.approx(losses[0.0], abs=0.1)
+    for one, other in zip(critics[0.0], critics[2.0], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_critic_that_underestimates_the_divergence_is_warned_of() -> None:
+    avb = model(contrast="none", noise_dim=3)
+    with torch.no_grad():
+        avb.encoder.head.bias[:5] = 2.0  # means: a divergence of 2 nats a dimension, of which no critic knows
+    report = avb.evaluate([batch()])
+    assert abs(report["valid_kl"]) < 1
+    remark = avb.remark(report)
+    assert (
+        f"{report['valid_kl']:.2f} nats, and at least {report['valid_kl_least']:.2f} by nested Monte Carlo"
+        in remark
+    )
+    assert 6 < report["valid_kl_least"] < 14
+    by_critic, bounds = avb.check_critic(batch(), draws=101, inner=11)
+    assert by_critic.shape == (5,)
+    torch.testing.assert_close(bounds.least.mean().item(), report["valid_kl_least"], rtol=0.1, atol=0.0)
+    assert (bounds.least <= bounds.most).all()
+    # with the posterior's own moments the closed form knows of the means
+    other = model(contrast="full", noise_dim=3)
+    other.load_state_dict(avb.state_dict())
+    assert other.remark(other.evaluate([batch()])) is None
+
+
+@pytest.mark.parametrize(
+    ("by_critic", "least", "is_warned"),
+    [(3.31, 7.75, True), (7.0, 7.4, False), (95.1, 100.0, False), (94.9, 100.0, True), (8.0, 7.0, False)],
+)
+def test_a_warning_needs_a_clear_difference(by_critic: float, least: float, is_warned: bool) -> None:
+    assert (critic_warning(by_critic, least) is not None) == is_warned

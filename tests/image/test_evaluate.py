@@ -17,6 +17,7 @@ from seqgen.image.evaluation import evaluate, features, sample_quality
 from seqgen.image.evaluation.features import Features
 from seqgen.image.runs import load, setup
 from seqgen.image.runs.load import TrainedImages
+from seqgen.metrics.disentanglement import mutual_information_gap
 
 VALUES = {"net.hidden": 32, "latent_dim": 5, "lr": 5e-3}
 
@@ -38,8 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainedImages]:
 def pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare by pixels: no classifier to train."""
 
-    def of_pixels(*_: Any, **__: Any) -> Features:
-        return Features(lambda images: images.flatten(1), "pixels")
+    def of_pixels(*_: Any, **__: Any) -> list[Features]:
+        return [Features(lambda images: images.flatten(1), "pixels")]
 
     monkeypatch.setattr(evaluate, "choose", of_pixels)
 
@@ -65,6 +66,9 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
         assert abs(again["difference"]) < 5 * again["difference_standard_error"] + 0.05
         assert again["effective_chains"] > 12
         assert report["latent"]["dimensions"] == 5
+        images, labels = run.data.test.batch(slice(None))
+        wanted = mutual_information_gap(run.model.encode(images).numpy(), labels[:, None].numpy())
+        assert report["latent"]["mutual_information_gap"] == pytest.approx(wanted)
         assert report["protocol"]["n"] == 97
         assert report["protocol"]["features"] == "pixels"
         assert report["samples"].keys() == report["training_images"].keys()
@@ -75,7 +79,17 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
             f"NLL {again['nll']:.3f} ± {again['nll_standard_error']:.3f}, annealed importance sampling"
             in table
         )
+        assert f"; mutual information gap of the label {wanted:.3f}" in table
         assert ("adversarial bound" in table) == (name == "avb")
+        critic = report["critic"]
+        assert (critic is None) == (name == "vae")
+        if critic is not None:
+            assert critic["kl_least"] < critic["kl_most"]
+            line = f"{critic['kl']:.3f} by the critic, {critic['kl_least']:.3f} to {critic['kl_most']:.3f} by"
+            assert line in table
+        warned = report | {"critic": {"kl": 1.0, "kl_least": 2.0, "kl_most": 3.0, "warning": "weak " * 30}}
+        assert "warning: weak weak" in evaluate.render(warned)
+        assert max(map(len, evaluate.render(warned).splitlines())) <= 110
         assert max(map(len, table.splitlines())) <= 110
 
 
@@ -103,7 +117,21 @@ def test_the_default_features_are_a_classifiers(
     report = evaluate.evaluate(runs["vae"], 31, importance=2, images=2, notify=messages.append)
     assert report["protocol"]["accuracy"] > 0.3
     assert "classifier of the data" in evaluate.render(report)
-    assert messages[0].startswith("training a classifier of 'digits'")
+    assert [message[:30] for message in messages[:3]] == [
+        "training a classifier of 'digi",
+        "training classifier 2 of 'digi",
+        "training classifier 3 of 'digi",
+    ]
+    assert report["protocol"]["feature_spaces"] == 3
+    by_hand = []
+    for i in range(3):
+        alone = features.classifier(runs["vae"].data, seed=i)  # from the cache
+        by_hand.append(sample_quality.measure(runs["vae"], 31, [alone])["samples"]["frechet"])
+    assert len(set(by_hand)) == 3
+    assert report["samples"]["frechet"] == pytest.approx(sum(by_hand) / 3)
+    assert report["ranges"]["samples"]["frechet"] == pytest.approx([min(by_hand), max(by_hand)])
+    assert f"{min(by_hand):.2f}–{max(by_hand):.2f}" in evaluate.render(report)
+    assert max(map(len, evaluate.render(report).splitlines())) <= 110
     assert "drawing 31 samples" in messages
     assert report["annealed"] is None
 

@@ -42,10 +42,14 @@ def test_the_classifier_of_digits_is_accurate_and_is_trained_once(
 
 
 def test_other_data_have_another_classifier(digits: ImageData) -> None:
-    keys = {features._key(digits), features._key(open_images("digits", seed=1))}
-    keys |= {features._key(open_images("digits", binarise=way)) for way in ("fixed", "dynamic")}
-    assert len(keys) == 4
-    assert features._key(open_images("digits")) in keys
+    keys = {
+        features._key(digits, 0),
+        features._key(digits, 1),
+        features._key(open_images("digits", seed=1), 0),
+    }
+    keys |= {features._key(open_images("digits", binarise=way), 0) for way in ("fixed", "dynamic")}
+    assert len(keys) == 5
+    assert features._key(open_images("digits"), 0) in keys
 
 
 def test_training_follows_its_seed_and_leaves_the_random_state_alone(
@@ -96,7 +100,7 @@ def test_images_are_shifted_with_a_black_border() -> None:
 def test_components_take_the_place_of_labels(digits: ImageData) -> None:
     # With as many components as pixels nothing is lost: distances are those of the pixels.
     data = ImageData("blind", unlabelled(digits.train), digits.valid, unlabelled(digits.test), 0, "")
-    chosen = features.choose(data)
+    (chosen,) = features.choose(data)
     assert chosen.name == "64 principal components of the training images"
     assert chosen.accuracy is None
     images = data.test.batch(slice(0, 7)).images
@@ -165,7 +169,7 @@ def test_a_network_that_does_not_fit_is_one_line(
 ) -> None:
     torch.jit.script(network).save(tmp_path / "net.pt")
     with pytest.raises(UserError, match=message) as caught:
-        features.choose(digits, tmp_path / "net.pt", trust=True).of(torch.zeros(2, 1, 9, 9))
+        features.choose(digits, tmp_path / "net.pt", trust=True)[0].of(torch.zeros(2, 1, 9, 9))
     assert "\n" not in str(caught.value)
 
 
@@ -177,11 +181,11 @@ def test_without_labels_of_test_images_no_accuracy_is_claimed(
     few = digits.train.rows(torch.arange(130))
     data = ImageData("few", few, digits.valid, unlabelled(digits.test), 10, "")
     for _ in range(2):  # trained, and read from the cache
-        chosen = features.choose(data)
+        (chosen,) = features.choose(data)
         assert chosen.accuracy is None
         assert chosen.name.endswith("of a classifier of the data (no test image has a label)")
     one = Images(few.pixels, torch.where(torch.arange(130) == 0, few.labels, -1))
-    assert "principal components" in features.choose(ImageData("one", one, one, one, 10, "")).name
+    assert "principal components" in features.choose(ImageData("one", one, one, one, 10, ""))[0].name
 
 
 class Maps(nn.Module):
@@ -194,7 +198,7 @@ class Maps(nn.Module):
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_a_network_from_a_file_sees_bytes_of_three_channels(digits: ImageData, tmp_path: Path) -> None:
     torch.jit.script(Sums()).save(tmp_path / "sums.pt")
-    chosen = features.choose(digits, tmp_path / "sums.pt", trust=True)
+    (chosen,) = features.choose(digits, tmp_path / "sums.pt", trust=True)
     # 2 × 3 pixels of 1, 0.5 → bytes 255, 128 (half to even): 6 · 255 = 1530 and 6 · 128 = 768 in each channel
     images = torch.tensor([1.0, 0.5])[:, None, None, None].expand(2, 1, 2, 3)
     assert chosen.of(images).tolist() == [[1530, 1530, 1530, 255], [768, 768, 768, 128]]
@@ -210,7 +214,7 @@ def test_a_file_that_is_no_network_is_refused(digits: ImageData, tmp_path: Path)
         features.choose(digits, tmp_path / "text.pt", trust=True)
     torch.jit.script(Maps()).save(tmp_path / "maps.pt")
     with pytest.raises(UserError, match=r"maps.pt' returns \(2, 3, 8, 8\) for 2 images, not a vector each"):
-        features.choose(digits, tmp_path / "maps.pt", trust=True).of(torch.zeros(2, 1, 8, 8))
+        features.choose(digits, tmp_path / "maps.pt", trust=True)[0].of(torch.zeros(2, 1, 8, 8))
 
 
 class Writing(nn.Module):
@@ -231,5 +235,5 @@ def test_a_network_that_writes_files_runs_only_where_it_is_trusted(digits: Image
     with pytest.raises(UserError, match=r"net.pt' is a program.*with --trust"):
         features.choose(digits, tmp_path / "net.pt")
     assert not (tmp_path / "written").exists()
-    features.choose(digits, tmp_path / "net.pt", trust=True).of(torch.zeros(2, 1, 8, 8))
+    features.choose(digits, tmp_path / "net.pt", trust=True)[0].of(torch.zeros(2, 1, 8, 8))
     assert (tmp_path / "written").read_bytes() == b"!!!!!"

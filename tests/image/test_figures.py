@@ -27,6 +27,9 @@ class Halver:
     def encode(self, images, labels):
         return images.flatten(1)[:, :2]
 
+    def prior(self, noise):
+        return noise
+
     def decode(self, latents, labels=None):
         return latents.repeat(1, 32)[:, :64].view(-1, 1, 8, 8) / 2
 
@@ -235,3 +238,34 @@ def test_the_plane_of_an_autoencoder_is_that_of_its_training_latents(drawn):
     rows = [[-1, 1], [1, 1], [-1, -1], [1, -1]]  # the first dimension grows to the right, the second upwards
     latents = torch.tensor([[3 + 2 * quartile * x, -2 + 0.5 * quartile * y] for x, y in rows])
     assert torch.allclose(images, trained.model.decode(latents), atol=1e-6)
+
+
+def test_a_traversal_changes_one_dimension_at_a_time(drawn):
+    trained = run(Halver())
+    figures.traversals(trained, "p", points=3, seed=5)
+    images, (columns, _), options = drawn[0]
+    assert (len(images), columns) == (6, 3)
+    start = figures.test_batch(trained, 1, 5).images.flatten(1)[0, :2]
+    spread = trained.data.test.batch(slice(None)).images.flatten(1)[:, :2].var(dim=0)
+    order = spread.argsort(descending=True).tolist()
+    assert options["captions"] == [f"z {dimension}" for dimension in order]
+    for row, dimension in enumerate(order):
+        for column, value in enumerate((-3.0, 0.0, 3.0)):
+            wanted = start.clone()
+            wanted[dimension] = value
+            torch.testing.assert_close(images[3 * row + column].flatten()[:2], wanted / 2)
+    figures.traversals(run(Generator()), "p", dimensions=1, points=5)
+    first = drawn[1][0].flatten(1)[:, :2]  # from the mean of the prior
+    assert first.tolist() == [[-1.5, 0], [-0.75, 0], [0, 0], [0.75, 0], [1.5, 0]]
+
+
+def test_activations_are_the_latents_of_the_images_beside_them(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(plots, "bars", lambda images, values, path, title: seen.update(locals()))
+    trained = run(Halver())
+    figures.activations(trained, "p", n=5, seed=3)
+    assert torch.equal(seen["images"], figures.test_batch(trained, 5, 3).images)
+    np.testing.assert_array_equal(seen["values"], seen["images"].flatten(1)[:, :2].numpy())
+    assert seen["title"] == "halver on noise: latents of test images"
+    with pytest.raises(UserError, match="has no encoder"):
+        figures.activations(run(Generator()), "p")

@@ -13,6 +13,7 @@ from seqgen.image.networks.implicit_posterior import (
     ImplicitPosterior,
     LatentCritic,
     LatentCriticConfig,
+    divergence_bounds,
     gaussian_reference,
     hermite,
     implicit_posterior,
@@ -157,3 +158,42 @@ def test_an_untrained_critic_gives_every_latent_the_same_score() -> None:
     scores = critic(torch.randn(B, H), torch.randn(B, 11, Z))
     assert scores.shape == (B, 11)
     assert scores.unique().numel() == 1
+
+
+def test_bounds_of_the_divergence_of_a_gaussian_hold_its_closed_form() -> None:
+    q = posterior(squares=False)
+    bounds = divergence_bounds(q, draws=20_011, inner=17, rng=torch.Generator().manual_seed(2))
+    exact = gaussian_reference(q, "full").kl()
+    assert (bounds.least < bounds.most).all()
+    torch.testing.assert_close(bounds.least, exact, rtol=0, atol=0.05)
+    torch.testing.assert_close(bounds.most, exact, rtol=0, atol=0.05)
+
+
+def test_bounds_of_the_divergence_hold_an_integral_over_a_grid() -> None:
+    # one latent dimension, q(z) by a sum over a fine grid of its common noise, the divergence by one over z
+    rng = torch.Generator().manual_seed(1)
+    moments, loadings = torch.randn(B, 2, generator=rng), 2 * torch.randn(B, 2, generator=rng)
+    q = implicit_posterior(torch.zeros(B, H), moments, loadings)
+    noise, latents = torch.linspace(-7, 7, 2001), torch.linspace(-15, 15, 6001)
+    weights = gaussian.prior_log_density(noise[:, None]).softmax(dim=0)
+    means = q.mean + q.std * (q.loadings[:, 0] @ hermite(noise[:, None]).T)  # (B, 2001)
+    normal = torch.distributions.Normal(means[:, None], (q.std * q.independent)[:, None])
+    density = normal.log_prob(latents[:, None]).exp() @ weights  # (B, 6001)
+    terms = density * (density.log() - gaussian.prior_log_density(latents[:, None]))
+    exact = torch.where(density > 0, terms, 0.0).sum(dim=1) * (latents[1] - latents[0])
+    assert (exact - gaussian_reference(q, "full").kl() > 0.015).any()  # no Gaussians, these
+    bounds = divergence_bounds(q, draws=20_011, inner=211, rng=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(bounds.least, exact, rtol=0, atol=0.018)
+    torch.testing.assert_close(bounds.most, exact, rtol=0, atol=0.018)
+    few = divergence_bounds(q, draws=40_009, inner=2, rng=torch.Generator().manual_seed(2))
+    assert (few.least < exact).all()
+    assert (few.most > exact).all()
+
+
+@pytest.mark.cuda
+def test_bounds_of_the_divergence_on_a_gpu() -> None:
+    q = ImplicitPosterior(*(part.cuda() for part in posterior()))
+    bounds = divergence_bounds(q, draws=2003, inner=50, rng=torch.Generator("cuda").manual_seed(2))
+    assert (bounds.least <= bounds.most).all()
+    on_cpu = divergence_bounds(posterior(), draws=2003, inner=50, rng=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(bounds.least.cpu(), on_cpu.least, rtol=0, atol=0.3)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqgen.functional import gaussian
-from seqgen.image.networks import likelihood
+from seqgen.image.networks import likelihood, pixel_losses
 
 S, B = 2, 3
 
@@ -25,7 +25,7 @@ def decoder_model(kind: str) -> SimpleNamespace:
     )
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "bernoulli", "squared_error"])
+@pytest.mark.parametrize("kind", ["gaussian", "bernoulli", "squared_error", "poisson"])
 def test_log_p_by_hand(kind: str) -> None:
     # latent s of image b is s + b, its label 2 b: the output is s + 3 b in both pixels; the image is 1 and 0
     images = torch.tensor([1.0, 0.0]).expand(B, 1, 1, 2)
@@ -39,6 +39,8 @@ def test_log_p_by_hand(kind: str) -> None:
                 "gaussian": -((1 - level) ** 2 + level**2) / 8 - 2 * math.log(2 * math.sqrt(2 * math.pi)),
                 "bernoulli": math.log(probability) + math.log(1 - probability),
                 "squared_error": -((1 - probability) ** 2) - probability**2 - math.log(math.pi),
+                # counts 255 and 0 of one rate, 255 times the probability
+                "poisson": 255 * math.log(255 * probability) - math.lgamma(256) - 2 * 255 * probability,
             }[kind]
             assert log_p[s, b].item() == pytest.approx(expected, rel=1e-4), (s, b)
 
@@ -65,3 +67,12 @@ def test_importance_sampling_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     log_p = likelihood.importance_sampling(lambda latents: latents[..., 0].log(), propose, 5, B)
     assert sizes == [2, 2, 1]
     torch.testing.assert_close(log_p, torch.full((B,), math.log((1 + 2 + 3 + 4 + 5) / 10)))
+
+
+def test_the_poisson_likelihood_is_that_of_the_bytes() -> None:
+    logits, counts = torch.randn(B, 1, 2, 5), torch.randint(256, (B, 1, 2, 5))
+    density = torch.distributions.Poisson(255 * torch.sigmoid(logits)).log_prob(counts)
+    ours = pixel_losses.loss("poisson", logits, counts / 255)
+    torch.testing.assert_close(-ours, density.sum(dim=(1, 2, 3)), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(pixel_losses.means("poisson", logits), torch.sigmoid(logits))
+    assert pixel_losses.constant("poisson", 10) == 0

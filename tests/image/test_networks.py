@@ -14,7 +14,6 @@ from seqgen.image.networks.networks import (
     default_lr,
     halvings,
     one_hot,
-    peak_lr,
 )
 
 B, Z = 3, 5
@@ -22,6 +21,8 @@ SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 5, 7), (3, 45, 17)]
 KINDS = {
     "dense": NetConfig(hidden=11),
     "conv": NetConfig(kind="conv", hidden=11, channels=2, layers=3),
+    "conv and dense layers": NetConfig(kind="conv", widths=(11, 7), channels=2, init="orthogonal"),
+    "parallel": NetConfig(kind="parallel", hidden=11, widths=(13, 7), channels=2),
     "normalised": NetConfig(kind="conv", hidden=11, channels=2, normalise="layer"),
 }
 
@@ -58,6 +59,52 @@ def test_encoder_and_decoder_have_the_layers_of_their_settings(layers):
     for module in (build_encoder(net, (1, 5, 7), Z), build_decoder(net, Z, (1, 5, 7))):
         assert sum(isinstance(m, nn.Linear) for m in module.modules()) == layers + 1
         assert sum(isinstance(m, nn.ReLU) for m in module.modules()) == layers
+
+
+def linear_sizes(module):
+    return [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
+
+
+def test_one_width_a_layer_and_its_mirror_image():
+    net = NetConfig(kind="dense", widths=(13, 7)).sized((1, 5, 7))
+    assert net.layers == 2
+    assert linear_sizes(build_encoder(net, (1, 5, 7), Z)) == [(35, 13), (13, 7), (7, Z)]
+    assert linear_sizes(build_decoder(net.mirrored(), Z, (1, 5, 7))) == [(Z, 7), (7, 13), (13, 35)]
+    assert linear_sizes(build_decoder(net, Z, (1, 5, 7))) == [(Z, 13), (13, 7), (7, 35)]
+    # as wide together as two layers of 10
+    assert default_lr(NetConfig(widths=(512, 512))) == default_lr(NetConfig(hidden=512, layers=2))
+    assert default_lr(NetConfig(widths=(1024,))) == pytest.approx(2.5e-3)
+    with pytest.raises(UserError, match="widths=13,7 are 2 dense layers, and layers=3; leave layers out"):
+        NetConfig(kind="dense", widths=(13, 7), layers=3)
+    with pytest.raises(UserError, match=r"widths=13,0 is out of range: it must be at least 1"):
+        NetConfig(widths=(13, 0))
+
+
+def test_dense_layers_after_convolutions():
+    # 9 × 11 → 4 × 5 once, 2 maps: 40 numbers
+    net = NetConfig(kind="conv", widths=(13, 7), channels=2, layers=1)
+    assert linear_sizes(build_encoder(net, (1, 9, 11), Z)) == [(40, 13), (13, 7), (7, Z)]
+    assert linear_sizes(build_decoder(net.mirrored(), Z, (1, 9, 11))) == [(Z, 7), (7, 13), (13, 40)]
+
+
+def test_a_parallel_net_is_a_conv_net_and_a_dense_net_side_by_side():
+    shape = (1, 9, 11)
+    net = NetConfig(kind="parallel", hidden=11, widths=(13, 7), channels=2, layers=1)
+    conv = NetConfig(kind="conv", hidden=11, channels=2, layers=1)
+    dense = NetConfig(kind="dense", widths=(13, 7))
+    images, latents, labels = torch.rand(B, *shape), torch.randn(B, Z), torch.tensor([0, 2, -1])
+    both, one, other = (build_encoder(each, shape, Z, classes=3) for each in (net, conv, dense))
+    of_conv = {k: v for k, v in both.state_dict().items() if k.startswith(("conv", "body"))}
+    one.load_state_dict(of_conv, strict=False)
+    other.body.load_state_dict(both.beside.state_dict())
+    joined = torch.cat([one.features(images, labels), other.features(images, labels)], dim=1)
+    torch.testing.assert_close(both.features(images, labels), joined)
+    torch.testing.assert_close(both(images, labels), both.head(joined))
+    both, one, other = (build_decoder(each, Z, shape, classes=3) for each in (net, conv, dense))
+    one.load_state_dict({k: v for k, v in both.state_dict().items() if not k.startswith("beside")})
+    other.body.load_state_dict(both.beside[:-1].state_dict())
+    other.head.load_state_dict(both.beside[-1].state_dict())
+    torch.testing.assert_close(both(latents, labels), one(latents, labels) + other(latents, labels))
 
 
 def test_orthogonal_weights_keep_the_variance_of_a_signal():
@@ -188,12 +235,6 @@ def test_starting_weights_are_chosen_by_the_kind_of_net(kind, init):
         nets.append(build_decoder(NetConfig(kind=kind, hidden=11, channels=3, init=given), 5, (1, 16, 16)))
     left_open, named = (list(net.parameters()) for net in nets)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(left_open, named, strict=True))
-
-
-def test_a_learning_rate_of_zero_is_not_the_default():
-    net = NetConfig(hidden=512, layers=2)
-    assert peak_lr(net, None) == default_lr(net)
-    assert peak_lr(net, 0.0) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from seqgen.core.errors import UserError
 from seqgen.image.data.dataset import open_images
 from seqgen.image.runs import load as images
 from seqgen.image.runs import setup
-from seqgen.training import load, loop, run_folder
+from seqgen.training import load, loop, run_folder, time_budget
 from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import pretrain_job
 
@@ -38,13 +38,25 @@ def kill_at(step):
     return observe, Killed
 
 
-RESUMED = [*((name, "none") for name in image.MODELS), ("vae", "dynamic")]
+RESUMED = [
+    *((name, "none", {}) for name in image.MODELS),
+    ("vae", "dynamic", {}),
+    ("vae", "none", {"optimizer": "sgd", "decoder_lr": 1e-4, "weight_decay": 0.1}),
+    ("gan", "none", {"gan.optimizer": "sgd", "gan.beta1": 0.9}),
+    ("autoencoder", "none", {"net.kind": "parallel", "net.widths": "13,7"}),
+]
 
 
-@pytest.mark.parametrize(("name", "binarise"), RESUMED)
-def test_a_killed_run_resumes_bit_identically(tmp_path, name, binarise):
+@pytest.mark.parametrize(("name", "binarise", "values"), RESUMED)
+def test_a_killed_run_resumes_bit_identically(tmp_path, name, binarise, values):
     def job(path):
-        options = {"values": QUICK, "steps": 7, "seed": 5, "device_name": "cpu", "binarise": binarise}
+        options = {
+            "values": QUICK | values,
+            "steps": 7,
+            "seed": 5,
+            "device_name": "cpu",
+            "binarise": binarise,
+        }
         return setup.train_job(name, "digits", path=tmp_path / path, **options)
 
     uninterrupted = job("uninterrupted")
@@ -466,3 +478,57 @@ def test_a_generator_that_never_varied_does_not_end_as_done(tmp_path):
     progress = job.train()
     assert progress.step == 320  # half of training is over, and 300 updates are done
     assert progress.finished.startswith("stopped: the generator has collapsed from the first step on")
+
+
+def test_a_length_in_minutes_fixes_the_steps_and_resumes(tmp_path, monkeypatch):
+    # two reports of 1 s, and of 28 s steps of 0.5 s with a report of 1 s every 8: (30 - 2) / (0.5 + 1 / 8)
+    monkeypatch.setattr(time_budget, "measure", lambda *args, **options: time_budget.Timing(0.5, 1.0))
+    options = {"values": SMALL | {"report_every": 8}, "device_name": "cpu"}
+    job = setup.train_job(path=tmp_path / "run", minutes=0.5, **options)
+    assert job.plan.steps == 44
+    assert job.notes[-1] == "--minutes 0.5: 44 steps, as a step takes 0.5 s here and a report 1 s"
+    observe, killed = kill_at(9)
+    with pytest.raises(killed):
+        job.train(observe)
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["minutes"], config["steps"]) == (0.5, 44)
+    monkeypatch.setattr(time_budget, "measure", lambda: None)  # what resumes measures nothing
+    assert setup.train_job(path=tmp_path / "run", minutes=0.5, **options).plan.steps == 44
+    with pytest.raises(UserError, match=r"holds a run with --minutes 0\.5, not --minutes 2"):
+        setup.train_job(path=tmp_path / "run", minutes=2, **options)
+    for given in ({"steps": 3}, {"epochs": 3}, {"values": {"epochs": 3}}):
+        with pytest.raises(UserError, match="both say how long to train"):
+            setup.train_job(path=tmp_path / "other", minutes=1, **given)
+
+
+def test_a_training_starts_from_the_networks_of_a_run_that_fit(tmp_path):
+    first = setup.train("vae", run=tmp_path / "first", steps=3, values=SMALL, device="cpu")
+    options = {"init": tmp_path / "first", "device_name": "cpu", "steps": 7}
+    frozen = SMALL | {"decoder_lr": 0.0, "report_every": 3}
+    job = setup.train_job(path=tmp_path / "second", values=frozen, **options)
+    assert job.notes[-1] == f"start: encoder, decoder of run '{tmp_path / 'first'}'"
+    before = images.load(first, "cpu").model
+    for network in ("encoder", "decoder"):
+        for name, weight in before.get_submodule(network).state_dict().items():
+            assert torch.equal(job.algorithm.get_submodule(network).state_dict()[name], weight)
+    observe, killed = kill_at(5)
+    with pytest.raises(killed):
+        job.train(observe)
+    resumed = setup.train_job(path=tmp_path / "second", values=frozen, **options)
+    resumed.train()
+    whole = setup.train_job(path=tmp_path / "whole", values=frozen, **options)
+    whole.train()
+    ours, wanted = (each.algorithm.state_dict() for each in (resumed, whole))
+    assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    decoder = before.decoder.state_dict()
+    assert all(torch.equal(ours[f"decoder.{name}"], weight) for name, weight in decoder.items())
+    assert not torch.equal(ours["encoder.head.weight"], before.encoder.head.weight)
+    # of an autoencoder the encoder has one number a dimension, and of a VAE two
+    other = setup.train_job("autoencoder", path=tmp_path / "third", values=SMALL, **options)
+    assert other.notes[-1].startswith("start: decoder of run")
+    with pytest.raises(UserError, match=r"no network of run .* \(vae\) fits the one to train"):
+        setup.train_job(
+            path=tmp_path / "fourth", values=SMALL | {"latent_dim": 5, "net.hidden": 7}, **options
+        )
+    with pytest.raises(UserError, match="holds a run that started from another run"):
+        setup.train_job(path=tmp_path / "second", values=frozen, device_name="cpu", steps=7)

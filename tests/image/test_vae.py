@@ -46,7 +46,7 @@ def test_squared_error_is_a_gaussian_but_for_its_constant():
     torch.testing.assert_close(-ours, density)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "squared_error"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "squared_error", "poisson"])
 def test_losses_broadcast_over_draws(likelihood):
     logits, images, log_sigma = torch.randn(7, B, *SHAPE), torch.rand(B, *SHAPE), torch.tensor(0.3)
     together = pixel_losses.loss(likelihood, logits, images, log_sigma)
@@ -179,3 +179,45 @@ def test_it_learns_the_digits(seed):
     assert valid["active_units"] >= 3
     nll = -float(model.log_likelihood(data.valid.batch(slice(None)).images, samples=50).mean())
     assert nll < valid["valid_loss"]
+
+
+def test_a_learning_rate_of_zero_is_not_the_default():
+    assert VAEConfig(lr=0.0).peak_lr == 0.0
+    assert VAEConfig().peak_lr == pytest.approx(2.5e-3)
+    assert VAEConfig(optimizer="sgd").peak_lr == pytest.approx(2.5e-4)
+
+
+def test_the_decoder_has_its_own_learning_rate():
+    model = make({"lr": 0.01, "decoder_lr": 0.03, "weight_decay": 0.1})
+    assert model.step(batch(), 0.5)["lr"] == pytest.approx(0.005)  # half way down the cosine
+    rates = {p: group["lr"] for group in model.optimizers["model"].param_groups for p in group["params"]}
+    decays = {
+        p: group["weight_decay"] for group in model.optimizers["model"].param_groups for p in group["params"]
+    }
+    assert rates.keys() == {p for p in model.parameters() if p.requires_grad}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert rates[parameter] == pytest.approx(0.015 if name.startswith("decoder.") else 0.005)
+            assert decays[parameter] == (0.1 if parameter.dim() > 1 else 0.0)
+
+
+def test_a_decoder_with_a_learning_rate_of_zero_stays_as_it_is():
+    model = make({"lr": 0.01, "decoder_lr": 0.0})
+    before = {name: helpers.weights(getattr(model, name)) for name in ("encoder", "decoder")}
+    helpers.train(model, shape=SHAPE)
+    assert helpers.changed_networks(model, before) == {"encoder"}
+
+
+def test_a_step_of_sgd_with_momentum_by_hand():
+    model = make({"optimizer": "sgd", "lr": 1e-3, "lr_floor": 1.0})
+    bias = model.decoder.head.bias
+    gradients, values = [], [bias.detach().clone()]
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        loss, _ = model.training_loss(batch(), 0.0)
+        gradients.append(torch.autograd.grad(loss, bias)[0])
+        torch.manual_seed(seed)
+        model.step(batch(), 0.0)
+        values.append(bias.detach().clone())
+    torch.testing.assert_close(values[1], values[0] - 1e-3 * gradients[0])
+    torch.testing.assert_close(values[2], values[1] - 1e-3 * (0.9 * gradients[0] + gradients[1]))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from seqgen.core.errors import UserError
-from seqgen.metrics.auroc import auroc
+from seqgen.metrics.auroc import AtThreshold, at_threshold, auroc, average_precision
 
 
 def test_independent_groups_by_hand() -> None:
@@ -68,3 +68,23 @@ def test_the_interval_of_pairs_accounts_for_their_correlation() -> None:
 def test_one_group_alone_has_no_area(normal: int, anomalous: int) -> None:
     with pytest.raises(UserError, match=f"normal and anomalous items; there are {normal} and {anomalous}"):
         auroc(np.arange(float(normal)), np.arange(float(anomalous)))
+
+
+def test_average_precision_by_hand_and_with_ties() -> None:
+    # from above: 4 anomalous, P 1, R ½; 3 normal; 2 anomalous, P ⅔, R 1: ½ · 1 + ½ · ⅔
+    assert average_precision(np.array([3.0, 1.0]), np.array([4.0, 2.0])) == pytest.approx(5 / 6)
+    draw = np.random.default_rng(0)
+    normal, anomalous = draw.integers(0, 7, 53), draw.integers(2, 11, 31)
+    truth = np.repeat([0, 1], [53, 31])
+    expected = average_precision_score(truth, np.concatenate([normal, anomalous]))
+    assert average_precision(normal, anomalous) == pytest.approx(expected)
+
+
+def test_calls_at_a_threshold_by_hand() -> None:
+    # above 2: anomalous 4 and 3 of three, normal 5 of four; 2 itself is not above
+    found = at_threshold(np.array([5.0, 2.0, 1.0, 0.0]), np.array([4.0, 3.0, 2.0]), 2.0)
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == pytest.approx(2 / 3)
+    assert found.f1 == pytest.approx(2 / 3)
+    assert found.false_positive_rate == pytest.approx(1 / 4)
+    assert at_threshold(np.zeros(3), np.zeros(2), 1.0) == AtThreshold(0.0, 0.0, 0.0, 0.0)

@@ -7,14 +7,21 @@ from helpers import LENGTH, V, Z, padded
 from helpers import sentences as drawn
 
 from seqgen.data.tokenizer import EOS, PAD
-from seqgen.models.critic import LatentCritic, SentenceCritic
+from seqgen.models.critic import LatentCritic, RNNCritic, SentenceCritic
 
 E = 5
 
 
-def critic(seed=0, vocab_size=V, **options):
-    torch.manual_seed(seed)
-    return SentenceCritic(vocab_size, E, filters=3, **options).eval()
+@pytest.fixture(params=[SentenceCritic, RNNCritic])
+def critic(request):
+    """What builds a small critic of either kind."""
+
+    def build(seed=0, vocab_size=V, **options):
+        torch.manual_seed(seed)
+        size = {"filters": 3} if request.param is SentenceCritic else {"hidden": 7}
+        return request.param(vocab_size, E, **size, **options).eval()
+
+    return build
 
 
 def sentences(rows, length=LENGTH, seed=1):
@@ -25,14 +32,14 @@ def one_hots(tokens):
     return F.one_hot(tokens, V).float()
 
 
-def test_padding_changes_nothing():
+def test_padding_changes_nothing(critic):
     tokens = sentences(11)
     torch.testing.assert_close(critic()(padded(tokens)), critic()(tokens), rtol=0, atol=1e-6)
     alone = torch.stack([critic()(row[row != PAD][None])[0] for row in tokens])
     torch.testing.assert_close(critic()(tokens), alone, rtol=0, atol=1e-6)
 
 
-def test_one_hots_score_as_their_ids_and_have_a_gradient():
+def test_one_hots_score_as_their_ids_and_have_a_gradient(critic):
     tokens = sentences(11)
     soft = one_hots(tokens).requires_grad_()
     scores = critic()(soft)
@@ -43,7 +50,7 @@ def test_one_hots_score_as_their_ids_and_have_a_gradient():
     assert (gradient[~real] == 0).all()
 
 
-def test_order_and_ends_matter():
+def test_order_and_ends_matter(critic):
     net = critic()
     there, back = torch.tensor([[5, 6, 7, 8, EOS]]), torch.tensor([[8, 7, 6, 5, EOS]])
     assert net(there).item() != pytest.approx(net(back).item(), abs=1e-6)
@@ -64,16 +71,17 @@ def explicit(net, real, fake, seed):
     return (gradients.flatten(1).norm(dim=1) - 1).square().mean()
 
 
-def test_the_gradient_is_that_in_one_hots():
+def test_the_gradient_is_that_in_one_hots(critic):
     net, real, fake = critic(), sentences(11), sentences(11, seed=2)
     with torch.no_grad():
         net.embedding.weight.mul_(3)
     penalty = net.gradient_penalty(real, fake, rng=torch.Generator().manual_seed(5))
     wanted = explicit(net, real, fake, seed=5)
     assert penalty.item() == pytest.approx(wanted.item(), rel=1e-3)
-    one, other = (
-        torch.autograd.grad(loss, list(net.parameters()), allow_unused=True) for loss in (penalty, wanted)
-    )
+    # The coordinates are constants, so that where a score is curved the embedding's gradient is another.
+    is_curved = isinstance(net, RNNCritic)
+    compared = [p for p in net.parameters() if not (is_curved and p is net.embedding.weight)]
+    one, other = (torch.autograd.grad(loss, compared, allow_unused=True) for loss in (penalty, wanted))
     for mine, theirs in zip(one, other, strict=True):
         if theirs is None:
             assert mine is None
@@ -91,21 +99,25 @@ def test_the_gradient_of_few_tokens_in_a_wide_embedding():
     assert penalty.item() == pytest.approx(reference.item(), rel=1e-3)
 
 
-def test_a_scaled_embedding_does_not_escape_the_penalty():
+def test_a_scaled_embedding_does_not_escape_the_penalty(critic):
     # Embeddings three times longer and filters three times weaker are the same critic.
     net, real, fake = critic(), sentences(11), sentences(11, seed=2)
     before = net.gradient_penalty(real, fake, rng=torch.Generator().manual_seed(5)).item()
     scores = net(real)
     with torch.no_grad():
         net.embedding.weight.mul_(3)
-        for each in net.convolutions:
-            each.weight.div_(3)
+        for weight in (
+            [each.weight for each in net.convolutions]
+            if isinstance(net, SentenceCritic)
+            else [net.rnn.weight_ih_l0]
+        ):
+            weight.div_(3)
     torch.testing.assert_close(net(real), scores, rtol=1e-4, atol=1e-5)
     after = net.gradient_penalty(real, fake, rng=torch.Generator().manual_seed(5)).item()
     assert after == pytest.approx(before, rel=1e-3)
 
 
-def test_pairs_of_unlike_lengths_and_numbers():
+def test_pairs_of_unlike_lengths_and_numbers(critic):
     net = critic()
     penalty = net.gradient_penalty(sentences(11), one_hots(sentences(4, length=3)))
     assert penalty.isfinite()
@@ -122,7 +134,20 @@ def test_latent_vectors_are_scored_one_by_one():
 
 
 @pytest.mark.cuda
-def test_the_penalty_on_cuda():
+def test_the_penalty_on_cuda(critic):
     net = critic().cuda()
     net.gradient_penalty(sentences(11).cuda(), sentences(4).cuda()).backward()
     assert net.embedding.weight.grad.isfinite().all()
+
+
+def test_a_recurrent_critic_reads_the_state_after_the_last_word():
+    torch.manual_seed(0)
+    net, tokens = RNNCritic(V, E, hidden=7).eval(), sentences(11)
+    for row, score in zip(tokens, net(tokens), strict=True):
+        words = row[row != PAD]
+        state = torch.zeros(1, 7)
+        cell = torch.nn.GRUCell(E, 7)
+        cell.load_state_dict({k.removesuffix("_l0"): v for k, v in net.rnn.state_dict().items()})
+        for word in words:
+            state = cell(net.embedding.weight[word][None], state)
+        torch.testing.assert_close(net.head(state)[0, 0], score, rtol=1e-5, atol=1e-6)

@@ -21,7 +21,7 @@ from seqgen.image.data.pictures import ReadOptions, decode_pictures
 from seqgen.image.runs import setup
 from seqgen.image.runs.load import OPTIONS, TrainedImages, load
 from seqgen.metrics import precision_recall
-from seqgen.metrics.auroc import Auroc, auroc
+from seqgen.metrics.auroc import AtThreshold, Auroc, at_threshold, auroc, average_precision
 from seqgen.training.data_config import short_name
 from seqgen.training.job import ROOT
 
@@ -37,6 +37,30 @@ def area(scores: np.ndarray, is_anomalous: np.ndarray) -> Auroc:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """How well scores separate the images of one label, or of all anomalous ones, from the normal images."""
+
+    label: str
+    """the label, several labels joined by a comma"""
+    auroc: Auroc
+    average_precision: float
+    """by chance the fraction of anomalous images"""
+    anomalous_images: int
+    normal_images: int
+    at_threshold: AtThreshold | None
+    """where a quantile for the threshold is given"""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A quantile of the scores of normal images that the model was not trained on, those of validation."""
+
+    value: float
+    quantile: float
+    images: int
+
+
+@dataclass(frozen=True)
 class AnomalyScores:
     """The anomaly scores of some images."""
 
@@ -46,32 +70,118 @@ class AnomalyScores:
     """the label, or the subfolder; empty where there is none"""
     scores: np.ndarray
     """(N,), higher is more anomalous; each model says what its `score` is"""
-    anomalous: str | None
-    """the anomalous label, where one is known"""
-    auroc: Auroc | None
-    """how well the scores separate it from the rest"""
+    threshold: Threshold | None
+    detections: list[Detection]
+    """of all anomalous images, and then of each label where there are several; empty where none is known"""
+    note: str | None = None
+    """why there are none although it is known which images are anomalous"""
 
 
-def score(trained: TrainedImages, folder: Path | None = None, anomalous: str | None = None) -> AnomalyScores:
+def score(
+    trained: TrainedImages,
+    folder: Path | None = None,
+    anomalous: Sequence[str] = (),
+    normal: Sequence[str] = (),
+    *,
+    quantile: float | None = None,
+) -> AnomalyScores:
     """Score the pictures of a folder, or the test images of the run.
 
     Args:
-        anomalous: the label or subfolder of the anomalous images; the label that the run was trained without
-            where not given.
+        anomalous: the labels or subfolders of the anomalous images. Where neither they nor the normal ones
+            are given, they are the labels that the model was not trained on.
+        normal: those of the normal images; all others are anomalous where these are not given. With both,
+            other images are scored and not counted.
+        quantile: in (0, 1); calls anomalous what scores above that quantile of the validation images, which
+            are normal and were not trained on.
 
     Raises:
-        UserError: no pictures there, pictures that the model does not fit, or no image of that label.
+        UserError: no pictures there, pictures that the model does not fit, or no image of such a label.
     """
     names, labels, images = _test_images(trained) if folder is None else _read_pictures(trained, folder)
-    left_out = trained.run.config["without"]
-    label = anomalous or (None if left_out is None else trained.names[left_out])
-    if anomalous is not None and anomalous not in labels:
-        raise UserError(
-            f"no image has the label '{anomalous}'" + did_you_mean(anomalous, sorted(set(labels)))
-        )
+    _check_known((*anomalous, *normal), labels)
+    if not anomalous and not normal:
+        anomalous = [name for name in _untrained(trained) if name in labels]
+    if both := sorted({*anomalous} & {*normal}):
+        raise UserError(f"label '{both[0]}' is given both as --anomalous and as --normal; leave one out")
     values = scores(trained, images)
-    auroc_of_label = area(values, np.array(labels) == label) if label in labels else None
-    return AnomalyScores(names, labels, values, label, auroc_of_label)
+    threshold = None if quantile is None else _threshold(trained, quantile)
+    present = [label for label in dict.fromkeys(sorted(labels)) if label not in normal]
+    kinds = list(dict.fromkeys(anomalous)) or (present if normal else [])
+    rows = np.array(labels)
+    is_normal = np.isin(rows, list(normal)) if normal else ~np.isin(rows, kinds)
+    detections, note = [], None
+    if kinds and is_normal.any():
+        groups = [kinds, *([kind] for kind in kinds)] if len(kinds) > 1 else [kinds]
+        detections = [_detect(group, values, rows, is_normal, threshold) for group in groups]
+    elif kinds:
+        note = "every image is anomalous, and none normal to compare with; name some by --normal LABEL"
+    elif normal:
+        note = "every image is normal, and none anomalous to detect"
+    return AnomalyScores(names, labels, values, threshold, detections, note)
+
+
+def _untrained(trained: TrainedImages) -> list[str]:
+    """Return the names of the labels that no training image had; none where training images had no labels."""
+    known = trained.training_labels
+    return [name for label, name in enumerate(trained.names) if known and label not in known]
+
+
+def _check_known(given: Sequence[str], labels: Sequence[str]) -> None:
+    for label in given:
+        if label not in labels:
+            raise UserError(f"no image has the label '{label}'" + did_you_mean(label, sorted(set(labels))))
+
+
+def _threshold(trained: TrainedImages, quantile: float) -> Threshold:
+    """Return a quantile of the scores of the validation images."""
+    if not 0 < quantile < 1:
+        raise UserError(f"--quantile {quantile:g}: give a number between 0 and 1, such as 0.95")
+    held_out = trained.data.valid
+    return Threshold(float(np.quantile(scores(trained, held_out), quantile)), quantile, len(held_out))
+
+
+def _detect(
+    kinds: Sequence[str],
+    values: np.ndarray,
+    labels: np.ndarray,
+    is_normal: np.ndarray,
+    threshold: Threshold | None,
+) -> Detection:
+    """Measure how well scores (N,) separate the images of some labels from the normal ones."""
+    anomalous, normal = values[np.isin(labels, list(kinds))], values[is_normal]
+    return Detection(
+        ", ".join(kinds),
+        auroc(normal, anomalous),
+        average_precision(normal, anomalous),
+        len(anomalous),
+        len(normal),
+        None if threshold is None else at_threshold(normal, anomalous, threshold.value),
+    )
+
+
+def summary(scored: AnomalyScores) -> list[str]:
+    """Say how well anomalous images were detected, in lines."""
+    lines = [] if scored.note is None else [scored.note]
+    if scored.threshold is not None:
+        where = scored.threshold
+        lines.append(
+            f"threshold: {where.value:.4g}, the {where.quantile:g} quantile of {where.images:,} validation "
+            "images"
+        )
+    for row in scored.detections:
+        low, high = row.auroc.interval
+        lines.append(
+            f"AUROC of '{row.label}': {row.auroc.value:.3f} (95 % {low:.3f} to {high:.3f}), average "
+            f"precision {row.average_precision:.3f}; {row.anomalous_images:,} anomalous and "
+            f"{row.normal_images:,} normal images"
+        )
+        if (called := row.at_threshold) is not None:
+            lines.append(
+                f"  above the threshold: precision {called.precision:.3f}, recall {called.recall:.3f}, F1 "
+                f"{called.f1:.3f}; {called.false_positive_rate:.1%} of normal images"
+            )
+    return lines
 
 
 @torch.no_grad()
@@ -174,7 +284,7 @@ def left_out(
 
 def compare(trained: TrainedImages) -> LeftOut:
     """Return how well a run detects the label that it was trained without, beside the baselines."""
-    label = trained.run.config["without"]
+    (label,) = trained.left_out
     test = trained.data.test
     anomalous = (test.labels == label).numpy()
     train_images, test_images = (

@@ -1,10 +1,11 @@
-"""Figures of a trained model: samples, reconstructions, denoising, interpolations, maps of the latent space.
+"""Figures of a trained model: samples, reconstructions, denoising, interpolations, the latent space.
 
 Each function writes one PNG file and returns nothing; `seed` is that of the test images and the noise.
 """
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from seqgen.inference import projection_2d
 
 IMAGES_IN_ROW = 10
 """Test images in a row."""
+REACH = 3.0
+"""Standard deviations of the prior that a traversal of a dimension goes to."""
 DEFAULT_NOISE = 0.3
 """Standard deviation of the noise for a model that was trained without noise."""
 
@@ -142,6 +145,54 @@ def _decode_between(
 
 
 @torch.no_grad()
+def traversals(
+    trained: TrainedImages, path: Path, *, dimensions: int = 10, points: int = 9, seed: int = 0
+) -> None:
+    """Draw what one latent dimension at a time changes, a row each, from -3 to 3 standard deviations.
+
+    The other dimensions stay those of a random test image, or at the mean of the prior where the model has no
+    encoder. The dimensions whose latents vary most over test images come first.
+    """
+    model = trained.model
+    total = model.config.latent_dim
+    if hasattr(model, "encode"):
+        start = test_batch(trained, 1, seed)
+        base, label = model.encode(*start)[0], start.labels
+        spread = latent.encode_images(trained, trained.data.test).var(dim=0)
+        chosen = spread.argsort(descending=True, stable=True)[:dimensions].tolist()
+    else:
+        base = model.prior(torch.zeros(1, total, device=trained.device))[0]
+        chosen = list(range(min(dimensions, total)))
+        label = torch.tensor(trained.training_labels[:1] or [-1], device=trained.device)
+    steps = torch.linspace(-REACH, REACH, points, device=trained.device)
+    moved = _independent_prior(model, steps[:, None].expand(points, total))
+    latents = base.repeat(len(chosen), points, 1)
+    for row, dimension in enumerate(chosen):
+        latents[row, :, dimension] = moved[:, dimension]
+    flat = latents.flatten(0, 1)
+    images = model.decode(flat, label.expand(len(flat)))
+    plots.grid(images, points, path, captions=[f"z {dimension}" for dimension in chosen])
+
+
+def _independent_prior(model: Any, noise: Tensor) -> Tensor:
+    """Return latents of standard normal noise, every dimension by itself; (N, Z) → (N, Z)."""
+    return model.prior(noise, correlated=False) if isinstance(model, Autoencoder) else model.prior(noise)
+
+
+@torch.no_grad()
+def activations(trained: TrainedImages, path: Path, *, n: int = 3, seed: int = 0) -> None:
+    """Draw n test images, and beside each a bar chart of its latent: the activation of each dimension."""
+    check_encoder(trained)
+    batch = test_batch(trained, n, seed)
+    latents = trained.model.encode(*batch).cpu().numpy()
+    plots.bars(batch.images, latents, path, title=_title(trained, "latents of test images"))
+
+
+def _title(trained: TrainedImages, what: str) -> str:
+    return f"{trained.run.config['algorithm']} on {Path(trained.data.name).name}: {what}"
+
+
+@torch.no_grad()
 def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int | str | None = None) -> None:
     """Draw the decoded images of a 2-d latent space, side × side of them at even quantiles of the prior.
 
@@ -156,8 +207,7 @@ def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int |
             "draw its map with --view tsne, or train with --set latent_dim=2"
         )
     latents = latent.prior_grid(side).to(trained.device)
-    if isinstance(trained.model, Autoencoder):
-        latents = trained.model.prior(latents, correlated=False)
+    latents = _independent_prior(trained.model, latents)
     if label is None and trained.model.config.conditional:
         label = trained.names[trained.training_labels[0]]
     images = trained.model.decode(latents, repeat_label(trained, len(latents), label))
@@ -179,8 +229,7 @@ def latent_map(
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:n]))
     projection = projection_2d.project(latent.encode_images(trained, images), method, seed=seed)
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
-    source = f"{trained.run.config['algorithm']} on {Path(trained.data.name).name}"
-    title = f"{source}: {name} of the latents of {len(images):,} test images"
+    title = _title(trained, f"{name} of the latents of {len(images):,} test images")
     plots.scatter(
         projection.points, images.labels.numpy(), path, names=trained.names, title=title, axes=projection.axes
     )

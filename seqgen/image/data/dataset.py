@@ -111,7 +111,7 @@ def open_images(
     spec: str,
     *,
     seed: int = 0,
-    without: int | str | None = None,
+    without: int | str | Sequence[int | str] | None = None,
     binarise: str = "none",
     options: ReadOptions | None = None,
 ) -> ImageData:
@@ -121,8 +121,8 @@ def open_images(
         spec: `digits` (scikit-learn's 8×8 scans), a folder of IDX files, of the hub's Parquet files, of .npz
             or .npy files or of pictures, such a file of NumPy's, or `mnist`, `fashion-mnist`, `cifar10` of
             the hub; see `seqgen.image.data.files`.
-        without: a label to leave out of training and validation, as anomaly detection needs it: its number,
-            or its name where it has one.
+        without: labels to leave out of training and validation, as anomaly detection needs it: the number of
+            each, or its name where it has one.
         binarise: `none`; `fixed`, one Bernoulli draw of every pixel by the seed; `dynamic`, the same for
             validation and test, and for training a new draw at every reading.
         options: the size that images are scaled to, the column of labels, the colour below transparency.
@@ -149,10 +149,9 @@ def open_images(
         splits["train"], splits["test"] = _hold_out(splits["train"], TEST_FRACTION, rng)
     if "valid" not in splits:
         splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
-    if without is not None:
-        left_out = label_of(without, names)
-        _check_label(spec, splits["train"], left_out, names)
-        splits |= {name: splits[name].without([left_out]) for name in ("train", "valid")}
+    if left_out := labels_of(without, names):
+        _check_labels(spec, splits["train"], left_out, names)
+        splits |= {name: splits[name].without(left_out) for name in ("train", "valid")}
         if not len(splits["valid"]) and len(splits["train"]) > 1:  # a few images, all of that label
             splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
     if binarise != "none":
@@ -173,6 +172,14 @@ def label_of(label: int | str, names: Sequence[str]) -> int:
         raise UserError(f"no label '{label}': the images have no labels")
     shown = names if len(names) <= 20 else [*names[:10], "…", names[-1]]
     raise UserError(f"no label '{label}'; the labels are {', '.join(shown)}")
+
+
+def labels_of(given: int | str | Sequence[int | str] | None, names: Sequence[str]) -> list[int]:
+    """Return the numbers of no label, one or several given by name or number, in order; each once."""
+    if given is None:
+        return []
+    listed = [given] if isinstance(given, int | str) else given
+    return sorted({label_of(label, names) for label in listed})
 
 
 class ImageBatches(Stream, Iterator[Batch]):
@@ -276,15 +283,16 @@ def _untrained_labels(splits: dict[str, Images], names: Sequence[str]) -> Iterat
         yield f"no training images of label {', '.join(shown)}"
 
 
-def _check_label(spec: str, images: Images, label: int, names: Sequence[str]) -> None:
+def _check_labels(spec: str, images: Images, labels: Sequence[int], names: Sequence[str]) -> None:
+    """Raise UserError where no training image has one of the labels, or none is left without them."""
     present = images.labels.unique().tolist()
-    if label not in present:
-        shown = ", ".join(names[each] for each in present if each >= 0)
-        raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
-    if len(present) == 1:
-        raise UserError(
-            f"'{spec}' has label {names[label]} alone; without it there are no images to train on"
-        )
+    for label in labels:
+        if label not in present:
+            shown = ", ".join(names[each] for each in present if each >= 0)
+            raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
+    if len(present) == len(labels):
+        left_out = ", ".join(names[label] for label in labels)
+        raise UserError(f"'{spec}' has label {left_out} alone; without it there are no images to train on")
 
 
 def _hash_splits(splits: dict[str, Images]) -> str:

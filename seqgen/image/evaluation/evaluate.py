@@ -19,9 +19,16 @@
 |   `effective_chains`          | effective sample size, mean over images; near 1 the bound is loose         |
 |   `acceptance_rate`           | fraction of accepted proposals                                             |
 |   `images`                    | how many test images                                                       |
+| `critic`                      | of `avb`, on the images of `nll`: KL(q(z | x) ‖ p(z)), nats; else null     |
+|   `kl`                        | by the critic, as the adversarial bound has it                             |
+|   `kl_least`, `kl_most`       | bounds of the true one, in expectation, by nested Monte Carlo              |
+|   `warning`                   | where the critic underestimates it, so that its bound is none; else null   |
 | `latent`                      | null where the model has no encoder                                        |
 |   `active_units`              | dimensions that differ between test images (Burda et al. 2016)             |
 |   `dimensions`                | how many there are                                                         |
+|   `mutual_information_gap`    | of the label: by how much more of its entropy the dimension that says most |
+|                               | of it says than the next one (`seqgen.metrics.disentanglement`); null of   |
+|                               | unlabelled images and conditional models                                   |
 | `samples`                     | as many samples as test images of the protocol, in the space of            |
 |                               | `features`:                                                                |
 |   `frechet`                   | Fréchet distance of the two sets, as of two Gaussians                      |
@@ -31,6 +38,9 @@
 |   `density`                   | mean number of real neighbourhoods that a sample is in, over k             |
 |   `coverage`                  | fraction of real images with a sample in their neighbourhood               |
 | `training_images`             | the same of as many training images: the values of perfect samples         |
+| `ranges`                      | of `samples` and `training_images`: least and greatest value of each       |
+|                               | metric over the feature spaces, those of classifiers of several seeds,     |
+|                               | over which they are averaged                                               |
 | `nearest`                     | Euclidean distance to the nearest training image, pixels in [0, 1]:        |
 |   `samples`                   | median of samples                                                          |
 |   `test`                      | median of test images                                                      |
@@ -46,6 +56,7 @@ samples, by a draw of each pixel.
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,16 +71,22 @@ from seqgen.functional import gaussian
 from seqgen.image.data.dataset import Batch, in_order
 from seqgen.image.evaluation import ais, sample_quality
 from seqgen.image.evaluation.features import choose
+from seqgen.image.models.avb import AVB, critic_warning
 from seqgen.image.networks import likelihood
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
+from seqgen.metrics.disentanglement import mutual_information_gap
 
 Report = dict[str, Any]
 
 CHUNK = 1000
 """Images encoded at a time."""
+CLASSIFIERS = 3
+"""Classifiers over whose features metrics are averaged."""
 LIKELIHOOD_BATCH = 20
 """Images whose likelihood is estimated together."""
+CRITIC_DRAWS, INNER_DRAWS = 8, 512
+"""Latents of each image, and draws of the common noise for each of them, in the check of AVB's critic."""
 CHAINS, TEMPERATURES, LEAPFROGS = 16, 500, 10
 """Of annealed importance sampling, from the Gaussian with the posterior's means and variances."""
 
@@ -80,6 +97,7 @@ def evaluate(
     *,
     seed: int = 0,
     features: Path | None = None,
+    classifiers: int = CLASSIFIERS,
     trust: bool = False,
     importance: int = 5000,
     images: int = 500,
@@ -90,14 +108,17 @@ def evaluate(
 
     Args:
         n: samples and real images compared; at most as many as there are test images.
-        features: a TorchScript network (Inception) in place of a classifier of the data.
+        features: a TorchScript network (Inception) in place of classifiers of the data.
+        classifiers: how many of these, over which the metrics in their features are averaged.
         trust: whether that network, a program, may be run.
         importance: draws of each image's latent.
         images: test images whose likelihood is estimated.
         annealed: how many of them by annealed importance sampling as well; none: 50 where the model's own
             bound is adversarial, else 0.
     """
-    feature_space = choose(trained.data, features, trust=trust, device=trained.device, notify=notify)
+    spaces = choose(
+        trained.data, features, classifiers=classifiers, trust=trust, device=trained.device, notify=notify
+    )
     with own_randomness(seed):
         rng = torch.Generator(trained.device).manual_seed(seed)
         likelihoods, log_likelihoods = _likelihood(
@@ -113,15 +134,17 @@ def evaluate(
         return {
             "likelihood": likelihoods,
             "annealed": _annealed(trained, log_likelihoods[:annealed], rng, notify),
+            "critic": _critic(trained, images, rng),
             "latent": _latent(trained),
-            **sample_quality.measure(trained, n, feature_space, seed=seed, notify=notify),
+            **sample_quality.measure(trained, n, spaces, seed=seed, notify=notify),
             "protocol": {
                 "algorithm": trained.run.config["algorithm"],
                 "data": trained.data.name,
                 "binarise": trained.data.binarise,
                 "n": min(n, len(trained.data.test), len(trained.data.train)),
-                "features": feature_space.name,
-                "accuracy": feature_space.accuracy,
+                "features": spaces[0].name,
+                "feature_spaces": len(spaces),
+                "accuracy": spaces[0].accuracy,
                 "neighbours": precision_recall.NEIGHBOURS,
                 "importance": importance,
                 "chains": CHAINS,
@@ -220,13 +243,37 @@ def standard_error(values: Tensor) -> float:
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
+@torch.no_grad()
+def _critic(trained: TrainedImages, images: int, rng: torch.Generator) -> Report | None:
+    """Return the metrics of `critic` on some test images."""
+    model = trained.model
+    if not isinstance(model, AVB):
+        return None
+    subset = trained.data.test.rows(torch.arange(min(images, len(trained.data.test))))
+    parts = []
+    for batch in in_order(subset, LIKELIHOOD_BATCH, trained.device):
+        by_critic, bounds = model.check_critic(batch, draws=CRITIC_DRAWS, inner=INNER_DRAWS, rng=rng)
+        parts.append(torch.stack([by_critic, *bounds]).cpu())
+    kl, least, most = torch.cat(parts, dim=1).double().mean(dim=1).tolist()
+    return {"kl": kl, "kl_least": least, "kl_most": most, "warning": critic_warning(kl, least)}
+
+
 def _latent(trained: TrainedImages) -> Report | None:
     model = trained.model
     if not hasattr(model, "encode"):
         return None
     batches = in_order(trained.data.test, CHUNK, trained.device)
     latents = torch.cat([model.encode(batch.images, batch.labels).cpu() for batch in batches])
-    return {"active_units": gaussian.active_units(latents), "dimensions": latents.shape[1]}
+    labels = trained.data.test.labels
+    known = labels >= 0
+    gap = None
+    if not model.config.conditional and len(labels[known].unique()) > 1:
+        gap = mutual_information_gap(latents[known].numpy(), labels[known, None].numpy())
+    return {
+        "active_units": gaussian.active_units(latents),
+        "dimensions": latents.shape[1],
+        "mutual_information_gap": gap,
+    }
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -238,6 +285,8 @@ def render(report: Mapping[str, Any]) -> str:
         cells = [f"{values['frechet']:.3f}"]
         cells += [f"{values[key]:.4f}" for key in ("precision", "recall", "density", "coverage")]
         lines.append(_row(title, cells))
+        if protocol["feature_spaces"] > 1:
+            lines.append(_row("", [_range(report["ranges"][name][key], key) for key in values]))
     nearest = report["nearest"]
     lines += [
         "",
@@ -249,8 +298,24 @@ def render(report: Mapping[str, Any]) -> str:
         f"protocol: {protocol['algorithm']} on {protocol['data']}, binarisation {protocol['binarise']}; "
         f"N {protocol['n']:,}; k {protocol['neighbours']}; seed {protocol['seed']}",
         f"features: {protocol['features']}",
+        *_several(protocol["feature_spaces"]),
     ]
     return "\n".join(lines)
+
+
+def _range(bounds: list[float], key: str) -> str:
+    """Show the least and the greatest value of a metric."""
+    low, high = (f"{bound:.2f}" if key == "frechet" else f"{bound:.3f}".removeprefix("0") for bound in bounds)
+    return f"{low}–{high}"
+
+
+def _several(spaces: int) -> list[str]:
+    """Say over how many classifiers metrics are averaged."""
+    return (
+        [f"means over {spaces} classifiers, of other seeds, and below them their ranges"]
+        if spaces > 1
+        else []
+    )
 
 
 def _known(nearest: Mapping[str, float]) -> str:
@@ -271,6 +336,13 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
             f"  NLL {_with_error(likelihoods, 'nll')}, importance sampling, "
             f"{protocol['importance']:,} draws, {likelihoods['images']:,} images"
         )
+    if critic := report["critic"]:
+        lines.append(
+            f"  KL(q(z | x) ‖ p(z)) {critic['kl']:.3f} by the critic, {critic['kl_least']:.3f} to "
+            f"{critic['kl_most']:.3f} by nested Monte Carlo"
+        )
+        warning = f"warning: {critic['warning']}" if critic["warning"] else ""
+        lines += textwrap.wrap(warning, 100, initial_indent="  ", subsequent_indent="  ")
     if annealing:
         lines.append(
             f"  NLL {_with_error(annealing, 'nll')}, annealed importance sampling, "
@@ -282,7 +354,9 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
             f"{_with_error(annealing, 'difference')}; {annealing['effective_chains']:.1f} effective chains"
         )
     if latent:
-        lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active"]
+        gap = latent["mutual_information_gap"]
+        known = "" if gap is None else f"; mutual information gap of the label {gap:.3f}"
+        lines += ["", f"latent: {latent['active_units']} of {latent['dimensions']} dimensions active{known}"]
     return lines
 
 
@@ -292,4 +366,4 @@ def _with_error(values: Mapping[str, float], key: str) -> str:
 
 
 def _row(title: str, cells: list[str]) -> str:
-    return f"{title:<16}" + "".join(f"{cell:>11}" for cell in cells)
+    return f"{title:<16}" + "".join(f"{cell:>13}" for cell in cells)

@@ -1,8 +1,9 @@
 """Feature vectors, by which sets of images are compared: the last hidden layer of a classifier of the data.
 
-The classifier is trained on the training split and kept in the cache folder, one for each data set; distances
-in its space compare models of the same data only. Images without labels are compared by their principal
-components instead, and any images by a TorchScript network of the user, such as Inception.
+The classifier is trained on the training split and kept in the cache folder, some for each data set, which
+differ in their seed; distances in its space compare models of the same data only. Images without labels are
+compared by their principal components instead, and any images by a TorchScript network of the user, such as
+Inception.
 """
 
 import hashlib
@@ -55,39 +56,44 @@ def choose(
     data: ImageData,
     file: Path | None = None,
     *,
+    classifiers: int = 1,
     trust: bool = False,
     device: torch.device | str = "cpu",
     notify: Callable[[str], None] = lambda message: None,
-) -> Features:
-    """Return the features of a TorchScript file, else those of a classifier, else principal components.
+) -> list[Features]:
+    """Return the features of a TorchScript file, else those of classifiers, else principal components.
 
-    trust: whether the file may be loaded, which is a program.
+    Args:
+        classifiers: how many, each trained with another seed: metrics in the features of one vary with it.
+        trust: whether the file may be loaded, which is a program.
     """
     if file is not None:
-        return from_file(file, trust=trust, device=device)
+        return [from_file(file, trust=trust, device=device)]
     if data.classes < 2 or int((data.train.labels >= 0).sum()) < 2:
-        return principal(data.train, device=device)
-    return classifier(data, device=device, notify=notify)
+        return [principal(data.train, device=device)]
+    return [classifier(data, seed=seed, device=device, notify=notify) for seed in range(classifiers)]
 
 
 def classifier(
     data: ImageData,
     *,
+    seed: int = 0,
     device: torch.device | str = "cpu",
     notify: Callable[[str], None] = lambda message: None,
 ) -> Features:
     """Return the last hidden layer of a classifier of the data, from the cache or newly trained."""
 
     def fill(folder: Path) -> None:
-        notify(f"training a classifier of '{data.name}' for its features, once for these data")
-        trained = train(data, device=device)
+        which = f"classifier {seed + 1}" if seed else "a classifier"
+        notify(f"training {which} of '{data.name}' for its features, once for these data")
+        trained = train(data, seed=seed, device=device)
         safetensors.torch.save_file(
             {name: weight.cpu().contiguous() for name, weight in trained.state_dict().items()},
             folder / WEIGHTS,
         )
         (folder / METRICS).write_text(json.dumps({"accuracy": accuracy(trained, data.test, device=device)}))
 
-    place = cache.entry("image-classifier", _key(data), fill)
+    place = cache.entry("image-classifier", _key(data, seed), fill)
     net = _net(data.shape, data.classes)
     net.load_state_dict(safetensors.torch.load_file(place / WEIGHTS))
     net = net.to(device).eval()
@@ -204,9 +210,10 @@ def _shifted(images: Tensor) -> Tensor:
     return padded[..., high + down : high + down + height, wide + right : wide + right + width]
 
 
-def _key(data: ImageData) -> str:
-    """Return the cache key of a classifier, by everything that it depends on: images and settings."""
+def _key(data: ImageData, seed: int) -> str:
+    """Return the cache key of a classifier, by everything that it depends on: images, settings and seed."""
     recipe = repr((NET, TOTAL_IMAGES, MAX_EPOCHS, BATCH, LR, WEIGHT_DECAY, data.classes))
+    recipe += f" seed {seed}" if seed else ""  # the first one's is older than the others
     digest = hashlib.sha256(recipe.encode())
     for part in (data.train.pixels, data.train.labels, data.test.pixels, data.test.labels):
         digest.update(part.contiguous().numpy().data)

@@ -1,6 +1,6 @@
 """Sample quality: the distance of a run's samples from real images, and from its training images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,15 @@ COPY_QUANTILE = 0.01
 def measure(
     trained: TrainedImages,
     n: int,
-    features: Features,
+    spaces: Sequence[Features],
     *,
     seed: int = 0,
     notify: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Return `samples`, `training_images` and `nearest` of `evaluate.evaluate`, of at most n images."""
+    """Return `samples`, `training_images`, `ranges` and `nearest` of `evaluate`, of at most n images.
+
+    spaces: the feature spaces over which the metrics of the first two are averaged.
+    """
     data, draw = trained.data, np.random.default_rng(seed)
     n = min(n, len(data.test), len(data.train))
     if n <= precision_recall.NEIGHBOURS:
@@ -43,9 +46,20 @@ def measure(
     )
     notify(f"drawing {n:,} samples")
     generated = draw_samples(trained, n, labels=known_labels(real.labels, data.train.labels, draw), seed=seed)
-    real_features = features.of(real.batch(slice(None)).images)
     compared = {"samples": generated, "training_images": train.batch(slice(None)).images}
-    distances = {name: compare(real_features, features.of(images)) for name, images in compared.items()}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in compared}
+    for features in spaces:
+        real_features = features.of(real.batch(slice(None)).images)
+        for name, images in compared.items():
+            found[name].append(compare(real_features, features.of(images)))
+    distances: dict[str, Any] = {
+        name: {key: float(np.mean(values)) for key, values in _columns(rows).items()}
+        for name, rows in found.items()
+    }
+    distances["ranges"] = {
+        name: {key: [min(values), max(values)] for key, values in _columns(rows).items()}
+        for name, rows in found.items()
+    }
     notify("searching the nearest training images")
     of_samples, _ = nearest(generated[:NEAREST_IMAGES], data.train)
     of_test, _ = nearest(real.batch(slice(0, NEAREST_IMAGES)).images, data.train)
@@ -58,6 +72,11 @@ def measure(
             "images": len(of_samples),
         }
     }
+
+
+def _columns(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Return each metric's values in several feature spaces."""
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def copy_rate(of_samples: Tensor, of_test: Tensor) -> float:

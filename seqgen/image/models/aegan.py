@@ -59,6 +59,8 @@ class ImageAEGANConfig(AdversarialConfig):
         )
     )
     gan: GANLossConfig = field(default_factory=lambda: GANLossConfig(r1=0.2))
+    encoder_lr: float | None = None
+    """initial learning rate of the encoder; none: that of the generator"""
     image_gan: float = 1.0
     """weight of the GAN loss of images"""
     latent_gan: float = 1.0
@@ -78,7 +80,7 @@ class ImageAEGANConfig(AdversarialConfig):
         if not any(getattr(self, name) for name in WEIGHTS):
             raise UserError(f"every loss is off; give one of {', '.join(WEIGHTS)} a weight")
         limits = {name: (0.0, None) for name in WEIGHTS}
-        settings.bounds(self, **limits)
+        settings.bounds(self, encoder_lr=(0.0, None), **limits)
 
 
 class ImageAEGAN(AdversarialModel):
@@ -117,11 +119,15 @@ class ImageAEGAN(AdversarialModel):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c, adam = self.config, self.config.gan.adam
+        c, gan = self.config, self.config.gan
+        networks: list[tuple[nn.Module, NetConfig, float | None]]
+        networks = [(nn.ModuleList([self.encoder, self.generator]), c.generator, gan.lr)]
+        if c.encoder_lr is not None:
+            networks = [(self.generator, c.generator, gan.lr), (self.encoder, c.encoder, c.encoder_lr)]
         self.optimizers = {
-            "autoencoder": adam(nn.ModuleList([self.encoder, self.generator]), c.generator),
-            "critic": adam(self.critic, c.critic, critic=True),
-            "latent_critic": adam(self.latent_critic, c.latent_critic, critic=True),
+            "autoencoder": gan.build_optimizer(*networks),
+            "critic": gan.build_optimizer((self.critic, c.critic, gan.critic_lr)),
+            "latent_critic": gan.build_optimizer((self.latent_critic, c.latent_critic, gan.critic_lr)),
         }
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:

@@ -69,6 +69,8 @@ class Autoencoder(EncoderDecoderModel):
         {"net.kind": "conv", "net.hidden": 7, "net.channels": 3, "latent_dim": 3, "conditional": True},
         {"net.hidden": 7, "latent_dim": 5, "sparsity_weight": 0.1, "likelihood": "bernoulli"},
         {"net.hidden": 7, "latent_dim": 3, "noise_std": 0.3},
+        {"net.kind": "parallel", "net.hidden": 7, "net.widths": "11,5", "net.channels": 3, "latent_dim": 3},
+        {"net.kind": "conv", "net.widths": "11,7", "net.channels": 3, "latent_dim": 3, "conditional": True},
     )
     latent_mean: Tensor
     """Running mean of the training latents; (Z,)."""
@@ -80,7 +82,7 @@ class Autoencoder(EncoderDecoderModel):
     def __init__(self, config: AutoencoderConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, classes=classes)
         self.encoder = build_encoder(config.net, shape, config.latent_dim, classes=self.classes)
-        self.decoder = build_decoder(config.net, config.latent_dim, shape, classes=self.classes)
+        self.decoder = build_decoder(config.net.mirrored(), config.latent_dim, shape, classes=self.classes)
         self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
         self.register_buffer("latent_covariance", torch.eye(config.latent_dim))
         self.register_buffer("batches_seen", torch.zeros(()))

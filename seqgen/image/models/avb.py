@@ -5,6 +5,8 @@ of a Gaussian approaches the log ratio of the two densities, and replaces it in 
 adaptive contrast the Gaussian has the posterior's own moments: latents are whitened by them, the critic has
 to find what is not Gaussian, and the rest of KL(q(z | x) ‖ p(z)) is known in closed form.
 
+The weight λ of the critic's part, `adversarial_weight`, is 1 in the bound.
+
 What differs from the paper: the functions of noise are the first two Hermite polynomials,
 
     z = mean(x) + std(x) · (c(x) ε₀ + Σ_i (a_i(x) ε_i + b_i(x) (ε_i² - 1) / √2)),  c² + Σ (a² + b²) = 1,
@@ -19,7 +21,9 @@ bound where the critic is imperfect; `reconstruction`, -log p(x | z) of one draw
 the critic; `contrast`, the critic's part of that; `critic_loss`, 2 log 2 = 1.386 by chance; `critic_bias`,
 log E[exp T] under the Gaussian, 0 for a perfect critic; `beta`, its current value; `grad_norm`; `lr`. Of the
 validation split: `valid_nll`, by importance sampling from the Gaussian of the posterior's moments, 20 draws,
-a bound whatever the critic; `valid_bound`, the adversarial one; `valid_contrast`, `valid_critic_bias`; and
+a bound whatever the critic; `valid_bound`, the adversarial one; `valid_kl`, `valid_contrast`,
+`valid_critic_bias`; `valid_kl_least`, below the true divergence in expectation whatever the critic, by nested
+Monte Carlo: where `valid_kl` is clearly less, the critic is too weak and the adversarial bound is none; and
 `active_units`, how many latent dimensions differ between validation images.
 """
 
@@ -40,10 +44,12 @@ from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.implicit_posterior import (
     Contrast,
+    DivergenceBounds,
     GaussianReference,
     ImplicitPosterior,
     LatentCritic,
     LatentCriticConfig,
+    divergence_bounds,
     gaussian_reference,
     implicit_posterior,
 )
@@ -51,6 +57,10 @@ from seqgen.image.networks.networks import Shape
 
 VALID_DRAWS = 20
 """Latents drawn of each validation image for its likelihood."""
+INNER_DRAWS = 128
+"""Draws of the common noise in a report's check of the critic."""
+LEAST_GAP, GAP_FRACTION = 0.5, 0.05
+"""Nats, and the fraction of the divergence, by which a critic may underestimate it without a warning."""
 INITIAL_LOADING = 0.1
 """Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
 
@@ -66,13 +76,15 @@ class AVBConfig(VAEConfig):
     critic: LatentCriticConfig = field(default_factory=LatentCriticConfig)
     noise_dim: int = 16
     """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
+    adversarial_weight: float = 1.0
+    """weight λ of the critic's part of the divergence in the loss of encoder and decoder"""
     contrast: Contrast = "full"
     """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
     variances, or with its whole covariance"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(self, noise_dim=(1, None))
+        settings.bounds(self, noise_dim=(1, None), adversarial_weight=(0.0, None))
 
 
 class AVB(VAE):
@@ -82,7 +94,7 @@ class AVB(VAE):
     examples: ClassVar[tuple[dict[str, Any], ...]] = tuple(
         {"net.hidden": 13, "critic.hidden": 11, "critic.draws": 2, "latent_dim": 5, "noise_dim": 2} | more
         for more in (
-            {"contrast": "none"},
+            {"contrast": "none", "adversarial_weight": 0.7},
             {"contrast": "diagonal", "likelihood": "gaussian"},
             {"contrast": "full", "conditional": True},
             {"net.kind": "conv", "net.channels": 2},
@@ -107,7 +119,7 @@ class AVB(VAE):
         if self.log_sigma.requires_grad:
             vae.register_parameter("log_sigma", self.log_sigma)
         self.optimizers = {
-            "model": c.adam(vae),
+            "model": c.build_optimizer(vae, self.decoder),
             "critic": optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99)),
         }
 
@@ -117,10 +129,12 @@ class AVB(VAE):
         reference = gaussian_reference(posterior, self.config.contrast)
         critic_metrics = self._update_critic(posterior.detach(), reference.detach())
         latents, contrast = self._draw(posterior, reference)
-        kl = reference.kl().mean() + contrast.mean()
+        known, learned = reference.kl().mean(), contrast.mean()
         reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels).mean()
-        loss, parts = self._weighted_loss(reconstruction, kl, progress)
-        return loss, {**parts, "contrast": contrast.mean().detach(), **critic_metrics}
+        weighted = known + self.config.adversarial_weight * learned
+        loss, parts = self._weighted_loss(reconstruction, weighted, progress)
+        parts["kl"] = (known + learned).detach()
+        return loss, {**parts, "contrast": learned.detach(), **critic_metrics}
 
     def _update_critic(self, posterior: ImplicitPosterior, reference: GaussianReference) -> dict[str, Tensor]:
         """Train the critic to tell latents of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
@@ -158,7 +172,13 @@ class AVB(VAE):
             posterior = self.implicit_posterior(batch.images, batch.labels)
             bound, contrast, latents = self._bound(posterior, batch)
             nll = -self.log_likelihood(batch.images, batch.labels, samples=VALID_DRAWS)
-            metrics = {"valid_nll": nll, "valid_bound": bound, "valid_contrast": contrast}
+            metrics = {
+                "valid_nll": nll,
+                "valid_bound": bound,
+                "valid_kl": contrast + gaussian_reference(posterior, self.config.contrast).kl(),
+                "valid_kl_least": divergence_bounds(posterior, draws=1, inner=INNER_DRAWS).least,
+                "valid_contrast": contrast,
+            }
             measured.append((len(batch.images), {name: each.mean() for name, each in metrics.items()}))
             means.append(posterior.mean)
             gaussian_scores.append(self.critic(posterior.features, torch.randn_like(latents)[:, None]))
@@ -167,6 +187,24 @@ class AVB(VAE):
             "valid_critic_bias": float(_log_mean_exp(torch.cat(gaussian_scores))),
             "active_units": float(gaussian.active_units(torch.cat(means))),
         }
+
+    def remark(self, report: Metrics) -> str | None:
+        """Warn where the critic underestimates the divergence: the adversarial bound is none then."""
+        by_critic, least = report.get("valid_kl", math.inf), report.get("valid_kl_least", 0.0)
+        return critic_warning(by_critic, least)
+
+    @torch.no_grad()
+    def check_critic(
+        self, batch: Batch, *, draws: int, inner: int, rng: torch.Generator | None = None
+    ) -> tuple[Tensor, DivergenceBounds]:
+        """Return KL(q(z | x) ‖ p(z)) of images by the critic, (B,), and its bounds by nested Monte Carlo."""
+        self.eval()
+        posterior = self.implicit_posterior(batch.images, batch.labels)
+        reference = gaussian_reference(posterior, self.config.contrast)
+        latents = reference.whiten(posterior.draw(draws, rng))
+        scores = self.critic(posterior.features, latents)
+        bounds = divergence_bounds(posterior, draws=draws, inner=inner, rng=rng)
+        return reference.kl() + scores.mean(dim=1), bounds
 
     def _bound(self, posterior: ImplicitPosterior, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the negative bound of one draw of each latent, the critic's part, (B,), and the latents."""
@@ -207,6 +245,17 @@ class AVB(VAE):
             return latents.transpose(0, 1), log_q.transpose(0, 1)
 
         return propose
+
+
+def critic_warning(by_critic: float, least: float) -> str | None:
+    """Say that a critic is too weak, where its divergence is clearly below a bound of the true one; nats."""
+    if least - by_critic <= max(LEAST_GAP, GAP_FRACTION * abs(least)):
+        return None
+    return (
+        f"the critic underestimates KL(q(z | x) ‖ p(z)): {by_critic:.2f} nats, and at least {least:.2f} by "
+        "nested Monte Carlo; the adversarial bound is too high by the difference, so no bound: a higher "
+        "--set critic.steps=… helps, and --set contrast=full where it is another"
+    )
 
 
 def _log_mean_exp(scores: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class EncoderDecoderModel(ImageModel):
 
     def configure(self) -> None:
         """Create the optimiser; call it once the module is on its device."""
-        self.optimizers = {"model": self.config.adam(self)}
+        self.optimizers = {"model": self.config.build_optimizer(self, self.decoder)}
 
     @abstractmethod
     def training_loss(self, batch: Batch, progress: float) -> tuple[Tensor, StepMetrics]:

@@ -102,10 +102,10 @@ class GAN(AdversarialModel):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c, adam = self.config, self.config.gan.adam
+        c, gan = self.config, self.config.gan
         self.optimizers = {
-            "generator": adam(self.generator, c.generator),
-            "critic": adam(self.critic, c.critic, critic=True),
+            "generator": gan.build_optimizer((self.generator, c.generator, gan.lr)),
+            "critic": gan.build_optimizer((self.critic, c.critic, gan.critic_lr)),
         }
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:

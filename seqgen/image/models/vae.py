@@ -64,7 +64,8 @@ class VAE(EncoderDecoderModel):
         {"net.hidden": 7, "latent_dim": 3, "beta": 2.0, "beta_warmup": 0.5},
         {"net.kind": "conv", "net.hidden": 7, "net.channels": 3, "latent_dim": 3, "conditional": True},
         {"net.hidden": 7, "latent_dim": 3, "likelihood": "gaussian"},
-        {"net.hidden": 7, "latent_dim": 3, "likelihood": "squared_error"},
+        {"net.hidden": 7, "latent_dim": 3, "likelihood": "squared_error", "optimizer": "sgd"},
+        {"net.hidden": 7, "latent_dim": 3, "likelihood": "poisson", "decoder_lr": 0.02},
     )
     idle_parameters = ("log_sigma",)  # learned with the Gaussian likelihood alone
     log_sigma: nn.Parameter
@@ -72,7 +73,7 @@ class VAE(EncoderDecoderModel):
     def __init__(self, config: VAEConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, classes=classes)
         self.encoder = build_encoder(config.net, shape, 2 * config.latent_dim, classes=self.classes)
-        self.decoder = build_decoder(config.net, config.latent_dim, shape, classes=self.classes)
+        self.decoder = build_decoder(config.net.mirrored(), config.latent_dim, shape, classes=self.classes)
         self.log_sigma = nn.Parameter(
             torch.tensor(config.sigma or 0.5).log(),
             requires_grad=config.likelihood == "gaussian" and config.sigma is None,

@@ -42,6 +42,8 @@ class VAEGANConfig(AdversarialConfig):
 
     encoder: NetConfig = field(default_factory=NetConfig)
     decoder: NetConfig = field(default_factory=lambda: NetConfig(normalise="batch"))
+    encoder_lr: float | None = None
+    """initial learning rate of the encoder; none: gan.lr"""
     beta: float = 1.0
     """weight of the KL divergence in the encoder's loss"""
     feature_weight: float = 1.0
@@ -56,7 +58,12 @@ class VAEGANConfig(AdversarialConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.bounds(
-            self, beta=(0.0, None), feature_weight=(0.0, None), pixel_weight=(0.0, None), gamma=(0.0, None)
+            self,
+            encoder_lr=(0.0, None),
+            beta=(0.0, None),
+            feature_weight=(0.0, None),
+            pixel_weight=(0.0, None),
+            gamma=(0.0, None),
         )
 
 
@@ -75,7 +82,9 @@ class VAEGAN(AdversarialModel):
             "critic.hidden": 7,
             "latent_dim": 3,
         },
-        SMALL | {"gan.loss": "least_squares", "pixel_weight": 1.0},
+        SMALL
+        | {"gan.loss": "least_squares", "pixel_weight": 1.0, "gan.optimizer": "sgd", "encoder_lr": 0.5}
+        | {"decoder.normalise": "layer"},
         SMALL | {"gan.loss": "wasserstein", "conditional": True},
         SMALL | {"gan.loss": "hinge", "gan.r1": 1.0, "feature_weight": 0.0, "pixel_weight": 0.5},
     )
@@ -92,11 +101,12 @@ class VAEGAN(AdversarialModel):
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
-        c, adam = self.config, self.config.gan.adam
+        c, gan = self.config, self.config.gan
+        encoder_lr = gan.lr if c.encoder_lr is None else c.encoder_lr
         self.optimizers = {
-            "encoder": adam(self.encoder, c.encoder),
-            "decoder": adam(self.decoder, c.decoder),
-            "critic": adam(self.critic, c.critic, critic=True),
+            "encoder": gan.build_optimizer((self.encoder, c.encoder, encoder_lr)),
+            "decoder": gan.build_optimizer((self.decoder, c.decoder, gan.lr)),
+            "critic": gan.build_optimizer((self.critic, c.critic, gan.critic_lr)),
         }
 
     def losses(self, batch: Batch) -> tuple[dict[str, Tensor], StepMetrics]:

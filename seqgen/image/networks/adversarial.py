@@ -22,8 +22,8 @@ CHUNK = 1000
 """Images decoded at a time: bounds memory."""
 COLLAPSE_RATIO = 0.1
 """Fraction of the highest diversity so far below which a generator has collapsed."""
-
-
+SGD_FACTOR = 50.0
+"""Learning rate of stochastic gradient descent where none is set, relative to Adam's."""
 NEVER_DIVERSE = 0.05
 """Highest diversity of a generator that has collapsed from its first step on; others soon are above 0.3."""
 FEWEST_UPDATES = 300
@@ -45,10 +45,14 @@ class GANLossConfig:
     """weight γ of ½ ‖gradient‖² at real samples (Mescheder et al. 2018); none: 0 with wasserstein, else by
     the critic, 2 if dense, 0.5 if conv"""
     lr: float | None = None
-    """initial learning rate of Adam of all networks but critics, a cosine to a tenth follows for all; none:
-    by the net, 0.002 if dense, 0.0005 if conv"""
+    """initial learning rate of all networks but critics, a cosine to lr_floor follows for all; none: by the
+    net, 0.002 if dense, 0.0005 if conv, of sgd 50 times as much"""
     critic_lr: float | None = None
     """initial learning rate of critics; none: by the net as well"""
+    optimizer: optim.Kind = "adam"
+    """adam is AdamW; sgd has beta1 as its momentum"""
+    weight_decay: float = 0.0
+    """every optimiser's decay of matrices"""
     beta1: float = 0.0
     """decay of every Adam's running mean of gradients"""
     beta2: float = 0.99
@@ -63,6 +67,7 @@ class GANLossConfig:
             r1=(0.0, None),
             lr=(0.0, None),
             critic_lr=(0.0, None),
+            weight_decay=(0.0, None),
             beta1=(0.0, 0.9999),
             beta2=(0.0, 0.9999),
             ema_decay=(0.0, 1.0),
@@ -81,7 +86,7 @@ class GANLossConfig:
             return self.r1
         if self.loss == "wasserstein":
             return 0.0
-        return 0.5 if critic.kind == "conv" else 2.0
+        return 0.5 if critic.convolves else 2.0
 
     def check(self, critic: NetConfig) -> None:
         """Raise UserError where a critic with a gradient penalty would have batch normalisation."""
@@ -91,12 +96,16 @@ class GANLossConfig:
                 "each image; set critic.normalise to layer or none, or gradient_penalty=0 and r1=0"
             )
 
-    def adam(self, module: nn.Module, net: NetConfig, *, critic: bool = False) -> Optimizer:
-        """Return the optimiser of a network."""
-        chosen = self.critic_lr if critic else self.lr
-        default = 5e-4 if net.kind == "conv" else 2e-3
-        lr = default if chosen is None else chosen
-        return optim.adamw(module, lr=lr, betas=(self.beta1, self.beta2))
+    def build_optimizer(self, *parts: tuple[nn.Module, NetConfig, float | None]) -> Optimizer:
+        """Return one optimiser of networks, given each with its settings and the learning rate set for it."""
+        rates = [
+            (module.parameters(), self._default_lr(net) if lr is None else lr) for module, net, lr in parts
+        ]
+        betas = self.beta1, self.beta2
+        return optim.build(self.optimizer, rates, weight_decay=self.weight_decay, betas=betas)
+
+    def _default_lr(self, net: NetConfig) -> float:
+        return (5e-4 if net.convolves else 2e-3) * (SGD_FACTOR if self.optimizer == "sgd" else 1.0)
 
     def critic_loss(self, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         """Return the critic's loss; (R,), (F,) → scalar."""
@@ -157,13 +166,15 @@ class AdversarialConfig(ImageTrainingConfig):
     batch_size: int = 64
     """images of an update of any network"""
 
+    lr_floor: float = 0.1
+    """fraction of every learning rate that is left at the end of its cosine; 1 keeps them constant"""
+
     patience = None  # no metric of a GAN falls all the time
-    lr_floor = 0.1  # of the learning rates at the end of their cosine
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.gan.check(self.critic)
-        settings.bounds(self, batch_size=(2, None))
+        settings.bounds(self, batch_size=(2, None), lr_floor=(0.0, 1.0))
 
 
 @torch.no_grad()

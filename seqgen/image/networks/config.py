@@ -8,7 +8,11 @@ from torch.optim import Optimizer
 
 from seqgen.core import optim, settings
 from seqgen.image.data.dataset import Images
-from seqgen.image.networks.networks import NetConfig, Shape, peak_lr
+from seqgen.image.networks.networks import NetConfig, Shape, default_lr
+
+SGD_FACTOR = 0.1
+"""Learning rate of stochastic gradient descent where none is set, relative to Adam's: the loss is a sum over
+pixels, and so is its gradient."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,18 @@ class ImageTrainingConfig:
 
 @dataclass(frozen=True)
 class EncoderDecoderConfig(ImageTrainingConfig):
-    """The settings of a model that trains an encoder and a decoder by one loss, with Adam and a cosine."""
+    """The settings of a model that trains an encoder and a decoder by one loss, with a cosine."""
 
     net: NetConfig = field(default_factory=lambda: NetConfig(activation="silu", init="orthogonal"))
     lr: float | None = None
-    """peak learning rate of Adam; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv"""
+    """peak learning rate; none: by the net, 0.0025 for two layers of 512 units, 0.001 if conv; of sgd a
+    tenth of that"""
+    decoder_lr: float | None = None
+    """that of the decoder; none: the same"""
+    optimizer: optim.Kind = "adam"
+    """adam is AdamW; sgd has a momentum of 0.9"""
+    weight_decay: float = 0.0
+    """the optimiser's decay of matrices"""
     lr_floor: float = 0.0
     """fraction of it that is left at the end of the cosine; 1 keeps it constant"""
     beta2: float = 0.99
@@ -78,12 +89,33 @@ class EncoderDecoderConfig(ImageTrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        settings.bounds(self, lr=(0.0, None), lr_floor=(0.0, 1.0), beta2=(0.0, 0.9999), patience=(1, None))
+        settings.bounds(
+            self,
+            lr=(0.0, None),
+            decoder_lr=(0.0, None),
+            weight_decay=(0.0, None),
+            lr_floor=(0.0, 1.0),
+            beta2=(0.0, 0.9999),
+            patience=(1, None),
+        )
 
     def fitted(self, images: Images) -> Self:
         """Return the settings with `epochs` and `lr` chosen by images and net, where they are not given."""
-        return replace(super().fitted(images), lr=peak_lr(self.net, self.lr))
+        return replace(super().fitted(images), lr=self.peak_lr)
 
-    def adam(self, module: nn.Module) -> Optimizer:
-        """Return the optimiser of a module."""
-        return optim.adamw(module, lr=peak_lr(self.net, self.lr), betas=(0.9, self.beta2))
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at its highest."""
+        if self.lr is not None:
+            return self.lr
+        return default_lr(self.net) * (SGD_FACTOR if self.optimizer == "sgd" else 1.0)
+
+    def build_optimizer(self, module: nn.Module, decoder: nn.Module) -> Optimizer:
+        """Return the optimiser of a module, of which the decoder is a part."""
+        parts = [(list(module.parameters()), self.peak_lr)]
+        if self.decoder_lr is not None:
+            of_decoder = set(decoder.parameters())
+            others = [p for p in module.parameters() if p not in of_decoder]
+            parts = [(others, self.peak_lr), (list(decoder.parameters()), self.decoder_lr)]
+        betas = 0.9, self.beta2
+        return optim.build(self.optimizer, parts, weight_decay=self.weight_decay, betas=betas)

@@ -39,6 +39,10 @@ class ImplicitPosterior(NamedTuple):
 
     def draw(self, draws: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw latents, differentiable in all parts; → (B, S, Z)."""
+        return self.draw_with_noise(draws, rng)[0]
+
+    def draw_with_noise(self, draws: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw latents, (B, S, Z), and return them with their common noise, (B, S, E)."""
         batch, dimensions, functions = self.loadings.shape
         common_dimensions = functions // 2
         noise = torch.randn(
@@ -49,7 +53,7 @@ class ImplicitPosterior(NamedTuple):
         )
         independent, common = noise.split([dimensions, common_dimensions], dim=2)
         standardised = self.independent[:, None] * independent + hermite(common) @ self.loadings.mT
-        return self.mean[:, None] + self.std[:, None] * standardised
+        return self.mean[:, None] + self.std[:, None] * standardised, common
 
     def correlation(self) -> Tensor:
         """Return the correlation matrix of the latent dimensions, exactly; (B, Z, Z)."""
@@ -58,6 +62,72 @@ class ImplicitPosterior(NamedTuple):
     def detach(self) -> "ImplicitPosterior":
         """Return the same without gradient."""
         return ImplicitPosterior(*(part.detach() for part in self))
+
+
+class DivergenceBounds(NamedTuple):
+    """Bounds of KL(q(z | x) ‖ N(0, I)) of B images, in nats, each in expectation; (B,) each."""
+
+    least: Tensor
+    most: Tensor
+
+
+def divergence_bounds(
+    posterior: ImplicitPosterior, *, draws: int, inner: int, rng: torch.Generator | None = None
+) -> DivergenceBounds:
+    """Bound KL(q(z | x) ‖ p(z)) by nested Monte Carlo.
+
+    Given the common noise a latent is Gaussian, so that q(z) = E[N(z; mean(ε), var)] over ε. The logarithm of
+    an estimate of that from independent draws of ε is below log q(z) in expectation; with the ε among them
+    that z was drawn with, it is above (Sobolev & Vetrov 2019, "Importance weighted hierarchical variational
+    inference"; Yin & Zhou 2018 for draws of the prior of ε). Draws come in turn from that prior and from the
+    posterior of ε given z without the quadratic functions, and are weighed by the density of both together.
+
+    Args:
+        draws: latents of each image.
+        inner: draws of the common noise for each of them; the more, the closer the bounds.
+    """
+    latents, own = posterior.draw_with_noise(draws, rng)
+    whitened = (latents - posterior.mean[:, None]) / posterior.std[:, None]
+    mean, root = _noise_posterior(posterior, whitened)
+    noise = torch.randn((*own.shape[:2], inner, own.shape[2]), generator=rng, device=own.device)
+    is_informed = torch.arange(inner, device=own.device)[:, None] % 2 == 0
+    noise = torch.where(is_informed, mean[:, :, None] + noise @ root.mT[:, None], noise)
+    points = torch.cat([own[:, :, None], noise], dim=2)  # (B, S, 1 + inner, E)
+    log_weights = _log_weights(posterior, whitened, points, mean, root)
+    least = torch.logsumexp(log_weights[..., 1:], dim=2) - math.log(inner)
+    most = torch.logsumexp(log_weights, dim=2) - math.log(inner + 1)
+    # log p(z) is quadratic, and the moments of the posterior are known: no draw is needed.
+    squares = posterior.mean.square() + posterior.std.square() + math.log(2 * math.pi)
+    constant = 0.5 * squares.sum(dim=1) - posterior.std.log().sum(dim=1)
+    return DivergenceBounds(least.mean(dim=1) + constant, most.mean(dim=1) + constant)
+
+
+def _noise_posterior(posterior: ImplicitPosterior, whitened: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of the common noise given whitened latents, (B, S, E), without the quadratic functions,
+    and the Cholesky factor of its covariance, (B, E, E)."""
+    linear = posterior.loadings.chunk(2, dim=2)[0]
+    scaled = linear / posterior.independent.square()[..., None]  # (B, Z, E)
+    precision = torch.eye(linear.shape[2], device=linear.device) + linear.mT @ scaled
+    covariance = torch.linalg.inv(precision)
+    return whitened @ scaled @ covariance, torch.linalg.cholesky(covariance)
+
+
+def _log_weights(
+    posterior: ImplicitPosterior, whitened: Tensor, points: Tensor, mean: Tensor, root: Tensor
+) -> Tensor:
+    """log N(u; …) p(ε) / r(ε) of whitened latents u, (B, S, Z), at points ε, (B, S, M, E); → (B, S, M).
+
+    r is half the prior of ε and half N(mean, root rootᵀ).
+    """
+    means = hermite(points) @ posterior.loadings.mT[:, None]  # (B, S, M, Z)
+    loading = posterior.independent[:, None, None]
+    errors = ((whitened[:, :, None] - means) / loading).square() + math.log(2 * math.pi)
+    log_q = -0.5 * errors.sum(dim=3) - loading.log().sum(dim=3)
+    log_prior = gaussian.prior_log_density(points)
+    centred = torch.linalg.solve_triangular(root[:, None], (points - mean[:, :, None]).mT, upper=False).mT
+    determinant = root.diagonal(dim1=1, dim2=2).log().sum(dim=1)
+    log_informed = gaussian.prior_log_density(centred) - determinant[:, None, None]
+    return log_q + log_prior - torch.logaddexp(log_prior, log_informed) + math.log(2)
 
 
 class GaussianReference(NamedTuple):

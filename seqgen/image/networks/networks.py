@@ -7,6 +7,7 @@ number, -1 where there is none, and enters as its one-hot vector (all zeros for 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeVar
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.core import settings
+from seqgen.core.errors import UserError
 
 Network = TypeVar("Network", "ImageEncoder", "ImageDecoder")
 Shape = tuple[int, int, int]
@@ -44,14 +46,19 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class NetConfig:
     """An encoder or a decoder; a decoder is the mirror image of the encoder with the same settings."""
 
-    kind: Literal["dense", "conv"] | None = None
-    """dense layers, or convolutions; an encoder has one dense layer between its convolutions and its output;
-    none: by the size of the images, conv from 32×32 pixels on"""
+    kind: Literal["dense", "conv", "parallel"] | None = None
+    """dense layers; convolutions, after which an encoder has one dense layer; or both side by side: an
+    encoder's last hidden layers are joined, a decoder's images added up; none: by the size of the images,
+    conv from 32×32 pixels on"""
     hidden: int = 512
     """units of a dense layer"""
     layers: int | None = None
-    """dense layers between image and latent; of a conv net the convolutions, each halving height and width as
-    long as four pixels are left; none: 2 if dense, as many as there can be if conv"""
+    """dense layers between image and latent; of a conv or parallel net the convolutions, each halving height
+    and width as long as four pixels are left; none: 2 if dense, as many as there can be otherwise"""
+    widths: tuple[int, ...] | None = None
+    """units of each dense layer, in order, as in 1024,512,256, in place of hidden and of a dense net's
+    layers; of a conv net the layers between convolutions and vector, of a parallel one those beside the
+    convolutions; a decoder with an encoder's settings has them in reverse"""
     channels: int | None = None
     """channels of a conv net's first convolution; each further one has twice as many; none: 32, fewer where
     the last one would have more than 256"""
@@ -67,7 +74,20 @@ class NetConfig:
     normal if conv"""
 
     def __post_init__(self) -> None:
-        settings.bounds(self, hidden=(1, None), layers=(0, None), channels=(1, None), dropout=(0.0, 0.99))
+        settings.bounds(
+            self,
+            hidden=(1, None),
+            layers=(0, None),
+            widths=(1, None),
+            channels=(1, None),
+            dropout=(0.0, 0.99),
+        )
+        if self.kind == "dense" and self.widths and self.layers not in (None, len(self.widths)):
+            given = ",".join(map(str, self.widths))
+            raise UserError(
+                f"widths={given} are {len(self.widths)} dense layers, and layers={self.layers}; leave layers "
+                "out"
+            )
 
     def sized(self, shape: Shape) -> "NetConfig":
         """Return the settings with what they leave open chosen by the shape of the images."""
@@ -75,7 +95,7 @@ class NetConfig:
         is_large = height * width >= CONV_PIXELS and min(height, width) >= LEAST_HALVED
         kind = self.kind or ("conv" if is_large else "dense")
         if kind == "dense":
-            layers, channels = DENSE_LAYERS, CHANNELS
+            layers, channels = len(self.widths or ()) or DENSE_LAYERS, CHANNELS
         else:
             layers = halvings(height, width)
             deepest = min(layers if self.layers is None else self.layers, layers)
@@ -92,6 +112,22 @@ class NetConfig:
         """The layers, as of a dense net where they are left open."""
         return DENSE_LAYERS if self.layers is None else self.layers
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it has convolutions."""
+        return self.kind in ("conv", "parallel")
+
+    @property
+    def dense_widths(self) -> tuple[int, ...]:
+        """Units of the layers of a dense net, or of those beside the convolutions."""
+        if self.widths:
+            return self.widths
+        return (self.hidden,) * (DENSE_LAYERS if self.kind == "parallel" else self.depth)
+
+    def mirrored(self) -> "NetConfig":
+        """Return the settings of the decoder that mirrors an encoder of these settings."""
+        return replace(self, widths=self.widths and self.widths[::-1])
+
 
 def halvings(height: int, width: int) -> int:
     """Return how many times height and width can be halved, rounded down, while four pixels are left."""
@@ -100,12 +136,7 @@ def halvings(height: int, width: int) -> int:
 
 def default_lr(net: NetConfig) -> float:
     """Return a peak learning rate of Adam that suits a net: the wider and deeper, the lower."""
-    return 1e-3 if net.kind == "conv" else min(2.56 / (net.hidden * max(net.depth, 1)), 5e-3)
-
-
-def peak_lr(net: NetConfig, lr: float | None) -> float:
-    """Return the learning rate of the settings, or the default of the net where they leave it open."""
-    return default_lr(net) if lr is None else lr
+    return 1e-3 if net.convolves else min(2.56 / (sum(net.dense_widths) or net.hidden), 5e-3)
 
 
 class ImageEncoder(nn.Module):
@@ -115,16 +146,32 @@ class ImageEncoder(nn.Module):
         super().__init__()
         net = net.sized(shape)
         self.classes, self.extra = classes, extra
-        self.convolutions, maps = (_convolutions if net.kind == "conv" else _flatten)(net, shape)
-        dense = 1 if net.kind == "conv" else net.depth
-        sizes = [math.prod(maps) + classes + extra, *[net.hidden] * dense]
-        self.body = nn.Sequential(*(_dense(net, a, b, dropout=net.dropout) for a, b in pairwise(sizes)))
-        self.head = nn.Linear(sizes[-1], outputs)
+        self.convolutions, maps = (_convolutions if net.convolves else _flatten)(net, shape)
+        widths = {"conv": net.widths or (net.hidden,), "parallel": (net.hidden,)}.get(
+            str(net.kind), net.dense_widths
+        )
+        self.body, hidden = _layers(net, math.prod(maps) + classes + extra, widths, dropout=net.dropout)
+        self.beside: nn.Sequential | None = None
+        """The dense layers beside the convolutions of a parallel net."""
+        if net.kind == "parallel":
+            inputs = math.prod(shape) + classes + extra
+            self.beside, more = _layers(net, inputs, net.dense_widths, dropout=net.dropout)
+            hidden += more
+        self.head = nn.Linear(hidden, outputs)
 
     def features(self, images: Tensor, labels: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
-        """Return the last hidden layer; (B, C, H, W), (B,), (B, extra) → (B, hidden)."""
-        maps = self.convolutions(images)
-        return self.body(with_condition(maps, labels, extra, classes=self.classes, width=self.extra))
+        """Return the last hidden layer; (B, C, H, W), (B,), (B, extra) → (B, hidden).
+
+        Of a parallel net that of the convolutions, then that of the dense layers beside them.
+        """
+
+        def given(inputs: Tensor) -> Tensor:
+            return with_condition(inputs, labels, extra, classes=self.classes, width=self.extra)
+
+        features = self.body(given(self.convolutions(images)))
+        if self.beside is None:
+            return features
+        return torch.cat([features, self.beside(given(images.flatten(1)))], dim=1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, extra: Tensor | None = None) -> Tensor:
         """(B, C, H, W), (B,), (B, extra) → (B, outputs)."""
@@ -138,16 +185,21 @@ class ImageDecoder(nn.Module):
         super().__init__()
         net = net.sized(shape)
         self.classes, self.shape = classes, shape
-        self.deconvolutions, maps = (_deconvolutions if net.kind == "conv" else _unflatten)(net, shape)
-        dense = 0 if net.kind == "conv" else net.depth
-        sizes = [latent_dim + classes, *[net.hidden] * dense]
-        self.body = nn.Sequential(*(_dense(net, a, b) for a, b in pairwise(sizes)))
-        self.head = nn.Linear(sizes[-1], math.prod(maps))
+        self.deconvolutions, maps = (_deconvolutions if net.convolves else _unflatten)(net, shape)
+        widths = {"conv": net.widths or (), "parallel": ()}.get(str(net.kind), net.dense_widths)
+        self.body, hidden = _layers(net, latent_dim + classes, widths)
+        self.head = nn.Linear(hidden, math.prod(maps))
+        self.beside: nn.Sequential | None = None
+        """The dense layers beside the convolutions of a parallel net."""
+        if net.kind == "parallel":
+            self.beside, hidden = _layers(net, latent_dim + classes, net.dense_widths)
+            self.beside.append(nn.Linear(hidden, math.prod(shape)))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """(B, Z), (B,) → (B, C, H, W), any real number; its sigmoid is the image."""
         inputs = with_condition(latents, labels, None, classes=self.classes, width=0)
-        return self.deconvolutions(self.head(self.body(inputs)))
+        images = self.deconvolutions(self.head(self.body(inputs)))
+        return images if self.beside is None else images + self.beside(inputs).unflatten(1, self.shape)
 
 
 def build_encoder(
@@ -197,15 +249,17 @@ def with_condition(
 
 def _initialise(network: Network, net: NetConfig) -> Network:
     """Give a network the initial weights of its settings."""
-    init = net.init or ("normal" if net.kind == "conv" else "uniform")
+    init = net.init or ("normal" if net.convolves else "uniform")
     if init == "uniform":
         return network
+    is_parallel_decoder = isinstance(network, ImageDecoder) and network.beside is not None
+    last_beside = network.beside[-1] if is_parallel_decoder else None  # type: ignore[index]
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
             if init == "normal":
                 nn.init.normal_(layer.weight, std=0.02)
             else:
-                _orthogonal(layer.weight, is_last=layer is network.head)
+                _orthogonal(layer.weight, is_last=layer is network.head or layer is last_beside)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     first = next(layer for layer in network.modules() if isinstance(layer, nn.Linear))
@@ -222,6 +276,14 @@ def _orthogonal(weight: Tensor, *, is_last: bool) -> None:
     """
     gain = 1.0 if is_last else math.sqrt(2)
     nn.init.orthogonal_(weight, gain * math.sqrt(max(len(weight) / weight[0].numel(), 1)))
+
+
+def _layers(
+    net: NetConfig, inputs: int, widths: Sequence[int], *, dropout: float = 0.0
+) -> tuple[nn.Sequential, int]:
+    """Return dense layers of the given widths, and the width of the last one."""
+    sizes = [inputs, *widths]
+    return nn.Sequential(*(_dense(net, a, b, dropout=dropout) for a, b in pairwise(sizes))), sizes[-1]
 
 
 def _dense(net: NetConfig, inputs: int, outputs: int, *, dropout: float = 0.0) -> nn.Sequential:

@@ -1,7 +1,8 @@
 """The likelihood of an image under a decoder's output, and the expected image.
 
-`bernoulli` and `squared_error` map the output to (0, 1) by a sigmoid; `gaussian` takes it as it is. The
-squared error Σ(x - x̂)² is, up to a constant, the negative log-likelihood of a Gaussian of variance ½.
+`bernoulli`, `poisson` and `squared_error` map the output to (0, 1) by a sigmoid; `gaussian` takes it as it
+is. The squared error Σ(x - x̂)² is, up to a constant, the negative log-likelihood of a Gaussian of variance ½.
+A Poisson distribution is one of counts: a pixel x in [0, 1] is 255 x of them, the byte that it was read from.
 """
 
 import math
@@ -11,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Likelihood = Literal["bernoulli", "gaussian", "squared_error"]
+Likelihood = Literal["bernoulli", "gaussian", "squared_error", "poisson"]
+
+COUNTS = 255.0
+"""Counts of a white pixel."""
 
 
 def means(likelihood: Likelihood, logits: Tensor) -> Tensor:
@@ -32,6 +36,10 @@ def loss(likelihood: Likelihood, logits: Tensor, images: Tensor, log_sigma: Tens
         if logits.shape == images.shape:
             return F.binary_cross_entropy_with_logits(logits, images, reduction="none").sum(dim=(-3, -2, -1))
         return (torch.logaddexp(logits, torch.zeros_like(logits)) - images * logits).sum(dim=(-3, -2, -1))
+    if likelihood == "poisson":  # rate λ = 255 σ(l): λ - k log λ + log k!
+        log_rates = math.log(COUNTS) + F.logsigmoid(logits)
+        counts = COUNTS * images
+        return (log_rates.exp() - counts * log_rates + torch.lgamma(counts + 1)).sum(dim=(-3, -2, -1))
     if likelihood == "squared_error":
         return (torch.sigmoid(logits) - images).square().sum(dim=(-3, -2, -1))
     if log_sigma is None:

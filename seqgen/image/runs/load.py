@@ -45,6 +45,12 @@ class TrainedImages:
         return self.run.config.get("names") or [str(label) for label in range(self.run.config["classes"])]
 
     @property
+    def left_out(self) -> list[int]:
+        """The labels that it was trained without."""
+        without = self.run.config["without"]
+        return without if isinstance(without, list) else [] if without is None else [without]
+
+    @property
     def training_labels(self) -> list[int]:
         """The labels that training images had."""
         return self.run.config["training_labels"]
@@ -63,11 +69,10 @@ class TrainedImages:
                 f"the images '{self.spec}', which run '{self.run.path}' was trained on, are not there any "
                 "more; if they have moved, say where they are now with --run-data"
             )
-        without = config["without"]
         opened = open_images(
             self.spec,
             seed=config["seed"],
-            without=None if without is None else self.names[without],
+            without=[self.names[label] for label in self.left_out],
             binarise=config["binarise"],
             options=self.options,
         )

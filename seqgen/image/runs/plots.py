@@ -1,4 +1,4 @@
-"""Figures as PNG files: grids of images, a sheet of the grids of a training, scatter plots.
+"""Figures as PNG files: grids of images, a sheet of the grids of a training, scatter plots, bar charts.
 
 Grids are drawn without a plotting library: every pixel of an image becomes a square, so that nothing is
 blurred. The same images give the same file.
@@ -187,6 +187,33 @@ def scatter(
         panel.set_ylabel(axes[1])
     panel.set_title(title, fontsize=10)
     write_bytes(path, render(figure, dpi=150))
+
+
+def bars(images: Tensor, values: np.ndarray, path: Path, *, title: str = "") -> None:
+    """Write images (N, C, H, W) in [0, 1], beside each a bar chart of its values (N, Z), as a PNG file.
+
+    All charts have the same axis of values, so that they compare.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.5 + 1.7 * len(images)), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(images), 2, squeeze=False, width_ratios=(1, 5), sharey=False)
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    margin = 0.05 * (high - low or 1.0)
+    for (picture, chart), image, row in zip(rows, pixels(images), values, strict=True):
+        picture.imshow(image, cmap="gray", vmin=0, vmax=WHITE, interpolation="nearest")
+        picture.set_axis_off()
+        chart.bar(range(len(row)), row, width=0.8)
+        chart.axhline(0, color="black", linewidth=0.8)
+        chart.set_ylim(low - margin, high + margin)
+        chart.set_xlim(-0.8, len(row) - 0.2)
+        chart.set_ylabel("activation")
+        chart.xaxis.get_major_locator().set_params(integer=True)
+    rows[-1, 1].set_xlabel("latent dimension")
+    figure.suptitle(title, fontsize=10)
+    write_bytes(path, render(figure, dpi=110))
 
 
 def _colours(n: int) -> list[tuple[float, ...]]:

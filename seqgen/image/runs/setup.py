@@ -4,7 +4,7 @@
 ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from seqgen import image
 from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
-from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, label_of, open_images
+from seqgen.core.random_state import apart
+from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, labels_of, open_images
 from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
-from seqgen.training import paths
+from seqgen.training import paths, run_folder, time_budget
 from seqgen.training.data_config import resolved, short_name
 from seqgen.training.job import ROOT, Job, assemble, request
 from seqgen.training.loop import Medium
@@ -53,13 +54,16 @@ def train_job(
     data: str = "digits",
     *,
     path: Path | str | None = None,
+    init: Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     device_name: str = "auto",
     binarise: str = "none",
-    without: int | str | None = None,
+    without: int | str | Sequence[int | str] | None = None,
+    only: Sequence[int | str] = (),
     size: int | None = None,
     label_column: str | None = None,
     background: str | None = None,
@@ -69,23 +73,41 @@ def train_job(
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
         data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
+        only: the labels to train on, in place of those that are left out.
         size, label_column, background: as for `seqgen.image.data.pictures.ReadOptions`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
+        init: a run on images to start from: its networks, of the same names, that fit.
         values: settings by (dotted) name, over the model's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
+        minutes: length of training in minutes, in their place: its first steps are timed, and the number of
+            steps is fixed in the configuration of the run, which keeps it when it is resumed.
 
     Raises:
         UserError: the images, a setting or the run folder is not what it must be.
     """
+    by_setting = (values or {}).get("epochs")
+    time_budget.check(minutes, {"--steps ": steps, "--epochs ": epochs, "--set epochs=": by_setting})
     entry = image.get(model)
     config = settings.override(
         entry.config(), dict(values or {}) | ({} if epochs is None else {"epochs": epochs})
     )
     device = devices.pick(device_name)
     options = ReadOptions(size, label_column, background)
+    if only:
+        without = _all_but(only, without, data, options)
     opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
     given, config = config, config.sized(opened.shape).fitted(opened.train)
     _check(config, opened)
+
+    def begin(algorithm: Any) -> None:
+        if start is not None:
+            _adopt(algorithm, start)
+
+    start = None if init is None else load.load(Path(init), "cpu")
+    if start is not None:
+        with apart():
+            fresh = entry.cls(config, shape=opened.shape, classes=opened.classes)
+        taken = _adopt(fresh, start)
     folder = Path(path) if path else ROOT / f"image-{model.rpartition(':')[2]}-{short_name(data)}"
     config_keys = {
         "verb": "image",
@@ -94,16 +116,20 @@ def train_job(
         "data": paths.to_store(resolved(data), folder),
         "data_hash": opened.hash,
         "binarise": binarise,
-        "without": None if without is None else label_of(without, opened.names),
+        "without": _recorded(labels_of(without, opened.names)),
         "seed": seed,
+        "init": None if init is None else paths.to_store(str(Path(init).resolve()), folder),
+        "init_hash": None if start is None else run_folder.weights_hash(start.run.path),
         **asdict(options),
     }
     return assemble(
         request(folder, config_keys, entry.config().sized(opened.shape).fitted(opened.train)),
         config,
         build=lambda described: load.build(described, entry),
+        start=begin,
         facts=_facts(opened) | {"code_hash": plugins.source_hash(entry.cls)},
         steps=steps,
+        minutes=minutes,
         fewest_steps_between_reports=lambda length: -(-length // MOST_REPORTS),
         batches=ImageBatches(
             opened.train, config.read_size, seed=seed, binarise=binarise == "dynamic", device=device
@@ -111,8 +137,53 @@ def train_job(
         validation=_Validation(opened.valid, device),
         device=device,
         medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
-        notes=[_describe(opened), *_describe_networks(given, config, opened.shape)],
+        notes=[
+            _describe(opened),
+            *_describe_networks(given, config, opened.shape),
+            *([] if start is None else [f"start: {', '.join(taken)} of run '{start.run.path}'"]),
+        ],
     )
+
+
+def _all_but(only: Sequence[int | str], without: Any, data: str, options: ReadOptions) -> list[str]:
+    """Return the names of the labels of training images but the given ones."""
+    if without not in (None, [], ()):
+        raise UserError("--only and --without both say which labels to train on; give one of them")
+    whole = open_images(data, options=options)
+    kept = labels_of(only, whole.names)
+    present = [label for label in whole.train.labels.unique().tolist() if label >= 0]
+    for label in kept:
+        if label not in present:
+            raise UserError(f"'{data}' has no training images of label {whole.names[label]} to train on")
+    return [whole.names[label] for label in present if label not in kept]
+
+
+def _recorded(labels: list[int]) -> int | list[int] | None:
+    """Return the labels left out as a run's configuration has them: one alone is a number."""
+    return labels if len(labels) > 1 else labels[0] if labels else None
+
+
+@torch.no_grad()
+def _adopt(model: Any, start: load.TrainedImages) -> list[str]:
+    """Give a model the networks of a run whose names and shapes are the same; return their names.
+
+    A network is taken over whole or not at all. UserError where none fits.
+    """
+    mine, theirs = model.state_dict(), start.model.state_dict()
+    taken = []
+    for network, _ in model.named_children():
+        names = [name for name in mine if name.startswith(f"{network}.")]
+        same = [name for name in theirs if name.startswith(f"{network}.")]
+        if names and names == same and all(mine[name].shape == theirs[name].shape for name in names):
+            for name in names:
+                mine[name].copy_(theirs[name])
+            taken.append(network)
+    if not taken:
+        raise UserError(
+            f"no network of run '{start.run.path}' ({start.run.config['algorithm']}) fits the one to train: "
+            "give it the same networks, latent_dim and size of images"
+        )
+    return taken
 
 
 def _check(config: Any, data: ImageData) -> None:
