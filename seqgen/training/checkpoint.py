@@ -95,6 +95,13 @@ def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
             raise ValueError(f"the sum of {name!r:.40} is {total!r:.40}, of {counts.get(name)!r:.40} steps")
 
 
+def check_report(report: Mapping[str, Any]) -> None:
+    """Raise ValueError where a report holds what is no number; one that was not taken is None."""
+    for name, value in report.items():
+        if not isinstance(name, str) or not isinstance(value, int | float | None):
+            raise ValueError(f"{name!r:.40} of the first report is {value!r:.40}")
+
+
 def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 

@@ -217,6 +217,7 @@ def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Pr
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     progress = read_fields(Progress, state["progress"])
     checkpoint.check_means(progress.sums, progress.counts)
+    checkpoint.check_report(progress.first)
     return progress
 
 

@@ -167,7 +167,14 @@ def with_head(head: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "head", [b"{'descr': '|u1', (", b"{'descr': '|u1', 'shape':\n 3 3}", b"\xff", b"{'descr': '|u1'}"]
+    "head",
+    [
+        b"{'descr': '|u1', (",
+        b"{'descr': '|u1', 'shape':\n 3 3}",
+        b"\xff",
+        b"{'descr': '|u1'}",
+        b"{'a': 1, b'b': 2}",
+    ],
 )
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
 def test_a_damaged_head_is_one_line(tmp_path, head, suffix):

@@ -11,7 +11,7 @@ from torch import nn
 
 from seqgen.core.errors import UserError
 from seqgen.training import loop, run_folder
-from seqgen.training.checkpoint import check_finite, check_hooks, check_means, checked
+from seqgen.training.checkpoint import check_finite, check_hooks, check_means, check_report, checked
 
 IN, OUT, ROWS = 3, 5, 7
 
@@ -134,6 +134,14 @@ def test_parts_by_themselves():
     check_means({"a": 1.5}, {"a": 2, "b": 1})
     with pytest.raises(ValueError, match=r"the sum of .a. is 1\.5, of None steps"):
         check_means({"a": 1.5}, {})
+
+
+@pytest.mark.parametrize("report", [{"a": "2.5"}, {"a": [1.0]}, {3: 1.0}])
+def test_a_report_that_holds_no_numbers_is_damage(report):
+    """What is measured later is compared with it."""
+    check_report({"step": 0, "a": 1.5, "b": math.nan, "c": None})
+    with pytest.raises(ValueError, match="of the first report is"):
+        check_report(report)
 
 
 def test_a_checkpoint_that_is_packed_is_not_unpacked(run):

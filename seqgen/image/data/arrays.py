@@ -37,7 +37,7 @@ IMAGE_WORDS = frozenset({"x", "image", "images", "img", "imgs", "data", "pixels"
 LABEL_WORDS = frozenset({"y", "label", "labels", "target", "targets"})
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 """The reader of what stands before the values, by the version of the format."""
-DAMAGED = (ValueError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
+DAMAGED = (ValueError, TypeError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
 """What damaged names, heads and values lead to: a head is an expression of Python, of literals alone."""
 ALLOWED = "(N, H, W) or (N, H, W, C) with 1, 3 or 4 channels"
 
