@@ -255,10 +255,13 @@ def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, corpus: Corpus,
         )
 
 
-def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit: int) -> list[str]:
+def describe(
+    corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit: int, *, fixed_length: int | None
+) -> list[str]:
     """Say what a user should know of a corpus before training, in one line, and why a split is empty.
 
     The line has the sizes, what was taken of the files, and what was left out, changed, cut or is unknown.
+    fixed_length: the number of tokens of every sentence, where all have the same.
     """
     facts = f" ({'; '.join(corpus.taken.facts)})" if corpus.taken.facts else ""
     sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test"
@@ -275,8 +278,8 @@ def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit
             f"every run of white space is one space, which changed {corpus.taken.respaced:,} sentences "
             "(--tokenizer bpe keeps it)"
         )
-    if corpus.fixed_length:
-        parts.append(f"every sentence has {corpus.fixed_length} tokens; its end is not counted")
+    if fixed_length:
+        parts.append(f"every sentence has {fixed_length} tokens, so every sample has; its end is not counted")
     elif train.truncated:
         parts.append(
             f"{train.truncated:,} training sentences were cut to {limit} tokens (--max-length raises this)"

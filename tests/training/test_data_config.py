@@ -86,7 +86,7 @@ def test_what_the_files_held_is_told_in_the_line_that_names_the_corpus(tmp_path:
     data = DataConfig(str(tmp_path / "a.csv"), test=str(tmp_path / "t.txt"), max_length=3, min_count=2)
     corpus, tokenizer = open_with_tokenizer(data, None, seed=0)
     train, valid = (encode_lines(lines, tokenizer, max_length=3) for lines in (corpus.train, corpus.valid))
-    [line] = describe(corpus, tokenizer, train, valid, 3)
+    [line] = describe(corpus, tokenizer, train, valid, 3, fixed_length=None)
     assert line.split("; ") == [
         f"corpus: {tmp_path / 'a.csv'} (column 'text' of 2, delimiter ';'",
         "line 63 has 3 fields, not 2): 57 training, 2 validation, 1 test sentences",
@@ -102,7 +102,8 @@ def test_empty_held_out_splits_are_explained(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.txt", ["a b", "c"])
     corpus, tokenizer = open_with_tokenizer(DataConfig(path), None, seed=0)
     ids = encode_lines(corpus.train, tokenizer)
-    [_, explained] = describe(corpus, tokenizer, ids, encode_lines(corpus.valid, tokenizer), 200)
+    valid = encode_lines(corpus.valid, tokenizer)
+    [_, explained] = describe(corpus, tokenizer, ids, valid, 200, fixed_length=None)
     assert explained == (
         "no validation and no test split: a split takes 5 % of the sentences, all copies of one together, "
         f"and {path} has too few different ones; name files with --valid and --test"
