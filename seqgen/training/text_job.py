@@ -19,7 +19,7 @@ from seqgen.data.corpus import Corpus
 from seqgen.data.reading import Reading
 from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import load, paths, run_folder, sentence_ends
-from seqgen.training.data_config import DataConfig, describe, length_limit, to_store
+from seqgen.training.data_config import DataConfig, describe, length_limit, to_store, why
 from seqgen.training.job import Job, Request, assemble
 from seqgen.training.load import Trained
 from seqgen.training.loop import Medium, Stream
@@ -95,7 +95,10 @@ def text_job(
     if start is not None and config.replays:
         replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
         batches = finetune.ReplayBatches(own, stream(replayed))
-    notes = describe(corpus, tokenizer, train, valid, limit, fixed_length=ends.fixed_length)
+    chosen_as = why(data, corpus, tokenizer)
+    notes = describe(
+        corpus, tokenizer, train, valid, limit, fixed_length=ends.fixed_length, chosen_as=chosen_as
+    )
 
     def begin(fresh: Any) -> None:
         fresh.read_corpus(selected)

@@ -1,33 +1,16 @@
-"""Seeded makers of texts of the kinds that users bring: names, molecules, log lines, tweets, news.
+"""Seeded makers of texts of the kinds that users bring: names, molecules, log lines, tweets, addresses, news.
 
-They stand in for files of a user's own where there are none, so that a benchmark always runs. Each says what
-a well-formed text of its kind is where that can be said.
+Of molecules and log lines there is also what tells a well-formed one.
 """
 
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from seqgen.core.errors import UserError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Maker:
-    """How to make a kind of text, and to tell a well-formed one."""
-
-    make: Callable[[random.Random], str]
-    """Returns one text by a source of random numbers."""
-    is_well_formed: Callable[[str], bool] | None = None
-    """Whether a text is of the kind; None where nothing short decides that."""
 
 
 def make(kind: str, n: int, seed: int) -> list[str]:
-    """Return n texts of a kind of `MAKERS`, by a seed; UserError where there is no such kind."""
-    if kind not in MAKERS:
-        raise UserError(f"no maker of texts '{kind}'{did_you_mean(kind, list(MAKERS))}")
+    """Return n texts of a kind of `MAKERS`, by a seed."""
     rng = random.Random(f"{kind}-{seed}")
-    return [MAKERS[kind].make(rng) for _ in range(n)]
+    return [MAKERS[kind](rng) for _ in range(n)]
 
 
 def _pick(rng: random.Random, words: str) -> str:
@@ -248,11 +231,30 @@ def _news(rng: random.Random) -> str:
     return f"{text[0].upper()}{text[1:]} ."
 
 
+def _url(rng: random.Random) -> str:
+    host = f"{_name(rng)}.{_pick(rng, 'com org net io de')}"
+    path = "/".join(_pick(rng, _THINGS) for _ in range(rng.randrange(4)))
+    query = f"?id={rng.randrange(10**5)}&q={_pick(rng, _WORDS)}" if rng.random() < 0.4 else ""
+    return f"https://{_pick(rng, 'www. m. blog.') if rng.random() < 0.6 else ''}{host}/{path}{query}"
+
+
+def _email(rng: random.Random) -> str:
+    sign = rng.choice((".", "_", "+", ""))
+    return f"{_name(rng)}{sign}{_name(rng)}{rng.choice(('', str(rng.randrange(100))))}@{_name(rng)}.com"
+
+
+def _hashtags(rng: random.Random) -> str:
+    return " ".join(f"#{_name(rng).title()}{_pick(rng, _TAGS)}" for _ in range(rng.randrange(1, 5)))
+
+
 MAKERS = {
-    "names": Maker(_name),
-    "molecules": Maker(_molecule, is_molecule),
-    "logs": Maker(_log_line, is_log_line),
-    "tweets": Maker(_tweet),
-    "news": Maker(_news),
+    "names": _name,
+    "molecules": _molecule,
+    "logs": _log_line,
+    "tweets": _tweet,
+    "news": _news,
+    "URLs": _url,
+    "e-mails": _email,
+    "hashtags": _hashtags,
 }
 """Every kind of text that is made."""
