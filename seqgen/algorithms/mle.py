@@ -13,6 +13,9 @@ With n-grams (`ngram.order`) `valid_nll`, `valid_ppl` and samples are of their m
 sentence judged by a gate that was fitted to others; `network_nll`, nats a token, is of the network alone, and
 `ngram_weight` the mean weight of the counts: 0 where validation shows no use of them, and then the network is
 alone. Of more than 4,000 validation sentences these are measured on an even choice of so many.
+
+Where no sentence is empty, an end at its first place is left out of samples and of all likelihoods but `nll`,
+the training loss, and the counts' part of a mixture's `valid_nll`, which are a little higher for it.
 """
 
 import copy
@@ -30,12 +33,12 @@ from seqgen.core import optim, settings
 from seqgen.core.device import autocast
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import PAD
+from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional import contrastive_losses
 from seqgen.functional.chunked_log_probs import HeadInputs, head_log_probs
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.likelihood import generator_likelihood
-from seqgen.generation.sample import log_prob, shifted
+from seqgen.generation.sample import log_not, log_prob, shifted
 from seqgen.models import calibration
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import HeldOut, NGramMixture
@@ -222,8 +225,23 @@ def sentence_log_probs(generator: Generator, tokens: Tensor) -> Tensor:
     mask = tokens != PAD
     number = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(tokens)
     rows, targets, sentence, is_real = real_rows(mask, hidden, tokens, number, mask)
-    found = head_log_probs(HeadInputs(rows, generator.head.weight, generator.head.bias), targets)
-    return found.new_zeros(len(tokens)).index_add(0, sentence, found * is_real)
+    head = HeadInputs(rows, generator.head.weight, generator.head.bias)
+    found = head_log_probs(head, targets)
+    found = found.new_zeros(len(tokens)).index_add(0, sentence, found * is_real)
+    log_goes_on = log_no_early_end(generator, hidden, head.bias)
+    return found if log_goes_on is None else found - log_goes_on
+
+
+def log_no_early_end(generator: Generator, hidden: Tensor, bias: Tensor) -> Tensor | None:
+    """Return log(1 - p(EOS)) where no sentence ends, by which its log p is too high; with a gradient; (B,).
+
+    hidden: what the head reads, (B, T, H). bias: of the head, (V,). None where there is no such position.
+    """
+    at = generator.head.never_ends_at
+    if at is None or hidden.shape[1] <= at:
+        return None
+    ends = torch.full((len(hidden),), EOS, device=hidden.device)
+    return log_not(head_log_probs(HeadInputs(hidden[:, at], generator.head.weight, bias), ends))
 
 
 def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: float) -> float:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import TunedConfig
-from seqgen.algorithms.mle import mean_nll
+from seqgen.algorithms.mle import log_no_early_end, mean_nll
 from seqgen.algorithms.tuned_generator import TunedGenerator
 from seqgen.core import optim, settings
 from seqgen.core.device import is_host
@@ -152,7 +152,10 @@ class PolicyGradient(TunedGenerator):
         bias = generator.bias(forbid=self.forbidden)  # the policy that sampled the tokens
         policy = head_loss(rows, generator.head.weight, bias, targets, *weights)
         assert policy.entropy is not None
-        return policy.loss, (policy.entropy * mean_rows).sum()
+        loss, log_goes_on = policy.loss, log_no_early_end(generator, hidden, bias)
+        if log_goes_on is not None:
+            loss = loss + ((advantages * mean)[:, generator.head.never_ends_at] * log_goes_on).sum()
+        return loss, (policy.entropy * mean_rows).sum()
 
     def hold_entropy(self, entropy: Tensor) -> None:
         """Raise the entropy coefficient while the entropy is too low, lower it while it is too high."""

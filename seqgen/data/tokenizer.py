@@ -4,7 +4,7 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from pathlib import Path
 
@@ -18,14 +18,17 @@ from seqgen.core.untrusted import parse_nested, read_regular
 from seqgen.data import tokenizer_pipelines
 from seqgen.data.conditions import THEN, entry_of_label, label_of
 from seqgen.data.sentence_store import Lines
-from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting, choose_kind
+from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting, choose
 
-__all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "choose_kind", "train_tokenizer"]
+__all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "train_tokenizer"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 
-SUBWORD_VOCAB = 8_000
-"""Vocabulary size of `bpe` and `byte` if `max_vocab` is not given."""
+SUBWORD_VOCAB = 400, 8_000
+"""Least number of merges of `bpe` and `byte`, and greatest vocabulary size, if `max_vocab` is not given."""
+
+CHARACTERS_PER_PIECE = 200
+"""Characters of text for each merge of such a vocabulary: fewer, and a piece is too rare to be learned."""
 
 MAX_UNKNOWN_RATE = 0.04
 """Largest fraction of the tokens of the text that may become UNK if `min_count` is not given."""
@@ -42,7 +45,7 @@ COUNT_WORDS = 1 << 20
 MOST_BYTES = 1 << 29
 """Size of a `tokenizer.json`, at most."""
 
-FORMAT = 2
+FORMAT = 3
 """Part of every cache key; increase it when the same sentences give another vocabulary."""
 
 _END = ""
@@ -255,9 +258,10 @@ def train_tokenizer(
     single Han or kana characters, each with the space before it, so that decoding restores the spacing. Those
     of `character` are single characters, spaces too; if the text has a space between any two characters, the
     space belongs to the character after it. `bpe` merges the characters of words and of white space, `byte`
-    their UTF-8 bytes. `auto` is `character` for scripts without spaces and text without spaces, else `word`.
+    their UTF-8 bytes. `auto` chooses by what the text is (`seqgen.data.tokenizer_pipelines.choose`).
 
-    `max_vocab` bounds the vocabulary size, special tokens included (default: 8,000 for bpe and byte).
+    `max_vocab` bounds the vocabulary size, special tokens included (default for bpe and byte: every
+    character and a merge for each 200 characters of text, 400 merges at least, 8,000 tokens at most).
     `min_count` is the least count of a word, a character or a merge. By default it is 3 for words and
     characters, or the largest smaller count that makes at most 4 % of the text unknown. Words and characters
     have token ids by falling count, and by code point among equal counts. The tokenizer of `Lines` is cached.
@@ -332,7 +336,7 @@ def _train(
     sample = next(batches, [])
     if not sample:
         raise UserError("there is no sentence to learn a vocabulary from")
-    kind = choose_kind(sample) if kind == "auto" else kind
+    kind = choose(sample).kind if kind == "auto" else kind
     spaced = tokenizer_pipelines.spaced_characters(sample)
     inner = tokenizer_pipelines.build(kind, lowercase=lowercase, spaced=spaced)
     batches = chain([sample], batches)
@@ -346,9 +350,26 @@ def _train(
         inner.add_special_tokens(special)
     else:
         inner.train_from_iterator(
-            batches, _trainer(kind, max_vocab or SUBWORD_VOCAB, min_count or 1, special)
+            batches, _trainer(kind, max_vocab or _subword_vocab(lines), min_count or 1, special)
         )
     return Tokenizer(inner)
+
+
+def _subword_vocab(lines: Iterable[str]) -> int:
+    """Return the vocabulary size that fits a text: all of its characters, and merges as its size allows.
+
+    Of lines that can be read only once nothing is known beforehand.
+    """
+    least, most = SUBWORD_VOCAB
+    if not isinstance(lines, Sized):
+        return most
+    characters, alphabet = 0, set[str]()
+    for batch in lines.chunks(SAMPLE) if isinstance(lines, Lines) else [lines]:
+        joined = "".join(batch)
+        characters += len(joined)
+        alphabet.update(joined)
+    merges = max(characters // CHARACTERS_PER_PIECE, least)
+    return min(len(SPECIALS) + len(alphabet) + merges, most)
 
 
 def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting) -> Counter[str]:

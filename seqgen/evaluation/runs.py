@@ -217,7 +217,7 @@ def likelihood_of_test(
     """
     algorithm, lines = trained.algorithm, trained.corpus.test
     if algorithm.likelihood == "exact":
-        encoded = encode_lines(lines, trained.tokenizer, max_length=trained.corpus.fixed_length)
+        encoded = encode_lines(lines, trained.tokenizer, max_length=trained.run.config.get("fixed_length"))
         batches = (tokens.to(trained.device) for tokens in bounded_batches(encoded))
         counted = algorithm.of_sentence
         return sentence_likelihood(algorithm.log_likelihood, batches, counted=counted, seed=seed)

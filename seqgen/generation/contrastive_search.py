@@ -76,7 +76,8 @@ class ContrastiveSearch:
             for t in range(start, length):
                 if not len(rows):
                     break
-                banned = (*forbid, EOS) if t < min_length else forbid
+                is_early = t < min_length or t == generator.head.never_ends_at
+                banned = (*forbid, EOS) if is_early else forbid
                 probs = _probs(generator, mixture, hidden[:, -1], state, banned)
                 chosen, hidden, state = self._choose(step, probs, state, past)
                 tokens[rows, t] = chosen

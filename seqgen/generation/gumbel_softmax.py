@@ -7,6 +7,7 @@ gradient.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -55,13 +56,15 @@ def sample_relaxed(
     """
     if not temperature > 0:
         raise ValueError(f"the temperature of a relaxation must be above 0, not {temperature}")
-    device = generator.head.weight.device
+    device, never_ends_at = generator.head.weight.device, generator.head.never_ends_at
     state = generator.initial(batch) if state is None else state
     given: Tensor = torch.full((batch, 1), BOS, device=device)
+    places = count(0 if first is None else first.shape[1])
 
     def step(given: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         hidden, state = generator.hidden(given, state)
-        logits = ruled_out(generator.head(hidden[:, 0]).float(), forbid, NEVER)
+        banned = (*forbid, EOS) if next(places) == never_ends_at else forbid
+        logits = ruled_out(generator.head(hidden[:, 0]).float(), banned, NEVER)
         soft = _soften(logits, temperature, rng)
         tokens = soft.detach().argmax(dim=1)
         return (_StraightThrough.apply(soft, tokens) if hard else soft), tokens, state

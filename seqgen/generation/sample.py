@@ -16,6 +16,7 @@ from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, select
+from seqgen.models.vocab_head import NEVER, VocabHead
 
 Search = Callable[..., "Samples"]
 """A way of decoding other than drawing each token, called as `sample` is."""
@@ -50,7 +51,8 @@ def sample(
     """Generate `batch` sentences of at most `length` tokens, EOS included; see `Samples`.
 
     prompt (P,) or (B, P), P < length, is read first and stands at the head of the tokens, with
-    log-probability 0. EOS is forbidden in the first `min_length` positions. `state` (B rows) replaces the
+    log-probability 0. EOS is forbidden in the first `min_length` positions, and where the generator's head
+    says that no sentence ends (`never_ends_at`). `state` (B rows) replaces the
     initial state; `temperature`, `top_k`, `top_p`, `min_p`, `forbid` as in `draw`. A `search`, such as
     `seqgen.generation.contrastive_search.ContrastiveSearch`, decodes in its own way. With a `mixture` all of
     this is of the mixture of the generator with n-grams, not of the generator alone. Dropout and gradients
@@ -125,7 +127,7 @@ def _begun(given: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 class _Draws:
-    """Draws of the token at a position, which before `min_length` is not the end."""
+    """Draws of the token at a position, which before `min_length` is not the end, nor where none may be."""
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class _Draws:
 
     def __call__(self, hidden: Tensor, state: State, t: int) -> tuple[Tensor, Tensor]:
         """Draw token t of every row by what the head reads, (R, H) → tokens, log-probabilities, (R,)."""
-        is_early = t < self.min_length
+        is_early = t < self.min_length or t == self.head.never_ends_at
         if is_early not in self.drawers:
             forbid = (*self.forbid, EOS) if is_early else self.forbid
             self.drawers[is_early] = self._drawer(hidden.dtype, forbid)
@@ -203,7 +205,8 @@ def log_prob(
 ) -> Tensor:
     """log p(token t | tokens before it) of every real position, 0 at PAD, in nats; (B, T) → (B, T).
 
-    With a `mixture`, under that of the generator with n-grams. Without gradient and without holding
+    With a `mixture`, under that of the generator with n-grams. Where the head says that no sentence ends
+    (`never_ends_at`), under the distribution that is left without EOS. Without gradient and without holding
     (B, T, V). Dropout is as the generator's mode has it.
     """
     state = generator.initial(tokens.shape[0]) if state is None else state
@@ -215,12 +218,45 @@ def log_prob(
         head = generator.head
         ones = torch.ones_like(targets, dtype=hidden.dtype)
         found = -head_loss(rows, head.weight, head.bias, targets, ones).nll
+        contexts = None
         if mixture is not None:
             contexts = mixture.tables.read(read, mixture.tables.begin(len(read)))
             found = mixture.log_probs(rows, found, *real_rows(real, contexts, tokens))
-    if not is_host(tokens.device):
-        return found.view(tokens.shape).masked_fill(~real, 0)
-    return torch.zeros(tokens.shape, dtype=found.dtype).masked_scatter(real, found)
+        if is_host(tokens.device):
+            found = torch.zeros(tokens.shape, dtype=found.dtype).masked_scatter(real, found)
+        else:
+            found = found.view(tokens.shape).masked_fill(~real, 0)
+        return _without_early_end(head, found, tokens, hidden, mixture, contexts)
+
+
+def _without_early_end(
+    head: VocabHead,
+    found: Tensor,
+    tokens: Tensor,
+    hidden: Tensor,
+    mixture: NGramMixture | None,
+    contexts: Tensor | None,
+) -> Tensor:
+    """Renormalise log p of tokens, (B, T), where no sentence ends; hidden (B, T, H), contexts (B, T, L).
+
+    That is one more row of logits a sentence. An end that stands there has the log-probability NEVER.
+    """
+    at = head.never_ends_at
+    if at is None or tokens.shape[1] <= at:
+        return found
+    end, rows = torch.full_like(tokens[:, at], EOS), hidden[:, at]
+    log_end = -head_loss(rows, head.weight, head.bias, end, torch.ones_like(rows[:, 0])).nll
+    if mixture is not None and contexts is not None:
+        log_end = mixture.log_probs(rows, log_end, contexts[:, at], end)
+    renormalised = (found[:, at] - log_not(log_end)).masked_fill(tokens[:, at] == EOS, NEVER)
+    found = found.clone()
+    found[:, at] = renormalised.to(found.dtype).masked_fill(tokens[:, at] == PAD, 0)
+    return found
+
+
+def log_not(log_p: Tensor) -> Tensor:
+    """Return log(1 - p) of log p, elementwise; finite where p is 1."""
+    return torch.log1p(-log_p.clamp(max=-1e-6).exp())
 
 
 def sentence_log_prob(

@@ -118,6 +118,8 @@ def length_limit(trained: Trained, max_length: int | None, min_length: int) -> i
     UserError where there is no such sentence, or it could not have as many tokens as it must have at least.
     """
     longest = trained.run.config["length"] if max_length is None else max_length
+    if max_length is not None and (fixed := trained.run.config.get("fixed_length")):
+        longest = min(longest, fixed)
     if longest < 1 or min_length < 0:
         raise UserError(
             f"a sentence of at least {min_length} and at most {longest} tokens: give --min-length from 0 on "

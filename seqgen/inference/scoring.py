@@ -57,8 +57,20 @@ def score(
 
     `samples` latents of each sentence, drawn by the seed, estimate a log-probability that is not exact: more
     of them take longer and give a higher, tighter bound. Where a run's sentences are given something, it
-    stands before each of these (`seqgen.data.conditions`).
+    stands before each of these (`seqgen.data.conditions`). UserError for one of another length, where all
+    sentences of the run have the same: it has no probability.
     """
+    fixed = trained.run.config.get("fixed_length")
+    for each in _scored(trained, sentences, samples=samples, seed=seed):
+        if fixed not in (None, each.tokens):
+            raise UserError(
+                f"the sentence '{each.text}' has {each.tokens} tokens, and every sentence of "
+                f"'{trained.run.path}' has {fixed}; it has no probability, leave it out"
+            )
+        yield each
+
+
+def _scored(trained: Trained, sentences: Sequence[str], *, samples: int, seed: int) -> Iterator[Score]:
     functions = _score_functions(trained, samples, seed)
     for start in range(0, len(sentences), CHUNK):
         part = sentences[start : start + CHUNK]
@@ -173,7 +185,7 @@ def measure_auroc(
 
 
 def _anomaly_scores(trained: Trained, lines: Sequence[str], samples: int, seed: int) -> dict[str, Floats]:
-    scores = list(score(trained, lines, samples=samples, seed=seed))
+    scores = list(_scored(trained, lines, samples=samples, seed=seed))
     named: dict[str, list[float]] = {}
     for each in scores:
         if each.log_prob is not None:

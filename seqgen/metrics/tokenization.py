@@ -38,9 +38,9 @@ def tokeniser(name: str) -> Tokenise:
 def is_unspaced(lines: Sequence[str], *, sample: int = 1000) -> bool:
     """Whether the first lines are in a script written without spaces.
 
-    The same rule chooses the tokenizer for training (`seqgen.data.tokenizer.choose_kind`).
+    By the same rule the tokenizer for training is chosen to be one of characters.
     """
-    from seqgen.data.tokenizer import choose_kind
+    from seqgen.data.tokenizer_pipelines import choose_kind
 
     return choose_kind(list(islice(lines, sample))) == "character"
 

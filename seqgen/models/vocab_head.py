@@ -29,14 +29,20 @@ class VocabHead(nn.Module):
     constant. `scale` is the reciprocal of the calibrated temperature, 1 unless calibrated. Logits are
     multiplied by it in two parts: the bias here, the hidden states by the generator. So a weight that is
     shared with the embedding stays as it is.
+
+    `never_ends_at` is the position, from 0, at which no sentence ends, that of its first token where none is
+    empty; None where there is no such position. What draws tokens leaves EOS out there, and what measures
+    them renormalises (`seqgen.generation.sample`). It is not kept with the weights.
     """
 
     weight: Tensor
     ruled_out: Tensor
     scale: Tensor
+    never_ends_at: int | None
 
     def __init__(self, hidden: int, vocab_size: int, weight: Tensor | None = None) -> None:
         super().__init__()
+        self.never_ends_at = None
         self.weight = nn.Parameter(torch.empty(vocab_size, hidden)) if weight is None else weight
         self.offset = nn.Parameter(torch.zeros(vocab_size))
         ruled_out = torch.zeros(vocab_size)

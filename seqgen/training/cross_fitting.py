@@ -110,7 +110,7 @@ def cross_fitted(
 
 
 def _memorised_by(start: Trained) -> float:
-    limit = length_limit(start.data, start.tokenizer)
+    limit = start.run.config.get("fixed_length") or length_limit(start.data, start.tokenizer)
     splits = (start.corpus.train, start.corpus.valid)
     train, valid = (encode_lines(lines, start.tokenizer, max_length=limit) for lines in splits)
     return memorised(start, train, valid) if len(valid) else 0.0

@@ -15,8 +15,8 @@ from seqgen.data.conditions import MOST_LABELS
 from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.files import format_of
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import KINDS, SAMPLE, Tokenizer, choose_kind, train_tokenizer
-from seqgen.data.tokenizer_pipelines import LAID_OUT
+from seqgen.data.tokenizer import KINDS, SAMPLE, Tokenizer, train_tokenizer
+from seqgen.data.tokenizer_pipelines import LAID_OUT, Choice, choose
 from seqgen.generation import oracles
 from seqgen.training import oracle_corpus, paths, run_folder
 from seqgen.training.folder_lock import check_link
@@ -193,8 +193,25 @@ def _kind(data: DataConfig, corpus: Corpus) -> str | None:
         return None
     if data.tokenizer != "auto":
         return data.tokenizer
+    return _choice(corpus).kind
+
+
+def _choice(corpus: Corpus) -> Choice:
+    """Choose a tokenizer by what a corpus is."""
     taken, sentences = corpus.taken, len(corpus.train) + len(corpus.valid) + len(corpus.test)
-    return "bpe" if taken.laid_out > LAID_OUT * sentences else choose_kind(corpus.train[:SAMPLE])
+    if taken.laid_out > LAID_OUT * sentences:
+        return Choice(
+            "bpe", f"{taken.laid_out / sentences:.0%} of the sentences are indented or have several lines"
+        )
+    return choose(corpus.train[:SAMPLE])
+
+
+def why(data: DataConfig, corpus: Corpus, tokenizer: Tokenizer) -> str:
+    """Say why a tokenizer of its kind was chosen for a corpus; nothing where the user has, or for words."""
+    if data.tokenizer != "auto" or oracles.is_oracle(data.corpus):
+        return ""
+    choice = _choice(corpus)
+    return choice.reason if choice.kind == tokenizer.kind else ""
 
 
 def check_no_tokenizer(data: DataConfig) -> None:
@@ -255,16 +272,27 @@ def check_same_tokenizer(data: DataConfig, tokenizer: Tokenizer, corpus: Corpus,
         )
 
 
-def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit: int) -> list[str]:
+def describe(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    train: Ids,
+    valid: Ids,
+    limit: int,
+    *,
+    fixed_length: int | None = None,
+    chosen_as: str = "",
+) -> list[str]:
     """Say what a user should know of a corpus before training, in one line, and why a split is empty.
 
     The line has the sizes, what was taken of the files, and what was left out, changed, cut or is unknown.
+    fixed_length: the number of tokens of every sentence, where all have the same. chosen_as: why the
+    tokenizer is of this kind.
     """
     facts = f" ({'; '.join(corpus.taken.facts)})" if corpus.taken.facts else ""
     sizes = f"{len(corpus.train):,} training, {len(corpus.valid):,} validation, {len(corpus.test):,} test"
     parts = [
         f"corpus: {corpus.name}{facts}: {sizes} sentences",
-        f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens",
+        f"{tokenizer.kind} tokenizer{chosen_as and f' (as {chosen_as})'}, {tokenizer.vocab_size:,} tokens",
     ]
     dropped = [f"{count:,} {reason}" for reason, count in corpus.taken.dropped.items()]
     dropped += [f"{count:,} of {name} also held out" for name, count in corpus.removed.items() if count]
@@ -275,8 +303,8 @@ def describe(corpus: Corpus, tokenizer: Tokenizer, train: Ids, valid: Ids, limit
             f"every run of white space is one space, which changed {corpus.taken.respaced:,} sentences "
             "(--tokenizer bpe keeps it)"
         )
-    if corpus.fixed_length:
-        parts.append(f"every sentence has {corpus.fixed_length} tokens; its end is not counted")
+    if fixed_length:
+        parts.append(f"every sentence has {fixed_length} tokens, so every sample has; its end is not counted")
     elif train.truncated:
         parts.append(
             f"{train.truncated:,} training sentences were cut to {limit} tokens (--max-length raises this)"

@@ -23,10 +23,11 @@ from seqgen.data.conditions import SEPARATOR, parted
 from seqgen.data.corpus import Corpus
 from seqgen.data.token_ids import with_given
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
+from seqgen.generation import oracles
 from seqgen.generation.condition import Condition
 from seqgen.models.base import KINDS
 from seqgen.models.vocab_head import VocabHead
-from seqgen.training import run_config, run_folder
+from seqgen.training import run_config, run_folder, sentence_ends
 from seqgen.training.data_config import DataConfig, from_store, open_with_tokenizer
 from seqgen.training.run_folder import Run
 from seqgen.training.weight_shapes import check_shapes
@@ -133,7 +134,8 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
 def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
     """Return the algorithm that a run's configuration describes, with fresh weights.
 
-    Where every sentence has the same number of tokens, an end or an unknown word has no probability.
+    What is known of the ends of its sentences (`seqgen.training.sentence_ends`) its heads are told: where all
+    have the same number of tokens, an end has no probability, nor has an unknown word of an oracle.
     """
     more = {"tokenizer": tokenizer} if entry.cls.needs_tokenizer else {}
     algorithm = entry.cls(
@@ -143,9 +145,12 @@ def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
         **more,
     )
     algorithm.condition = _condition(config, tokenizer)
-    if config.get("fixed_length"):
-        for head in (module for module in algorithm.modules() if isinstance(module, VocabHead)):
-            head.rule_out((EOS, UNK))
+    ends = sentence_ends.recorded(config)
+    for head in (module for module in algorithm.modules() if isinstance(module, VocabHead)):
+        if ends.fixed_length:
+            head.rule_out((EOS, UNK) if oracles.is_oracle(config["data"]["corpus"]) else (EOS,))
+        elif ends.never_empty:
+            head.never_ends_at = int(bool(config.get("labels")))
     return algorithm
 
 

@@ -28,6 +28,7 @@ KINDS: dict[str, Any] = {
     "vocab_size": int,
     "length": int,
     "fixed_length": int | None,
+    "never_empty": bool,
     "labels": dict | None,
     "grammar": str | None,
     "init": str | None,

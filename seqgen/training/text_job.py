@@ -18,11 +18,12 @@ from seqgen.data.batches import Batches, Ids, encode_lines, in_order
 from seqgen.data.corpus import Corpus
 from seqgen.data.reading import Reading
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import load, paths, run_folder
-from seqgen.training.data_config import DataConfig, describe, length_limit, to_store
+from seqgen.training import load, paths, run_folder, sentence_ends
+from seqgen.training.data_config import DataConfig, describe, length_limit, to_store, why
 from seqgen.training.job import Job, Request, assemble
 from seqgen.training.load import Trained
 from seqgen.training.loop import Medium, Stream
+from seqgen.training.sentence_ends import SentenceEnds
 
 VALID_BATCH = 256
 """Validation sentences measured at a time."""
@@ -81,8 +82,7 @@ def text_job(
     data = DataConfig(**asked.config["data"])
     limit = length_limit(data, tokenizer)
     end = Reading(separator=data.separator).item_end
-    train = encode_lines(corpus.train, tokenizer, max_length=limit)
-    valid = encode_lines(corpus.valid, tokenizer, max_length=limit)
+    train, valid, ends = _encoded(corpus, tokenizer, limit, asked, start, replays=config.replays)
 
     def stream(ids: Any) -> Batches:
         return Batches(
@@ -95,7 +95,10 @@ def text_job(
     if start is not None and config.replays:
         replayed = encode_lines(start.corpus.train, tokenizer, max_length=limit)
         batches = finetune.ReplayBatches(own, stream(replayed))
-    notes = describe(corpus, tokenizer, train, valid, limit)
+    chosen_as = why(data, corpus, tokenizer)
+    notes = describe(
+        corpus, tokenizer, train, valid, limit, fixed_length=ends.fixed_length, chosen_as=chosen_as
+    )
 
     def begin(fresh: Any) -> None:
         fresh.read_corpus(selected)
@@ -110,7 +113,8 @@ def text_job(
             "vocab_size": tokenizer.vocab_size,
             "length": int(train.lengths().max()),
             "grammar": corpus.grammar,
-            "fixed_length": corpus.fixed_length,
+            "fixed_length": ends.fixed_length,
+            "never_empty": ends.never_empty,
             "labels": dict(Counter(corpus.train.conditions())) if data.label_column is not None else None,
             "sizes": {"train": len(corpus.train), "valid": len(corpus.valid), "test": len(corpus.test)},
             "removed": corpus.removed,
@@ -126,6 +130,40 @@ def text_job(
         notes=_start_notes(start, cls.keeps_ngrams) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
+
+
+def _encoded(
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    limit: int,
+    asked: Request,
+    start: Trained | None,
+    *,
+    replays: bool,
+) -> tuple[Ids, Ids, SentenceEnds]:
+    """Encode training and validation sentences, and say where they end, if all agree.
+
+    A run that has begun keeps to what it says of that, and adversarial training to what the run says that it
+    starts from.
+    """
+    limit = corpus.fixed_length or limit
+    train, valid = (
+        encode_lines(lines, tokenizer, max_length=limit) for lines in (corpus.train, corpus.valid)
+    )
+    if asked.existing is not None:
+        ends = sentence_ends.recorded(asked.existing.config)
+    elif start is not None and asked.config["verb"] == "adversarial":
+        ends = sentence_ends.recorded(start.run.config)
+    else:
+        ends = sentence_ends.find(corpus, tokenizer, train, valid, limit=limit)
+        if replays and ends.fixed_length:  # the sentences of another corpus have ends
+            ends = SentenceEnds(never_empty=True)
+    if ends.fixed_length not in (None, limit):
+        limit = ends.fixed_length
+        train, valid = (
+            encode_lines(lines, tokenizer, max_length=limit) for lines in (corpus.train, corpus.valid)
+        )
+    return train, valid, ends
 
 
 def _start_notes(start: Trained | None, keeps_ngrams: bool) -> list[str]:

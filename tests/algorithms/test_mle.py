@@ -261,3 +261,25 @@ def test_sentence_log_probs_are_those_of_log_prob_with_a_gradient(in_full, monke
     parameters = list(algorithm.generator.parameters())
     mine, theirs = (torch.autograd.grad(each, parameters) for each in ((found * weights).sum(), plain))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_full", [False, True])
+def test_sentence_log_probs_where_no_sentence_is_empty(in_full, monkeypatch):
+    algorithm = build("mle").eval()
+    algorithm.generator.head.never_ends_at = 0
+    tokens = sentences(5)
+    logits, _ = algorithm.generator(shifted(tokens), algorithm.generator.initial(5))
+    logits = logits.clone()
+    logits[:, 0, EOS] = -1e4
+    of_tokens = torch.distributions.Categorical(logits=logits).log_prob(tokens)
+    plain = of_tokens.where(tokens != PAD, 0).sum(dim=1)
+    if in_full:
+        without_compaction(monkeypatch)
+    found = sentence_log_probs(algorithm.generator, tokens)
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        sentence_log_prob(algorithm.generator, tokens), found.double(), rtol=1e-5, atol=0
+    )
+    parameters = list(algorithm.generator.parameters())
+    mine, theirs = (torch.autograd.grad(each.sum(), parameters) for each in (found, plain))
+    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

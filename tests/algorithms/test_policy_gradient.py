@@ -9,7 +9,7 @@ from seqgen.algorithms.rollout_policy import RolloutConfig
 from seqgen.algorithms.tuned_generator import without_unknown
 from seqgen.core import optim
 from seqgen.core.errors import UserError
-from seqgen.data.tokenizer import PAD, UNK
+from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.generation.sample import shifted
 
 ALGORITHMS = ["seqgan", "contrastive"]
@@ -29,17 +29,20 @@ def update(algorithm, reward):
     return algorithm.generator_step(batch(), 0.0, sentences())
 
 
+@pytest.mark.parametrize("never_ends_at", [None, 0])
 @pytest.mark.parametrize("kind", GENERATOR_KINDS)
-def test_the_loss_is_that_of_reinforce(kind, monkeypatch):
+def test_the_loss_is_that_of_reinforce(kind, never_ends_at, monkeypatch):
+    entropy_weight = 0.3 if never_ends_at is None else 0.0  # the entropy is that of all tokens
     values = {
         "generator.kind": kind,
         "baseline": "none",
         "normalise": False,
         "teacher_forcing": 0.0,
         "target_entropy": 0.0,
-        "entropy_coefficient": 0.3,
+        "entropy_coefficient": entropy_weight,
     }
     algorithm = build(**values)
+    algorithm.generator.head.never_ends_at = never_ends_at
     rewards = torch.rand(3, LENGTH, generator=torch.Generator().manual_seed(2))
     drawn = sentences(3)
     monkeypatch.setattr(algorithm, "generate", lambda n: drawn)
@@ -54,11 +57,15 @@ def test_the_loss_is_that_of_reinforce(kind, monkeypatch):
     algorithm.generator.eval()
     logits, _ = algorithm.generator(shifted(drawn), algorithm.generator.initial(3))
     logits[..., UNK] -= 1e4  # no unknown words are sampled
+    if never_ends_at is not None:
+        logits[:, never_ends_at, EOS] -= 1e4  # and no empty sentences
     policy = torch.distributions.Categorical(logits=logits)
     mask = drawn != PAD
-    terms = rewards * policy.log_prob(drawn) + 0.3 * policy.entropy()
+    terms = rewards * policy.log_prob(drawn) + entropy_weight * policy.entropy()
     assert losses_seen[0].item() == pytest.approx(-terms[mask].mean().item(), rel=1e-5)
-    assert float(metrics["policy_entropy"]) == pytest.approx(policy.entropy()[mask].mean().item(), rel=1e-5)
+    if entropy_weight:
+        entropy = policy.entropy()[mask].mean().item()
+        assert float(metrics["policy_entropy"]) == pytest.approx(entropy, rel=1e-5)
     last = mask.sum(dim=1) - 1
     assert float(metrics["reward"]) == pytest.approx(rewards[torch.arange(3), last].mean().item())
     reference = torch.autograd.grad(-terms[mask].mean(), algorithm.generator.head.weight)[0]

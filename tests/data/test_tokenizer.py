@@ -100,6 +100,18 @@ def test_max_vocab_counts_the_special_tokens(kind: str, size: int) -> None:
     assert train_tokenizer(lines, kind, max_vocab=size).vocab_size == size
 
 
+def test_the_vocabulary_of_subwords_fits_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"{i * 7919 % 99991:05}" for i in range(10_000)]  # 50,000 characters
+    monkeypatch.setattr(module, "SUBWORD_VOCAB", (20, 500))
+    assert train_tokenizer(lines, "bpe").vocab_size == 4 + 10 + 250
+    assert train_tokenizer(lines * 3, "bpe").vocab_size == 500
+    assert train_tokenizer(lines[:100], "bpe").vocab_size == 4 + 10 + 20
+    assert train_tokenizer(iter(lines), "bpe").vocab_size == 500
+    assert train_tokenizer(lines, "bpe", max_vocab=77).vocab_size == 77
+    rare = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))  # each once: spelled, not cut
+    assert UNK not in train_tokenizer([*lines, rare], "bpe").encode(rare)
+
+
 def test_bpe_leaves_out_rare_characters_where_there_is_no_room() -> None:
     tokenizer = train_tokenizer(["ab ab ac ad"], "bpe", max_vocab=7)  # 4 special ones, the space, a and b
     assert sorted(tokenizer.tokens(range(4, 7))) == [" ", "a", "b"]

@@ -4,9 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from made_texts import MAKERS, make
 
 from seqgen.data import tokenizer_pipelines
-from seqgen.data.tokenizer_pipelines import choose_kind, spaced_characters, splitting_of
+from seqgen.data.tokenizer import UNK, train_tokenizer
+from seqgen.data.tokenizer_pipelines import (
+    choose,
+    choose_kind,
+    odd_rate,
+    spaced_characters,
+    splitting_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,55 @@ def test_choice_by_script(sample: list[str], kind: str) -> None:
 )
 def test_choice_on_real_corpora(data_dir: Path, name: str, kind: str) -> None:
     lines = (data_dir / "text" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    assert choose_kind(lines[:1_000]) == kind
+    assert choose_kind(lines[:1_000]) == choose(lines[:1_000]).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokenizer", "reason"),
+    [
+        ("names", "character", "words do not stand between spaces"),
+        ("molecules", "character", "words do not stand between spaces"),
+        ("URLs", "character", "words do not stand between spaces"),
+        ("e-mails", "character", "words do not stand between spaces"),
+        ("logs", "character", "31% of what stands between spaces are rare"),
+        ("hashtags", "character", "% of what stands between spaces are rare"),
+        ("tweets", "bpe", "8% of what stands between spaces are rare"),
+        ("news", "word", ""),
+    ],
+)
+def test_choice_by_what_the_text_is_and_why(kind: str, tokenizer: str, reason: str) -> None:
+    for seed in (0, 1, 2):
+        choice = choose(make(kind, 1_000, seed))
+        assert choice.kind == tokenizer
+        assert reason in choice.reason or "are rare" in reason
+        assert bool(choice.reason) == bool(reason)
+    assert reason in choose(make(kind, 2_000, 3)[:1_000]).reason
+
+
+def test_words_are_kept_where_the_odd_is_rare_or_the_text_too_short_to_tell() -> None:
+    # of four pieces a line the number is odd in every eighth line: 1 / 32, above .03; in every ninth 1 / 36
+    for every, kind in ((8, "bpe"), (9, "word")):
+        lines = [f"the cat sat {1000 + i if i % every == 0 else 'down'}" for i in range(1_000)]
+        assert odd_rate(lines) == (len(range(0, 1_000, every)) / 4_000, 1.0)
+        assert choose(lines).kind == kind
+    assert choose([f"the cat {1000 + i}" for i in range(99)]).kind == "word"
+    assert choose([f"the cat {1000 + i}" for i in range(100)]).kind == "bpe"
+    assert choose([f"the cat {i % 50} {i % 99}" for i in range(500)]).kind == "word"  # no number is rare
+
+
+def test_odd_lines_that_do_not_fit_as_characters_are_merged() -> None:
+    for pieces, kind in ((2, "character"), (40, "bpe")):
+        lines = [" ".join(f"id={i}-{j}" for j in range(pieces)) for i in range(1_000)]
+        assert choose(lines).kind == kind
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_rare_tokens_are_spelled_and_decoding_restores_what_was_not_trained_on(kind: str) -> None:
+    tokenizer = train_tokenizer(make(kind, 2_000, 0))
+    lines = make(kind, 500, 1)
+    rows = tokenizer.encode_batch(lines)
+    assert [tokenizer.decode(row) for row in rows] == lines
+    assert UNK not in set().union(*rows)
 
 
 def test_spaced_characters() -> None:

@@ -132,6 +132,17 @@ def test_prompt_least_length_and_forbidden_tokens():
         sample(made, 2, 3, prompt=prompt, search=ContrastiveSearch(sampled=0))
 
 
+def test_none_ends_where_the_head_says_that_none_does():
+    made = generator()
+    with torch.no_grad():
+        made.head.offset[EOS] = 9.0  # what it wants most
+    for place, sampled in ((0, 0), (1, 0), (0, 2)):
+        made.head.never_ends_at = place
+        tokens = sample(made, 29, LENGTH, search=ContrastiveSearch(sampled=sampled, penalty=0.0)).tokens
+        assert not (tokens[:, place] == EOS).any()
+        assert (tokens[:, place + 1 if place == 0 else 0] == EOS).float().mean() > 0.5
+
+
 def test_padding_follows_the_end_and_the_mode_of_the_generator_stays():
     made = generator().train()
     tokens = sample(made, 53, LENGTH, search=ContrastiveSearch(penalty=0.1)).tokens

@@ -108,6 +108,7 @@ class Fixed(nn.Module):
         self.vocab_size = len(logits)
         self.logits = nn.Parameter(torch.tensor(logits))
         self.head = nn.Linear(self.vocab_size, self.vocab_size)
+        self.head.never_ends_at = None
         with torch.no_grad():
             self.head.weight.copy_(torch.eye(self.vocab_size))
             self.head.bias.zero_()
@@ -132,6 +133,22 @@ def test_the_gradient_by_hand(hard):
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
     noise = torch.empty(1, 4).uniform_(generator=rng(4)).log().neg().log().neg()
     torch.testing.assert_close(soft, torch.softmax((net.logits + noise[0]) / 0.7, 0).detach())
+
+
+@both
+@pytest.mark.parametrize("given", [0, 2])
+def test_none_ends_where_the_head_says_that_none_does(given):
+    net = generator()
+    with torch.no_grad():
+        net.head.offset[EOS] = 9.0
+    first = torch.full((53, given), 5) if given else None
+    ended = sample_relaxed(net, 53, 5, first=first, rng=rng(1)).tokens[:, given] == EOS
+    assert ended.float().mean() > 0.9
+    net.head.never_ends_at = given
+    relaxed = sample_relaxed(net, 53, 5, first=first, rng=rng(1))
+    assert not (relaxed.tokens[:, given] == EOS).any()
+    assert float(relaxed.soft.detach()[:, given, EOS].max()) == 0
+    assert (relaxed.tokens[:, given + 1] == EOS).float().mean() > 0.9
 
 
 class Echo(Fixed):

@@ -18,7 +18,7 @@ from seqgen.generation.mixture_draw import log_distribution, mixture_drawer
 from seqgen.generation.sample import log_prob, reading, sample, sentence_log_prob, started
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import concatenate, repeat, select
-from seqgen.models.vocab_head import VocabHead
+from seqgen.models.vocab_head import NEVER, VocabHead
 
 V, H, ORDER, LENGTH = 31, 5, 4, 7
 DRAWS = 200_000
@@ -175,6 +175,33 @@ def test_probabilities_of_all_short_sentences_and_prefixes_sum_to_one():
     total = log_prob(generator, begun, mixture=made).sum(dim=1).exp().sum()
     total += log_prob(generator, torch.tensor([[EOS]]), mixture=made).exp().sum()
     assert float(total) == pytest.approx(1.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("is_mixed", [True, False])
+@pytest.mark.usefixtures("shapes")
+def test_where_no_sentence_ends_its_tokens_share_what_an_end_would_have(is_mixed):
+    generator, mixed = model()
+    mixed = mixed if is_mixed else None
+    first = torch.arange(EOS, V)[:, None]
+    before = log_prob(generator, first, mixture=mixed)[:, 0].double()
+    p_end = before[0].exp()
+    assert p_end > 1e-3
+    generator.head.never_ends_at = 0
+    found = log_prob(generator, first, mixture=mixed)[:, 0].double()
+    torch.testing.assert_close(found[1:], before[1:] - torch.log1p(-p_end), rtol=0, atol=1e-5)
+    assert found[0] == NEVER
+    assert float(found[1:].exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    drawn = sample(generator, 997, LENGTH, mixture=mixed, rng=rng(3))
+    assert not (drawn.tokens[:, 0] == EOS).any()
+    scored = log_prob(generator, drawn.tokens, mixture=mixed)
+    torch.testing.assert_close(drawn.log_probs, scored, rtol=0, atol=1e-4)
+    generator.head.never_ends_at = 2
+    third = log_prob(generator, drawn.tokens, mixture=mixed)
+    ended = (drawn.tokens[:, :3] == EOS).any(dim=1)
+    assert (third[:, 2] < NEVER + 1)[drawn.tokens[:, 2] == EOS].all()
+    assert ((third - scored)[~ended, 2] > 0).all()
+    assert ((third - scored)[~ended, 0] < 0).all()
+    torch.testing.assert_close(third[:, 3:], scored[:, 3:], rtol=0, atol=1e-6)
 
 
 def test_states_branch_with_their_contexts():

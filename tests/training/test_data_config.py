@@ -1,18 +1,20 @@
 """What a run says of its corpus, and white space from a file to a tokenizer that keeps it, or does not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import write_lines
+from made_texts import make
 
 import seqgen
 from seqgen.core.errors import UserError
 from seqgen.data.batches import encode_lines
 from seqgen.data.corpus import Corpus
-from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer import Tokenizer, train_tokenizer
 from seqgen.training import load, run_folder
-from seqgen.training.data_config import DataConfig, describe, open_data, open_with_tokenizer
+from seqgen.training.data_config import DataConfig, describe, open_data, open_with_tokenizer, why
 
 SMALL = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
 CODE = [f"def f{i}(x):\n    return x  + {i}\n" for i in range(61)]
@@ -98,11 +100,26 @@ def test_what_the_files_held_is_told_in_the_line_that_names_the_corpus(tmp_path:
     ]
 
 
+def test_it_is_said_why_a_tokenizer_was_chosen(tmp_path: Path) -> None:
+    data = DataConfig(write_lines(tmp_path / "log.txt", make("logs", 211, 0)))
+    corpus, tokenizer = open_with_tokenizer(data, None, seed=0)
+    assert tokenizer.kind == "character"
+    reason = why(data, corpus, tokenizer)
+    assert reason.endswith("% of what stands between spaces are rare numbers, names with signs, addresses")
+    ids = encode_lines(corpus.train, tokenizer)
+    [line] = describe(corpus, tokenizer, ids, ids, 200, chosen_as=reason)
+    assert f"; character tokenizer (as {reason}), {tokenizer.vocab_size} tokens" in line
+    assert why(replace(data, tokenizer="character"), corpus, tokenizer) == ""  # the user's choice
+    other = train_tokenizer(corpus.train, "word")  # a run from before
+    assert why(data, corpus, other) == ""
+
+
 def test_empty_held_out_splits_are_explained(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.txt", ["a b", "c"])
     corpus, tokenizer = open_with_tokenizer(DataConfig(path), None, seed=0)
     ids = encode_lines(corpus.train, tokenizer)
-    [_, explained] = describe(corpus, tokenizer, ids, encode_lines(corpus.valid, tokenizer), 200)
+    valid = encode_lines(corpus.valid, tokenizer)
+    [_, explained] = describe(corpus, tokenizer, ids, valid, 200)
     assert explained == (
         "no validation and no test split: a split takes 5 % of the sentences, all copies of one together, "
         f"and {path} has too few different ones; name files with --valid and --test"
