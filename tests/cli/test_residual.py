@@ -31,7 +31,14 @@ def folder(tmp_path_factory):
             "pretrain", "--corpus", "train.txt", "--test", "test.txt", "--run", "runs/m", *small, *common
         )
         assert first.returncode == 0, first.stderr
-        energy = ("--set", "energy.embedding=7", "--set", "energy.hidden=5", "--set", "held_out_samples=3000")
+        energy = (
+            "--set",
+            "energy.embedding=7",
+            "--set",
+            "energy.hidden=5",
+            "--set",
+            "held_out_samples=20000",
+        )
         second = seqgen("adversarial", "--run", "runs/r", "--steps", "10", *energy, *common)
         assert second.returncode == 0, second.stderr
         yield folder
