@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from seqgen.data.tokenizer import BOS, EOS, PAD, SPECIALS, UNK
 from seqgen.inference import model_card
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
+from seqgen.models.vocab_head import NEVER
 from seqgen.training import data_config, run_folder
 from seqgen.training.load import Trained
 
@@ -44,11 +45,21 @@ SPECIAL = {"pad_token": PAD, "bos_token": BOS, "eos_token": EOS, "unk_token": UN
 
 
 class StepModel(nn.Module):
-    """One step of a generator, whose states begin as zeros."""
+    """One step of a generator, whose states begin as zeros.
 
-    def __init__(self, generator: Generator) -> None:
+    begins: the tokens after which a sentence begins, BOS or its labels. Where no sentence is empty, EOS has
+    no probability there (`VocabHead.never_ends_at`).
+    """
+
+    end: Tensor
+
+    def __init__(self, generator: Generator, begins: Iterable[int]) -> None:
         super().__init__()
         self.generator = generator
+        end = torch.zeros(generator.head.weight.shape[0])  # what EOS's logit has added after each token
+        if generator.head.never_ends_at is not None:
+            end[list(begins)] = NEVER
+        self.register_buffer("end", end)
         with evaluating(generator):
             for i, part in enumerate(generator.initial(1)):
                 # A state that grows begins without a position, and needs nothing added.
@@ -61,7 +72,9 @@ class StepModel(nn.Module):
             part if start is None else part + start for part, start in zip(state, starts, strict=True)
         )
         hidden, after = self.generator.hidden(token[:, None], before)
-        log_probs = torch.log_softmax(self.generator.head(hidden[:, 0]), dim=-1)
+        logits = self.generator.head(hidden[:, 0])
+        is_end = torch.arange(logits.shape[1]) == EOS
+        log_probs = torch.log_softmax(logits + self.end[token][:, None] * is_end, dim=-1)
         rest = (part if start is None else part - start for part, start in zip(after, starts, strict=True))
         return (log_probs, *rest)
 
@@ -79,7 +92,8 @@ def to_onnx(trained: Trained, folder: Path) -> None:
         raise UserError("onnx is not installed; pip install 'seqgen[export]'") from error
 
     def fill(place: Path) -> None:
-        axes = _write_step(trained.algorithm.policy, place / MODEL)
+        begins = list(trained.tokenizer.labels.values()) or [BOS]
+        axes = _write_step(trained.algorithm.policy, begins, place / MODEL)
         write_text(place / run_folder.TOKENIZER, trained.tokenizer.to_json())
         described = describe(trained) | {"state": axes}
         write_text(place / run_folder.CONFIG, json.dumps(described, indent=2, ensure_ascii=False) + "\n")
@@ -161,11 +175,11 @@ def describe(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _write_step(generator: Generator, path: Path) -> dict[str, list[int | str]]:
+def _write_step(generator: Generator, begins: Iterable[int], path: Path) -> dict[str, list[int | str]]:
     """Write the step model; return the shape of each part of its state, its dimensions by number or name."""
     import copy
 
-    model = StepModel(copy.deepcopy(generator).cpu().float()).eval()
+    model = StepModel(copy.deepcopy(generator).cpu().float(), begins).eval()
     shapes = state_shapes(model.generator)
     inputs = [f"state_{i}" for i in range(len(shapes))]
     outputs = [f"after_{i}" for i in range(len(shapes))]

@@ -58,7 +58,7 @@ def test_the_step_model_gives_the_log_probabilities_of_the_generator(
     pytest.importorskip("onnx", reason=NEEDED)
     made = generator(kind, seed=3, **GENERATORS[kind] | options).eval()
     made.head.scale.fill_(0.7)  # a calibrated temperature is part of the model
-    shapes = export._write_step(made, tmp_path / "model.onnx")
+    shapes = export._write_step(made, [BOS], tmp_path / "model.onnx")
     tokens = sentences(rows=5, length=11, seed=2)
     expected = log_prob(made, tokens).numpy()
     found = scored(session(tmp_path / "model.onnx"), tokens)
@@ -122,6 +122,7 @@ def test_the_program_of_the_readme_samples_without_seqgen(
         [sys.executable, "step.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
+    assert trained.algorithm.policy.head.never_ends_at == 0  # no sentence of the corpus is empty
     for text, ids, score in json.loads(ran.stdout):
         tokens = torch.tensor([ids[1:]])
         assert ids[0] == BOS
