@@ -36,6 +36,10 @@ EXAMPLES = {
         "seqgen export --run runs/mle-scenes --to onnx --out onnx",
         "seqgen export --run runs/mle-scenes --to hf --out hub",
     ),
+    "replay": (
+        "seqgen replay runs/mle-scenes",
+        "seqgen replay runs/residual-scenes/config.json --run runs/residual-2",
+    ),
     "runs": ("seqgen runs", "seqgen runs --json", "seqgen runs runs/mle-scenes"),
     "score": ("seqgen score test.txt", "seqgen score --auroc", "seqgen score test.txt --out scores.tsv"),
     "reconstruct": (

@@ -24,6 +24,7 @@ from seqgen.cli import (
     output_encoding,
     pretrain,
     reconstruct,
+    replay,
     report,
     runs,
     sample,
@@ -49,6 +50,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
+app.command("replay")(replay.replay)
 app.command("score")(score.score)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("interpolate")(interpolate.interpolate)

@@ -161,7 +161,7 @@ def test_it_runs_as_pasted(
             path.unlink()
 
 
-COMPLETIONS = {"pre": {"pretrain"}, "co": {"corpora"}, "r": {"report", "runs", "reconstruct"}}
+COMPLETIONS = {"pre": {"pretrain"}, "co": {"corpora"}, "r": {"replay", "report", "runs", "reconstruct"}}
 
 
 @pytest.mark.parametrize("begun", COMPLETIONS)
