@@ -33,12 +33,13 @@ from seqgen.evaluation.sentence_files import read_sentences
 from seqgen.generation import oracles
 from seqgen.image.data.dataset import open_images
 from seqgen.image.data.pictures import ReadOptions
+from seqgen.image.runs import replay as image_replay
 from seqgen.image.runs import setup as image_setup
 from seqgen.inference.generate import generate
 from seqgen.inference.scoring import score
 from seqgen.metrics.embeddings import read_vectors
 from seqgen.report.page import page
-from seqgen.training import load, run_folder, setup
+from seqgen.training import load, replay, run_folder, setup
 from seqgen.training.data_config import DataConfig, with_conditions
 
 from . import mutations
@@ -197,6 +198,14 @@ def _start(path: Path) -> object:
 
 def _resume_text(path: Path) -> object:
     return _text_job(path.parent, STEPS + 1).train()
+
+
+def _replay_text(path: Path) -> object:
+    return replay.replay_job(run_folder.open_run(path.parent), path.parents[1] / "again").run.config
+
+
+def _replay_image(path: Path) -> object:
+    return image_replay.replay_job(run_folder.open_run(path.parent), path.parents[1] / "again").run.config
 
 
 def _resume_image(path: Path) -> object:
@@ -424,7 +433,7 @@ READERS: dict[str, Reader] = {
         run_folder.CONFIG,
         _part("text/config.json"),
         mutations.json_of,
-        (_sample_text, _start, _resume_text, _report),
+        (_sample_text, _start, _resume_text, _replay_text, _report),
         beside="text",
     ),
     "weights": Reader(
@@ -448,7 +457,7 @@ READERS: dict[str, Reader] = {
         run_folder.CONFIG,
         _part("labelled/config.json"),
         mutations.json_of,
-        (_sample_labelled, _resume_labelled, _report),
+        (_sample_labelled, _resume_labelled, _replay_text, _report),
         beside="labelled",
     ),
     "labelled-tokenizer": Reader(
@@ -462,7 +471,7 @@ READERS: dict[str, Reader] = {
         run_folder.CONFIG,
         _part("image/config.json"),
         mutations.json_of,
-        (_sample_image, _resume_image),
+        (_sample_image, _resume_image, _replay_image),
         beside="image",
     ),
     "image-weights": Reader(

@@ -71,6 +71,14 @@ def test_and_one_on_images(tmp_path: Path) -> None:
     assert again.config["without"] == 3
 
 
+@pytest.mark.parametrize("name", ["settings", "data", "binarise", "without", "seed", "steps"])
+def test_a_configuration_of_images_without_all_of_it_is_damaged(tmp_path: Path, name: str) -> None:
+    first = setup.train("vae", run=tmp_path / "first", steps=1, values={"net.hidden": 11, "latent_dim": 3})
+    rest = {key: value for key, value in first.config.items() if key != name}
+    with pytest.raises(UserError, match=f"is damaged: it has no {name}"):
+        image_replay.replay_job(Run(first.path, rest), tmp_path / "again")
+
+
 def test_a_text_that_is_another_or_has_moved(start: Run, tmp_path: Path) -> None:
     corpus = tmp_path / "coins.txt"
     moved = tmp_path / "elsewhere.txt"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from seqgen.image.runs import load, setup
-from seqgen.training import paths
+from seqgen.training import paths, run_config, run_folder
 from seqgen.training.job import Job
 from seqgen.training.replay import check_is_same, folder_of
 from seqgen.training.run_folder import Run
@@ -23,6 +23,7 @@ def replay_job(
     data, init: where the images, and the run to start from, are now, if they have moved; the other arguments
     and the errors are those of `seqgen.training.replay.replay_job`.
     """
+    run_config.require(source.config, (*run_config.IMAGES, "steps"), source.path / run_folder.CONFIG)
     load.entry_of(source, trust=trust)
     config = source.config
     begins = config.get("init") and paths.from_store(config["init"], source.path)
