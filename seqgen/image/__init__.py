@@ -10,12 +10,38 @@ runs          from settings to a run folder, and back
 evaluation    metrics of a run
 applications  anomalies, few labels, augmentation, figures
 
+From Python, as from the command line (each name is loaded when it is first used):
+
+    from seqgen import image
+
+    run = image.train("vae", "photographs", size=64, run="runs/photographs")
+    trained = image.load(run)
+    pictures = trained.model.samples(16)  # (16, C, H, W), 0 to 1
+    print(image.evaluate(trained, 1000)["samples"]["precision"])
+
 The registry below names every model. Adding one is a file in `models` and a line here; a model that differs
 from another by its settings alone is a line with those settings.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from seqgen import algorithms
 from seqgen.algorithms import Entry
+
+if TYPE_CHECKING:
+    from seqgen.image.evaluation.evaluate import evaluate
+    from seqgen.image.runs.load import TrainedImages, load
+    from seqgen.image.runs.setup import train
+
+__all__ = ["MODELS", "TrainedImages", "evaluate", "get", "load", "train"]
+
+_HOMES = {
+    "TrainedImages": "runs.load",
+    "evaluate": "evaluation.evaluate",
+    "load": "runs.load",
+    "train": "runs.setup",
+}
 
 MODELS = {
     "autoencoder": Entry("seqgen.image.models.autoencoder:Autoencoder"),
@@ -37,3 +63,13 @@ MODELS = {
 def get(name: str) -> Entry:
     """Return the entry of a model's name; UserError with the nearest name where there is none."""
     return algorithms.get(name, MODELS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'seqgen.image' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"seqgen.image.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
