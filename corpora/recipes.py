@@ -34,6 +34,11 @@ class Recipe:
     """A command to run next; {folder} is the folder of the files."""
 
 
+def _files(address: str, *rows: tuple[str, str, int, str]) -> tuple[File, ...]:
+    """Return files whose addresses differ in one part, {}: that part, name, size and SHA-256 of each."""
+    return tuple(File(address.format(part), name, size, sha256) for part, name, size, sha256 in rows)
+
+
 TEXYGEN = "https://raw.githubusercontent.com/geek-ai/Texygen/master"
 NEWS = "https://raw.githubusercontent.com/pclucas14/GansFallingShort/master/real_data_experiments/data/news"
 RAW = "https://raw.githubusercontent.com"
@@ -69,15 +74,16 @@ RECIPES = (
     Recipe(
         name="news",
         title="WMT 2017 news, the split of Language GANs Falling Short: 10,000 + 10,000 sentences",
-        files=(
-            File(
-                f"{NEWS}/valid.txt",
+        files=_files(
+            f"{NEWS}/{{}}.txt",
+            (
+                "valid",
                 "news_train.txt",
                 1350298,
                 "e66a6fdd1f6cb15cb8f851051e5c49062270e0de1e69213289ce50b88a1d7281",
             ),
-            File(
-                f"{NEWS}/test.txt",
+            (
+                "test",
                 "news_test.txt",
                 1326837,
                 "e1ba37a752bc8fba6d9743898b30bb36119cc665cd35b229060bf5f75a94837d",
@@ -105,12 +111,15 @@ RECIPES = (
     Recipe(
         name="names",
         title="8,800 English first names, a name a line (the Moby lists)",
-        files=tuple(
-            File(f"{NAMES}/datasets-{kind}-first-names-en@0.2.3/data/names.txt", f"{kind}.txt", size, sha256)
-            for kind, size, sha256 in (
-                ("female", 35153, "f2ee53b7adf88a44c0ffaa5aa549e749ac6bd95e813cb68213145276b8efd8c9"),
-                ("male", 26609, "35cf3ca775b204f7a67a6a25f651e7149ea0f0d22ffad9d366e680fe948ca38e"),
-            )
+        files=_files(
+            f"{NAMES}/datasets-{{}}-first-names-en@0.2.3/data/names.txt",
+            (
+                "female",
+                "female.txt",
+                35153,
+                "f2ee53b7adf88a44c0ffaa5aa549e749ac6bd95e813cb68213145276b8efd8c9",
+            ),
+            ("male", "male.txt", 26609, "35cf3ca775b204f7a67a6a25f651e7149ea0f0d22ffad9d366e680fe948ca38e"),
         ),
         licence="CC0 1.0 (stdlib, from Moby Word II, which is in the public domain)",
         format="ASCII, a name a line in alphabetic order, in a file of female and one of male names",
@@ -155,22 +164,20 @@ RECIPES = (
     Recipe(
         name="tweets",
         title="45,615 + 12,284 tweets, those of TweetEval's sentiment task",
-        files=tuple(
-            File(f"{RAW}/cardiffnlp/tweeteval/main/datasets/sentiment/{part}_text.txt", name, size, sha256)
-            for part, name, size, sha256 in (
-                (
-                    "train",
-                    "tweets_train.txt",
-                    4970029,
-                    "368f01052ea6fd8ffc408a2a2e6ac9669e31542581a0396ef16591ea26eb98a6",
-                ),
-                (
-                    "test",
-                    "tweets_test.txt",
-                    1156877,
-                    "09a93a55c63fd93f97485ef7302889d7edb4091cd49733aa37da094f0bfa0675",
-                ),
-            )
+        files=_files(
+            f"{RAW}/cardiffnlp/tweeteval/main/datasets/sentiment/{{}}_text.txt",
+            (
+                "train",
+                "tweets_train.txt",
+                4970029,
+                "368f01052ea6fd8ffc408a2a2e6ac9669e31542581a0396ef16591ea26eb98a6",
+            ),
+            (
+                "test",
+                "tweets_test.txt",
+                1156877,
+                "09a93a55c63fd93f97485ef7302889d7edb4091cd49733aa37da094f0bfa0675",
+            ),
         ),
         licence="not stated (tweets of SemEval 2017, under the terms of the service that they are from)",
         format="UTF-8, a tweet a line; users are @user",
@@ -179,20 +186,10 @@ RECIPES = (
     Recipe(
         name="verses",
         title="892 + 104 verses of English poems, labelled by sentiment: -1, 0, 1, and 2 where it is mixed",
-        files=tuple(
-            File(f"{RAW}/google-research-datasets/poem-sentiment/master/data/{name}", name, size, sha256)
-            for name, size, sha256 in (
-                (
-                    "train.tsv",
-                    40567,
-                    "09503a850796736a8e63504ae2c8de983f57dceebc2342ea93a7f7ad06af56d0",
-                ),
-                (
-                    "test.tsv",
-                    4556,
-                    "a406d87b62a6b7c9615468a8b66e69c027fa8f2f03a4f8f6c79df26c260de620",
-                ),
-            )
+        files=_files(
+            f"{RAW}/google-research-datasets/poem-sentiment/master/data/{{}}.tsv",
+            ("train", "train.tsv", 40567, "09503a850796736a8e63504ae2c8de983f57dceebc2342ea93a7f7ad06af56d0"),
+            ("test", "test.tsv", 4556, "a406d87b62a6b7c9615468a8b66e69c027fa8f2f03a4f8f6c79df26c260de620"),
         ),
         licence="CC BY 4.0 (Sheng and Uthus 2020); the poems are in the public domain",
         format="TSV without a header: number, verse, label",
@@ -203,20 +200,15 @@ RECIPES = (
     Recipe(
         name="topics",
         title="120,000 + 7,600 news titles (AG's corpus), labelled 1 world, 2 sports, 3 business, 4 science",
-        files=tuple(
-            File(f"{RAW}/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{name}", name, size, sha256)
-            for name, size, sha256 in (
-                (
-                    "train.csv",
-                    29470338,
-                    "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
-                ),
-                (
-                    "test.csv",
-                    1857427,
-                    "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
-                ),
-            )
+        files=_files(
+            f"{RAW}/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{{}}.csv",
+            (
+                "train",
+                "train.csv",
+                29470338,
+                "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
+            ),
+            ("test", "test.csv", 1857427, "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"),
         ),
         licence="for research, not for commerce (Antonio Gulli; split by Zhang et al. 2015)",
         format="CSV without a header, every field in quotes: label, title, description",
@@ -227,22 +219,20 @@ RECIPES = (
     Recipe(
         name="restaurants",
         title="42,061 + 4,693 descriptions of restaurants, each with the facts that it was written from",
-        files=tuple(
-            File(f"{RAW}/tuetschek/e2e-dataset/master/{part}.csv", name, size, sha256)
-            for part, name, size, sha256 in (
-                (
-                    "trainset",
-                    "train.csv",
-                    9340189,
-                    "f27d48df45815288ab15619d47a79028c300fbb7f42e373668aba0b98c1d57c6",
-                ),
-                (
-                    "testset_w_refs",
-                    "test.csv",
-                    1310822,
-                    "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
-                ),
-            )
+        files=_files(
+            f"{RAW}/tuetschek/e2e-dataset/master/{{}}.csv",
+            (
+                "trainset",
+                "train.csv",
+                9340189,
+                "f27d48df45815288ab15619d47a79028c300fbb7f42e373668aba0b98c1d57c6",
+            ),
+            (
+                "testset_w_refs",
+                "test.csv",
+                1310822,
+                "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
+            ),
         ),
         licence="CC BY-SA 4.0 (the E2E challenge, Novikova et al. 2017)",
         format="CSV with the columns mr, such as name[The Mill], food[English], and ref, the description",
@@ -254,16 +244,29 @@ RECIPES = (
     Recipe(
         name="texygen-samples",
         title="samples of six models for Texygen's published COCO table, 9,984 sentences each",
-        files=tuple(
-            File(f"{TEXYGEN}/docs/instances/{model}.txt", f"{model}.txt", size, sha256)
-            for model, size, sha256 in (
-                ("leakgan", 505716, "e3aa1b08801c5f5e84c1b1a9470e68860a833a19e48e4dbaa3637be24fde9ed8"),
-                ("maligan", 580918, "493d672fae4d676532b252ba70b2133523d17ae9c9c84e01dd3dbb8b33771b95"),
-                ("mle", 599409, "e80736112f9cf8ad3a9c3dbc0c9fba15252a415bfb4e2c4167e5aac6da71569c"),
-                ("rank", 515457, "c7ab24a5442874f6824b2ea301c3483a40c927277dae967c94d26bad96a775ed"),
-                ("seq", 579128, "ac724272107b33d2c6d40c8a003ba29e856a09b0f2f77a921e486ed1d4a6d26c"),
-                ("textgan", 256621, "b11ae70a638eb71bb49b669bd305cceaca430782b52c4538fe1864bd2229bd15"),
-            )
+        files=_files(
+            f"{TEXYGEN}/docs/instances/{{}}.txt",
+            (
+                "leakgan",
+                "leakgan.txt",
+                505716,
+                "e3aa1b08801c5f5e84c1b1a9470e68860a833a19e48e4dbaa3637be24fde9ed8",
+            ),
+            (
+                "maligan",
+                "maligan.txt",
+                580918,
+                "493d672fae4d676532b252ba70b2133523d17ae9c9c84e01dd3dbb8b33771b95",
+            ),
+            ("mle", "mle.txt", 599409, "e80736112f9cf8ad3a9c3dbc0c9fba15252a415bfb4e2c4167e5aac6da71569c"),
+            ("rank", "rank.txt", 515457, "c7ab24a5442874f6824b2ea301c3483a40c927277dae967c94d26bad96a775ed"),
+            ("seq", "seq.txt", 579128, "ac724272107b33d2c6d40c8a003ba29e856a09b0f2f77a921e486ed1d4a6d26c"),
+            (
+                "textgan",
+                "textgan.txt",
+                256621,
+                "b11ae70a638eb71bb49b669bd305cceaca430782b52c4538fe1864bd2229bd15",
+            ),
         ),
         licence="MIT (Texygen)",
         format=f"{LINES}; split into words and marks by spaces, some lines end in a space",
@@ -272,30 +275,32 @@ RECIPES = (
     Recipe(
         name="mnist",
         title="MNIST, 60,000 + 10,000 handwritten digits of 28 x 28 grey pixels (images)",
-        files=tuple(
-            File(f"{MNIST}/{part}-ubyte.gz", f"{part}-ubyte.gz", size, sha256)
-            for part, size, sha256 in (
-                (
-                    "train-images-idx3",
-                    9912422,
-                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                ),
-                (
-                    "train-labels-idx1",
-                    28881,
-                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                ),
-                (
-                    "t10k-images-idx3",
-                    1648877,
-                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                ),
-                (
-                    "t10k-labels-idx1",
-                    4542,
-                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-                ),
-            )
+        files=_files(
+            f"{MNIST}/{{}}-ubyte.gz",
+            (
+                "train-images-idx3",
+                "train-images-idx3-ubyte.gz",
+                9912422,
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            ),
+            (
+                "train-labels-idx1",
+                "train-labels-idx1-ubyte.gz",
+                28881,
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            ),
+            (
+                "t10k-images-idx3",
+                "t10k-images-idx3-ubyte.gz",
+                1648877,
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            ),
+            (
+                "t10k-labels-idx1",
+                "t10k-labels-idx1-ubyte.gz",
+                4542,
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            ),
         ),
         licence="not stated by its authors (Yann LeCun and Corinna Cortes); often given as CC BY-SA 3.0",
         format="gzipped IDX: a big-endian header of 16 bytes (images) or 8 (labels), a byte a pixel or label",

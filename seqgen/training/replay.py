@@ -6,7 +6,7 @@ from typing import Any
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.training import data_config, load, run_folder, setup
-from seqgen.training.job import ROOT, Job
+from seqgen.training.job import HASHES, ROOT, Job
 from seqgen.training.run_folder import Run
 from seqgen.training.start import start_of
 
@@ -38,9 +38,7 @@ def replay_job(
     entry = load.entry_of(source, trust=trust)
     config = source.config
     data = data_config.from_store(config["data"], source.path, corpus=corpus)
-    begins: Any = init
-    if config.get("init") and init is None:
-        begins = start_of(source)
+    begins: Any = start_of(source) if config.get("init") and init is None else init
     options: dict[str, Any] = {
         "path": folder_of(source, path),
         "values": config["settings"],
@@ -78,19 +76,11 @@ def refuse_code(source: Run, config: Any, *, trust: bool) -> None:
 
 def check_is_same(source: Run, job: Job) -> None:
     """Raise UserError where what is asked for is not what the configuration says."""
-    now = settings.flatten(job.run.config)
-    before = settings.flatten(source.config)
-    for key in (
-        "corpus_hash",
-        "data_hash",
-        "init_hash",
-        "seed",
-        *(k for k in now if k.startswith("settings.")),
-    ):
+    now, before = (settings.flatten(run.config) for run in (job.run, source))
+    for key in (*HASHES, "seed", "steps", "vocab_size", *(k for k in now if k.startswith("settings."))):
         if key in now and key in before and now[key] != before[key]:
-            what = {
-                "corpus_hash": "its text is another now",
-                "data_hash": "its images are others now",
-                "init_hash": "the run that it started from is another now",
-            }.get(key, f"{key} would be {now[key]}, not {before[key]}")
-            raise UserError(f"'{source.path}' cannot be replayed: {what}; give what it was trained on")
+            difference = HASHES.get(key, f"with {key}={now[key]}, not {before[key]}")
+            raise UserError(
+                f"'{source.path}' cannot be replayed: this would be a run {difference}; give what it was "
+                "trained on"
+            )

@@ -110,6 +110,18 @@ def test_what_a_worker_says_of_each_kind_of_case(tmp_path, monkeypatch):
         assert judged(lambda path: touch(70 << 20)).problem.endswith("MB of memory")
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the size of a process is read from /proc")
+def test_the_memory_of_a_case_is_limited_beside_what_earlier_ones_left_mapped():
+    code = (
+        "import mmap\nfrom tests.fuzz import worker\nworker.ADDRESS_SPACE, kept = 500 << 20, []\n"
+        "for _ in range(3):\n    worker.limit_memory()\n    kept.append(mmap.mmap(-1, 300 << 20))\n"
+        "try:\n    mmap.mmap(-1, 300 << 20)\nexcept OSError:\n    print('refused')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("refused\n", 0), done.stderr
+
+
 def test_a_short_run_finds_nothing(tmp_path):
     names = (
         "text,csv,gzip,embeddings,toml,tokenizer,config,image-config,weights,state,metrics,idx,picture,pickle"

@@ -12,7 +12,7 @@ from seqgen.core.errors import UserError
 from seqgen.image.runs import replay as image_replay
 from seqgen.image.runs import setup
 from seqgen.training import run_folder
-from seqgen.training.replay import replay_job
+from seqgen.training.replay import check_is_same, replay_job
 from seqgen.training.run_folder import Run, open_run
 
 SMALL = {
@@ -88,8 +88,17 @@ def test_a_text_that_is_another_or_has_moved(start: Run, tmp_path: Path) -> None
     job = replay_job(start, tmp_path / "again", corpus=str(moved))
     assert job.run.config["corpus_hash"] == start.config["corpus_hash"]
     moved.write_text(moved.read_text() + "one more line\n")
-    with pytest.raises(UserError, match="cannot be replayed: its text is another now"):
+    with pytest.raises(UserError, match="cannot be replayed: this would be a run on another text"):
         replay_job(start, tmp_path / "again", corpus=str(moved))
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "seed"])
+def test_what_would_be_another_run_is_refused(start: Run, tmp_path: Path, key: str) -> None:
+    """Another version may choose another tokenizer, and then what comes out is no replay."""
+    job = replay_job(start, tmp_path / "again")
+    changed = Run(start.path, start.config | {key: start.config[key] + 1})
+    with pytest.raises(UserError, match=f"this would be a run with {key}={start.config[key]}, not"):
+        check_is_same(changed, job)
 
 
 def test_its_own_folder_is_refused(start: Run) -> None:
