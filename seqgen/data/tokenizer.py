@@ -1,40 +1,26 @@
 """Word, character, BPE and byte-level tokenizers, each a `tokenizers.Tokenizer` with four special tokens."""
 
-import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import chain, islice
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken, models, pre_tokenizers, trainers
+from tokenizers import models
 
-from seqgen.core import cache
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.core.untrusted import parse_nested, read_regular
 from seqgen.data import tokenizer_pipelines
 from seqgen.data.conditions import THEN, entry_of_label, label_of
 from seqgen.data.sentence_store import Lines
-from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting, choose
+from seqgen.data.tokenizer_pipelines import KINDS, SPECIALS, Splitting
 
-__all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer", "train_tokenizer"]
+__all__ = ["BOS", "EOS", "KINDS", "PAD", "SPECIALS", "UNK", "Tokenizer"]
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
-
-SUBWORD_VOCAB = 400, 8_000
-"""Least number of merges of `bpe` and `byte`, and greatest vocabulary size, if `max_vocab` is not given."""
-
-CHARACTERS_PER_PIECE = 200
-"""Characters of text for each merge of such a vocabulary: fewer, and a piece is too rare to be learned."""
-
-MAX_UNKNOWN_RATE = 0.04
-"""Largest fraction of the tokens of the text that may become UNK if `min_count` is not given."""
-
-SAMPLE = 1_000
-"""Sentences from which `auto` chooses a kind."""
 
 MEMO_CHARACTERS = 1 << 22
 """Size in characters of the memo of words and their token ids, which saves encoding a word again."""
@@ -44,9 +30,6 @@ COUNT_WORDS = 1 << 20
 
 MOST_BYTES = 1 << 29
 """Size of a `tokenizer.json`, at most."""
-
-FORMAT = 3
-"""Part of every cache key; increase it when the same sentences give another vocabulary."""
 
 _END = ""
 """Marks the end of a sentence in a list of words; no word is empty."""
@@ -193,11 +176,11 @@ class Tokenizer:
         """
         if self.kind in ("bpe", "byte"):
             return self
-        counts = _count(lines.chunks(), self.inner, self._splitting)
+        counts = count_tokens(lines.chunks(), self.inner, self._splitting)
         known = set(self._entries)
         new = sorted((token for token in counts if token not in known), key=lambda t: (-counts[t], t))
         inner = tokenizers.Tokenizer.from_str(self.to_json())
-        inner.model = _word_level([*self._entries, *new])
+        inner.model = word_level([*self._entries, *new])
         return Tokenizer(inner)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
@@ -244,69 +227,6 @@ class Tokenizer:
         return cls(tokenizer_pipelines.rebuild(parse_nested(json.loads, text.encode())))
 
 
-def train_tokenizer(
-    lines: Iterable[str],
-    kind: str = "auto",
-    *,
-    lowercase: bool = False,
-    max_vocab: int | None = None,
-    min_count: int | None = None,
-) -> Tokenizer:
-    """Learn a vocabulary from sentences; token ids depend on the sentences and the options only.
-
-    The tokens of `word` are words with inner apostrophes and hyphens, numbers, single punctuation marks, and
-    single Han or kana characters, each with the space before it, so that decoding restores the spacing. Those
-    of `character` are single characters, spaces too; if the text has a space between any two characters, the
-    space belongs to the character after it. `bpe` merges the characters of words and of white space, `byte`
-    their UTF-8 bytes. `auto` chooses by what the text is (`seqgen.data.tokenizer_pipelines.choose`).
-
-    `max_vocab` bounds the vocabulary size, special tokens included (default for bpe and byte: every
-    character and a merge for each 200 characters of text, 400 merges at least, 8,000 tokens at most).
-    `min_count` is the least count of a word, a character or a merge. By default it is 3 for words and
-    characters, or the largest smaller count that makes at most 4 % of the text unknown. Words and characters
-    have token ids by falling count, and by code point among equal counts. The tokenizer of `Lines` is cached.
-    Raise UserError for options that cannot be satisfied.
-    """
-    if kind not in KINDS:
-        raise UserError(f"no tokenizer {kind!r}{did_you_mean(kind, KINDS)}")
-    least = len(SPECIALS) + (256 if kind == "byte" else 1)
-    if max_vocab is not None and max_vocab < least:
-        raise UserError(f"a vocabulary of {max_vocab} is too small; the least for {kind!r} is {least}")
-    if min_count is not None and min_count < 1:
-        raise UserError(f"a minimum count of {min_count} is too small; give 1 or more")
-    if not isinstance(lines, Lines):
-        return _train(lines, kind, lowercase, max_vocab, min_count)
-
-    key = json.dumps([FORMAT, lines.hash, kind, lowercase, max_vocab, min_count, MAX_UNKNOWN_RATE])
-    place = cache.entry(
-        "tokenizers",
-        hashlib.sha256(key.encode()).hexdigest(),
-        lambda draft: _train(lines, kind, lowercase, max_vocab, min_count).save(draft / "tokenizer.json"),
-    )
-    return Tokenizer.load(place / "tokenizer.json")
-
-
-def numbered_tokenizer(size: int) -> Tokenizer:
-    """Return a `word` tokenizer of the numbers 0 … size - 1; number i has the id i + 4."""
-    inner = tokenizer_pipelines.build("word", lowercase=False, spaced=False)
-    inner.model = _word_level([*SPECIALS, *(f"{tokenizer_pipelines.SPACE}{i}" for i in range(size))])
-    inner.add_special_tokens([AddedToken(token, special=True) for token in SPECIALS])
-    return Tokenizer(inner)
-
-
-def default_min_count(counts: Mapping[str, int]) -> int:
-    """Return the greatest of 3, 2 and 1 that leaves at most `MAX_UNKNOWN_RATE` of the tokens unknown.
-
-    A model learns little about a word from one or two sentences, and can only learn about UNK if the training
-    text contains it; but most words of a small corpus are rare.
-    """
-    total = sum(counts.values())
-    for least in (3, 2):
-        if sum(count for count in counts.values() if count < least) <= MAX_UNKNOWN_RATE * total:
-            return least
-    return 1
-
-
 def split_units(texts: Sequence[str], splitting: Splitting) -> list[list[str]]:
     """Split sentences into parts that can be tokenised separately.
 
@@ -329,50 +249,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _train(
-    lines: Iterable[str], kind: str, lowercase: bool, max_vocab: int | None, min_count: int | None
-) -> Tokenizer:
-    batches = lines.chunks(SAMPLE) if isinstance(lines, Lines) else _batches(iter(lines))
-    sample = next(batches, [])
-    if not sample:
-        raise UserError("there is no sentence to learn a vocabulary from")
-    kind = choose(sample).kind if kind == "auto" else kind
-    spaced = tokenizer_pipelines.spaced_characters(sample)
-    inner = tokenizer_pipelines.build(kind, lowercase=lowercase, spaced=spaced)
-    batches = chain([sample], batches)
-    special = [AddedToken(token, special=True) for token in SPECIALS]
-    if kind in ("word", "character"):
-        counts = _count(batches, inner, tokenizer_pipelines.splitting_of(json.loads(inner.to_str())))
-        least = default_min_count(counts) if min_count is None else min_count
-        known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
-        entries = [*SPECIALS, *known][:max_vocab]
-        inner.model = _word_level(entries)
-        inner.add_special_tokens(special)
-    else:
-        inner.train_from_iterator(
-            batches, _trainer(kind, max_vocab or _subword_vocab(lines), min_count or 1, special)
-        )
-    return Tokenizer(inner)
-
-
-def _subword_vocab(lines: Iterable[str]) -> int:
-    """Return the vocabulary size that fits a text: all of its characters, and merges as its size allows.
-
-    Of lines that can be read only once nothing is known beforehand.
-    """
-    least, most = SUBWORD_VOCAB
-    if not isinstance(lines, Sized):
-        return most
-    characters, alphabet = 0, set[str]()
-    for batch in lines.chunks(SAMPLE) if isinstance(lines, Lines) else [lines]:
-        joined = "".join(batch)
-        characters += len(joined)
-        alphabet.update(joined)
-    merges = max(characters // CHARACTERS_PER_PIECE, least)
-    return min(len(SPECIALS) + len(alphabet) + merges, most)
-
-
-def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting) -> Counter[str]:
+def count_tokens(
+    batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting: Splitting
+) -> Counter[str]:
     """Count tokens; each distinct word is split once for every `COUNT_WORDS` distinct words."""
     tokens: Counter[str] = Counter()
     words: Counter[str] = Counter()
@@ -388,22 +267,6 @@ def _count(batches: Iterable[list[str]], inner: tokenizers.Tokenizer, splitting:
     return tokens
 
 
-def _word_level(entries: Sequence[str]) -> models.WordLevel:
+def word_level(entries: Sequence[str]) -> models.WordLevel:
+    """Return a model of these tokens; the id of each is its place."""
     return models.WordLevel({token: id for id, token in enumerate(entries)}, unk_token=SPECIALS[UNK])
-
-
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
-    while batch := list(islice(lines, SAMPLE)):
-        yield batch
-
-
-def _trainer(kind: str, size: int, min_count: int, special: list[AddedToken]) -> trainers.BpeTrainer:
-    alphabet = pre_tokenizers.ByteLevel.alphabet() if kind == "byte" else []
-    return trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=min_count,
-        special_tokens=special,
-        limit_alphabet=size - len(special),
-        initial_alphabet=alphabet,
-        show_progress=False,
-    )

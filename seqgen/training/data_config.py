@@ -15,8 +15,9 @@ from seqgen.data.conditions import MOST_LABELS
 from seqgen.data.corpus import Corpus, open_corpus
 from seqgen.data.files import format_of
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import KINDS, SAMPLE, Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import KINDS, Tokenizer
 from seqgen.data.tokenizer_pipelines import LAID_OUT, Choice, choose
+from seqgen.data.tokenizer_training import SAMPLE, train_tokenizer
 from seqgen.generation import oracles
 from seqgen.training import oracle_corpus, paths, run_folder
 from seqgen.training.folder_lock import check_link

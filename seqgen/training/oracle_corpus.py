@@ -12,7 +12,8 @@ from seqgen.core import cache
 from seqgen.data.corpus import Corpus
 from seqgen.data.sentence_store import Store, open_store, write_store
 from seqgen.data.splits import HELD_OUT_FRACTION, HELD_OUT_MAX
-from seqgen.data.tokenizer import Tokenizer, numbered_tokenizer
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer_training import numbered_tokenizer
 from seqgen.generation import oracles
 from seqgen.generation.oracles import FIRST, Oracle
 

@@ -14,7 +14,8 @@ from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
 from seqgen.data.corpus import open_corpus
-from seqgen.data.tokenizer import EOS, PAD, UNK, train_tokenizer
+from seqgen.data.tokenizer import EOS, PAD, UNK
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.training import run_folder
 from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import adversarial_job, pretrain, pretrain_job

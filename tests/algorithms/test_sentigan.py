@@ -10,7 +10,8 @@ from helpers import batch, build, config, sentences, write_lines
 from seqgen import algorithms
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
-from seqgen.data.tokenizer import BOS, EOS, PAD, train_tokenizer
+from seqgen.data.tokenizer import BOS, EOS, PAD
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.generation.condition import Condition
 from seqgen.training.setup import adversarial_job, pretrain
 

@@ -8,7 +8,8 @@ from seqgen.algorithms import rewards
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.algorithms.seqgan import SeqGANConfig, shuffled
 from seqgen.core.errors import UserError
-from seqgen.data.tokenizer import PAD, numbered_tokenizer
+from seqgen.data.tokenizer import PAD
+from seqgen.data.tokenizer_training import numbered_tokenizer
 from seqgen.functional.gan_losses import gan_loss
 from seqgen.generation.sample import log_prob
 

@@ -12,7 +12,7 @@ import tokenizers
 import torch
 
 from seqgen.cli import learning_curve
-from seqgen.data.tokenizer import train_tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.training import run_folder
 
 CORPUS = "".join(

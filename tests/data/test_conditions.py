@@ -14,7 +14,8 @@ from seqgen.data.conditions import SEPARATOR, joined, parted
 from seqgen.data.corpus import open_corpus
 from seqgen.data.sentence_store import Lines, store_of
 from seqgen.data.token_ids import encode_lines
-from seqgen.data.tokenizer import EOS, UNK, Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import EOS, UNK, Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 
 ROWS = [(f"so {kind}, number {i}", kind) for i in range(31) for kind in ("good", "bad")]
 """Sentences and their labels."""

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from seqgen.core.errors import UserError
 from seqgen.data import decoding, files
 from seqgen.data.reading import Reading, Taken
-from seqgen.data.tokenizer import Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt.gz", ".csv.gz")
 SETTINGS = settings(

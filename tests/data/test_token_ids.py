@@ -11,7 +11,8 @@ from seqgen.core.errors import UserError
 from seqgen.data import token_ids as module
 from seqgen.data.sentence_store import CHUNK_LINES, Lines, store_of
 from seqgen.data.token_ids import Ids, encode_lines, pack
-from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import EOS, PAD, UNK, Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 
 SENTENCES = ["a b c", "b", "a b a b a", "c z"]
 

@@ -15,18 +15,10 @@ import torch
 
 from seqgen.core.errors import UserError
 from seqgen.data import tokenizer as module
+from seqgen.data import tokenizer_training
 from seqgen.data.sentence_store import Lines
-from seqgen.data.tokenizer import (
-    BOS,
-    EOS,
-    KINDS,
-    PAD,
-    SPECIALS,
-    UNK,
-    Tokenizer,
-    default_min_count,
-    train_tokenizer,
-)
+from seqgen.data.tokenizer import BOS, EOS, KINDS, PAD, SPECIALS, UNK, Tokenizer
+from seqgen.data.tokenizer_training import default_min_count, train_tokenizer
 
 TEXTS = [
     "A man's dog-house costs 3,000.50 yen ...",
@@ -102,7 +94,7 @@ def test_max_vocab_counts_the_special_tokens(kind: str, size: int) -> None:
 
 def test_the_vocabulary_of_subwords_fits_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [f"{i * 7919 % 99991:05}" for i in range(10_000)]  # 50,000 characters
-    monkeypatch.setattr(module, "SUBWORD_VOCAB", (20, 500))
+    monkeypatch.setattr(tokenizer_training, "SUBWORD_VOCAB", (20, 500))
     assert train_tokenizer(lines, "bpe").vocab_size == 4 + 10 + 250
     assert train_tokenizer(lines * 3, "bpe").vocab_size == 500
     assert train_tokenizer(lines[:100], "bpe").vocab_size == 4 + 10 + 20
@@ -193,7 +185,7 @@ def test_known_words_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> N
 def test_counting_in_parts_gives_the_same_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     once = train_tokenizer(TEXTS * 3, "word").to_json()
     monkeypatch.setattr(module, "COUNT_WORDS", 2)
-    monkeypatch.setattr(module, "SAMPLE", 2)
+    monkeypatch.setattr(tokenizer_training, "SAMPLE", 2)
     assert train_tokenizer(TEXTS * 3, "word").to_json() == once
 
 
@@ -224,7 +216,8 @@ def test_saved_tokenizers_load_with_the_library_and_equal(tmp_path: Path, kind: 
 def test_ids_do_not_depend_on_the_hash_seed(hash_seed: str) -> None:
     lines = [*TEXTS, *(" ".join(f"w{i * j % 31}" for j in range(9)) for i in range(97))]
     code = f"""
-        from seqgen.data.tokenizer import KINDS, train_tokenizer
+        from seqgen.data.tokenizer import KINDS
+        from seqgen.data.tokenizer_training import train_tokenizer
         print(ascii([train_tokenizer({lines!a}, kind, max_vocab=300).to_json() for kind in KINDS]))
     """
     environment = {"PYTHONHASHSEED": hash_seed, "RAYON_NUM_THREADS": hash_seed}
@@ -241,7 +234,7 @@ def test_the_vocabulary_of_lines_is_cached(monkeypatch: pytest.MonkeyPatch) -> N
     def refuse(*args: object) -> None:
         raise AssertionError("counted a second time")
 
-    monkeypatch.setattr(module, "_train", refuse)
+    monkeypatch.setattr(tokenizer_training, "_train", refuse)
     assert train_tokenizer(lines).to_json() == first.to_json()
     for changed in ({"kind": "bpe"}, {"lowercase": True}, {"max_vocab": 7}, {"min_count": 2}):
         with pytest.raises(AssertionError, match="second time"):

@@ -7,7 +7,7 @@ import pytest
 from made_texts import MAKERS, make
 
 from seqgen.data import tokenizer_pipelines
-from seqgen.data.tokenizer import UNK, train_tokenizer
+from seqgen.data.tokenizer import UNK
 from seqgen.data.tokenizer_pipelines import (
     choose,
     choose_kind,
@@ -15,6 +15,7 @@ from seqgen.data.tokenizer_pipelines import (
     spaced_characters,
     splitting_of,
 )
+from seqgen.data.tokenizer_training import train_tokenizer
 
 
 @pytest.mark.parametrize(

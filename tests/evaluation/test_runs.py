@@ -11,7 +11,8 @@ from seqgen.algorithms.mle import MLE, MLEConfig
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data import corpus as text
-from seqgen.data.tokenizer import EOS, train_tokenizer
+from seqgen.data.tokenizer import EOS
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.evaluation.quality_diversity import points
 from seqgen.evaluation.references import random_subset
 from seqgen.evaluation.runs import Estimate, evaluate_run, evaluate_runs

@@ -1,34 +1,27 @@
-"""Every reader of the package: good files for it, how they are mutated, and what reads them.
+"""Every reader of the package: what good files it has, how they are mutated, and what reads them.
 
 A file of a run lies in a copy of a small run, so that everything a command does with the run is tried.
 """
 
-import gzip
-import io
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 from PIL import Image
 
 import seqgen.image.runs.load as image_runs
 from seqgen import algorithms
 from seqgen.core import settings
-from seqgen.corpora import oracle_weights
 from seqgen.corpora.grammar import parse_grammar
 from seqgen.corpora.stats import statistics
 from seqgen.data.conditions import joined
 from seqgen.data.corpus import open_corpus
 from seqgen.data.reading import Reading
-from seqgen.data.tokenizer import Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.evaluation.sentence_files import read_sentences
 from seqgen.generation import oracles
 from seqgen.image.data.dataset import open_images
@@ -42,7 +35,7 @@ from seqgen.report.page import page
 from seqgen.training import load, replay, run_folder, setup
 from seqgen.training.data_config import DataConfig, with_conditions
 
-from . import mutations
+from . import good_files, mutations
 from .mutations import Mutate
 
 STEPS, IMAGE_STEPS = 3, 2
@@ -227,183 +220,6 @@ def _oracle(path: Path) -> object:
     return oracle.log_likelihood(oracle.sample(2, seed=0))
 
 
-def _text_seeds(world: Path) -> list[bytes]:
-    text = (world / "corpus.txt").read_bytes()
-    others = [
-        "text with a BOM\n",
-        "one\r\ntwo\r\rthree \u2028 4\n",
-        "中文 句子\nпо-русски\n",
-        "no newline",
-        " \n\n x\n",
-    ]
-    encoded = [other.encode() for other in others]
-    return [
-        text,
-        b"\xef\xbb\xbf" + encoded[0],
-        *encoded[1:],
-        others[2].encode("utf-16"),
-        "café\n".encode("cp1252"),
-    ]
-
-
-def _csv_seeds(world: Path) -> list[bytes]:
-    rows = (world / "corpus.txt").read_text(encoding="utf-8").splitlines()[:20]
-    quoted = "".join(f'{n},"{row}, he said ""no"""\n' for n, row in enumerate(rows))
-    semicolons = "".join(f"{n};{row.replace(',', ' ')}\n" for n, row in enumerate(rows))
-    return [f"id,text\n{quoted}".encode(), f"id;text\n{semicolons}".encode(), "\n".join(rows).encode()]
-
-
-def _labelled_csv_seeds(world: Path) -> list[bytes]:
-    whole = (world / "labelled.csv").read_bytes()
-    return [whole, whole.replace(b",", b";"), whole.replace(b"\n0,", b'\n"a, b",').replace(b"\n1,", b"\n,")]
-
-
-def _pair_seeds(world: Path) -> list[bytes]:
-    rows = [row | {"source": row["text"][::-1]} for row in _json_rows(world)]
-    return [b"".join(mutations.json_text(row).replace(b"\n", b"") + b"\n" for row in rows)]
-
-
-def _labelled_parquet_seeds(world: Path) -> list[bytes]:
-    rows = [row["text"] for row in _json_rows(world)]
-    labels = [n % 3 for n in range(len(rows))]
-    named = pyarrow.array(["good", "bad", None] * len(rows)).dictionary_encode()[: len(rows)]
-    return [_parquet({"text": rows, "label": each}) for each in (labels, list(map(str, labels)), named)]
-
-
-def _tsv_seeds(world: Path) -> list[bytes]:
-    return [each.replace(b",", b"\t") for each in _csv_seeds(world)]
-
-
-def _json_rows(world: Path) -> list[dict[str, Any]]:
-    rows = (world / "corpus.txt").read_text(encoding="utf-8").splitlines()[:20]
-    return [{"id": n, "text": row, "more": {"label": None}} for n, row in enumerate(rows)]
-
-
-def _json_lines_seeds(world: Path) -> list[bytes]:
-    return [b"".join(mutations.json_text(row).replace(b"\n", b"") + b"\n" for row in _json_rows(world))]
-
-
-def _json_seeds(world: Path) -> list[bytes]:
-    return [mutations.json_text(_json_rows(world)), mutations.json_text({"data": _json_rows(world)})]
-
-
-def _gzip_seeds(world: Path) -> list[bytes]:
-    return [gzip.compress(each, mtime=0) for each in _text_seeds(world)]
-
-
-def _parquet_seeds(world: Path) -> list[bytes]:
-    rows = [row["text"] for row in _json_rows(world)]
-    text = {"id": list(range(len(rows))), "text": rows}
-    return [_parquet(text), _parquet({"text": pyarrow.array(rows).dictionary_encode()})]
-
-
-def _image_parquet_seeds(world: Path) -> list[bytes]:
-    pictures = [path.read_bytes() for path in sorted((world / "runs" / "pictures").rglob("*.png"))]
-    images = [{"bytes": content, "path": "x.png"} for content in pictures]
-    return [_parquet({"image": images, "label": [n % 3 for n in range(len(images))]})]
-
-
-def _parquet(columns: dict[str, Any]) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(columns), sink)
-    return sink.getvalue()
-
-
-def _image_arrays() -> list[dict[str, np.ndarray]]:
-    grey = (np.arange(23 * 5 * 7) % 256).reshape(23, 5, 7)
-    labels = np.arange(23) % 3
-    return [
-        {"x": grey.astype(np.uint8), "label": labels},
-        {"x_train": grey.astype(np.float32) / 255, "y_train": labels, "x_test": grey[:5] / 255.0},
-        {"images": np.stack([grey] * 4, -1).astype(np.uint16), "label": labels.astype(str)},
-    ]
-
-
-def _image_npz_seeds(world: Path) -> list[bytes]:
-    return [_written(np.savez, **arrays) for arrays in _image_arrays()]
-
-
-def _image_npy_seeds(world: Path) -> list[bytes]:
-    found = [array for arrays in _image_arrays() for array in arrays.values() if array.ndim > 1]
-    return [_written(np.save, array) for array in (*found, np.asfortranarray(found[0]))]
-
-
-def _written(save: Callable[..., None], *arrays: np.ndarray, **named: np.ndarray) -> bytes:
-    sink = io.BytesIO()
-    save(sink, *arrays, **named)
-    return sink.getvalue()
-
-
-def _grammar_seeds(world: Path) -> list[bytes]:
-    small = (
-        "%join words\nScene -> Animal is Doing . | Doing [3]\nAnimal -> a(n) Size cat [0.5]\n   | two dogs\n"
-        "Size -> old | small | ''\nDoing -> running | asleep\n",
-        "%join characters\n%answer arithmetic\nSum -> Digit + Digit =\nDigit -> 1 | 2 [2] | 3\n",
-    )
-    return [each.encode() for each in small] + [
-        files("seqgen.corpora").joinpath("expressions.cfg").read_bytes()
-    ]
-
-
-def _toml_seeds(world: Path) -> list[bytes]:
-    return [
-        b'batch_size = 32\nlr = 1e-3\n[generator]\nkind = "transformer"\nhidden = 64\nlayers = 2\n',
-        b'generator.kind = "rnn"\ngenerator.cell = "gru"\ngenerator.tied = true\npatience = "none"\n',
-    ]
-
-
-def _part(*names: str) -> Callable[[Path], list[bytes]]:
-    return lambda world: [(world / "runs" / name).read_bytes() for name in names]
-
-
-def _tokenizer_seeds(world: Path) -> list[bytes]:
-    lines = (world / "corpus.txt").read_text(encoding="utf-8").splitlines()
-    sizes = {"word": None, "character": None, "bpe": 60, "byte": 280}
-    made = [train_tokenizer(lines, kind, max_vocab=size) for kind, size in sizes.items()]
-    return [each.to_json().encode() for each in made]
-
-
-def _idx_seeds(world: Path) -> list[bytes]:
-    head = bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4, "big") for size in (13, 5, 7))
-    return [head + bytes(range(91)) * 5]
-
-
-def _picture_seeds(world: Path) -> list[bytes]:
-    pixels = (np.arange(9 * 11 * 3) % 256).astype(np.uint8).reshape(9, 11, 3)
-    seeds = []
-    for form in ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"):
-        for mode in ("RGB", "L", "P"):
-            sink = io.BytesIO()
-            Image.fromarray(pixels).convert(
-                "RGB" if form == "WEBP" or (form, mode) == ("JPEG", "P") else mode
-            ).save(sink, form)
-            seeds.append(sink.getvalue())
-    return seeds
-
-
-def _vector_seeds(world: Path) -> list[bytes]:
-    return [b"2 3\ncat 0.5 1 -2\ndog 1e-3 0 3\n", "the 1 2 3 4\ncafé 0 0 0 1\n".encode()]
-
-
-def _oracle_arrays() -> dict[str, np.ndarray]:
-    v, e, h = 13, 3, 5
-    sizes = ((v, e), (4 * h, e), (4 * h, h), (4 * h,), (h, v), (v,))
-    return {
-        name: np.full(size, 0.1, np.float32) for name, size in zip(oracle_weights.NAMES, sizes, strict=True)
-    }
-
-
-def _npz_seeds(world: Path) -> list[bytes]:
-    return [_written(np.savez, **_oracle_arrays())]
-
-
-def _pickle_seeds(world: Path) -> list[bytes]:
-    arrays = _oracle_arrays()
-    gate = [arrays["weight_ih"][:5].T.copy(), arrays["weight_hh"][:5].T.copy(), arrays["bias"][:5].copy()]
-    listed = [arrays["embedding"], *gate * 4, arrays["output_weight"], arrays["output_bias"]]
-    return [pickle.dumps(listed, protocol) for protocol in (0, 2, 4)]
-
-
 def _sentences(path: Path) -> object:
     return read_sentences(path, "--hyp")
 
@@ -415,82 +231,98 @@ def _column(path: Path) -> object:
 LABELS = (_conditions(label="label"),)
 TABLE = (_corpus(), _corpus("text"), _column)
 READERS: dict[str, Reader] = {
-    "text": Reader("case.txt", _text_seeds, mutations.bytes_of, (_corpus(), _sentences)),
-    "csv": Reader("case.csv", _csv_seeds, mutations.bytes_of, TABLE),
-    "tsv": Reader("case.tsv", _tsv_seeds, mutations.bytes_of, TABLE),
-    "jsonl": Reader("case.jsonl", _json_lines_seeds, mutations.json_lines_of, TABLE),
-    "json": Reader("case.json", _json_seeds, mutations.json_of, TABLE),
-    "parquet": Reader("case.parquet", _parquet_seeds, mutations.parquet_of, TABLE),
-    "labelled-csv": Reader("case.csv", _labelled_csv_seeds, mutations.bytes_of, LABELS),
-    "labelled-parquet": Reader("case.parquet", _labelled_parquet_seeds, mutations.parquet_of, LABELS),
-    "pairs": Reader("case.jsonl", _pair_seeds, mutations.json_lines_of, (_conditions(source="source"),)),
-    "gzip": Reader("case.txt.gz", _gzip_seeds, mutations.gzip_of, (_corpus(), _sentences)),
-    "grammar": Reader("case.cfg", _grammar_seeds, mutations.bytes_of, (_grammar,)),
-    "toml": Reader("case.toml", _toml_seeds, mutations.toml_of, (_settings,)),
-    "embeddings": Reader("case.vec", _vector_seeds, mutations.bytes_of, (_vectors,)),
-    "tokenizer": Reader("tokenizer.json", _tokenizer_seeds, mutations.json_of, (_tokenizer,)),
+    "text": Reader("case.txt", good_files.text_files, mutations.bytes_of, (_corpus(), _sentences)),
+    "csv": Reader("case.csv", good_files.csv_files, mutations.bytes_of, TABLE),
+    "tsv": Reader("case.tsv", good_files.tsv_files, mutations.bytes_of, TABLE),
+    "jsonl": Reader("case.jsonl", good_files.json_lines_files, mutations.json_lines_of, TABLE),
+    "json": Reader("case.json", good_files.json_files, mutations.json_of, TABLE),
+    "parquet": Reader("case.parquet", good_files.parquet_files, mutations.parquet_of, TABLE),
+    "labelled-csv": Reader("case.csv", good_files.labelled_csv_files, mutations.bytes_of, LABELS),
+    "labelled-parquet": Reader(
+        "case.parquet", good_files.labelled_parquet_files, mutations.parquet_of, LABELS
+    ),
+    "pairs": Reader(
+        "case.jsonl", good_files.pair_files, mutations.json_lines_of, (_conditions(source="source"),)
+    ),
+    "gzip": Reader("case.txt.gz", good_files.gzip_files, mutations.gzip_of, (_corpus(), _sentences)),
+    "grammar": Reader("case.cfg", good_files.grammar_files, mutations.bytes_of, (_grammar,)),
+    "toml": Reader("case.toml", good_files.toml_files, mutations.toml_of, (_settings,)),
+    "embeddings": Reader("case.vec", good_files.vector_files, mutations.bytes_of, (_vectors,)),
+    "tokenizer": Reader("tokenizer.json", good_files.tokenizer_files, mutations.json_of, (_tokenizer,)),
     "config": Reader(
         run_folder.CONFIG,
-        _part("text/config.json"),
+        good_files.part_of_run("text/config.json"),
         mutations.json_of,
         (_sample_text, _start, _resume_text, _replay_text, _report),
         beside="text",
     ),
     "weights": Reader(
         run_folder.WEIGHTS,
-        _part("text/model.safetensors"),
+        good_files.part_of_run("text/model.safetensors"),
         mutations.safetensors_of,
         (_sample_text,),
         beside="text",
     ),
     "state": Reader(
-        run_folder.STATE, _part("text/state.pt"), mutations.state_of, (_resume_text,), beside="text"
+        run_folder.STATE,
+        good_files.part_of_run("text/state.pt"),
+        mutations.state_of,
+        (_resume_text,),
+        beside="text",
     ),
     "metrics": Reader(
         run_folder.METRICS,
-        _part("text/metrics.jsonl"),
+        good_files.part_of_run("text/metrics.jsonl"),
         mutations.json_lines_of,
         (_report, _resume_text),
         beside="text",
     ),
     "labelled-config": Reader(
         run_folder.CONFIG,
-        _part("labelled/config.json"),
+        good_files.part_of_run("labelled/config.json"),
         mutations.json_of,
         (_sample_labelled, _resume_labelled, _replay_text, _report),
         beside="labelled",
     ),
     "labelled-tokenizer": Reader(
         run_folder.TOKENIZER,
-        _part("labelled/tokenizer.json"),
+        good_files.part_of_run("labelled/tokenizer.json"),
         mutations.json_of,
         (_sample_labelled,),
         beside="labelled",
     ),
     "image-config": Reader(
         run_folder.CONFIG,
-        _part("image/config.json"),
+        good_files.part_of_run("image/config.json"),
         mutations.json_of,
         (_sample_image, _resume_image, _replay_image),
         beside="image",
     ),
     "image-weights": Reader(
         run_folder.WEIGHTS,
-        _part("image/model.safetensors"),
+        good_files.part_of_run("image/model.safetensors"),
         mutations.safetensors_of,
         (_sample_image,),
         beside="image",
     ),
     "image-state": Reader(
-        run_folder.STATE, _part("image/state.pt"), mutations.state_of, (_resume_image,), beside="image"
+        run_folder.STATE,
+        good_files.part_of_run("image/state.pt"),
+        mutations.state_of,
+        (_resume_image,),
+        beside="image",
     ),
-    "idx": Reader("train-images-idx3-ubyte", _idx_seeds, mutations.idx_of, (_images,)),
-    "picture": Reader("train/a/case.png", _picture_seeds, mutations.bytes_of, (_images,), beside="pictures"),
+    "idx": Reader("train-images-idx3-ubyte", good_files.idx_files, mutations.idx_of, (_images,)),
+    "picture": Reader(
+        "train/a/case.png", good_files.picture_files, mutations.bytes_of, (_images,), beside="pictures"
+    ),
     "image-parquet": Reader(
-        "train.parquet", _image_parquet_seeds, mutations.parquet_of, (_images, _labelled_images)
+        "train.parquet", good_files.image_parquet_files, mutations.parquet_of, (_images, _labelled_images)
     ),
-    "image-npz": Reader("case.npz", _image_npz_seeds, mutations.npz_of, (_images, _labelled_images)),
-    "image-npy": Reader("x_train.npy", _image_npy_seeds, mutations.bytes_of, (_images,)),
-    "npz": Reader("case.npz", _npz_seeds, mutations.npz_of, (_oracle,)),
-    "pickle": Reader("case.pkl", _pickle_seeds, mutations.bytes_of, (_oracle,)),
+    "image-npz": Reader(
+        "case.npz", good_files.image_npz_files, mutations.npz_of, (_images, _labelled_images)
+    ),
+    "image-npy": Reader("x_train.npy", good_files.image_npy_files, mutations.bytes_of, (_images,)),
+    "npz": Reader("case.npz", good_files.npz_files, mutations.npz_of, (_oracle,)),
+    "pickle": Reader("case.pkl", good_files.pickle_files, mutations.bytes_of, (_oracle,)),
 }

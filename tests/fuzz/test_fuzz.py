@@ -21,7 +21,8 @@ from seqgen.core.settings import override, read_toml
 from seqgen.core.untrusted import parse_nested
 from seqgen.corpora.grammar import parse_grammar
 from seqgen.data.corpus import open_corpus
-from seqgen.data.tokenizer import Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.image.networks.networks import NetConfig
 from seqgen.metrics.embeddings import read_vectors
 from seqgen.training import run_folder

@@ -6,7 +6,8 @@ from helpers import build
 
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
-from seqgen.data.tokenizer import EOS, PAD, numbered_tokenizer
+from seqgen.data.tokenizer import EOS, PAD
+from seqgen.data.tokenizer_training import numbered_tokenizer
 from seqgen.generation import resampling
 from seqgen.inference.steering import Steering, steered_sample
 

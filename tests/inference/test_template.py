@@ -3,7 +3,8 @@
 import pytest
 
 from seqgen.core.errors import UserError
-from seqgen.data.tokenizer import UNK, train_tokenizer
+from seqgen.data.tokenizer import UNK
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.inference.template import encode
 
 LINES = ["a man sat on a mat.", "two men sit on a bed ."]

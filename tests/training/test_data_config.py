@@ -12,7 +12,8 @@ import seqgen
 from seqgen.core.errors import UserError
 from seqgen.data.batches import encode_lines
 from seqgen.data.corpus import Corpus
-from seqgen.data.tokenizer import Tokenizer, train_tokenizer
+from seqgen.data.tokenizer import Tokenizer
+from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.training import load, run_folder
 from seqgen.training.data_config import DataConfig, describe, open_data, open_with_tokenizer, why
 
