@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -99,6 +99,8 @@ class ImageData:
     """of the labels 0, 1, 2, …: those of their folders, their words, or the numbers that they had"""
     facts: tuple[str, ...] = ()
     """what was done to the images as they were read, for the user to know"""
+    left_out: tuple[int, ...] = ()
+    """the labels that training and validation are without"""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,6 +114,7 @@ def open_images(
     *,
     seed: int = 0,
     without: int | str | Sequence[int | str] | None = None,
+    only: Sequence[int | str] = (),
     binarise: str = "none",
     options: ReadOptions | None = None,
 ) -> ImageData:
@@ -123,6 +126,7 @@ def open_images(
             the hub; see `seqgen.image.data.files`.
         without: labels to leave out of training and validation, as anomaly detection needs it: the number of
             each, or its name where it has one.
+        only: the labels to train on, in place of those to leave out.
         binarise: `none`; `fixed`, one Bernoulli draw of every pixel by the seed; `dynamic`, the same for
             validation and test, and for training a new draw at every reading.
         options: the size that images are scaled to, the column of labels, the colour below transparency.
@@ -149,8 +153,7 @@ def open_images(
         splits["train"], splits["test"] = _hold_out(splits["train"], TEST_FRACTION, rng)
     if "valid" not in splits:
         splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
-    if left_out := labels_of(without, names):
-        _check_labels(spec, splits["train"], left_out, names)
+    if left_out := _left_out(spec, splits["train"], without, only, names):
         splits |= {name: splits[name].without(left_out) for name in ("train", "valid")}
         if not len(splits["valid"]) and len(splits["train"]) > 1:  # a few images, all of that label
             splits["train"], splits["valid"] = _hold_out(splits["train"], VALID_FRACTION, rng)
@@ -158,7 +161,14 @@ def open_images(
         binarised = [name for name in splits if binarise == "fixed" or name != "train"]
         splits |= {name: splits[name].binarised(rng) for name in sorted(binarised)}
     return ImageData(
-        spec, **splits, classes=classes, hash=digest, binarise=binarise, names=names, facts=facts
+        spec,
+        **splits,
+        classes=classes,
+        hash=digest,
+        binarise=binarise,
+        names=names,
+        facts=facts,
+        left_out=tuple(left_out),
     )
 
 
@@ -283,16 +293,27 @@ def _untrained_labels(splits: dict[str, Images], names: Sequence[str]) -> Iterat
         yield f"no training images of label {', '.join(shown)}"
 
 
-def _check_labels(spec: str, images: Images, labels: Sequence[int], names: Sequence[str]) -> None:
-    """Raise UserError where no training image has one of the labels, or none is left without them."""
+def _left_out(
+    spec: str, images: Images, without: Any, only: Sequence[int | str], names: Sequence[str]
+) -> list[int]:
+    """Return the numbers of the labels to leave out of training images.
+
+    UserError where no image has one of the labels given, or none is left.
+    """
+    if only and without not in (None, [], ()):
+        raise UserError("--only and --without both say which labels to train on; give one of them")
+    given = labels_of(only or without, names)
     present = images.labels.unique().tolist()
-    for label in labels:
+    for label in given:
         if label not in present:
             shown = ", ".join(names[each] for each in present if each >= 0)
             raise UserError(f"'{spec}' has no training images of label {names[label]}; they have: {shown}")
-    if len(present) == len(labels):
-        left_out = ", ".join(names[label] for label in labels)
+    if only:
+        return [label for label in present if label >= 0 and label not in given]
+    if len(present) == len(given):
+        left_out = ", ".join(names[label] for label in given)
         raise UserError(f"'{spec}' has label {left_out} alone; without it there are no images to train on")
+    return given
 
 
 def _hash_splits(splits: dict[str, Images]) -> str:

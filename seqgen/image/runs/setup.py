@@ -16,7 +16,7 @@ from seqgen.core import device as devices
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import apart
-from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, labels_of, open_images
+from seqgen.image.data.dataset import Batch, ImageBatches, ImageData, Images, in_order, open_images
 from seqgen.image.data.pictures import ReadOptions
 from seqgen.image.networks.networks import NetConfig, Shape
 from seqgen.image.runs import load, plots
@@ -72,8 +72,8 @@ def train_job(
 
     Args:
         model: a name of `seqgen.image.MODELS`, an entry point, or `module:Class`.
-        data, binarise, without: as for `seqgen.image.data.dataset.open_images`, which calls data `spec`.
-        only: the labels to train on, in place of those that are left out.
+        data, binarise, without, only: as for `seqgen.image.data.dataset.open_images`, where data are the
+            `spec`.
         size, label_column, background: as for `seqgen.image.data.pictures.ReadOptions`.
         path: the run folder; `runs/image-MODEL-DATA` where not given. An unfinished run there is resumed.
         init: a run on images to start from: its networks, of the same names, that fit.
@@ -93,9 +93,7 @@ def train_job(
     )
     device = devices.pick(device_name)
     options = ReadOptions(size, label_column, background)
-    if only:
-        without = _all_but(only, without, data, options)
-    opened = open_images(data, seed=seed, without=without, binarise=binarise, options=options)
+    opened = open_images(data, seed=seed, without=without, only=only, binarise=binarise, options=options)
     given, config = config, config.sized(opened.shape).fitted(opened.train)
     _check(config, opened)
 
@@ -116,7 +114,7 @@ def train_job(
         "data": paths.to_store(resolved(data), folder),
         "data_hash": opened.hash,
         "binarise": binarise,
-        "without": _recorded(labels_of(without, opened.names)),
+        "without": _recorded(opened.left_out),
         "seed": seed,
         "init": None if init is None else paths.to_store(str(Path(init).resolve()), folder),
         "init_hash": None if start is None else run_folder.weights_hash(start.run.path),
@@ -145,22 +143,9 @@ def train_job(
     )
 
 
-def _all_but(only: Sequence[int | str], without: Any, data: str, options: ReadOptions) -> list[str]:
-    """Return the names of the labels of training images but the given ones."""
-    if without not in (None, [], ()):
-        raise UserError("--only and --without both say which labels to train on; give one of them")
-    whole = open_images(data, options=options)
-    kept = labels_of(only, whole.names)
-    present = [label for label in whole.train.labels.unique().tolist() if label >= 0]
-    for label in kept:
-        if label not in present:
-            raise UserError(f"'{data}' has no training images of label {whole.names[label]} to train on")
-    return [whole.names[label] for label in present if label not in kept]
-
-
-def _recorded(labels: list[int]) -> int | list[int] | None:
+def _recorded(labels: Sequence[int]) -> int | list[int] | None:
     """Return the labels left out as a run's configuration has them: one alone is a number."""
-    return labels if len(labels) > 1 else labels[0] if labels else None
+    return list(labels) if len(labels) > 1 else labels[0] if labels else None
 
 
 @torch.no_grad()
