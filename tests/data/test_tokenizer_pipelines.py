@@ -14,6 +14,7 @@ from seqgen.data.tokenizer_pipelines import (
     odd_rate,
     spaced_characters,
     splitting_of,
+    without_marks,
 )
 from seqgen.data.tokenizer_training import train_tokenizer
 
@@ -124,3 +125,21 @@ def test_the_parts_of_earlier_runs_keep_no_white_space(kind: str, spaced: bool) 
     inner = tokenizer_pipelines.build(kind, lowercase=False, spaced=spaced, keeps_whitespace=False)
     units = "characters" if kind == "character" and not spaced else "words"
     assert splitting_of(json.loads(inner.to_str())) == (kind, units, False)
+
+
+@pytest.mark.parametrize(
+    ("piece", "kept"),
+    [
+        ("(cat),", "cat"),
+        ("“#tag!”", "#tag"),
+        ("...", ""),
+        ("&", ""),
+        ("&c.", "&c"),
+        ("-3%.", "-3%"),
+        ("a.b", "a.b"),
+        ("", ""),
+        ("x" + "[" * 1_000_000 + "y", "x" + "[" * 1_000_000 + "y"),  # in time in proportion to its length
+    ],
+)
+def test_the_marks_around_a_piece_are_left_out(piece, kept):
+    assert without_marks(piece) == kept
