@@ -68,10 +68,11 @@ from torch import Tensor
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
 from seqgen.functional import gaussian
+from seqgen.functional.implicit_posterior import critic_warning
 from seqgen.image.data.dataset import Batch, in_order
 from seqgen.image.evaluation import ais, sample_quality
 from seqgen.image.evaluation.features import choose
-from seqgen.image.models.avb import AVB, critic_warning
+from seqgen.image.models.avb import AVB
 from seqgen.image.networks import likelihood
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
