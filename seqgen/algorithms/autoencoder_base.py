@@ -59,6 +59,13 @@ class LatentAlgorithm(TextAlgorithm):
         )
         return weights.log_likelihood()
 
+    def measure(self, batches: Iterable[Tensor], *, samples: int) -> dict[str, float]:
+        """Measure bound, likelihood by so many draws, and latents on held-out batches (B, T).
+
+        The keys are those of `seqgen.algorithms.vae_objective.measure`. It needs what `log_likelihood` does.
+        """
+        return vae_objective.measure(self.encoder, self.generator, batches, samples=samples)
+
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
         """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""
         return calibrate(
