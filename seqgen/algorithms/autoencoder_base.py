@@ -37,6 +37,10 @@ class LatentAlgorithm(TextAlgorithm):
         options = self.begun(n, {"temperature": 1.0, "rng": rng} | options)
         return self.decode(latents, length, **options)
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the latent vector of each sentence, with a gradient, dropout as the mode has it."""
+        return self.encoder(tokens)[0]
+
     def encode(self, tokens: Tensor) -> Tensor:
         """Return each sentence's latent vector, the mean where it has a distribution; (B, T) → (B, Z)."""
         return vae_objective.encode(self.encoder, tokens)
