@@ -126,7 +126,7 @@ def _panel(path: Path) -> Picture | None:
 @torch.no_grad()
 def reconstructions(label: str, trained: TrainedImages, *, seed: int) -> Rows:
     """Show test images and, below them, their reconstructions."""
-    batch = figures.test_batch(trained, min(ACROSS, len(trained.data.test)), seed)
+    batch = figures.test_batch(trained, min(ACROSS, len(figures.test_images(trained))), seed)
     images = {"original": batch.images, "reconstruction": trained.model.reconstruct(*batch)}
     return Rows(label, [picture(each.cpu(), name) for name, each in images.items()])
 
@@ -135,7 +135,7 @@ def reconstructions(label: str, trained: TrainedImages, *, seed: int) -> Rows:
 def interpolations(label: str, trained: TrainedImages, *, seed: int, rows: int = 4) -> Rows | None:
     """Show interpolations between the latents of pairs of test images; None where there are no pairs."""
     try:
-        first, last = figures.image_pairs(trained, min(rows, len(trained.data.test) // 2), seed)
+        first, last = figures.image_pairs(trained, min(rows, len(figures.test_images(trained)) // 2), seed)
     except UserError:
         return None
     model = trained.model
