@@ -178,18 +178,16 @@ def latent_map(label: str, trained: TrainedImages, *, seed: int) -> tuple[Chart,
     if len(images) > MAPPED:
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:MAPPED]))
     latents = latent.encode_images(trained, images)
-    if latents.shape[1] < 2:
-        return None
-    is_plane = latents.shape[1] == 2
+    is_seen = latents.shape[1] <= 2  # as it is
     try:
-        projection = projection_2d.project(latents, "pca" if is_plane else "tsne", seed=seed)
+        projection = projection_2d.project(latents, "pca" if is_seen else "tsne", seed=seed)
     except UserError:
         return None
     points, axes = projection.points, projection.axes
     if not np.isfinite(points).all():
         return None
     groups = _groups(trained, images, points)
-    method = "" if is_plane else "t-SNE of "
+    method = "" if is_seen else "t-SNE of "
     title = f"{label}: {method}the latents of {len(images):,} test images"
     note = "" if axes else "only distances between close points mean anything"
     return scatter(groups, title=title, axes=axes, note=note), [entry for entry, _ in groups]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from seqgen.core.errors import UserError
 from seqgen.image import report, report_pictures
+from seqgen.image.applications import figures
 from seqgen.image.runs import load, setup
 from seqgen.metrics.classifier import wilson_interval
 from seqgen.report.charts import LABEL_HUES
@@ -175,6 +176,9 @@ def test_few_images_are_not_scored_and_the_page_says_why(tmp_path: Path) -> None
     assert "run was not scored:" in page
     assert "too few" in page
     assert "samples" in sections(page)
+    assert "run: the latents of 3 test images" in page  # one dimension, drawn as it is
+    figures.latent_map(load.load(tmp_path / "run", "cpu"), tmp_path / "one.png")
+    assert (tmp_path / "one.png").exists()
 
 
 def test_the_command_is_the_same_as_for_text(

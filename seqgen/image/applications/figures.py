@@ -256,7 +256,8 @@ def latent_map(
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:n]))
     projection = projection_2d.project(latent.encode_images(trained, images), method, seed=seed)
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
-    title = _title(trained, f"{name} of the latents of {len(images):,} test images")
+    of = "the" if trained.model.config.latent_dim == 1 else f"{name} of the"
+    title = _title(trained, f"{of} latents of {len(images):,} test images")
     plots.scatter(
         projection.points, images.labels.numpy(), path, names=trained.names, title=title, axes=projection.axes
     )
