@@ -55,7 +55,7 @@ class TrainingConfig:
     """reports without a better value of the monitored metric before training stops"""
     bf16: bool = False
     """run the networks in bfloat16 autocast"""
-    teacher_weight: float = 1.0
+    teacher_weight: float = 0.1
     """with --teacher: weight of the contrastive loss between embeddings of a sentence here and under it"""
     teacher_temperature: float = 0.1
     """divides their cosines in it"""

@@ -295,6 +295,19 @@ def balanced_rows(images: Images, n: int, rng: np.random.Generator) -> np.ndarra
     return order[np.lexsort((labels, rank))][:n]
 
 
+def most_pairs(trained: TrainedImages) -> int:
+    """Return how many pairs of test images there are at most for `image_pairs`."""
+    images = test_images(trained)
+    return len(_paired(images)) if trained.model.config.conditional else len(images) // 2
+
+
+def _paired(images: Images) -> np.ndarray:
+    """Return the rows of the images whose label another image has, too."""
+    labels = images.labels.numpy()
+    values, counts = np.unique(labels, return_counts=True)
+    return np.flatnonzero(np.isin(labels, values[counts > 1]))
+
+
 def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
     """Return n random pairs of two test images each, of one label where the model is conditional.
 
@@ -305,9 +318,7 @@ def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch
         rows = balanced_rows(images, 2 * n, rng)
         starts, ends = rows[::2], rows[1::2]
     else:
-        labels = images.labels.numpy()
-        values, counts = np.unique(labels, return_counts=True)
-        paired = np.flatnonzero(np.isin(labels, values[counts > 1]))
+        labels, paired = images.labels.numpy(), _paired(images)
         if not len(paired):
             raise UserError(
                 "no two test images have one label, as both ends of a row of a conditional model must; give "
