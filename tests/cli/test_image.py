@@ -164,7 +164,8 @@ def test_evaluate(cli, runs, tmp_path):
     args += ("--features", "corner.pt", "--trust")
     code, out, err = cli(*args)
     assert code == 0
-    assert "3 draws, 5 images" in out
+    assert "of 5 test images" in out
+    assert "importance sampling, 3 draws" in out
     assert "N 50" in out
     assert "drawing 50 samples" in err
     report = json.loads(cli(*args, "--annealed", 2, "--json", "--quiet")[1])
