@@ -171,8 +171,9 @@ def _in_turn(trained: TrainedImages) -> str:
     """Say which labels the samples of a report have: none where they are not conditional."""
     if not trained.model.config.conditional:
         return ""
-    names = ", ".join(trained.names[: pictures.MOST_LABELS])
-    more = ", …" if len(trained.names) > pictures.MOST_LABELS else ""
+    labels = trained.training_labels
+    names = ", ".join(trained.names[label] for label in labels[: pictures.MOST_LABELS])
+    more = ", …" if len(labels) > pictures.MOST_LABELS else ""
     return f"the labels {names}{more} in turn"
 
 

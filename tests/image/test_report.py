@@ -49,6 +49,9 @@ def test_a_page_has_the_sections_that_its_models_have(runs: dict[str, load.Train
     assert of_game == [each for each in report.SECTIONS if each not in ("reconstructions", "latents")]
     assert report.page([runs["plane"]], n=N, seed=3) == page
     assert "the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 in turn" in page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(runs["plane"].run.config, "training_labels", [0, 2, 9])
+        assert report._in_turn(runs["plane"]) == "the labels 0, 2, 9 in turn"
 
 
 @pytest.mark.cuda
