@@ -66,8 +66,8 @@ class TrainingConfig:
             patience=(1, None),
         )
 
-    def fitted(self, sentences: int) -> Self:
-        """Return the settings with what was left to the number of training sentences filled in."""
+    def fitted(self, sentences: int, tokens: int) -> Self:
+        """Return the settings with what was left to the size of the training text filled in."""
         return self
 
     @abstractmethod
