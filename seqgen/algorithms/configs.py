@@ -239,10 +239,11 @@ class PretrainingConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, epochs=(1, None))
 
-    def fitted(self, sentences: int, tokens: int) -> Self:
-        """Fill in the epochs for a number of sentences, dropout and weight decay for one of tokens."""
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+        """Fill in the epochs by the sentences, dropout and weight decay by tokens and length of training."""
         epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
-        generator = with_dropout(self.generator, tokens)
+        passes = epochs if steps is None else steps * self.batch_size / max(sentences, 1)
+        generator = with_dropout(self.generator, tokens, passes)
         decay = decay_for(generator.dropout) if self.weight_decay is None else self.weight_decay
         return replace(self, generator=generator, epochs=epochs, weight_decay=decay)
 
@@ -267,9 +268,10 @@ class TunedConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, steps=(1, None), batch_size=(2, None))
 
-    def fitted(self, sentences: int, tokens: int) -> Self:
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
         """Fill in the generator's dropout where no run gave it."""
-        return replace(self, generator=with_dropout(self.generator, tokens))
+        passes = (steps or self.steps) * self.batch_size / max(sentences, 1)
+        return replace(self, generator=with_dropout(self.generator, tokens, passes))
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""

@@ -1,9 +1,9 @@
-"""How much dropout and weight decay a text needs, by the parameters that there are for each of its tokens.
+"""How much dropout and weight decay a training needs: by how often each parameter has to fit each token.
 
-The parameters are those between embedding and head. Rows of the vocabulary are left out: each is fitted by
-its own word alone, and of a text with more words they are more without the text's being easier to learn by
-heart. Texts of 2,000 to 16,000 sentences, trained as long as by default, agree within 0.01 nats a token of
-their best dropout where it is 0.25 (the table in seqgen/bench/README.md).
+That is the number of parameters for each token of the text, times the passes over it. The parameters are
+those between embedding and head. Rows of the vocabulary are left out: each is fitted by its own word alone,
+and of a text with more words they are more without the text's being easier to learn by heart. Chosen by
+validation sentences of seven kinds of text; seqgen/bench/README.md has the figures.
 """
 
 import math
@@ -18,17 +18,17 @@ from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
-PARAMETERS_PER_TOKEN = (0.5, 0.9, 8.0, 20.0)
+FITS = (8.0, 16.0, 200.0, 500.0)
 DROPOUTS = (0.1, 0.25, 0.25, 0.4)
-"""Dropout at each of these ratios, linear in their logarithm between them and constant beyond."""
+"""Dropout where parameters are fitted so often, linear in the logarithm between them and constant beyond."""
 
 
-def with_dropout(generator: G, tokens: int) -> G:
-    """Fill in a generator's dropout for a number of training tokens: the fewer, the more of it."""
+def with_dropout(generator: G, tokens: int, passes: float) -> G:
+    """Fill in a generator's dropout for training by so many passes over a text of so many tokens."""
     if generator.dropout is not None:
         return generator
-    ratio = _inner_parameters(generator) / max(tokens, 1)
-    dropout = np.interp(math.log(ratio), np.log(PARAMETERS_PER_TOKEN), DROPOUTS)
+    fits = _inner_parameters(generator) * passes / max(tokens, 1)
+    dropout = np.interp(math.log(max(fits, FITS[0])), np.log(FITS), DROPOUTS)
     return replace(generator, dropout=round(float(dropout), 3))
 
 

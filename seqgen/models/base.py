@@ -42,7 +42,7 @@ class GeneratorConfig:
     """size of a token's embedding"""
     dropout: float | None = None
     """fraction dropped of embeddings, between layers and of what the vocabulary head reads; none: by how
-    many tokens the corpus has for each parameter, 0.1 where they are many to 0.4"""
+    often training has each parameter fit each token, 0.1 where it seldom does to 0.4"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
 

@@ -274,8 +274,9 @@ def _job_from_corpus(
         tokenizer = tokenizer.extended(corpus.train)
     encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
     size = len(encoded), len(encoded.tokens)
-    defaults = entry.config().fitted(*size)
-    config = _as_begun(config, config.fitted(*size), folder) if own else config.fitted(*size)
+    defaults = entry.config().fitted(*size, steps)
+    fit = partial(config.fitted, *size)
+    config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
@@ -297,6 +298,7 @@ def _job_from_corpus(
         tokenizer,
         steps=steps,
         minutes=minutes,
+        fit=fit,
         device=device,
         start=start,
         adopt=adopt,
