@@ -18,8 +18,9 @@ from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
+LEAST = 0.1
 FITS = (8.0, 16.0, 200.0, 500.0)
-DROPOUTS = (0.1, 0.25, 0.25, 0.4)
+DROPOUTS = (LEAST, 0.25, 0.25, 0.4)
 """Dropout where parameters are fitted so often, linear in the logarithm between them and constant beyond."""
 
 
@@ -34,7 +35,7 @@ def with_dropout(generator: G, tokens: int, passes: float) -> G:
 
 def decay_for(dropout: float | None) -> float:
     """Return the weight decay that goes with a dropout: 0.01 at 0.1 and below, 0.05 at 0.55."""
-    return round(0.01 + 0.04 * max((dropout or 0.0) - 0.1, 0.0) / 0.45, 4)
+    return round(0.01 + 0.04 * max((dropout or 0.0) - LEAST, 0.0) / 0.45, 4)
 
 
 def _inner_parameters(generator: GeneratorConfig) -> int:

@@ -17,7 +17,8 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data.batches import encode_lines
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import cross_fitting, load, run_folder, time_budget
+from seqgen.generation import oracles
+from seqgen.training import cross_fitting, load, oracle_corpus, run_folder, time_budget
 from seqgen.training.data_config import (
     DataConfig,
     absolute,
@@ -275,7 +276,7 @@ def _job_from_corpus(
     encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
     size = len(encoded), len(encoded.tokens)
     defaults = entry.config().fitted(*size, steps)
-    fit = partial(config.fitted, *size)
+    fit = partial(_fitted, config, data, *size)
     config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
@@ -311,6 +312,12 @@ def _check_length(
     """Raise UserError where minutes are not a length of training, or not the only one that is given."""
     by_settings = {f"--set {name}=": (values or {}).get(name) for name in ("steps", "epochs")}
     time_budget.check(minutes, {**lengths, **by_settings})
+
+
+def _fitted(config: Any, data: DataConfig, sentences: int, tokens: int, steps: int | None) -> Any:
+    """Return settings with what was left to the size of the text and the length of training filled in."""
+    fitted = config.fitted(sentences, tokens, steps)
+    return oracle_corpus.regularised(config, fitted) if oracles.is_oracle(data.corpus) else fitted
 
 
 def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
