@@ -329,7 +329,8 @@ def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
         return fitted
     given, new = (settings.flatten(settings.to_dict(each)) for each in (config, fitted))
     filled_in = {name for name in new if given[name] is None and new[name] is not None} - {"epochs"}
-    recorded = settings.flatten(run_folder.open_run(folder).config["settings"])
+    kept = run_folder.open_run(folder).config.get("settings")
+    recorded = settings.flatten(kept) if isinstance(kept, Mapping) else {}  # `request` says what it lacks
     return settings.override(fitted, {name: recorded[name] for name in filled_in & recorded.keys()})
 
 

@@ -155,6 +155,12 @@ def test_a_run_goes_on_with_the_regularisation_that_it_was_begun_with(corpus):
         UserError, match=r"with settings.generator.dropout=0.45, not 0.1; choose another --run"
     ):
         pretrain(corpus, run="runs/whole", steps=2, values=SMALL | {"generator.dropout": 0.1})
+    for damage in ({}, {"settings": []}, {"settings": {"generator": 3}}):
+        rest = {key: value for key, value in config.items() if key != "settings"}
+        path.write_text(json.dumps(rest | damage))
+        with pytest.raises(UserError, match="settings"):
+            pretrain(corpus, run="runs/whole", steps=2, values=SMALL)
+    path.write_text(json.dumps(config))
     # its length is the one setting that may change
     assert resumed.config["settings"]["epochs"] == config["settings"]["epochs"]
     assert pretrain(corpus, run="runs/whole", epochs=1, values=SMALL).config["settings"]["epochs"] == 1
