@@ -164,6 +164,7 @@ def test_a_run_goes_on_with_the_regularisation_that_it_was_begun_with(corpus):
     # its length is the one setting that may change
     assert resumed.config["settings"]["epochs"] == config["settings"]["epochs"]
     assert pretrain(corpus, run="runs/whole", epochs=1, values=SMALL).config["settings"]["epochs"] == 1
+    assert pretrain(corpus, run="runs/whole", steps=2, values=SMALL).config["settings"]["epochs"] == 25
 
 
 def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pretraining(corpus):
