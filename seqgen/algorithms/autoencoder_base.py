@@ -37,6 +37,10 @@ class LatentAlgorithm(TextAlgorithm):
         options = self.begun(n, {"temperature": 1.0, "rng": rng} | options)
         return self.decode(latents, length, **options)
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the latent vector of each sentence, with a gradient, dropout as the mode has it."""
+        return self.encoder(tokens)[0]
+
     def encode(self, tokens: Tensor) -> Tensor:
         """Return each sentence's latent vector, the mean where it has a distribution; (B, T) → (B, Z)."""
         return vae_objective.encode(self.encoder, tokens)
@@ -58,6 +62,13 @@ class LatentAlgorithm(TextAlgorithm):
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         )
         return weights.log_likelihood()
+
+    def measure(self, batches: Iterable[Tensor], *, samples: int) -> dict[str, float]:
+        """Measure bound, likelihood by so many draws, and latents on held-out batches (B, T).
+
+        The keys are those of `seqgen.algorithms.vae_objective.measure`. It needs what `log_likelihood` does.
+        """
+        return vae_objective.measure(self.encoder, self.generator, batches, samples=samples)
 
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
         """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""

@@ -24,6 +24,7 @@ being decoded from the prior.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ class SentenceVAE(PretrainedAutoencoder):
     likelihood = "estimated"
     monitor: str | None = "valid_nll"
     on_host = ("is_warming_up", "encoder_lags", "last_information")
-    examples = (
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"penalty": "kl", "anneal": "cyclical", "encoder.bidirectional": False},
         {"penalty": "hinge", "aggressive": 3, "aggressive_window": 1, "encoder.cell": "gru"},
@@ -153,7 +154,8 @@ class SentenceVAE(PretrainedAutoencoder):
                 optim.update({self.optimizers["encoder"]: loss}, clip=c.clip)
                 window.add(float(loss.detach()))
                 continue
-            norms = optim.update({each: loss for each in self.optimizers.values()}, clip=c.clip)
+            both = (self.optimizers[name] for name in ("generator", "encoder"))
+            norms = optim.update(dict.fromkeys(both, loss), clip=c.clip)
             metrics["grad_norm"] = norms[self.optimizers["generator"]]
             window = _LossWindow(c.aggressive_window)
         return metrics | {"beta": beta, "lr": c.lr * factor}
@@ -206,9 +208,9 @@ class SentenceVAE(PretrainedAutoencoder):
 
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Calibrate the decoder, then measure held-out bound, likelihood and latents, and samples."""
-        networks, held_out = (self.encoder, self.generator), TokensOf(batches)
+        held_out = TokensOf(batches)
         temperature = self.calibrate(held_out)
-        metrics = vae_objective.measure(*networks, held_out, samples=VALID_SAMPLES)
+        metrics = self.measure(held_out, samples=VALID_SAMPLES)
         if metrics and self.tokens_per_batch.count:  # before training no latent vector tells anything
             metrics["collapsed"] = float(metrics["valid_kl"] < COLLAPSED)
             # Aggressive training ends for good once held-out mutual information no longer rises.

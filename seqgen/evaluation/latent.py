@@ -22,7 +22,6 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU
 
-from seqgen.algorithms import vae_objective
 from seqgen.algorithms.sentence_vae import COLLAPSED
 from seqgen.core.random_state import own_randomness
 from seqgen.evaluation.references import random_subset
@@ -57,9 +56,7 @@ def latent_metrics(trained: Trained, *, tokenisation: str, seed: int = 0) -> dic
 def _posterior_metrics(trained: Trained, lines: Sequence[str], seed: int) -> dict[str, Any]:
     batches = [tokens.to(trained.device) for tokens in bounded_batches(ids_of(trained, lines))]
     with own_randomness(seed):
-        measured = vae_objective.measure(
-            trained.algorithm.encoder, trained.algorithm.generator, batches, samples=POSTERIOR_SAMPLES
-        )
+        measured = trained.algorithm.measure(batches, samples=POSTERIOR_SAMPLES)
     return {
         "reconstruction": measured["valid_recon"],
         "kl": measured["valid_kl"],
