@@ -59,6 +59,12 @@ class LatentAlgorithm(TextAlgorithm):
         )
         return weights.log_likelihood()
 
+    def reconstruction_metrics(self, held_out: Iterable[Tensor]) -> dict[str, float]:
+        """Measure greedy reconstructions, `seqgen.algorithms.vae_objective.measure_reconstructions`."""
+        return vae_objective.measure_reconstructions(
+            self.encoder, self.generator, held_out, self.length, self.of_sentence
+        )
+
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
         """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""
         return calibrate(

@@ -16,6 +16,9 @@ it is somewhat above what `log_likelihood` finds with 500; `valid_ppl` is its ex
 split also `mutual_information`, nats, of sentence and latent vector, at most the logarithm of the number of
 sentences; `active_units`, how many dimensions' means vary (variance above 0.01); and `collapsed`, 1 where the
 divergence is below 0.1 nats, so that the latent vector tells nothing and the decoder is a language model.
+Whether latents are used shows in `reconstruction_bleu`, corpus BLEU-4 of 256 greedy reconstructions against
+their sentences, 0 to 100, which must be well above `shuffled_bleu`, that of the same reconstructions against
+other sentences.
 `beta` is the weight of the divergence; `grad_norm` of the decoder before clipping, `lr` and `temperature` are
 those of `mle`, and `unique`, `distinct_tokens` and `sample_nll` those of `seqgen.algorithms.base`, samples
 being decoded from the prior.
@@ -209,6 +212,7 @@ class SentenceVAE(PretrainedAutoencoder):
         networks, held_out = (self.encoder, self.generator), TokensOf(batches)
         temperature = self.calibrate(held_out)
         metrics = vae_objective.measure(*networks, held_out, samples=VALID_SAMPLES)
+        metrics |= self.reconstruction_metrics(held_out)
         if metrics and self.tokens_per_batch.count:  # before training no latent vector tells anything
             metrics["collapsed"] = float(metrics["valid_kl"] < COLLAPSED)
             # Aggressive training ends for good once held-out mutual information no longer rises.

@@ -88,6 +88,10 @@ def test_figures_of_a_report_against_their_definitions():
     assert metrics["valid_nll"] == pytest.approx(float(many), abs=0.02)
     assert metrics["active_units"] in range(Z + 1)
     assert 0 <= metrics["mutual_information"] + 0.05 <= math.log(5) + 0.05
+    decoded = vae_objective.measure_reconstructions(
+        algorithm.encoder, algorithm.generator, [tokens[:2], tokens[2:]], LENGTH
+    )
+    assert {name: metrics[name] for name in ("reconstruction_bleu", "shuffled_bleu")} == decoded
 
 
 def test_a_collapsed_posterior_is_named():

@@ -14,7 +14,7 @@ from seqgen.inference import latent_space
 from seqgen.training import load
 
 KEYS = {"reconstruction", "kl", "elbo", "mutual_information", "active_units", "latent_dim", "bleu", "exact"}
-KEYS |= {"collapsed"}
+KEYS |= {"collapsed", "shuffled_bleu"}
 
 
 def test_a_posterior_by_its_definitions(small_runs: dict[str, Path]) -> None:
@@ -58,6 +58,7 @@ def test_without_a_posterior_there_is_reconstruction_alone(
     known = latent_metrics(found, tokenisation="treebank")
     assert known["exact"] > 0.9 > metrics["exact"]
     assert known["bleu"] > 90
+    assert known["shuffled_bleu"] < 0.5 * known["bleu"]
     assert known["reconstruction"] < 1.0 < metrics["reconstruction"]
 
 
