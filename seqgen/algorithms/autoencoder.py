@@ -16,13 +16,13 @@ sentences, as of `seqgen.algorithms.sentence_vae`; `grad_norm` of the decoder be
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from seqgen.algorithms import vae_objective
-from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
+from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder, with_paths
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
@@ -62,6 +62,10 @@ class AutoencoderConfig(PretrainingConfig):
             latent_penalty=(0.0, None),
             word_dropout=(0.0, 1.0),
         )
+
+    def fitted(self, sentences: int) -> Self:
+        """Fill in what was left to the number of training sentences, and the paths of latent vectors."""
+        return with_paths(super().fitted(sentences), latent_skip=False, pooling="last")
 
 
 class Autoencoder(PretrainedAutoencoder):

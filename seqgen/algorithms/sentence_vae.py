@@ -27,12 +27,13 @@ being decoded from the prior.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from seqgen.algorithms import vae_objective
-from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
+from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder, with_paths
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
@@ -100,6 +101,10 @@ class SentenceVAEConfig(PretrainingConfig):
             calibration=(0.0, 1.0),
         )
 
+    def fitted(self, sentences: int) -> Self:
+        """Fill in what was left to the number of training sentences, and the paths of latent vectors."""
+        return with_paths(super().fitted(sentences), latent_skip=True, pooling="max")
+
     @property
     def read_size(self) -> int:
         """Sentences that a step reads: so many that the encoder can catch up."""
@@ -115,11 +120,17 @@ class SentenceVAE(PretrainedAutoencoder):
     monitor: str | None = "valid_nll"
     on_host = ("is_warming_up", "encoder_lags", "last_information")
     examples = (
-        {},
+        {"generator.latent_skip": True, "encoder.pooling": "max"},
         {"penalty": "kl", "anneal": "cyclical", "encoder.bidirectional": False},
         {"penalty": "hinge", "aggressive": 3, "aggressive_window": 1, "encoder.cell": "gru"},
         {"penalty": "target", "warm_start": 0.5, "word_dropout": 0.3, "generator.layers": 2},
-        {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},
+        {
+            "generator.kind": "transformer",
+            "generator.hidden": 12,
+            "generator.heads": 3,
+            "generator.latent_skip": True,
+            "encoder.pooling": "mean",
+        },
         {"generator.kind": "relational-memory", "generator.head_size": 5},
     )
     is_warming_up: Tensor

@@ -176,7 +176,10 @@ def test_annealing_follows_what_is_left_after_the_warm_start():
     assert algorithm._schedule(0.4)[1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("values", [{}, {"aggressive": 2, "aggressive_window": 1}, {"warm_start": 0.5}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"aggressive": 2, "aggressive_window": 1}, {"warm_start": 0.5, "generator.latent_skip": True}],
+)
 def test_a_saved_state_goes_on_bit_for_bit(values):
     one = build(**values)
     for i in range(4):
@@ -233,6 +236,11 @@ def test_sampling_and_scoring_follow_their_random_state():
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     config = algorithms.get("sentence-vae").config().fitted(10_000)
     assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.55, 0.05, 25)
+    assert (config.generator.latent_skip, config.encoder.pooling) == (True, "max")
+    chosen = settings.override(config, {"latent_skip": False, "pooling": "mean"}).fitted(10_000)
+    assert (chosen.generator.latent_skip, chosen.encoder.pooling) == (False, "mean")
+    autoencoder = algorithms.get("autoencoder").config().fitted(10_000)
+    assert (autoencoder.generator.latent_skip, autoencoder.encoder.pooling) == (False, "last")
     with pytest.raises(UserError, match="target_kl=-1"):
         settings.override(config, {"target_kl": -1})
 
