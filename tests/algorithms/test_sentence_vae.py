@@ -249,7 +249,14 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
 def test_codes_carry_what_they_may_and_cost_no_likelihood(seed):
     # 9 words, each sentence one of them thrice: ln 9 = 2.2 nats, all in the first word or in the latent
     language = [[word] * 3 + [EOS] for word in range(4, 13)]
-    values = {"target_kl": 1.5, "lr": 2e-2, "batch_size": 45, "generator.hidden": 23, "encoder.hidden": 23}
+    values = {
+        "penalty": "free_bits",
+        "target_kl": 1.5,
+        "lr": 2e-2,
+        "batch_size": 45,
+        "generator.hidden": 23,
+        "encoder.hidden": 23,
+    }
     algorithm = build(seed=seed, **values)
     batches = Batches(pack(language * 40), 45, seed=seed)
     for i in range(150):
