@@ -49,5 +49,5 @@ def decay_for(dropout: float | None) -> float:
 def _inner_parameters(generator: GeneratorConfig) -> int:
     """Count a generator's parameters but for those of its vocabulary, by building it for the least one."""
     with torch.device("meta"):
-        built = replace(generator, dropout=0.0).build(len(SPECIALS))
+        built = replace(generator, dropout=0.0, latent_skip=False).build(len(SPECIALS))
     return sum(weight.numel() for weight in built.parameters())

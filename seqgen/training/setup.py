@@ -292,7 +292,6 @@ def _job_from_corpus(
         tokenizer = tokenizer.extended(corpus.train)
     encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
     size = len(encoded), len(encoded.tokens)
-    defaults = entry.config().fitted(*size, steps)
     fit = partial(_fitted, config, data, *size)
     config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
@@ -307,7 +306,7 @@ def _job_from_corpus(
         init=init,
         teacher=teacher.run.path if teacher else None,
     )
-    asked = request(folder, keys, defaults)
+    asked = request(folder, keys, entry.config())
     if asked.existing:
         check_same_tokenizer(data, tokenizer, corpus, folder)
     if teacher is not None:
@@ -361,7 +360,8 @@ def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
     filled_in = {name for name in new if given[name] is None and new[name] is not None} - {"epochs"}
     kept = run_folder.open_run(folder).config.get("settings")
     recorded = settings.flatten(kept) if isinstance(kept, Mapping) else {}  # `request` says what it lacks
-    return settings.override(fitted, {name: recorded[name] for name in filled_in & recorded.keys()})
+    # What the run was begun without did not exist then, and is as if it were left out.
+    return settings.override(fitted, {name: recorded.get(name) for name in filled_in})
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:
