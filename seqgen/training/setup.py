@@ -360,8 +360,7 @@ def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
     filled_in = {name for name in new if given[name] is None and new[name] is not None} - {"epochs"}
     kept = run_folder.open_run(folder).config.get("settings")
     recorded = settings.flatten(kept) if isinstance(kept, Mapping) else {}  # `request` says what it lacks
-    # What the run was begun without did not exist then, and is as if it were left out.
-    return settings.override(fitted, {name: recorded.get(name) for name in filled_in})
+    return settings.override(fitted, {name: recorded[name] for name in filled_in & recorded.keys()})
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:
