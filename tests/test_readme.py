@@ -1,0 +1,218 @@
+"""Every command that a README shows is run in a shell as it stands there, and its Python as well.
+
+In its blocks a command is a line that begins with a program; in its text and its tables it is what stands
+between backticks. One with a placeholder (`NAME`, `RUN`, `…`) is no command yet: it is parsed if it can be.
+`tests/command_server.py` says what is smaller than a user has it.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_lines import parse
+from command_server import ADDRESS, make_clients
+from helpers import oracle_arrays
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = [
+    str(path.relative_to(ROOT))
+    for path in [
+        ROOT / "README.md",
+        *sorted(p for top in ("seqgen", "cli", "corpora") for p in (ROOT / top).rglob("README.md")),
+    ]
+]
+PROGRAMS = ("seqgen ", "python ", "pip ", "make ", "make", "python -m ")
+PLACEHOLDER = re.compile(r"\b(NAME|RUN|FILE|KEY|VALUE|M)\b|…|\[|key=value")
+PARSED = {
+    "seqgen corpora fetch": "it needs the network",
+    "seqgen bench": "it takes minutes to hours: dozens of trainings, or timings of many seconds",
+    "seqgen image left-out": "it trains one model without each of the labels, minutes",
+    "seqgen image few-labels": "it fits hundreds of classifiers",
+    "seqgen image augment": "it trains a model and dozens of classifiers",
+    "pip install": "it needs the network",
+    "make test": "it runs this test",
+    "python tests/": "it takes minutes; the test suite runs the same with small numbers",
+}
+"""What is parsed but not run, by how it begins, and why."""
+BEFORE = {
+    "corpora/README.md": [],
+    "seqgen/evaluation/README.md": [],
+    "seqgen/algorithms/README.md": [],
+    "seqgen/inference/README.md": ["seqgen evaluate --run runs/captions --json > scores.json"],
+    "seqgen/image/README.md": ["seqgen image train vae --run runs/vae"],
+}
+"""Commands that a page takes for granted."""
+MADE = re.compile(
+    r"save it as `(\S+)`.*?```python\n(.*?)^```$|```python\n# (\S+\.py)\n(.*?)^```$", re.M | re.S
+)
+"""A file that a page shows."""
+Shell = Callable[[str, Path], subprocess.CompletedProcess[str]]
+
+
+def read(readme: str) -> str:
+    return (ROOT / readme).read_text(encoding="utf-8")
+
+
+def commands(text: str) -> Iterator[str]:
+    """Yield the commands of a page in the order in which they stand there, each once."""
+    seen = set()
+    for language, block, inline in re.findall(r"^```(\w*)\n(.*?)^```$|`([^`]+)`", text, re.M | re.S):
+        lines = block.splitlines() if block and not language else [" ".join(inline.split())]
+        for line in lines:
+            if f"{line} ".startswith(PROGRAMS) and line not in seen and not line.endswith(".py"):
+                seen.add(line)
+                yield line
+
+
+def is_parsed(line: str) -> bool:
+    return line.startswith(tuple(PARSED))
+
+
+def files_of(text: str) -> dict[str, str]:
+    """Return the files of Python that a page shows, by name."""
+    return {one or other: first or second for one, first, other, second in MADE.findall(text)}
+
+
+def programs_of(text: str) -> list[str]:
+    """Return the Python of a page that is no file, to be run from the shell."""
+    shown = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    return [
+        each
+        for each in shown
+        if each.partition("\n")[2] not in files_of(text).values() and each not in files_of(text).values()
+    ]
+
+
+def write_files(folder: Path) -> None:
+    """Make the files and folders that the pages name, all small."""
+    people, things = ("a cat", "two dogs", "the old man", "a man"), ("sat", "sleep", "looked", "waited")
+    places = ("on the mat .", "by a tree .", "in the rain .", "near us .", "at home , as ever .")
+    lines = [" ".join(parts) for parts in product(people, things, places)]
+    texts = {"captions": lines, "train": lines, "small": lines[::2], "lines": lines[::7]}
+    texts |= {"test": lines[::5], "samples": lines[::3], "news": [f"he said {each}" for each in lines]}
+    texts |= {
+        "questions": ["where is it ?", "who is there ?"],
+        "coco/coco_train": lines,
+        "coco/coco_test": lines,
+    }
+    for name, content in texts.items():
+        (folder / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (folder / f"{name}.txt").write_text("".join(f"{each}\n" for each in content), encoding="utf-8")
+    with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [(each, 1 + i % 5) for i, each in enumerate(lines)]
+        csv.writer(file).writerows([("text", "stars"), *rows])
+    answers = [{"question": f"{each.split(' ')[1]} ?", "answer": each} for each in lines]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    np.savez(folder / "weights.npz", **oracle_arrays())
+    rng = np.random.default_rng(0)
+    for name, split, i in product(("mnist-folder", "photographs"), ("train", "test"), range(60)):
+        side = 28 if name == "mnist-folder" else 70 + i % 3
+        shape = (side, side) if name == "mnist-folder" else (side, 90, 3)
+        place = folder / name / split / str(i % 10) / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(place)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Run a line in a shell that finds the programs of `command_server` first."""
+    folder = tmp_path_factory.mktemp("server")
+    make_clients(folder / "bin")
+    environment = {
+        **os.environ,
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "SEQGEN_CACHE": str(folder / "cache"),
+        "HOME": str(folder),
+        ADDRESS: str(folder / "socket"),
+        "COLUMNS": "80",
+    }
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests/command_server.py", folder / "socket"],
+        stdin=subprocess.PIPE,
+        env=environment,
+        cwd=folder,
+    )
+
+    def run(line: str, place: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=place,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+            timeout=300,
+        )
+
+    while not (folder / "socket").exists():
+        assert server.poll() is None, "the server has not begun"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(0.05)
+    yield run
+    server.stdin.close()  # type: ignore[union-attr]
+    server.wait()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, shell: Shell) -> Path:
+    """A folder with the files that the pages name, and a run of either kind on captions."""
+    folder = tmp_path_factory.mktemp("project")
+    write_files(folder)
+    for line in (
+        "seqgen pretrain --corpus captions.txt --test test.txt --run runs/captions",
+        "seqgen adversarial --init runs/captions --run runs/captions-gan",
+    ):
+        assert shell(line, folder).returncode == 0, line
+    return folder
+
+
+def failed(shell: Shell, line: str, folder: Path) -> list[str]:
+    """Run a line, and return what is wrong with it."""
+    ended = shell(line, folder)
+    if ended.returncode:
+        return [f"{line}\n    exit code {ended.returncode}: {ended.stderr[-600:]}"]
+    return [] if ended.stdout or ended.stderr else [f"{line}\n    says nothing"]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_command_runs_as_pasted(readme: str, shell: Shell, project: Path, tmp_path: Path) -> None:
+    text, folder = read(readme), tmp_path / "project"
+    shutil.copytree(project, folder, symlinks=True)
+    if "--run runs/captions-gan\n" in text:
+        shutil.rmtree(folder / "runs")  # the page itself trains them
+    for name, code in files_of(text).items():
+        (folder / name).write_text(code, encoding="utf-8")
+    wrong = [each for line in BEFORE.get(readme, []) for each in failed(shell, line, folder)]
+    for line in commands(text):
+        if not PLACEHOLDER.search(line) and not is_parsed(line):
+            wrong += failed(shell, line, folder)
+    for number, code in enumerate(programs_of(text)):
+        (folder / f"shown_{number}.py").write_text(code, encoding="utf-8")
+        wrong += failed(shell, f"python shown_{number}.py", folder)
+    assert not wrong, "\n".join(wrong)
+
+
+SHOWN = sorted({line for readme in READMES for line in commands(read(readme))})
+
+
+@pytest.mark.parametrize("line", [each for each in SHOWN if is_parsed(each) and each.startswith("seqgen ")])
+def test_what_is_not_run_is_parsed(line: str) -> None:
+    if not PLACEHOLDER.search(line) and len(line.split()) > 2:
+        assert parse(line)
+
+
+def test_every_reason_not_to_run_a_command_has_one() -> None:
+    for beginning in PARSED:
+        assert any(line.startswith(beginning) for line in SHOWN), beginning
