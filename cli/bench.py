@@ -194,13 +194,83 @@ def images(
             _lengths(sizes, "sizes"),
             steps=steps,
             device=devices.pick(device),
-            notify=lambda message: typer.echo(message, err=True),
+            notify=_notify,
         )
     )
     if as_json:
         typer.echo(json.dumps({"steps": steps, "rows": [row.as_dict() for row in rows]}))
     else:
         typer.echo(image_sizes.table(rows))
+
+
+@app.command()
+def jobs(
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help="A text of your own, or one of those; repeatable."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Length of each training; its default length if not given.")
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Also train at four dropouts, as far as the default.")
+    ] = False,
+    seeds: Seeds = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Six seconds a training.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; runs/bench-jobs, or -quick, if not given.")
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train the default generator on texts that users bring, beside plain PyTorch of the same CPU time.
+
+    Without --corpus: names, molecules, logs, tweets, poems, coco and news, those that have been fetched.
+    """
+    from seqgen.bench import user_texts as bench
+    from seqgen.core import device as devices
+    from seqgen.core.atomic_files import write_text
+    from seqgen.training.loop import Interrupted
+
+    devices.prepare(threads)
+    texts = [_text_of(each) for each in corpus] if corpus else _fetched_texts(bench.PUBLIC)
+    folder = out or Path("runs") / ("bench-jobs-quick" if quick else "bench-jobs")
+    options: dict[str, Any] = {"minutes": 0.1 if quick else minutes, "search": search, "seeds": seeds}
+    try:
+        rows = bench.run(texts, folder, device=device, notify=_notify, **options)
+    except Interrupted as stop:
+        raise _stopped(stop) from stop
+    laid_out = bench.table(rows)
+    write_text(folder / "results.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "table.txt", laid_out + "\n")
+    typer.echo(json.dumps(rows, ensure_ascii=False) if as_json else laid_out)
+    _notify(f"results.json and table.txt are in {folder}")
+
+
+def _fetched_texts(names: Sequence[str]) -> list[Any]:
+    """Return the public texts that have been fetched; UserError where none has."""
+    from seqgen.bench import user_texts as bench
+
+    present = [name for name in names if bench.is_fetched(name)]
+    missing = [name for name in names if name not in present]
+    if not present:
+        raise UserError(
+            f"none of {', '.join(names)} has been fetched; run 'seqgen corpora fetch {names[0]}' and the "
+            "like, or name a text by --corpus"
+        )
+    if missing:
+        _notify(f"left out: {', '.join(missing)} (seqgen corpora fetch {missing[0]})")
+    return [bench.public_text(name) for name in present]
+
+
+def _text_of(name: str) -> Any:
+    """Return a text by the name of a public one, or by a file or folder."""
+    from seqgen.bench import user_texts as bench
+
+    if name not in bench.PUBLIC or Path(name).exists():
+        return bench.own_text(name)
+    return _fetched_texts([name])[0]
 
 
 def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
@@ -230,20 +300,26 @@ def _run(
 
     devices.prepare(threads)
 
-    def notify(message: str) -> None:
-        typer.echo(message, err=True)
-
     try:
-        results = bench.run(sources, folder, device=device, notify=notify, **options)
+        results = bench.run(sources, folder, device=device, notify=_notify, **options)
     except Interrupted as stop:
-        notify("interrupted and saved; the same command goes on")
-        raise typer.Exit(128 + stop.signal_number) from stop
+        raise _stopped(stop) from stop
     write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     frontier.save(results["summary"], folder / "frontier.png")
     laid_out = frontier.table(results["summary"])
     write_text(folder / "table.txt", laid_out + "\n")
     typer.echo(json.dumps(results) if as_json else laid_out)
-    notify(f"results.json, table.txt and frontier.png are in {folder}")
+    _notify(f"results.json, table.txt and frontier.png are in {folder}")
+
+
+def _notify(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+def _stopped(stop: Any) -> typer.Exit:
+    """Say that a benchmark was interrupted; → what ends the command."""
+    _notify("interrupted and saved; the same command goes on")
+    return typer.Exit(128 + stop.signal_number)
 
 
 def _lengths(listed: str, option: str = "length") -> list[int]:

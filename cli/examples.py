@@ -99,6 +99,11 @@ EXAMPLES = {
         "seqgen bench oracle --quick",
         "seqgen bench oracle --oracle lstm-0 --length 20 --algorithms seqgan",
     ),
+    "bench jobs": (
+        "seqgen bench jobs --quick --corpus scenes",
+        "seqgen bench jobs --corpus names.txt --corpus captions.txt --minutes 2",
+        "seqgen bench jobs --search",
+    ),
     "bench images": ("seqgen bench images", "seqgen bench images --models vae,gan --sizes 28,64"),
     "bench text": (
         "seqgen bench text --quick",

@@ -67,8 +67,11 @@ class TrainingConfig:
             patience=(1, None),
         )
 
-    def fitted(self, sentences: int) -> Self:
-        """Return the settings with what was left to the number of training sentences filled in."""
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+        """Return the settings with what was left to the size of the training text filled in.
+
+        steps: the length of training where that is given and not by the settings.
+        """
         return self
 
     @abstractmethod

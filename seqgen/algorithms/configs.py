@@ -1,12 +1,12 @@
 """The settings that several algorithms share: networks, and how long and how fast they are trained."""
 
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from torch import nn
 
 from seqgen.algorithms.base import TrainingConfig
+from seqgen.algorithms.regularisation import decay_for, with_dropout
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.models.base import GeneratorConfig
@@ -22,24 +22,10 @@ from seqgen.models.token_reader import TokenReader
 
 CNNS = {"cnn": CNNDiscriminator, "prefix_cnn": PrefixCNNDiscriminator}
 
-G = TypeVar("G", bound=GeneratorConfig)
-
 
 def default_generator() -> GeneratorConfig:
     """Return the settings of the default kind of generator."""
     return GeneratorConfig.of_kind("rnn")()
-
-
-def scarcity(sentences: int) -> float:
-    """Return how much regularisation a corpus needs: 1 up to 10,000 sentences, falling to 0 at 30,000."""
-    return min(max(1.0 - math.log(max(sentences, 1) / 10_000) / math.log(3), 0.0), 1.0)
-
-
-def with_dropout(generator: G, sentences: int) -> G:
-    """Fill in a generator's dropout for a number of training sentences: the fewer, the more of it."""
-    if generator.dropout is not None:
-        return generator
-    return replace(generator, dropout=round(0.1 + 0.45 * scarcity(sentences), 3))
 
 
 @dataclass(frozen=True)
@@ -242,8 +228,8 @@ class PretrainingConfig(TrainingConfig):
     lr: float = 3e-3
     """peak learning rate of AdamW"""
     weight_decay: float | None = None
-    """AdamW's decay of matrices (embeddings, recurrent and vocabulary weights; no biases); none: by the
-    corpus, 0.05 up to 10,000 training sentences, falling to 0.01 at 30,000"""
+    """AdamW's decay of matrices (embeddings, recurrent and vocabulary weights; no biases); none: with the
+    dropout, 0.01 at 0.1 to 0.05 at 0.55"""
     warmup: float = 0.02
     """fraction of training over which the learning rate rises; a cosine to zero follows"""
     epochs: int | None = None
@@ -253,12 +239,13 @@ class PretrainingConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, epochs=(1, None))
 
-    def fitted(self, sentences: int) -> Self:
-        """Fill in the generator's dropout, the epochs and the weight decay for a number of sentences."""
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+        """Fill in the epochs by the sentences, dropout and weight decay by tokens and length of training."""
         epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
-        decay = 0.01 + 0.04 * scarcity(sentences) if self.weight_decay is None else self.weight_decay
-        generator = with_dropout(self.generator, sentences)
-        return replace(self, generator=generator, epochs=epochs, weight_decay=round(decay, 4))
+        passes = epochs if steps is None else steps * self.batch_size / max(sentences, 1)
+        generator = with_dropout(self.generator, tokens, passes)
+        decay = decay_for(generator.dropout) if self.weight_decay is None else self.weight_decay
+        return replace(self, generator=generator, epochs=epochs, weight_decay=decay)
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps; `batches` make an epoch."""
@@ -281,9 +268,10 @@ class TunedConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, steps=(1, None), batch_size=(2, None))
 
-    def fitted(self, sentences: int) -> Self:
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
         """Fill in the generator's dropout where no run gave it."""
-        return replace(self, generator=with_dropout(self.generator, sentences))
+        passes = (steps or self.steps) * self.batch_size / max(sentences, 1)
+        return replace(self, generator=with_dropout(self.generator, tokens, passes))
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""

@@ -39,7 +39,7 @@ from seqgen.algorithms.base import (
     TrainingConfig,
     perplexity,
 )
-from seqgen.algorithms.configs import NGramConfig, default_generator, with_dropout
+from seqgen.algorithms.configs import NGramConfig, default_generator
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
@@ -97,10 +97,6 @@ class ResidualConfig(TrainingConfig):
         super().__post_init__()
         limits = {"steps": (1, None), "candidates": (1, None), "held_out_samples": (100, None)}
         settings.bounds(self, folds=(2, None), **limits)
-
-    def fitted(self, sentences: int) -> Self:
-        """Fill in the generator's dropout where no run gave it."""
-        return replace(self, generator=with_dropout(self.generator, sentences))
 
     def cross_fitted(self, is_needed: bool) -> Self:
         """Return the settings with what was left open decided by whether cross-fitting is needed."""

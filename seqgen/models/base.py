@@ -41,8 +41,8 @@ class GeneratorConfig:
     embedding: int = 256
     """size of a token's embedding"""
     dropout: float | None = None
-    """fraction dropped of embeddings, between layers and of what the vocabulary head reads; none: by the
-    corpus, 0.55 up to 10,000 training sentences, falling to 0.1 at 30,000"""
+    """fraction dropped of embeddings, between layers and of what the vocabulary head reads; none: by how
+    often training has each parameter fit each token, 0.1 where it seldom does to 0.4"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
 

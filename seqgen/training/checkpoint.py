@@ -15,6 +15,8 @@ from torch.optim import Adam, Optimizer
 
 LONGEST_NAME = 100
 """Characters of the module and name of a type in state.pt, at most."""
+WAYS = {"foreach", "fused"}
+"""Options that say how an optimiser computes, which a checkpoint of another device has otherwise, or not."""
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
 """What Adam keeps of each parameter; AdamW is one."""
 
@@ -69,8 +71,10 @@ def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
         raise ValueError("an optimiser has no groups of parameters")
     groups = [ours | theirs for ours, theirs in zip(fresh, state["param_groups"], strict=True)]
     for ours, theirs in zip(fresh, groups, strict=True):
+        if theirs["params"] != ours["params"]:  # by which torch finds the parameter of each state
+            raise ValueError(f"an optimiser has parameters {theirs['params']!r:.40}")
         for name, value in ours.items():
-            if not _is_like(theirs[name], value):
+            if not (theirs[name] is None and name in WAYS) and not _is_like(theirs[name], value):
                 raise ValueError(f"an optimiser has {name}={theirs[name]!r:.40}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, moments in state["state"].items():
@@ -84,8 +88,13 @@ def checked(state: Any, optimizer: Optimizer) -> dict[str, Any]:
 def _check_moment(name: str, value: Any, shape: torch.Size) -> None:
     if not isinstance(value, Tensor if name in MOMENTS else Tensor | int | float):
         raise ValueError(f"an optimiser has {name}={value!r:.40}")
-    if isinstance(value, Tensor) and not (value.is_floating_point() and value.shape == shape):
+    if not isinstance(value, Tensor):
+        return
+    if not (value.is_floating_point() and value.shape == shape):
         raise ValueError(f"an optimiser has {name} of shape {tuple(value.shape)}, not {tuple(shape)}")
+    # A fused optimiser takes as many numbers as the parameter has from where the moment begins.
+    if value.layout is not torch.strided or not value.is_contiguous() or value.is_meta:
+        raise ValueError(f"an optimiser has {name} that is not one after the other in memory")
 
 
 def check_means(sums: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
@@ -114,4 +123,4 @@ def _is_like(found: Any, fresh: Any) -> bool:
         )
     if isinstance(fresh, float):
         return isinstance(found, int | float) and math.isfinite(found)
-    return found is None or isinstance(found, bool if fresh is None else type(fresh))
+    return isinstance(found, bool | None) if fresh is None else isinstance(found, type(fresh))

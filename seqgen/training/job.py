@@ -4,7 +4,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -179,6 +179,7 @@ def assemble(
     facts: Mapping[str, Any],
     steps: int | None,
     minutes: float | None = None,
+    fit: Callable[[int], Any] | None = None,
     fewest_steps_between_reports: Callable[[int], int],
     batches: Stream,
     validation: Iterable[Any],
@@ -196,6 +197,7 @@ def assemble(
         facts: what else the run's configuration says.
         steps: length of training; that of the settings where not given.
         minutes: length of training in their place; its first steps are timed (`seqgen.training.time_budget`).
+        fit: from that length to settings with what was left to it filled in.
         fewest_steps_between_reports: by the length, where the settings leave it to an epoch.
     """
     if steps is not None and steps < 1:
@@ -235,6 +237,9 @@ def assemble(
             minutes, asked.existing, measured, first_steps=first, report_every=report_every(length)
         )
         run.config["minutes"] = minutes
+        if fit is not None and asked.existing is None:
+            asked = replace(asked, config={**asked.config, "settings": settings.to_dict(fit(length))})
+            run = Run(asked.folder, run.config | {"settings": asked.config["settings"]})
         if hasattr(config, "steps"):
             run.config["settings"] = run.config["settings"] | {"steps": length - first}
     run.config["steps"] = max(length, _steps_done(asked.existing))

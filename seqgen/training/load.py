@@ -82,17 +82,10 @@ def load(
     check(found)
     entry = entry_of(found, trust=trust, given=given)
     device = devices.pick(device_name)
-    tokenizer = Tokenizer.load(found.path / run_folder.TOKENIZER)
-    if tokenizer.vocab_size != found.config["vocab_size"]:
-        raise UserError(
-            f"'{found.path / run_folder.TOKENIZER}' has {tokenizer.vocab_size} tokens and the run's model "
-            f"{found.config['vocab_size']}; it is of another run"
-        )
-    make = partial(build, found.config, entry, tokenizer)
-    if is_built_in(found):
-        check_shapes(make, found)
+    tokenizer = tokenizer_of(found)
+    check_sizes(found, entry, tokenizer)
     with apart():
-        algorithm = make()
+        algorithm = build(found.config, entry, tokenizer)
     run_folder.load_into(algorithm, found)
     return Trained(found, algorithm.to(device).eval(), tokenizer, device, corpus)
 
@@ -105,6 +98,24 @@ def check(found: Run) -> None:
         read_fields(DataConfig, found.config["data"])
     except ValueError as error:
         raise UserError(f"'{where}' is damaged: its data have {error}; restore it or train again") from error
+
+
+def tokenizer_of(found: Run) -> Tokenizer:
+    """Read the tokenizer of a run; UserError where it is missing, damaged or another's."""
+    place = found.path / run_folder.TOKENIZER
+    tokenizer = Tokenizer.load(place)
+    if tokenizer.vocab_size != found.config["vocab_size"]:
+        raise UserError(
+            f"'{place}' has {tokenizer.vocab_size} tokens and the run's model "
+            f"{found.config['vocab_size']}; it is of another run"
+        )
+    return tokenizer
+
+
+def check_sizes(found: Run, entry: Entry, tokenizer: Tokenizer) -> None:
+    """Raise UserError where the weights of a run of this package's are not those of its configuration."""
+    if is_built_in(found):
+        check_shapes(partial(build, found.config, entry, tokenizer), found)
 
 
 def is_built_in(found: Run) -> bool:

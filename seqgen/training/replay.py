@@ -36,6 +36,8 @@ def replay_job(
     """
     load.check(source)
     entry = load.entry_of(source, trust=trust)
+    if (source.path / run_folder.TOKENIZER).exists():  # without, the configuration is all there is
+        load.check_sizes(source, entry, load.tokenizer_of(source))
     config = source.config
     data = data_config.from_store(config["data"], source.path, corpus=corpus)
     begins: Any = start_of(source) if config.get("init") and init is None else init

@@ -17,7 +17,8 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data.batches import encode_lines
 from seqgen.data.tokenizer import Tokenizer
-from seqgen.training import cross_fitting, load, run_folder, time_budget
+from seqgen.generation import oracles
+from seqgen.training import cross_fitting, load, oracle_corpus, run_folder, time_budget
 from seqgen.training.data_config import (
     DataConfig,
     absolute,
@@ -267,18 +268,21 @@ def _job_from_corpus(
     name = algorithm.rpartition(":")[2]
     folder = Path(path) if path else ROOT / f"{name}-{short_name(data.corpus) if texts is None else 'texts'}"
     data = absolute(data, folder, texts)
-    known = _tokenizer_of(folder) or (start.tokenizer if start else None)
-    corpus, tokenizer = open_with_tokenizer(data, known, seed=seed)
+    own = _tokenizer_of(folder)
+    corpus, tokenizer = open_with_tokenizer(data, own or (start.tokenizer if start else None), seed=seed)
     tokenizer = with_conditions(tokenizer, data, corpus)
-    defaults = entry.config().fitted(len(corpus.train))
-    config = config.fitted(len(corpus.train))
+    if start and not own:
+        tokenizer = tokenizer.extended(corpus.train)
+    encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
+    size = len(encoded), len(encoded.tokens)
+    defaults = entry.config().fitted(*size, steps)
+    fit = partial(_fitted, config, data, *size)
+    config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
     keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
     asked = request(folder, keys, defaults)
     if asked.existing:
         check_same_tokenizer(data, tokenizer, corpus, folder)
-    elif start:
-        tokenizer = tokenizer.extended(corpus.train)
 
     def adopt(fresh: Any) -> None:
         if start is not None:
@@ -295,6 +299,7 @@ def _job_from_corpus(
         tokenizer,
         steps=steps,
         minutes=minutes,
+        fit=fit,
         device=device,
         start=start,
         adopt=adopt,
@@ -307,6 +312,25 @@ def _check_length(
     """Raise UserError where minutes are not a length of training, or not the only one that is given."""
     by_settings = {f"--set {name}=": (values or {}).get(name) for name in ("steps", "epochs")}
     time_budget.check(minutes, {**lengths, **by_settings})
+
+
+def _fitted(config: Any, data: DataConfig, sentences: int, tokens: int, steps: int | None) -> Any:
+    """Return settings with what was left to the size of the text and the length of training filled in."""
+    fitted = config.fitted(sentences, tokens, steps)
+    return oracle_corpus.regularised(config, fitted) if oracles.is_oracle(data.corpus) else fitted
+
+
+def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
+    """Return fitted settings, but what the size of the text filled in as the run that has begun has it.
+
+    So a run goes on after the rule has changed; its length follows the rule, as that may change.
+    """
+    if not (folder / run_folder.CONFIG).exists():
+        return fitted
+    given, new = (settings.flatten(settings.to_dict(each)) for each in (config, fitted))
+    filled_in = {name for name in new if given[name] is None and new[name] is not None} - {"epochs"}
+    recorded = settings.flatten(run_folder.open_run(folder).config["settings"])
+    return settings.override(fitted, {name: recorded[name] for name in filled_in & recorded.keys()})
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:

@@ -72,12 +72,16 @@ def text_job(
     *,
     steps: int | None,
     minutes: float | None = None,
+    fit: Callable[[int], Any] | None = None,
     device: torch.device,
     start: Trained | None,
     adopt: Callable[[Any], None],
     select: Callable[[Ids], Ids] = lambda ids: ids,
 ) -> Job:
-    """Encode the corpus and assemble the training, by the training sentences that are selected."""
+    """Encode the corpus and assemble the training, by the training sentences that are selected.
+
+    fit: from a length of training to the settings, where minutes decide that; see `seqgen.training.job`.
+    """
     cls = entry.cls
     data = DataConfig(**asked.config["data"])
     limit = length_limit(data, tokenizer)
@@ -122,6 +126,7 @@ def text_job(
         },
         steps=steps,
         minutes=minutes,
+        fit=fit,
         fewest_steps_between_reports=lambda length: FEWEST_STEPS_BETWEEN_REPORTS,
         batches=batches,
         validation=_Validation(valid, device),

@@ -127,7 +127,7 @@ def test_the_denoising_one_differs_by_its_defaults_alone():
     one, other = (settings.flatten(settings.to_dict(entry.config())) for entry in (plain, denoising))
     assert {key for key in one if one[key] != other[key]} == {"delete_rate", "shuffle_distance"}
     assert (denoising.config().delete_rate, denoising.config().shuffle_distance) == (0.3, 3.0)
-    assert denoising.config().fitted(10_000).epochs == 25
+    assert denoising.config().fitted(10_000, 100_000).epochs == 25
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "denoising-autoencoder"])

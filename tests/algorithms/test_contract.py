@@ -233,7 +233,7 @@ def test_every_registry_entry_resolves_and_its_settings_build(name):
     entry = algorithms.get(name)
     assert issubclass(entry.cls, TextAlgorithm)
     assert entry.cls.__doc__
-    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(10_000)
+    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(10_000, 100_000)
     assert isinstance(built, TrainingConfig)
     assert isinstance(built, entry.cls.Config)
     assert built.total_steps(7) > 0

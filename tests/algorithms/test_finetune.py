@@ -107,7 +107,9 @@ TARGET = [f"a {colour} bird is here" for colour in ("red", "blue", "black")]
 def source_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpus = lines(tmp_path / "source.txt", [f"{line} {i}" for i in range(23) for line in SOURCE])
-    return pretrain(corpus, run="runs/source", min_count=1, steps=5, values=SMALL)
+    return pretrain(
+        corpus, run="runs/source", min_count=1, steps=5, values=SMALL | {"generator.dropout": 0.4}
+    )
 
 
 def target(tmp_path):
@@ -121,7 +123,8 @@ def test_a_run_starts_from_another(source_run, tmp_path, values):
     how = {"init": source_run, "values": values | {"lr": 1e-2}}
     job = pretrain_job(target(tmp_path), path="runs/whole", steps=6, **how)
     assert job.algorithm.config.generator.hidden == SMALL["generator.hidden"]
-    assert job.algorithm.config.generator.dropout == 0.55  # by the new corpus, not as the run had it
+    assert source_run.config["settings"]["generator"]["dropout"] == 0.4
+    assert job.algorithm.config.generator.dropout == 0.1  # by the new corpus, not as the run had it
     assert any("starts from: runs/source" in note for note in job.notes)
     assert job.run.config["init"] == "../source"
     job.train()

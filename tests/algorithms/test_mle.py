@@ -91,17 +91,21 @@ def test_training_goes_on_from_weights_that_are_not_calibrated():
 
 
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
-    def fitted(count, **values):
-        config = settings.override(algorithms.get("mle").config(), values).fitted(count)
+    def fitted(sentences, tokens, steps=None, **values):
+        config = settings.override(algorithms.get("mle").config(), values).fitted(sentences, tokens, steps)
         return config.generator.dropout, config.weight_decay, config.epochs
 
-    assert fitted(100) == fitted(10_000) == (0.55, 0.05, 25)
-    assert fitted(30_000) == (0.1, 0.01, 20)
-    assert fitted(60_000) == (0.1, 0.01, 10)
-    assert fitted(10_000_000) == (0.1, 0.01, 3)
-    # the square root of 3 is half way in the logarithm
-    assert fitted(17_321)[:2] == (pytest.approx(0.325, abs=1e-3), pytest.approx(0.03, abs=1e-3))
-    assert fitted(30_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
+    assert fitted(100, 900)[2] == fitted(10_000, 100_000)[2] == 25
+    assert fitted(30_000, 330_000) == (0.25, 0.0233, 20)
+    assert fitted(60_000, 700_000) == (0.1, 0.01, 10)
+    assert fitted(10_000_000, 10**8) == (0.1, 0.01, 3)
+    # fewer passes need less of it: 347,396 / 330,000 parameters a token, 7 and 20 of 469 steps
+    assert fitted(30_000, 330_000, 7 * 469)[0] == fitted(30_000, 330_000, epochs=7)[0] == 0.1
+    assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.25, 0.0233)
+    # weight decay goes with the dropout, whoever chose that
+    assert fitted(30_000, 330_000, dropout=0.325)[:2] == (0.325, 0.03)
+    assert fitted(30_000, 330_000, dropout=0.0)[:2] == (0.0, 0.01)
+    assert fitted(30_000, 330_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
     with pytest.raises(UserError, match="dropout is not set"):
         MLE(MLEConfig(), vocab_size=V, length=LENGTH)
 

@@ -227,8 +227,8 @@ def test_sampling_and_scoring_follow_their_random_state():
 
 
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
-    config = algorithms.get("sentence-vae").config().fitted(10_000)
-    assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.55, 0.05, 25)
+    config = algorithms.get("sentence-vae").config().fitted(10_000, 100_000)
+    assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.25, 0.0233, 25)
     with pytest.raises(UserError, match="target_kl=-1"):
         settings.override(config, {"target_kl": -1})
 

@@ -30,6 +30,7 @@ LONG = {
     ("bench", "oracle"),
     ("bench", "text"),
     ("bench", "images"),
+    ("bench", "jobs"),
 }
 """Commands that are parsed only: they take minutes, or a network."""
 

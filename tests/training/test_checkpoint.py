@@ -84,6 +84,9 @@ GROUP = (*OPTIMIZER, "param_groups", 0)
         ((*OPTIMIZER, "state", 0, "other"), "text"),
         ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(OUT, IN + 1)),
         ((*OPTIMIZER, "state", 0, "exp_avg_sq"), torch.zeros(OUT, IN, dtype=torch.int64)),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(()).expand(OUT, IN)),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(OUT, IN).to_sparse()),
+        ((*OPTIMIZER, "state", 0, "exp_avg"), torch.zeros(OUT, IN, device="meta")),
         ((*OPTIMIZER, "param_groups"), torch.zeros(3)),
         ((*OPTIMIZER, "param_groups"), [1]),
         ((*OPTIMIZER, "param_groups"), []),
@@ -93,6 +96,11 @@ GROUP = (*OPTIMIZER, "param_groups", 0)
         ((*GROUP, "betas"), (0.9,)),
         ((*GROUP, "betas"), 0.9),
         ((*GROUP, "params"), [0]),
+        ((*GROUP, "params"), [0, 0]),  # torch would give the bias the moments of the weight
+        ((*GROUP, "params"), [1, 0]),
+        ((*GROUP, "maximize"), None),
+        ((*GROUP, "capturable"), None),
+        ((*GROUP, "foreach"), "text"),
         (("rng",), torch.zeros(3, dtype=torch.uint8)),
         (("rng",), "text"),
         (("progress",), [1]),
@@ -121,6 +129,16 @@ def test_what_an_older_version_of_torch_did_not_write_is_completed(run):
         toy.optimizers["net"].state_dict()["param_groups"]
         == Toy().optimizers["net"].state_dict()["param_groups"]
     )
+
+
+def test_how_another_device_computed_does_not_matter(run):
+    change(run, (*GROUP, "fused"), None)
+    toy = Toy()
+    toy.optimizers["net"].param_groups[0]["fused"] = False
+    assert loop.resume(toy, Still(), run).step == 1
+    change(run, (*GROUP, "fused"), True)
+    toy.optimizers["net"].param_groups[0]["fused"] = None
+    assert loop.resume(toy, Still(), run).step == 1
 
 
 def test_parts_by_themselves():

@@ -12,6 +12,7 @@ from seqgen.generation.oracles import FIRST
 from seqgen.training import load
 from seqgen.training.data_config import DataConfig, open_data, short_name
 from seqgen.training.oracle_corpus import open_oracle_corpus, oracle_tokenizer, to_lines
+from seqgen.training.setup import adversarial_job, pretrain_job
 
 NAME = "oracle:lstm-3,vocab=23,hidden=5,length=7,sentences=101"
 SMALL = {"generator.embedding": 5, "generator.hidden": 11, "generator.dropout": 0.0, "batch_size": 16}
@@ -97,6 +98,21 @@ def test_the_same_command_resumes_and_adversarial_training_starts_from_it(run, t
     values = {"discriminator_pretraining_steps": 1, "rollouts": 2, "batch_size": 4}
     gan = load.load(seqgen.adversarial(run, "seqgan", run=tmp_path / "gan", steps=2, values=values), "cpu")
     assert not (gan.algorithm.sample(53).tokens == EOS).any()
+
+
+def test_its_samples_need_more_dropout_than_text_where_they_need_any(tmp_path):
+    def regularisation(verb=pretrain_job, **options):
+        data = DataConfig(corpus="oracle:lstm-2,vocab=31,hidden=7,sentences=103")
+        config = verb(data=data, path=tmp_path / "run", **options).algorithm.config
+        return config.generator.dropout, getattr(config, "weight_decay", None)
+
+    assert regularisation() == (0.55, 0.05)
+    assert regularisation(values={"weight_decay": 0.0}) == (0.55, 0.0)
+    assert regularisation(values={"generator.dropout": 0.3}) == (0.3, 0.0278)
+    few = {"generator.hidden": 7, "generator.embedding": 5}
+    assert regularisation(values=few, steps=2) == (0.1, 0.01)  # each parameter hardly fits a token
+    assert regularisation(adversarial_job, algorithm="scratchgan")[0] == 0.55
+    assert regularisation(adversarial_job, algorithm="scratchgan", values=few, steps=1)[0] == 0.1
 
 
 def test_options_that_an_oracle_decides_are_refused(tmp_path):

@@ -101,6 +101,22 @@ def test_what_would_be_another_run_is_refused(start: Run, tmp_path: Path, key: s
         check_is_same(changed, job)
 
 
+def test_sizes_that_are_not_those_of_the_weights_beside_are_refused_before_they_are_allocated(
+    start: Run, tmp_path: Path
+) -> None:
+    """As a run's own loading does: a damaged number would be gigabytes and minutes."""
+    huge = 2**40
+    enlarged = json.loads(json.dumps(start.config))
+    enlarged["settings"]["generator"]["hidden"] = huge
+    with pytest.raises(UserError, match=r"does not fit the model of its config\.json"):
+        replay_job(Run(start.path, enlarged), tmp_path / "again")
+    images = setup.train("vae", run=tmp_path / "images", steps=1, values={"net.hidden": 11, "latent_dim": 3})
+    enlarged = json.loads(json.dumps(images.config))
+    enlarged["settings"]["latent_dim"] = huge
+    with pytest.raises(UserError, match=r"does not fit the model of its config\.json"):
+        image_replay.replay_job(Run(images.path, enlarged), tmp_path / "again")
+
+
 def test_its_own_folder_is_refused(start: Run) -> None:
     with pytest.raises(UserError, match="is the run to replay; give another folder with --run"):
         replay_job(start, start.path)

@@ -138,6 +138,28 @@ def test_a_setting_that_a_run_does_not_know_has_its_default(corpus):
         pretrain(corpus, run="runs/a", steps=3, values=SMALL | {"generator.attention": True})
 
 
+def test_a_run_goes_on_with_the_regularisation_that_it_was_begun_with(corpus):
+    run = pretrain(corpus, run="runs/whole", steps=1, values=SMALL)
+    path = run.path / run_folder.CONFIG
+    config = json.loads(path.read_text())
+    filled_in = config["settings"]["generator"]["dropout"], config["settings"]["weight_decay"]
+    config["settings"]["generator"]["dropout"], config["settings"]["weight_decay"] = 0.45, 0.07
+    path.write_text(json.dumps(config))  # as an earlier rule would have it
+    assert filled_in != (0.45, 0.07)
+    resumed = pretrain(corpus, run="runs/whole", steps=2, values=SMALL)
+    assert resumed.config["settings"]["generator"]["dropout"] == 0.45
+    assert resumed.config["settings"]["weight_decay"] == 0.07
+    assert load.load(resumed, "cpu").algorithm.generator.dropout.p == 0.45
+    assert pretrain(corpus, run="runs/whole", steps=2, values=SMALL | {"weight_decay": 0.07}).path == run.path
+    with pytest.raises(
+        UserError, match=r"with settings.generator.dropout=0.45, not 0.1; choose another --run"
+    ):
+        pretrain(corpus, run="runs/whole", steps=2, values=SMALL | {"generator.dropout": 0.1})
+    # its length is the one setting that may change
+    assert resumed.config["settings"]["epochs"] == config["settings"]["epochs"]
+    assert pretrain(corpus, run="runs/whole", epochs=1, values=SMALL).config["settings"]["epochs"] == 1
+
+
 def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pretraining(corpus):
     run = pretrain(corpus, run="runs/a", steps=1, values=SMALL)
     rates = {}

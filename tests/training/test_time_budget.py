@@ -210,6 +210,27 @@ def test_it_is_the_run_of_so_many_steps_and_is_resumed_as_such(corpus, name, mon
         make("counted", minutes=2)
 
 
+def test_settings_that_follow_the_length_follow_that_of_the_time(corpus, monkeypatch):
+    monkeypatch.setattr(time_budget, "measure", lambda *args, **options: Timing(step=1.0, report=0.5))
+
+    def regularisation(config):
+        return config["settings"]["generator"]["dropout"], config["settings"]["weight_decay"]
+
+    def make(path, **length):
+        return pretrain_job(DataConfig(corpus=corpus), path=path, values=SMALL, **length)
+
+    short, long, default = make("short", minutes=0.1), make("long", minutes=60), make("default")
+    assert regularisation(short.run.config) == (0.1, 0.01)
+    assert regularisation(long.run.config) == regularisation(make("x", steps=long.plan.steps).run.config)
+    assert len({regularisation(each.run.config) for each in (short, long, default)}) == 3
+    assert short.algorithm.generator.dropout.p == 0.1
+    short.train()
+    assert regularisation(json.loads((short.run.path / "config.json").read_text())) == (0.1, 0.01)
+    for length in ({"minutes": 0.1}, {"steps": 50}):  # a run that goes on keeps to what it was begun with
+        assert regularisation(make("short", **length).run.config) == (0.1, 0.01)
+    short.train()  # is the same run
+
+
 def test_a_damaged_configuration_is_said(tmp_path):
     existing = Run(tmp_path, {"minutes": 2.0})
     with pytest.raises(UserError, match=r"config\.json' is damaged: it has no steps"):

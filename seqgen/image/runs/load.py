@@ -108,12 +108,17 @@ def load(
     run_config.require(run.config, run_config.IMAGES, run.path / run_folder.CONFIG)
     entry = entry_of(run, trust=trust, given=given)
     device = devices.pick(device_name)
-    if run.config["algorithm"] in image.MODELS:
-        check_shapes(lambda: build(run.config, entry), run)
+    check_sizes(run, entry)
     with apart():
         model = build(run.config, entry)
     run_folder.load_into(model, run)
     return TrainedImages(run, model.to(device).eval(), device, data)
+
+
+def check_sizes(run: Run, entry: Entry) -> None:
+    """Raise UserError where the weights of a run of this package's are not those of its configuration."""
+    if run.config["algorithm"] in image.MODELS:
+        check_shapes(lambda: build(run.config, entry), run)
 
 
 def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entry:

@@ -24,7 +24,7 @@ def replay_job(
     and the errors are those of `seqgen.training.replay.replay_job`.
     """
     run_config.require(source.config, (*run_config.IMAGES, "steps"), source.path / run_folder.CONFIG)
-    load.entry_of(source, trust=trust)
+    load.check_sizes(source, load.entry_of(source, trust=trust))
     config = source.config
     begins = config.get("init") and paths.from_store(config["init"], source.path)
     job = setup.train_job(
