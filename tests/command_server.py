@@ -5,7 +5,9 @@ program itself takes it; trainings end after `STEPS` steps, and a few sizes that
 """
 
 import dataclasses
+import importlib
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -28,6 +30,16 @@ with socket.socket(socket.AF_UNIX) as server:
 sys.exit(int(code) if code else 70)
 """
 """What a shell calls in place of each program: it hands its words and its three streams over."""
+NOT_IMPORTED = {"seqgen.__main__", "seqgen.generation.triton_draw"}
+IMPORTED_LATE = (
+    "seqgen.cli.main",
+    "torch._dynamo",
+    "sacrebleu",
+    "sklearn.linear_model",
+    "tensorboardX",
+    "matplotlib.pyplot",
+)
+"""What a command imports within a function and takes long, so that no fork has to."""
 STEPS = 2
 SAMPLES = 61
 """Steps of a training, and samples of a run that is evaluated or reported, at most."""
@@ -46,6 +58,7 @@ def make_small() -> None:
     from seqgen.algorithms.residual import ResidualConfig
     from seqgen.cli import evaluate, report
     from seqgen.data import corpus
+    from seqgen.generation.oracles import OracleSpec
     from seqgen.training import time_budget
     from seqgen.training.job import Job
 
@@ -62,6 +75,8 @@ def make_small() -> None:
     for function, name, value in (
         (report.report, "n", SAMPLES),
         (ResidualConfig.__init__, "held_out_samples", 100),
+        (ResidualConfig.__init__, "candidates", 2),
+        (OracleSpec.__init__, "sentences", 100),
     ):
         names = function.__code__.co_varnames[: function.__code__.co_argcount]
         defaults = list(function.__defaults__ or ())
@@ -122,15 +137,13 @@ def serve(address: str) -> None:
     """Answer clients until standard input ends."""
     import torch
 
-    import seqgen.api
-    import seqgen.bench.speed
-    import seqgen.cli.main
-    import seqgen.evaluation.runs
-    import seqgen.image.applications.anomaly
-    import seqgen.image.evaluation.evaluate
-    import seqgen.image.runs.plots
-    import seqgen.report.page  # noqa: F401
+    import seqgen
 
+    for each in pkgutil.walk_packages(seqgen.__path__, "seqgen."):
+        if each.name not in NOT_IMPORTED:
+            importlib.import_module(each.name)
+    for name in IMPORTED_LATE:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     make_small()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
