@@ -17,6 +17,7 @@ def adversarial(
     init: Annotated[
         Path | None, typer.Option(help="The run to start from; the latest that fits if not given.")
     ] = None,
+    teacher: common.Teacher = None,
     corpus: common.Corpus = None,
     column: common.Column = None,
     encoding: common.Encoding = None,
@@ -79,6 +80,7 @@ def adversarial(
             algorithm,
             data=data,
             path=run,
+            teacher=teacher,
             values=values,
             steps=steps,
             minutes=minutes,

@@ -173,6 +173,8 @@ def images(
         str | None, typer.Option(help="Image models, comma-separated; all of them if not given.")
     ] = None,
     sizes: Annotated[str, typer.Option(help="Height and width, comma-separated.")] = "8,16,28,32,64,128,256",
+    pictures: Annotated[str, typer.Option(help="What they show, comma-separated.")] = "photographs,noise",
+    colours: Annotated[str, typer.Option(help="grey, colour or both, comma-separated.")] = "grey,colour",
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 30,
     device: Device = "auto",
     threads: Threads = 1,
@@ -192,6 +194,8 @@ def images(
         image_sizes.run(
             chosen,
             _lengths(sizes, "sizes"),
+            kinds=_chosen("kind of pictures", pictures, image_sizes.PICTURES),
+            colours=_chosen("colour", colours, tuple(image_sizes.CHANNELS)),
             steps=steps,
             device=devices.pick(device),
             notify=_notify,

@@ -64,6 +64,10 @@ MinCount = Annotated[
     int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
 ]
 MaxLength = Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")]
+Teacher = Annotated[
+    Path | None,
+    typer.Option(help="A run whose embeddings of sentences it learns as well, by a contrastive loss."),
+]
 Moved = Annotated[
     str | None,
     typer.Option("--corpus", metavar="PATH", help="Where the text of the run is now, if it has moved."),

@@ -21,6 +21,7 @@ def pretrain(
     init: Annotated[
         Path | None, typer.Option(help="A run on another corpus to start from; its words are kept.")
     ] = None,
+    teacher: common.Teacher = None,
     tokenizer: common.Tokenizer = None,
     lowercase: common.Lowercase = False,
     max_vocab: common.MaxVocab = None,
@@ -70,6 +71,7 @@ def pretrain(
             algorithm,
             path=run,
             init=init,
+            teacher=teacher,
             values=values,
             steps=steps,
             epochs=epochs,

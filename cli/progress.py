@@ -26,6 +26,8 @@ SHOWN = (
     "valid_ppl",
     "mutual_information",
     "active_units",
+    "reconstruction_bleu",
+    "shuffled_bleu",
     "reward",
     "loss",
     "valid_loss",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqgen.cli import common
+from seqgen.core.errors import UserError
 
 if TYPE_CHECKING:
     from seqgen.training.job import Job
@@ -24,6 +25,7 @@ def replay(
     init: Annotated[
         Path | None, typer.Option(help="Where the run that it started from is now, if it has moved.")
     ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Where its teacher is now, if it has moved.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
     trust: common.Trust = False,
@@ -39,11 +41,14 @@ def replay(
 
         found = run_folder.open_run(source.parent if source.name == run_folder.CONFIG else source)
         if found.config["verb"] == "image":
+            if teacher is not None:
+                raise UserError("a run on images has no teacher; leave --teacher out")
             from seqgen.image.runs import replay as images
 
             return images.replay_job(found, run, data=corpus, init=init, device_name=device, trust=trust)
         from seqgen.training import replay as texts
 
-        return texts.replay_job(found, run, corpus=corpus, init=init, device_name=device, trust=trust)
+        moved = {"corpus": corpus, "init": init, "teacher": teacher}
+        return texts.replay_job(found, run, **moved, device_name=device, trust=trust)
 
     common.run_job(make, threads=threads, quiet=quiet, then="seqgen report --run {run}")

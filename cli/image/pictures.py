@@ -78,6 +78,7 @@ def reconstruct(
     trained = image_common.load(
         run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
     )
+    n = _at_most(n, len(figures.test_images(trained)), "test images", quiet)
     _draw(trained, "reconstruct", out, lambda path: figures.reconstructions(trained, n, path, seed=seed))
 
 
@@ -97,6 +98,8 @@ def interpolate(
     from seqgen.image.applications import figures
 
     trained = image_common.load(run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data)
+    if hasattr(trained.model, "encode"):
+        rows = _at_most(rows, figures.most_pairs(trained), "pairs of test images", quiet)
     _draw(
         trained,
         "interpolate",
@@ -192,6 +195,7 @@ def activations(
     trained = image_common.load(
         run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
     )
+    n = _at_most(n, len(figures.test_images(trained)), "test images", quiet)
     _draw(trained, "activations", out, lambda path: figures.activations(trained, path, n=n, seed=seed))
 
 
@@ -218,7 +222,15 @@ def denoise(
     trained = image_common.load(
         run, device=device, threads=threads, quiet=quiet, trust=trust, data=run_data, with_encoder=True
     )
+    n = _at_most(n, len(figures.test_images(trained)), "test images", quiet)
     _draw(trained, "denoise", out, lambda path: figures.denoised(trained, n, path, noise=noise, seed=seed))
+
+
+def _at_most(asked: int, there: int, what: str, quiet: bool) -> int:
+    """Return how many are drawn, and say so where there are fewer than asked for; 1 at least."""
+    if asked > there > 0 and not quiet:
+        typer.echo(f"there are {there:,} {what}: all are drawn", err=True)
+    return min(asked, max(there, 1))
 
 
 def _draw(trained: "TrainedImages", name: str, out: Path | None, draw: Callable[[Path], None]) -> None:

@@ -43,6 +43,7 @@ PRETRAIN = {
     "denoising-autoencoder": Entry(
         "seqgen.algorithms.autoencoder:Autoencoder", {"delete_rate": 0.3, "shuffle_distance": 3.0}
     ),
+    "sentence-avb": Entry("seqgen.algorithms.sentence_avb:SentenceAVB"),
 }
 """What maximises likelihood: `seqgen pretrain NAME`."""
 

@@ -9,25 +9,26 @@ sentences together; moved; or masked.
 
 Report metrics, in nats a sentence: `recon`, -log p(x | z), of training batches under dropout and noise, and
 `valid_recon` of the validation split without either, which is no likelihood of it; `latent_norm`, half the
-squared length of a latent vector; `grad_norm` of the decoder before clipping; `lr`; and `unique`,
-`distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
+squared length of a latent vector; `reconstruction_bleu` and its control `shuffled_bleu`, of validation
+sentences, as of `seqgen.algorithms.sentence_vae`; `grad_norm` of the decoder before clipping; `lr`; and
+`unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from seqgen.algorithms import vae_objective
-from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder
+from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder, with_paths
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, widened
 from seqgen.data import augment
-from seqgen.data.batch import Batch
+from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD
 from seqgen.models.base import evaluating
 
@@ -61,6 +62,10 @@ class AutoencoderConfig(PretrainingConfig):
             latent_penalty=(0.0, None),
             word_dropout=(0.0, 1.0),
         )
+
+    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+        """Fill in what was left to the number of training sentences, and the paths of latent vectors."""
+        return with_paths(super().fitted(sentences, tokens, steps), latent_skip=False, pooling="last")
 
 
 class Autoencoder(PretrainedAutoencoder):
@@ -108,7 +113,7 @@ class Autoencoder(PretrainedAutoencoder):
         return augment.mask_words(augment.shuffle_words(deleted, c.shuffle_distance), c.mask_rate)
 
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
-        """Measure held-out reconstruction and samples."""
+        """Measure held-out loss, reconstructions and samples."""
         recon, sentences = 0.0, 0
         for batch in batches:
             with evaluating(self):
@@ -116,6 +121,7 @@ class Autoencoder(PretrainedAutoencoder):
                 recon += float(vae_objective.reconstruction(self.generator, batch.tokens, latents))
             sentences += len(batch)
         valid = {"valid_recon": recon / sentences} if sentences else {}
+        valid |= self.reconstruction_metrics(TokensOf(batches))
         return valid | self.sample_metrics(self.sample(1000))
 
     def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:

@@ -1,7 +1,8 @@
 """What algorithms with latent vectors share: an encoder of sentences, and a generator that decodes them."""
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,21 @@ from seqgen.algorithms.base import RunningMean, TextAlgorithm
 from seqgen.core import optim
 from seqgen.generation.sample import Samples
 from seqgen.models.calibration import calibrate
+
+C = TypeVar("C", bound=Any)
+
+
+def with_paths(config: C, *, latent_skip: bool, pooling: str) -> C:
+    """Fill in the ways into and out of the latent vector where they were left open.
+
+    latent_skip: whether it is added to what the vocabulary head reads. pooling: what it is made of.
+    """
+    generator, encoder = config.generator, config.encoder
+    if generator.latent_skip is None:
+        generator = replace(generator, latent_skip=latent_skip)
+    if encoder.pooling is None:
+        encoder = replace(encoder, pooling=pooling)
+    return replace(config, generator=generator, encoder=encoder)
 
 
 class LatentAlgorithm(TextAlgorithm):
@@ -37,6 +53,10 @@ class LatentAlgorithm(TextAlgorithm):
         options = self.begun(n, {"temperature": 1.0, "rng": rng} | options)
         return self.decode(latents, length, **options)
 
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the latent vector of each sentence, with a gradient, dropout as the mode has it."""
+        return self.encoder(tokens)[0]
+
     def encode(self, tokens: Tensor) -> Tensor:
         """Return each sentence's latent vector, the mean where it has a distribution; (B, T) → (B, Z)."""
         return vae_objective.encode(self.encoder, tokens)
@@ -58,6 +78,19 @@ class LatentAlgorithm(TextAlgorithm):
             self.encoder, self.generator, tokens, samples=samples, rng=rng
         )
         return weights.log_likelihood()
+
+    def measure(self, batches: Iterable[Tensor], *, samples: int) -> dict[str, float]:
+        """Measure bound, likelihood by so many draws, and latents on held-out batches (B, T).
+
+        The keys are those of `seqgen.algorithms.vae_objective.measure`. It needs what `log_likelihood` does.
+        """
+        return vae_objective.measure(self.encoder, self.generator, batches, samples=samples)
+
+    def reconstruction_metrics(self, held_out: Iterable[Tensor]) -> dict[str, float]:
+        """Measure greedy reconstructions, `seqgen.algorithms.vae_objective.measure_reconstructions`."""
+        return vae_objective.measure_reconstructions(
+            self.encoder, self.generator, held_out, self.length, self.of_sentence
+        )
 
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
         """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""

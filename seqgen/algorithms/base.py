@@ -18,12 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seqgen.algorithms.teacher import Teacher
 from seqgen.core import settings
 from seqgen.core.device import widened
 from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD, Tokenizer
 from seqgen.generation.condition import Condition
+from seqgen.generation.embeddings import sentence_embeddings
 from seqgen.generation.sample import Samples, log_prob, sample
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
@@ -54,6 +56,10 @@ class TrainingConfig:
     """reports without a better value of the monitored metric before training stops"""
     bf16: bool = False
     """run the networks in bfloat16 autocast"""
+    teacher_weight: float = 0.1
+    """with --teacher: weight of the contrastive loss between embeddings of a sentence here and under it"""
+    teacher_temperature: float = 0.1
+    """divides their cosines in it"""
 
     def __post_init__(self) -> None:
         settings.bounds(
@@ -65,6 +71,8 @@ class TrainingConfig:
             batch_size=(1, None),
             report_every=(1, None),
             patience=(1, None),
+            teacher_weight=(0.0, None),
+            teacher_temperature=(1e-3, None),
         )
 
     def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
@@ -131,6 +139,10 @@ class Algorithm(nn.Module):
     def step(self, batch: Any, progress: float) -> StepMetrics:
         """Learn from one batch; `progress` in [0, 1) is the fraction of training done."""
 
+    def learn(self, batch: Any, progress: float) -> StepMetrics:
+        """Take a step, with what is added to it whatever the algorithm; the training loop calls this."""
+        return self.step(batch, progress)
+
     @abstractmethod
     def evaluate(self, batches: Iterable[Any]) -> Metrics:
         """Measure on held-out batches, without dropout."""
@@ -185,11 +197,13 @@ class TextAlgorithm(Algorithm):
     """Tokens of a sample at most."""
     condition: Condition | None
     """What sentences are given, where the corpus has labels or sources."""
+    teacher: Teacher | None
+    """The model whose embeddings of sentences it learns as well, where there is one."""
 
     def __init__(self, config: Any, *, vocab_size: int, length: int, tokenizer: Tokenizer | None = None):
         super().__init__()
         self.config, self.vocab_size, self.length = config, vocab_size, length
-        self.mixture = self.condition = None
+        self.mixture = self.condition = self.teacher = None
 
     @property
     def mixed(self) -> NGramMixture | None:
@@ -200,6 +214,16 @@ class TextAlgorithm(Algorithm):
     def policy(self) -> Generator:
         """What is sampled and scored: the generator, unless it is told more than the tokens before."""
         return self.generator
+
+    def learn(self, batch: Batch, progress: float) -> StepMetrics:
+        """Take a step, beside the teacher where there is one."""
+        if self.teacher is None:
+            return self.step(batch, progress)
+        return self.teacher.step(self, batch, progress)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return an embedding of each sentence, with a gradient; (B, T) → (B, H)."""
+        return sentence_embeddings(self.generator, tokens)
 
     def read_corpus(self, train: Ids) -> None:
         """Take from the training split what is counted, not learned by steps; called once, before any."""

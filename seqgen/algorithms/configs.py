@@ -54,6 +54,9 @@ class EncoderConfig:
     """units of each direction"""
     bidirectional: bool = True
     """read both ways"""
+    pooling: Literal["last", "mean", "max"] | None = None
+    """what of its states the latent vector is made of (Long et al. 2019); none: their maximum in a
+    sentence-vae, else the last"""
     dropout: float = 0.1
     """fraction dropped of embeddings and of what the latent vector is made of"""
 
@@ -62,7 +65,8 @@ class EncoderConfig:
 
     def build(self, vocab_size: int, latent_dim: int) -> RNNEncoder:
         """Return a fresh encoder to latent vectors of `latent_dim` dimensions."""
-        return RNNEncoder(vocab_size, latent_dim=latent_dim, **settings.to_dict(self))
+        values = settings.to_dict(self) | {"pooling": self.pooling or "last"}
+        return RNNEncoder(vocab_size, latent_dim=latent_dim, **values)
 
 
 @dataclass(frozen=True)

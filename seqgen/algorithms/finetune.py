@@ -16,8 +16,8 @@ from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches
 from seqgen.data.tokenizer import PAD, UNK
-from seqgen.functional.contrastive_losses import info_nce
-from seqgen.generation.sample import shifted
+from seqgen.functional.contrastive_losses import symmetric_info_nce
+from seqgen.generation.embeddings import sentence_embeddings
 from seqgen.models.base import Generator, evaluating
 
 SHAPES = ("generator", "encoder", "latent_dim")
@@ -94,13 +94,6 @@ def adopt(algorithm: nn.Module, weights: dict[str, Tensor], *, unknown: bool = T
         origin.load_state_dict(algorithm.get_submodule("generator").state_dict())
 
 
-def sentence_embeddings(generator: Generator, tokens: Tensor) -> Tensor:
-    """Return the mean of the states that a sentence's tokens are predicted from; (B, T) ids → (B, H)."""
-    mask = tokens != PAD
-    states, _ = generator.representations(shifted(tokens), generator.initial(len(tokens)))
-    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-
-
 def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temperature: float) -> Tensor:
     """Return the loss of an embedding's distance from the one before fine-tuning; (B, T) → scalar, nats.
 
@@ -110,9 +103,7 @@ def alignment(generator: Generator, origin: Generator, tokens: Tensor, *, temper
     """
     with evaluating(origin):
         targets = sentence_embeddings(origin, tokens)
-    mine = sentence_embeddings(generator, tokens)
-    forth = info_nce(mine, targets, temperature=temperature)
-    return (forth + info_nce(targets, mine, temperature=temperature)) / 2
+    return symmetric_info_nce(sentence_embeddings(generator, tokens), targets, temperature=temperature)
 
 
 def real_tokens(batch: Batch) -> int:

@@ -1,16 +1,16 @@
 """How much dropout and weight decay a training needs: by how often each parameter has to fit each token.
 
-That is the number of parameters for each token of the text, times the passes over it. The parameters are
-those between embedding and head. Rows of the vocabulary are left out: each is fitted by its own word alone,
-and of a text with more words they are more without the text's being easier to learn by heart. Chosen by
-validation sentences of seven kinds of text; seqgen/bench/README.md has the figures.
+That is the number of parameters for each token of the text, times the passes over it; in the first passes
+little has been learnt by heart yet, whatever the text. The parameters are those between embedding and head.
+Rows of the vocabulary are left out: each is fitted by its own word alone, and of a text with more words they
+are more without the text's being easier to learn by heart. Chosen by validation sentences of seven kinds of
+text; seqgen/bench/README.md has the figures.
 """
 
 import math
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
 import torch
 
 from seqgen.data.tokenizer import SPECIALS
@@ -18,10 +18,11 @@ from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
-LEAST = 0.1
-FITS = (8.0, 16.0, 200.0, 500.0)
-DROPOUTS = (LEAST, 0.25, 0.25, 0.4)
-"""Dropout where parameters are fitted so often, linear in the logarithm between them and constant beyond."""
+LEAST, USUAL, MOST = 0.1, 0.25, 0.4
+"""Dropout of few passes over long texts, of many over short ones, and of very many."""
+SOME_FITS, MANY_FITS = (8.0, 16.0), (200.0, 500.0)
+SOME_PASSES = (10.0, 20.0)
+"""Where dropout rises from one of these to the next."""
 
 
 def with_dropout(generator: G, tokens: int, passes: float) -> G:
@@ -29,8 +30,15 @@ def with_dropout(generator: G, tokens: int, passes: float) -> G:
     if generator.dropout is not None:
         return generator
     fits = _inner_parameters(generator) * passes / max(tokens, 1)
-    dropout = np.interp(math.log(max(fits, FITS[0])), np.log(FITS), DROPOUTS)
-    return replace(generator, dropout=round(float(dropout), 3))
+    usual = min(_rise(fits, SOME_FITS), _rise(passes, SOME_PASSES))
+    dropout = LEAST + (USUAL - LEAST) * usual + (MOST - USUAL) * min(_rise(fits, MANY_FITS), usual)
+    return replace(generator, dropout=round(dropout, 3))
+
+
+def _rise(value: float, between: tuple[float, float]) -> float:
+    """Return how far a value is from one bound to the other in its logarithm, from 0 to 1."""
+    low, high = between
+    return min(max(math.log(max(value, low) / low) / math.log(high / low), 0.0), 1.0)
 
 
 def decay_for(dropout: float | None) -> float:
@@ -41,5 +49,5 @@ def decay_for(dropout: float | None) -> float:
 def _inner_parameters(generator: GeneratorConfig) -> int:
     """Count a generator's parameters but for those of its vocabulary, by building it for the least one."""
     with torch.device("meta"):
-        built = replace(generator, dropout=0.0).build(len(SPECIALS))
+        built = replace(generator, dropout=0.0, latent_skip=False).build(len(SPECIALS))
     return sum(weight.numel() for weight in built.parameters())

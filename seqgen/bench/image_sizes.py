@@ -98,14 +98,16 @@ def run(
     models: Sequence[str],
     sizes: Sequence[int] = SIZES,
     *,
+    kinds: Sequence[str] = PICTURES,
+    colours: Sequence[str] = tuple(CHANNELS),
     steps: int = STEPS,
     device: torch.device | str = "cpu",
     notify: Callable[[str], None] = lambda message: None,
 ) -> Iterator[ShortTraining]:
     """Train every model shortly on every kind of pictures of every size; yield a row each."""
     for size in sizes:
-        for kind in PICTURES:
-            for colour in CHANNELS:
+        for kind in kinds:
+            for colour in colours:
                 every = pictures(kind, colour, size, IMAGES + VALID)
                 for model in models:
                     row = train(model, every, (kind, colour, size), steps=steps, device=device)

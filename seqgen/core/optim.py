@@ -1,7 +1,8 @@
 """Optimisation: simultaneous updates of several networks, gradient clipping, learning rates, averages."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -113,6 +114,36 @@ def update(
     return {o: float(norm) if is_host(norm.device) else norm for o, norm in norms.items()}
 
 
+@contextmanager
+def added_gradients(
+    optimizers: Iterable[Optimizer], gradients: Mapping[nn.Parameter, Tensor], *, clip: float
+) -> Iterator[None]:
+    """Add gradients, by parameter, to those of every step that optimisers take inside.
+
+    Their common norm is bounded by `clip`, as `update` bounds that of a loss, before they are added.
+
+    Raises:
+        FloatingPointError: one of them is not finite (CPU).
+    """
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()]))
+    if is_host(norm.device) and not math.isfinite(float(norm)):
+        raise FloatingPointError(f"the norm of the gradient that is added is {float(norm)}")
+    factor = (clip / (norm + 1e-6)).clamp(max=1.0)
+
+    def add(optimizer: Optimizer, args: object, kwargs: object) -> None:
+        for parameter in _parameters(optimizer):
+            if parameter in gradients:
+                more = factor * gradients[parameter]
+                parameter.grad = more if parameter.grad is None else parameter.grad + more
+
+    handles = [optimizer.register_step_pre_hook(add) for optimizer in optimizers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _raise_if_not_finite(norms: Mapping[Optimizer, Tensor], losses: Mapping[Optimizer, Tensor]) -> None:
     for optimizer, norm in norms.items():
         if not math.isfinite(float(norm)):
@@ -143,7 +174,7 @@ def check_finite(optimizers: Iterable[Optimizer]) -> None:
             raise FloatingPointError(f"a gradient was not finite in {count} updates, which were left out")
 
 
-def _parameters(optimizer: Optimizer) -> Iterable[Tensor]:
+def _parameters(optimizer: Optimizer) -> Iterable[nn.Parameter]:
     return (p for group in optimizer.param_groups for p in group["params"])
 
 

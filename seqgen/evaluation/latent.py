@@ -11,6 +11,7 @@
 | `latent_dim`         | number of latent dimensions                                                         |
 | `collapsed`          | posterior collapse: `kl` is below 0.1 nats                                          |
 | `bleu`               | sacrebleu's corpus BLEU of greedy reconstructions against the sentences, 0 to 100   |
+| `shuffled_bleu`      | the same with the latents shuffled among the sentences: the control                 |
 | `exact`              | fraction of sentences that are reconstructed exactly                                |
 | `sentences`          | number of test sentences measured, drawn by the seed                                |
 
@@ -20,15 +21,13 @@ The metrics of the posterior are null for an algorithm with a deterministic enco
 from collections.abc import Sequence
 from typing import Any
 
-from sacrebleu.metrics import BLEU
-
-from seqgen.algorithms import vae_objective
 from seqgen.algorithms.sentence_vae import COLLAPSED
 from seqgen.core.random_state import own_randomness
 from seqgen.evaluation.references import random_subset
 from seqgen.generation.likelihood import bounded_batches
 from seqgen.inference.latent_space import latent_dim, reconstruct
 from seqgen.metrics.corpus_bleu import tokenizer_for
+from seqgen.metrics.reconstruction import reconstruction_bleu
 from seqgen.training.load import Trained, ids_of
 
 MAX_SENTENCES = 2000
@@ -41,11 +40,13 @@ def latent_metrics(trained: Trained, *, tokenisation: str, seed: int = 0) -> dic
     """Measure the latent variable of a run on its test split; the keys are those of the module's table."""
     lines = random_subset(trained.corpus.test.whole, MAX_SENTENCES, seed)
     pairs = reconstruct(trained, lines)
+    bleu = reconstruction_bleu([pair.reconstruction for pair in pairs], lines, tokenizer_for(tokenisation))
     metrics: dict[str, Any] = {
         "reconstruction": sum(pair.nll for pair in pairs) / len(pairs),
         **dict.fromkeys(("kl", "elbo", "mutual_information", "active_units", "collapsed")),
         "latent_dim": latent_dim(trained),
-        "bleu": _bleu([pair.reconstruction for pair in pairs], lines, tokenisation),
+        "bleu": bleu.own,
+        "shuffled_bleu": bleu.shuffled,
         "exact": sum(pair.reconstruction == pair.text for pair in pairs) / len(pairs),
         "sentences": len(lines),
     }
@@ -57,9 +58,7 @@ def latent_metrics(trained: Trained, *, tokenisation: str, seed: int = 0) -> dic
 def _posterior_metrics(trained: Trained, lines: Sequence[str], seed: int) -> dict[str, Any]:
     batches = [tokens.to(trained.device) for tokens in bounded_batches(ids_of(trained, lines))]
     with own_randomness(seed):
-        measured = vae_objective.measure(
-            trained.algorithm.encoder, trained.algorithm.generator, batches, samples=POSTERIOR_SAMPLES
-        )
+        measured = trained.algorithm.measure(batches, samples=POSTERIOR_SAMPLES)
     return {
         "reconstruction": measured["valid_recon"],
         "kl": measured["valid_kl"],
@@ -68,8 +67,3 @@ def _posterior_metrics(trained: Trained, lines: Sequence[str], seed: int) -> dic
         "active_units": int(measured["active_units"]),
         "collapsed": measured["valid_kl"] < COLLAPSED,
     }
-
-
-def _bleu(reconstructions: Sequence[str], lines: Sequence[str], tokenisation: str) -> float:
-    bleu = BLEU(tokenize=tokenizer_for(tokenisation))
-    return bleu.corpus_score(list(reconstructions), [list(lines)]).score

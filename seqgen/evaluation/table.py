@@ -85,6 +85,7 @@ BLOCKS: dict[str, list[Column]] = {
         Column("active", ("latent", "active_units"), "d"),
         Column("dims", ("latent", "latent_dim"), "d"),
         Column("sacreBLEU", ("latent", "bleu"), ".2f"),
+        Column("shuffled", ("latent", "shuffled_bleu"), ".2f"),
         Column("exact", ("latent", "exact")),
     ],
     "gain of the energy on its generator, nats per test sentence: of the model, of what is sampled": [

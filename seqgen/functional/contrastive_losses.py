@@ -55,6 +55,12 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tens
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
+def symmetric_info_nce(first: Tensor, second: Tensor, *, temperature: float = 0.1) -> Tensor:
+    """Return the mean of `info_nce` both ways, from `first` to `second` and back; (B, Z), (B, Z) → scalar."""
+    forth = info_nce(first, second, temperature=temperature)
+    return (forth + info_nce(second, first, temperature=temperature)) / 2
+
+
 def nt_xent(
     first: Tensor, second: Tensor, *, others: Tensor | None = None, temperature: float = 0.5
 ) -> Tensor:

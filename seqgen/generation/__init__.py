@@ -7,5 +7,6 @@ mixture_draw        draws from a generator mixed with n-grams
 rollouts            the expected reward of every prefix, for the policy gradient
 gumbel_softmax      relaxed samples, through which gradients flow
 contrastive_search  decoding that avoids repetition
+embeddings          sentences as the mean state of a generator
 likelihood          NLL of text under a generator
 """

@@ -14,6 +14,7 @@ from seqgen.core.errors import UserError
 from seqgen.image import report_pictures as pictures
 from seqgen.image.evaluation.evaluate import evaluate, render
 from seqgen.image.runs.load import TrainedImages
+from seqgen.metrics.classifier import wilson_interval
 from seqgen.report import rendering
 from seqgen.report.charts import hue, key
 from seqgen.report.findings import Finding
@@ -62,6 +63,10 @@ NUMBERS = {
 NOTE = (
     "Real images: as many training images, against test images, the values of perfect samples. All but copies"
     " is in the features named under Protocol, and compares only within them."
+)
+RANGES = (
+    " Below each number its range over {spaces} classifiers of other seeds, in whose features it is; below"
+    " copies the 95 % interval of {n:,} samples."
 )
 
 
@@ -166,8 +171,9 @@ def _in_turn(trained: TrainedImages) -> str:
     """Say which labels the samples of a report have: none where they are not conditional."""
     if not trained.model.config.conditional:
         return ""
-    names = ", ".join(trained.names[: pictures.MOST_LABELS])
-    more = ", …" if len(trained.names) > pictures.MOST_LABELS else ""
+    labels = trained.training_labels
+    names = ", ".join(trained.names[label] for label in labels[: pictures.MOST_LABELS])
+    more = ", …" if len(labels) > pictures.MOST_LABELS else ""
     return f"the labels {names}{more} in turn"
 
 
@@ -187,9 +193,7 @@ def _summary(scored: Sequence[Scored], metrics: Sequence[Sequence[Mapping[str, A
     columns: dict[str, Mapping[str, Any] | None] = {
         REAL: next((_real(each.scores) for each in scored if each.scores), None)
     }
-    columns |= {
-        each.label: each.scores and {**each.scores["samples"], **each.scores["nearest"]} for each in scored
-    }
+    columns |= {each.label: each.scores and _generated(each.scores) for each in scored}
     rows = [
         [Cell(name, [meaning]), *(_cell(column, keys[0], spec) for column in columns.values())]
         for name, (keys, spec, meaning) in NUMBERS.items()
@@ -197,12 +201,39 @@ def _summary(scored: Sequence[Scored], metrics: Sequence[Sequence[Mapping[str, A
     missing = " ".join(f"{each.label} was not scored: {each.missing}." for each in scored if each.missing)
     look_at = [finding for each, log in zip(scored, metrics, strict=True) for finding in _findings(each, log)]
     nothing = Finding("Nothing stands out in the numbers: look at the samples beside real images.", "samples")
-    return Summary(trained, Table(["number", *columns], rows), [], look_at or [nothing], missing or NOTE)
+    note = " ".join([missing, _note(scored)]).strip()
+    return Summary(trained, Table(["number", *columns], rows), [], look_at or [nothing], note)
+
+
+def _note(scored: Sequence[Scored]) -> str:
+    """Say what the numbers and their intervals are; nothing where there are no numbers."""
+    scores = next((each.scores for each in scored if each.scores), None)
+    if scores is None:
+        return ""
+    spaces = scores["protocol"]["feature_spaces"]
+    return NOTE + (RANGES.format(spaces=spaces, n=scores["nearest"]["images"]) if spaces > 1 else "")
+
+
+def _generated(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of samples, and by the same keys their intervals."""
+    nearest = scores["nearest"]
+    copied = wilson_interval(round(nearest["copy_rate"] * nearest["images"]), nearest["images"])
+    intervals = _ranges(scores, "samples") | {"copy_rate": copied}
+    return {**scores["samples"], **nearest, "intervals": intervals}
 
 
 def _real(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of real images: of their copies, what the rate is by its definition."""
-    return {**scores["training_images"], "copy_rate": 0.01}
+    return {
+        **scores["training_images"],
+        "copy_rate": 0.01,
+        "intervals": _ranges(scores, "training_images"),
+    }
+
+
+def _ranges(scores: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return each metric's range over the feature spaces, where there are several."""
+    return dict(scores["ranges"][name]) if scores["protocol"]["feature_spaces"] > 1 else {}
 
 
 def _length(each: Scored, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -215,7 +246,11 @@ def _likelihood(each: Scored) -> str:
 
 
 def _cell(column: Mapping[str, Any] | None, name: str, spec: str) -> Cell:
-    return Cell("–" if column is None else format(column[name], spec))
+    if column is None:
+        return Cell("–")
+    interval = column["intervals"].get(name)
+    below = [] if interval is None else ["–".join(format(bound, spec) for bound in interval)]
+    return Cell(format(column[name], spec), below)
 
 
 def _findings(each: Scored, metrics: Sequence[Mapping[str, Any]]) -> list[Finding]:

@@ -126,7 +126,7 @@ def _panel(path: Path) -> Picture | None:
 @torch.no_grad()
 def reconstructions(label: str, trained: TrainedImages, *, seed: int) -> Rows:
     """Show test images and, below them, their reconstructions."""
-    batch = figures.test_batch(trained, min(ACROSS, len(trained.data.test)), seed)
+    batch = figures.test_batch(trained, min(ACROSS, len(figures.test_images(trained))), seed)
     images = {"original": batch.images, "reconstruction": trained.model.reconstruct(*batch)}
     return Rows(label, [picture(each.cpu(), name) for name, each in images.items()])
 
@@ -135,7 +135,7 @@ def reconstructions(label: str, trained: TrainedImages, *, seed: int) -> Rows:
 def interpolations(label: str, trained: TrainedImages, *, seed: int, rows: int = 4) -> Rows | None:
     """Show interpolations between the latents of pairs of test images; None where there are no pairs."""
     try:
-        first, last = figures.image_pairs(trained, min(rows, len(trained.data.test) // 2), seed)
+        first, last = figures.image_pairs(trained, min(rows, len(figures.test_images(trained)) // 2), seed)
     except UserError:
         return None
     model = trained.model
@@ -178,18 +178,16 @@ def latent_map(label: str, trained: TrainedImages, *, seed: int) -> tuple[Chart,
     if len(images) > MAPPED:
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:MAPPED]))
     latents = latent.encode_images(trained, images)
-    if latents.shape[1] < 2:
-        return None
-    is_plane = latents.shape[1] == 2
+    is_seen = latents.shape[1] <= 2  # as it is
     try:
-        projection = projection_2d.project(latents, "pca" if is_plane else "tsne", seed=seed)
+        projection = projection_2d.project(latents, "pca" if is_seen else "tsne", seed=seed)
     except UserError:
         return None
     points, axes = projection.points, projection.axes
     if not np.isfinite(points).all():
         return None
     groups = _groups(trained, images, points)
-    method = "" if is_plane else "t-SNE of "
+    method = "" if is_seen else "t-SNE of "
     title = f"{label}: {method}the latents of {len(images):,} test images"
     note = "" if axes else "only distances between close points mean anything"
     return scatter(groups, title=title, axes=axes, note=note), [entry for entry, _ in groups]

@@ -30,6 +30,9 @@ class Projection:
 def project(latents: Tensor, method: Method, *, seed: int = 0) -> Projection:
     """Project latents (N, Z) to 2-D; `pca` leaves two-dimensional latents as they are.
 
+    Those of one dimension are at their values from left to right, whatever the method, and at random heights,
+    so that they do not hide each other.
+
     UserError for fewer than three latents, if all are equal, so that no neighbours can be preserved, or if
     UMAP is not installed.
     """
@@ -38,6 +41,9 @@ def project(latents: Tensor, method: Method, *, seed: int = 0) -> Projection:
         raise UserError(f"{len(values)} latents are too few for a map; give at least 3")
     if not np.ptp(values, axis=0).any():
         raise UserError(f"all {len(values)} latents are equal, which makes no map; train for longer")
+    if values.shape[1] == 1:
+        heights = np.random.default_rng(seed).random((len(values), 1))
+        return Projection(np.hstack([values, heights]), ("the latent dimension", "at random heights"))
     if method == "pca" and values.shape[1] == 2:
         return Projection(values, ("first latent dimension", "second latent dimension"))
     components, ratios = principal_components(values)

@@ -8,5 +8,6 @@ vocab_head, calibration, value_head                       what reads the hidden 
 ngram_mixture                                             a generator's probabilities mixed with counts
 state                                                     states as tuples of tensors: select, repeat
 discriminator, critic                                     scores of sentences, of soft one-hots, of latents
+posterior_critic                                          the critic of adversarial variational Bayes
 encoder                                                   sentences to latent vectors
 """

@@ -1,9 +1,9 @@
 """The generator's interface: what losses, sampling and rollouts ask of an autoregressive model.
 
 A kind of generator is a subclass of `Generator` with its own `GeneratorConfig`, a line in `KINDS`, and two
-methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step,
-dropout and the vocabulary head stand here, once. Nothing outside this folder names a concrete class: a
-generator is built by `GeneratorConfig.build`.
+methods: `first_state` and `read`. The embedding, the latent vector that joins the input of every step and
+what the vocabulary head reads, dropout and that head stand here, once. Nothing outside this folder names a
+concrete class: a generator is built by `GeneratorConfig.build`.
 """
 
 from abc import abstractmethod
@@ -45,6 +45,9 @@ class GeneratorConfig:
     often training has each parameter fit each token, 0.1 where it seldom does to 0.4"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
+    latent_skip: bool | None = None
+    """a linear map of the latent vector is added to what the vocabulary head reads (Dieng et al. 2019); none:
+    in a sentence-vae"""
 
     def __post_init__(self) -> None:
         settings.bounds(self, embedding=(1, None), dropout=(0.0, 0.99))
@@ -60,13 +63,22 @@ class GeneratorConfig:
     def build(self, vocab_size: int, *, latent_dim: int = 0) -> "Generator":
         """Return a fresh generator; a decoder of latent vectors (B, latent_dim) where that is above 0.
 
-        UserError where the dropout was left to a corpus that is not known.
+        UserError where the dropout was left to a corpus that is not known, or where a latent vector that is
+        not there is to be added to what the head reads.
         """
         if self.dropout is None:
             raise UserError("generator.dropout is not set and there is no corpus to set it by; give a number")
+        if self.latent_skip and not latent_dim:
+            raise UserError(
+                "generator.latent_skip=true adds a latent vector to what the head reads, and this algorithm "
+                "has none; leave it out, or train sentence-vae or autoencoder"
+            )
         values = settings.to_dict(self)
-        del values["kind"]
-        return plugins.import_name(self.generator_class)(vocab_size, latent_dim=latent_dim, **values)
+        del values["kind"], values["latent_skip"]
+        built = plugins.import_name(self.generator_class)(vocab_size, latent_dim=latent_dim, **values)
+        if self.latent_skip:
+            built.add_latent_skip()
+        return built
 
 
 class Generator(nn.Module):
@@ -86,6 +98,7 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.dropout = nn.Dropout(dropout)
         self.projection: nn.Linear | None = None
+        self.latent_skip: nn.Linear | None = None
 
     @property
     def input_size(self) -> int:
@@ -97,6 +110,7 @@ class Generator(nn.Module):
 
         With `tied` the embedding is its matrix, behind a projection where the sizes differ.
         """
+        self.feature_size = features
         if not tied:
             self.head = VocabHead(features, self.vocab_size)
             return
@@ -106,6 +120,14 @@ class Generator(nn.Module):
         self.head = VocabHead(embedding, self.vocab_size, weight=self.embedding.weight)
         # N(0, 1) embeddings would make logits of standard deviation √E.
         nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
+
+    def add_latent_skip(self) -> None:
+        """Add a linear map of the latent vector to what `read` returns (Dieng et al. 2019, arXiv:1807.04863).
+
+        Called after `add_head`. What a latent vector says of words then reaches the head by one step, from
+        the first update on, and not only through states that have to learn to pass it on.
+        """
+        self.latent_skip = nn.Linear(self.latent_dim, self.feature_size)
 
     @abstractmethod
     def first_state(self, batch: int, latent: Tensor | None) -> State:
@@ -120,6 +142,11 @@ class Generator(nn.Module):
 
     def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return (weight, bias) of every linear map whose last Z input columns are the latent vector."""
+        own = self.own_latent_layers()
+        return own if self.latent_skip is None else [*own, (self.latent_skip.weight, self.latent_skip.bias)]
+
+    def own_latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Return those of the kind's own layers."""
         raise TypeError(f"{type(self).__name__} does not say which of its layers read the latent vector")
 
     def initial(self, batch: int, condition: Tensor | None = None) -> State:
@@ -146,6 +173,8 @@ class Generator(nn.Module):
         *own, latent = state
         inputs = torch.cat((inputs, latent[:, None].expand(-1, inputs.shape[1], -1)), dim=-1)
         features, after = self.read(inputs, tuple(own))
+        if self.latent_skip is not None:
+            features = features + self.latent_skip(latent)[:, None]
         return features, (*after, latent)
 
     def representations(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

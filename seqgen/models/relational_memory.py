@@ -93,7 +93,7 @@ class RelationalMemoryGenerator(Generator):
             memories.append(memory.flatten(1))
         return torch.stack(memories, dim=1), (memory,)
 
-    def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+    def own_latent_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the map to the first memory, and that of the inputs."""
         assert self.from_latent is not None, "a generator without a latent vector has no such layer"
         return [(self.from_latent.weight, self.from_latent.bias), (self.input.weight, self.input.bias)]

@@ -110,7 +110,7 @@ class RNNGenerator(Generator):
         states, keys, values = self.attention(states, *state[len(after) :])
         return states, (*after, keys, values)
 
-    def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+    def own_latent_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the map to the first hidden state, and the first recurrent layer's of its input."""
         assert self.from_latent is not None, "a generator without a latent vector has no such layer"
         first = dict(self.rnn.named_parameters())

@@ -92,7 +92,7 @@ class TransformerGenerator(Generator):
             values.append(value)
         return self.norm(hidden), (torch.stack(keys, dim=1), torch.stack(values, dim=1))
 
-    def latent_layers(self) -> list[tuple[Tensor, Tensor]]:
+    def own_latent_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the map of the inputs."""
         return [(self.input.weight, self.input.bias)]
 

@@ -19,6 +19,8 @@ METRICS = {
     "elbo": ("Evidence lower bound", "nats per sentence"),
     "mutual_information": ("Mutual information of sentence and latent", "nats"),
     "active_units": ("Active latent units", "units"),
+    "reconstruction_bleu": ("BLEU-4 of greedy reconstructions", "BLEU, 0 to 100"),
+    "shuffled_bleu": ("BLEU-4 of reconstructions against other sentences, the control", "BLEU, 0 to 100"),
     "beta": ("Weight of the KL", "weight"),
     "latent_norm": ("Half the squared norm of latents", "half squared norm"),
     "latent_mean": ("Latents: mean square of the posterior means", "mean square"),

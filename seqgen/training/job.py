@@ -27,13 +27,14 @@ HASHES = {
     "corpus_hash": "on another text, or with other held-out sentences",
     "data_hash": "on other images",
     "init_hash": "that started from another run",
+    "teacher_hash": "that learns from another teacher",
 }
 """What is known by its content, and how a run differs where that is another. It is compared last, as a
 setting that differs, such as the seed, may be the reason."""
 MAY_DIFFER = {
     *("settings.epochs", "settings.steps"),  # a longer training of the same run is the same run
     *("data", "data.corpus", "data.column", "data.encoding", "data.separator"),  # known by its hash
-    *("data.valid", "data.test", "init"),
+    *("data.valid", "data.test", "init", "teacher"),
 }
 """Keys of a configuration by which a run is not another one."""
 

@@ -140,7 +140,7 @@ def train(
             with randomness:
                 if not due:
                     batch = next(batches)
-                    metrics = algorithm.step(batch.to(device, non_blocking=True), progress.step / plan.steps)
+                    metrics = algorithm.learn(batch.to(device, non_blocking=True), progress.step / plan.steps)
                     progress.step += 1
                     _add(progress, metrics, counted=medium.count(batch))
                     progress.seconds = clock() - started

@@ -64,10 +64,10 @@ def regularised(config: Any, fitted: Any) -> Any:
     They are nearly noise, 7.6 nats a token where the vocabulary has 8.5: where text would need some dropout
     they need more. Settings that were given stay.
     """
-    left_open, decay_left_open = config.generator.dropout is None, getattr(config, "weight_decay", 0) is None
-    if not left_open or fitted.generator.dropout <= LEAST:
+    generator = getattr(config, "generator", None)  # which an algorithm of the user's may not have
+    if generator is None or generator.dropout is not None or fitted.generator.dropout <= LEAST:
         return fitted
-    more = {"weight_decay": decay_for(DROPOUT)} if decay_left_open else {}
+    more = {"weight_decay": decay_for(DROPOUT)} if getattr(config, "weight_decay", 0) is None else {}
     return replace(fitted, generator=replace(fitted.generator, dropout=DROPOUT), **more)
 
 

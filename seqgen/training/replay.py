@@ -8,7 +8,7 @@ from seqgen.core.errors import UserError
 from seqgen.training import data_config, load, run_folder, setup
 from seqgen.training.job import HASHES, ROOT, Job
 from seqgen.training.run_folder import Run
-from seqgen.training.start import start_of
+from seqgen.training.start import start_of, teacher_of
 
 
 def replay_job(
@@ -17,6 +17,7 @@ def replay_job(
     *,
     corpus: str | None = None,
     init: Path | str | None = None,
+    teacher: Path | str | None = None,
     device_name: str = "auto",
     trust: bool = False,
 ) -> Job:
@@ -27,7 +28,8 @@ def replay_job(
     Args:
         source: the run, of which nothing but its configuration is needed.
         path: the folder of the new run; that of the old one with `-again` where not given.
-        corpus, init: where the text, and the run to start from, are now, if they have moved.
+        corpus, init, teacher: where the text, the run to start from, and the teacher are now, if they have
+            moved.
         trust: whether it may name code outside this package, which is then run.
 
     Raises:
@@ -42,6 +44,7 @@ def replay_job(
     data = data_config.from_store(config["data"], source.path, corpus=corpus)
     begins: Any = start_of(source) if config.get("init") and init is None else init
     options: dict[str, Any] = {
+        "teacher": teacher_of(source) if config.get("teacher") and teacher is None else teacher,
         "path": folder_of(source, path),
         "values": config["settings"],
         "seed": config["seed"],

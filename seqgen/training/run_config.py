@@ -95,6 +95,20 @@ def check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"it has without={config['without']}, and {known} labels")
 
 
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration that says of settings that did not exist when it was written what they were.
+
+    Where there were latent vectors, they were made of the encoder's last states, and no map of them was added
+    to what the vocabulary head reads.
+    """
+    settings = config.get("settings", {})
+    if config["verb"] == "image" or "latent_dim" not in settings:
+        return config
+    before = {"generator": {"latent_skip": False}, "encoder": {"pooling": "last"}}
+    parts = {name: was | settings[name] for name, was in before.items() if is_of(dict, settings.get(name))}
+    return config | {"settings": settings | parts}
+
+
 def require(config: Mapping[str, Any], names: tuple[str, ...], where: Any) -> None:
     """Raise UserError where a configuration lacks a value. where: its file."""
     for name in names:

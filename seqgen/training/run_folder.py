@@ -148,7 +148,7 @@ def open_run(path: Path) -> Run:
         raise UserError(
             f"'{path / CONFIG}' is not a seqgen configuration: {error}; restore it or train again"
         ) from error
-    return Run(path, config)
+    return Run(path, run_config.completed(config))
 
 
 @contextlib.contextmanager

@@ -32,7 +32,13 @@ from seqgen.training.data_config import (
 from seqgen.training.job import ROOT, Job, request
 from seqgen.training.load import Trained
 from seqgen.training.run_folder import Run
-from seqgen.training.start import initial_run, run_of_same_algorithm, start_of
+from seqgen.training.start import (
+    check_same_vocabulary,
+    initial_run,
+    load_teacher,
+    run_of_same_algorithm,
+    start_of,
+)
 from seqgen.training.text_job import config_keys, text_job
 
 __all__ = ["ROOT", "DataConfig", "Job", "adversarial", "adversarial_job", "pretrain", "pretrain_job"]
@@ -107,6 +113,7 @@ def pretrain_job(
     texts: Sequence[str] | None = None,
     path: Path | str | None = None,
     init: Run | Path | str | None = None,
+    teacher: Run | Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
@@ -123,6 +130,7 @@ def pretrain_job(
         path: the run folder; `runs/ALGORITHM-CORPUS` where not given. An unfinished run there is resumed.
         init: a run of the same algorithm on another corpus, to start from: its vocabulary, with the corpus's
             further words after it, and its weights; see `seqgen.algorithms.finetune`.
+        teacher: a run whose embeddings of sentences it learns as well; see `seqgen.algorithms.teacher`.
         values: settings by (dotted) name, over the algorithm's defaults.
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
         minutes: length of training in minutes, in their place: its first steps are timed, and the number of
@@ -153,6 +161,7 @@ def pretrain_job(
         config,
         data,
         start,
+        load_teacher(teacher, algorithm, entry.cls, config, trust=trust),
         texts=texts,
         path=path,
         steps=steps,
@@ -169,6 +178,7 @@ def adversarial_job(
     data: DataConfig | None = None,
     texts: Sequence[str] | None = None,
     path: Path | str | None = None,
+    teacher: Run | Path | str | None = None,
     values: Mapping[str, Any] | None = None,
     steps: int | None = None,
     minutes: float | None = None,
@@ -198,6 +208,7 @@ def adversarial_job(
             config,
             data or DataConfig(),
             None,
+            load_teacher(teacher, algorithm, entry.cls, config, trust=trust),
             texts=texts,
             path=path,
             steps=None,
@@ -222,6 +233,9 @@ def adversarial_job(
     parts = {part: found.config["settings"][part] for part in inherited}
     config = settings.override(settings.override(entry.config(), parts), given)
     finetune.check(config, found.config)
+    taught_by = load_teacher(teacher, algorithm, entry.cls, config, trust=trust)
+    if taught_by is not None:
+        check_same_vocabulary(taught_by, start.tokenizer)
     folder = Path(path) if path else ROOT / f"{algorithm}-{short_name(found.config['data']['corpus'])}"
     keys = config_keys(
         "adversarial",
@@ -232,6 +246,7 @@ def adversarial_job(
         folder=folder,
         seed=found.config["seed"] if seed is None else seed,
         init=found.path,
+        teacher=taught_by.run.path if taught_by else None,
     )
     device = devices.pick(device_name)
     build = partial(
@@ -242,6 +257,7 @@ def adversarial_job(
         device=device,
         start=start,
         adopt=lambda fresh: fresh.start_from(start.algorithm),
+        teacher=taught_by,
     )
     if not entry.cls.cross_fits:
         return build(config, request(folder, keys, config), start.corpus, start.tokenizer)
@@ -255,6 +271,7 @@ def _job_from_corpus(
     config: Any,
     data: DataConfig,
     start: Trained | None,
+    teacher: Trained | None,
     *,
     texts: Sequence[str] | None,
     path: Path | str | None,
@@ -275,14 +292,25 @@ def _job_from_corpus(
         tokenizer = tokenizer.extended(corpus.train)
     encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
     size = len(encoded), len(encoded.tokens)
-    defaults = entry.config().fitted(*size, steps)
     fit = partial(_fitted, config, data, *size)
     config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
-    keys = config_keys(verb, algorithm, config, data, corpus.hash, folder=folder, seed=seed, init=init)
-    asked = request(folder, keys, defaults)
+    keys = config_keys(
+        verb,
+        algorithm,
+        config,
+        data,
+        corpus.hash,
+        folder=folder,
+        seed=seed,
+        init=init,
+        teacher=teacher.run.path if teacher else None,
+    )
+    asked = request(folder, keys, entry.config())
     if asked.existing:
         check_same_tokenizer(data, tokenizer, corpus, folder)
+    if teacher is not None:
+        check_same_vocabulary(teacher, tokenizer)
 
     def adopt(fresh: Any) -> None:
         if start is not None:
@@ -303,6 +331,7 @@ def _job_from_corpus(
         device=device,
         start=start,
         adopt=adopt,
+        teacher=teacher,
     )
 
 
@@ -329,8 +358,10 @@ def _as_begun(config: Any, fitted: Any, folder: Path) -> Any:
         return fitted
     given, new = (settings.flatten(settings.to_dict(each)) for each in (config, fitted))
     filled_in = {name for name in new if given[name] is None and new[name] is not None} - {"epochs"}
-    recorded = settings.flatten(run_folder.open_run(folder).config["settings"])
-    return settings.override(fitted, {name: recorded[name] for name in filled_in & recorded.keys()})
+    kept = run_folder.open_run(folder).config.get("settings")
+    recorded = settings.flatten(kept) if isinstance(kept, Mapping) else {}  # `request` says what it lacks
+    # What the run was begun without did not exist then, and is as if it were left out.
+    return settings.override(fitted, {name: recorded.get(name) for name in filled_in})
 
 
 def _tokenizer_of(folder: Path) -> Tokenizer | None:

@@ -1,10 +1,13 @@
 """The run that a training starts from: found, and accepted by what it can do."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from seqgen import algorithms
+from seqgen.algorithms.base import TrainingConfig
 from seqgen.core.errors import UserError
+from seqgen.data.tokenizer import Tokenizer
 from seqgen.training import load, paths, run_folder
 from seqgen.training.job import ROOT
 from seqgen.training.load import Trained
@@ -50,17 +53,57 @@ def initial_run(
 
 def start_of(run: Run) -> Run:
     """Open the run that another has started from; UserError where it is gone."""
-    place = _place_of_start(run)
+    return _recorded(run, "init", "the run that '{run}' started from")
+
+
+def teacher_of(run: Run) -> Run:
+    """Open the teacher of a run; UserError where it is gone."""
+    return _recorded(run, "teacher", "the teacher of '{run}'")
+
+
+def _recorded(run: Run, key: str, what: str) -> Run:
+    place = _place_of(run, key)
     if not place.is_dir():
         raise UserError(
-            f"'{place}', the run that '{run.path}' started from, is not there any more; if it has moved or "
-            "has another name, give it with --init"
+            f"'{place}', {what.format(run=run.path)}, is not there any more; if it has moved or has another "
+            f"name, give it with --{key}"
         )
     return run_folder.open_run(place)
 
 
-def _place_of_start(run: Run) -> Path:
-    return Path(paths.from_store(str(run.config.get("init")), run.path))
+def _place_of(run: Run, key: str) -> Path:
+    return Path(paths.from_store(str(run.config.get(key)), run.path))
+
+
+def load_teacher(
+    teacher: Run | Path | str | None, algorithm: str, cls: Any, config: Any, *, trust: bool
+) -> Trained | None:
+    """Read the teacher, if one is named; UserError where it cannot teach, or its settings have none.
+
+    Args:
+        cls, config: the class and the settings of the algorithm that learns from it.
+    """
+    if teacher is None:
+        for name in ("teacher_weight", "teacher_temperature"):
+            if getattr(config, name) != getattr(TrainingConfig, name):
+                raise UserError(f"{name} needs a teacher; name a run with --teacher, or leave it out")
+        return None
+    if "generator." in cls.idle_parameters:
+        raise UserError(
+            f"{algorithm} leaves the generator as it is, so that it learns nothing from a teacher; give "
+            "--teacher to what trains the run that it starts from"
+        )
+    return load.load(teacher, "cpu", trust=trust)
+
+
+def check_same_vocabulary(teacher: Trained, tokenizer: Tokenizer) -> None:
+    """Raise UserError where token ids do not mean the same to a teacher; either may have further ones."""
+    shared = range(min(teacher.tokenizer.vocab_size, tokenizer.vocab_size))
+    if teacher.tokenizer.tokens(shared) != tokenizer.tokens(shared):
+        raise UserError(
+            f"the teacher '{teacher.run.path}' has another vocabulary; train with --tokenizer "
+            f"{shlex.quote(str(teacher.run.path))}, or start from a run that was"
+        )
 
 
 def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
@@ -83,7 +126,7 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
     if start.takes_candidates:
         return (
             f"a run of {found.config['algorithm']} samples by its energy, which would be left out; "
-            f"start from '{_place_of_start(found)}', on which it was trained"
+            f"start from '{_place_of(found, 'init')}', on which it was trained"
         )
     if cls.latent and not start.latent:
         return f"a run of {found.config['algorithm']} has no latent vectors; start from one of sentence-vae"

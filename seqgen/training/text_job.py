@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms import Entry, finetune
+from seqgen.algorithms.teacher import Teacher
 from seqgen.core import plugins, settings, user_functions
 from seqgen.core.atomic_files import write_text
 from seqgen.data.batch import Batch
@@ -40,10 +41,11 @@ def config_keys(
     folder: Path,
     seed: int,
     init: Path | None,
+    teacher: Path | None = None,
 ) -> dict[str, Any]:
     """Return what the configuration of the run asked for, in a folder, must say.
 
-    data: with absolute paths. init: the run that it starts from.
+    data: with absolute paths. init: the run that it starts from. teacher: the run that it learns from.
     """
     return {
         "verb": verb,
@@ -54,6 +56,8 @@ def config_keys(
         "seed": seed,
         "init": paths.to_store(str(init.resolve()), folder) if init else None,
         "init_hash": run_folder.weights_hash(init) if init else None,
+        "teacher": paths.to_store(str(teacher.resolve()), folder) if teacher else None,
+        "teacher_hash": run_folder.weights_hash(teacher) if teacher else None,
     } | _user_code(config)
 
 
@@ -76,6 +80,7 @@ def text_job(
     device: torch.device,
     start: Trained | None,
     adopt: Callable[[Any], None],
+    teacher: Trained | None = None,
     select: Callable[[Ids], Ids] = lambda ids: ids,
 ) -> Job:
     """Encode the corpus and assemble the training, by the training sentences that are selected.
@@ -107,6 +112,9 @@ def text_job(
     def begin(fresh: Any) -> None:
         fresh.read_corpus(selected)
         adopt(fresh)
+        if teacher is not None:
+            fresh.teacher = Teacher(teacher.algorithm)
+            fresh.teacher.check(fresh)
 
     return assemble(
         asked,
@@ -132,7 +140,7 @@ def text_job(
         validation=_Validation(valid, device),
         device=device,
         medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer, end)),
-        notes=_start_notes(start, cls.keeps_ngrams) + notes,
+        notes=_start_notes(start, cls.keeps_ngrams) + _teacher_notes(teacher) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
     )
 
@@ -179,6 +187,13 @@ def _start_notes(start: Trained | None, keeps_ngrams: bool) -> list[str]:
     if start.algorithm.mixed is not None and not keeps_ngrams:
         notes.append("its n-grams are left out: the network alone is trained and rolled out")
     return notes
+
+
+def _teacher_notes(teacher: Trained | None) -> list[str]:
+    """Say whose embeddings of sentences are learned."""
+    if teacher is None:
+        return []
+    return [f"learns embeddings from: {teacher.run.path} ({teacher.run.config['algorithm']})"]
 
 
 def _write_sentences(tokenizer: Tokenizer, end: str, path: Path, samples: Tensor) -> None:

@@ -152,7 +152,7 @@ def measure(
 
     def step_seconds(algorithm: Algorithm, most: float = math.inf) -> float:
         def step() -> None:
-            algorithm.step(next(batches).to(device, non_blocking=True), 0.5)
+            algorithm.learn(next(batches).to(device, non_blocking=True), 0.5)
 
         untimed = int(min(UNTIMED, most - 1))
         for _ in range(untimed):

@@ -37,9 +37,11 @@ def test_figures_are_reconstruction_and_the_size_of_codes():
     metrics = algorithm.step(Batch(tokens), 0.5)
     assert float(metrics["recon"]) == pytest.approx(expected / 3, rel=1e-5)
     assert float(metrics["latent_norm"]) == pytest.approx(norm / 3, rel=1e-5)
-    assert algorithm.evaluate([Batch(tokens[:1]), Batch(tokens[1:])])["valid_recon"] == pytest.approx(
-        recon(algorithm, tokens) / 3, rel=1e-5
-    )
+    reported = algorithm.evaluate([Batch(tokens[:1]), Batch(tokens[1:])])
+    assert reported["valid_recon"] == pytest.approx(recon(algorithm, tokens) / 3, rel=1e-5)
+    decoded = algorithm.reconstruction_metrics([tokens[:1], tokens[1:]])
+    assert decoded.keys() == {"reconstruction_bleu", "shuffled_bleu"}
+    assert decoded.items() <= reported.items()
 
 
 def step_with(algorithm, latents, *, batches):

@@ -16,6 +16,7 @@ from seqgen.data.batches import Batches, pack
 from seqgen.data.corpus import open_corpus
 from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.data.tokenizer_training import train_tokenizer
+from seqgen.generation.embeddings import sentence_embeddings
 from seqgen.training import run_folder
 from seqgen.training.data_config import DataConfig
 from seqgen.training.setup import adversarial_job, pretrain, pretrain_job
@@ -87,7 +88,7 @@ def test_replayed_batches_go_on_where_they_were():
 def test_alignment_is_the_cross_entropy_of_cosines_by_hand():
     generator, origin = mle(V).generator, mle(V, seed=2).generator
     batch = torch.tensor([[4, 5, EOS], [6, EOS, PAD]])
-    mine, targets = (finetune.sentence_embeddings(model, batch).detach() for model in (generator, origin))
+    mine, targets = (sentence_embeddings(model, batch).detach() for model in (generator, origin))
     states, _ = generator.hidden(torch.tensor([[1, 6]]), generator.initial(1))
     assert torch.allclose(mine[1], states[0].mean(dim=0), atol=1e-6)  # padding does not count
     cosine = torch.nn.functional.cosine_similarity

@@ -99,8 +99,8 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     assert fitted(30_000, 330_000) == (0.25, 0.0233, 20)
     assert fitted(60_000, 700_000) == (0.1, 0.01, 10)
     assert fitted(10_000_000, 10**8) == (0.1, 0.01, 3)
-    # fewer passes need less of it: 347,396 / 330,000 parameters a token, 7 and 20 of 469 steps
-    assert fitted(30_000, 330_000, 7 * 469)[0] == fitted(30_000, 330_000, epochs=7)[0] == 0.1
+    # fewer passes need less of it, of 469 steps each
+    assert fitted(30_000, 330_000, 10 * 469)[0] == fitted(30_000, 330_000, epochs=7)[0] == 0.1
     assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.25, 0.0233)
     # weight decay goes with the dropout, whoever chose that
     assert fitted(30_000, 330_000, dropout=0.325)[:2] == (0.325, 0.03)

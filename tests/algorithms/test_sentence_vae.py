@@ -88,6 +88,10 @@ def test_figures_of_a_report_against_their_definitions():
     assert metrics["valid_nll"] == pytest.approx(float(many), abs=0.02)
     assert metrics["active_units"] in range(Z + 1)
     assert 0 <= metrics["mutual_information"] + 0.05 <= math.log(5) + 0.05
+    decoded = vae_objective.measure_reconstructions(
+        algorithm.encoder, algorithm.generator, [tokens[:2], tokens[2:]], LENGTH
+    )
+    assert {name: metrics[name] for name in ("reconstruction_bleu", "shuffled_bleu")} == decoded
 
 
 def test_a_collapsed_posterior_is_named():
@@ -172,7 +176,10 @@ def test_annealing_follows_what_is_left_after_the_warm_start():
     assert algorithm._schedule(0.4)[1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("values", [{}, {"aggressive": 2, "aggressive_window": 1}, {"warm_start": 0.5}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"aggressive": 2, "aggressive_window": 1}, {"warm_start": 0.5, "generator.latent_skip": True}],
+)
 def test_a_saved_state_goes_on_bit_for_bit(values):
     one = build(**values)
     for i in range(4):
@@ -229,6 +236,11 @@ def test_sampling_and_scoring_follow_their_random_state():
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     config = algorithms.get("sentence-vae").config().fitted(10_000, 100_000)
     assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.25, 0.0233, 25)
+    assert (config.generator.latent_skip, config.encoder.pooling) == (True, "max")
+    chosen = settings.override(config, {"latent_skip": False, "pooling": "mean"}).fitted(10_000, 100_000)
+    assert (chosen.generator.latent_skip, chosen.encoder.pooling) == (False, "mean")
+    autoencoder = algorithms.get("autoencoder").config().fitted(10_000, 100_000)
+    assert (autoencoder.generator.latent_skip, autoencoder.encoder.pooling) == (False, "last")
     with pytest.raises(UserError, match="target_kl=-1"):
         settings.override(config, {"target_kl": -1})
 
@@ -237,7 +249,14 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
 def test_codes_carry_what_they_may_and_cost_no_likelihood(seed):
     # 9 words, each sentence one of them thrice: ln 9 = 2.2 nats, all in the first word or in the latent
     language = [[word] * 3 + [EOS] for word in range(4, 13)]
-    values = {"target_kl": 1.5, "lr": 2e-2, "batch_size": 45, "generator.hidden": 23, "encoder.hidden": 23}
+    values = {
+        "penalty": "free_bits",
+        "target_kl": 1.5,
+        "lr": 2e-2,
+        "batch_size": 45,
+        "generator.hidden": 23,
+        "encoder.hidden": 23,
+    }
     algorithm = build(seed=seed, **values)
     batches = Batches(pack(language * 40), 45, seed=seed)
     for i in range(150):

@@ -18,7 +18,7 @@ from torch.distributions import (
 from seqgen.algorithms import vae_objective
 from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.functional import gaussian
-from seqgen.generation.sample import shifted
+from seqgen.generation.sample import Samples, shifted
 from seqgen.models.encoder import RNNEncoder
 
 V, E, H, S, T = 13, 5, 11, 17, 7
@@ -277,3 +277,56 @@ def test_posteriors_of_batches_are_put_together():
     assert torch.allclose(found.log_var, log_var, atol=1e-6)
     assert torch.allclose(vae_objective.encode(encoder.train(), SENTENCES), mean, atol=1e-6)
     assert vae_objective.posteriors(encoder, []) is None
+
+
+def test_rows_are_chosen_evenly_across_batches():
+    rows = torch.arange(17)[:, None]
+    batches = [rows[:5], rows[5:6], rows[6:]]
+    assert torch.cat(vae_objective.evenly_chosen(batches, 17)).flatten().tolist() == list(range(17))
+    # 17 rows, 5 at most: every fourth
+    assert torch.cat(vae_objective.evenly_chosen(batches, 5)).flatten().tolist() == [0, 4, 8, 12, 16]
+    assert vae_objective.evenly_chosen([], 5) == []
+
+
+def test_reconstructions_are_decoded_from_the_posterior_mean_and_scored_without_ends_or_what_was_given(
+    monkeypatch,
+):
+    encoder, decoder = networks()
+    shown = torch.tensor([[4, 5, 6, 7, 8, EOS, PAD], [4, 5, 10, 11, 12, EOS, PAD]])
+    asked = []
+
+    def decoded(generator, latents, length, **options):
+        asked.append((latents, length, options))
+        tokens = torch.tensor([[9, 5, 6, 7, 8, EOS], [4, 5, 10, 11, EOS, PAD]])
+        return Samples(tokens, torch.zeros(2, 6))
+
+    monkeypatch.setattr(vae_objective, "decode", decoded)
+    found = vae_objective.measure_reconstructions(encoder, decoder, [shown], 7)
+    latents, length, options = asked[0]
+    assert torch.equal(latents, encoder(shown)[0].detach())
+    assert (length, options) == (7, {"forbid": (UNK,)})
+    # of 9 tokens, 5 and 4: matched 8 of 9 tokens, 6 of 7 pairs, 4 of 5 triples, 2 of 3 quadruples; a token
+    # fewer than the sentences have
+    product = 8 / 9 * 6 / 7 * 4 / 5 * 2 / 3
+    assert found["reconstruction_bleu"] == pytest.approx(100 * math.exp(1 - 10 / 9) * product**0.25, rel=1e-6)
+    # against each other: (5) and (4 5) match, of pairs one, of longer ones none: 1/2 and 1/4 counted
+    product = 3 / 9 * 1 / 7 * (1 / 2) / 5 * (1 / 4) / 3
+    assert found["shuffled_bleu"] == pytest.approx(100 * math.exp(1 - 10 / 9) * product**0.25, rel=1e-6)
+    # where the first token was given it counts on neither side: 7 of 7, 5 of 5, 3 of 3, 1 of 1
+    later = vae_objective.measure_reconstructions(
+        encoder,
+        decoder,
+        [shown],
+        7,
+        lambda tokens: (tokens != PAD) & (torch.arange(tokens.shape[1]) > 0),
+    )
+    assert later["reconstruction_bleu"] == pytest.approx(100 * math.exp(1 - 8 / 7), rel=1e-6)
+
+
+def test_reconstructions_from_equal_latents_are_no_better_than_the_control():
+    encoder, decoder = networks()
+    with torch.no_grad():  # all latents are equal
+        encoder.mean.weight.zero_()
+    found = vae_objective.measure_reconstructions(encoder, decoder, [SENTENCES[:2]], 7)
+    assert found["reconstruction_bleu"] == pytest.approx(found["shuffled_bleu"])
+    assert vae_objective.measure_reconstructions(encoder, decoder, [], 7) == {}

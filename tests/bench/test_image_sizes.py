@@ -103,8 +103,13 @@ def test_the_command(monkeypatch):
     assert "autoencoder, noise, colour, 8×8: trained" in done.stderr
     report = json.loads(CliRunner().invoke(app, [*args, "--json"]).stdout)
     assert len(report["rows"]) == 8
+    some = CliRunner().invoke(app, [*args, "--pictures", "noise", "--colours", "grey", "--json"])
+    kinds = {(row["pictures"], row["colour"]) for row in json.loads(some.stdout)["rows"]}
+    assert kinds == {("noise", "grey")}
     for wrong, message in (
         (["--models", "vea"], "no model 'vea'"),
+        (["--pictures", "noises"], "no kind of pictures 'noises'; did you mean 'noise'"),
+        (["--colours", "gray"], "no colour 'gray'; did you mean 'grey'"),
         (["--sizes", "8,x"], "--sizes '8,x': give"),
     ):
         failed = CliRunner().invoke(app, ["images", *wrong])

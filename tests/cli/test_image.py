@@ -164,7 +164,8 @@ def test_evaluate(cli, runs, tmp_path):
     args += ("--features", "corner.pt", "--trust")
     code, out, err = cli(*args)
     assert code == 0
-    assert "3 draws, 5 images" in out
+    assert "of 5 test images" in out
+    assert "importance sampling, 3 draws" in out
     assert "N 50" in out
     assert "drawing 50 samples" in err
     report = json.loads(cli(*args, "--annealed", 2, "--json", "--quiet")[1])
@@ -384,3 +385,28 @@ def test_labels_are_left_out_and_trained_on_again_and_again(cli, tmp_path):
     assert left_out("--without", 2, "--without", 7) == [2, 7]
     assert left_out("--only", 3) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     assert left_out("--only", 3, "--only", 5) == [0, 1, 2, 4, 6, 7, 8, 9]
+
+
+def test_of_a_small_split_all_that_there_is_is_drawn(cli, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(30):  # 6 for the test, in two labels
+        path = tmp_path / "few" / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(path)
+    for values in ([], ["--set", "conditional=true"]):
+        train = ("image", "train", "--data", "few", "--run", "r" + "c" * len(values), *SMALL, 2, *TINY)
+        assert cli(*train, *values)[0] == 0
+        run = ("--run", "r" + "c" * len(values))
+        for command, what, rows in (("reconstruct", "6 test images", 2), ("denoise", "6 test images", 3)):
+            code, _, err = cli("image", command, *run, "--out", tmp_path / "a.png")
+            assert code == 0
+            assert err.endswith(f"there are {what}: all are drawn\n")
+            height, width = picture(tmp_path / "a.png").shape
+            assert height == rows * 64 + (rows - 1) * 8
+            assert width > 6 * 64
+        code, _, err = cli("image", "interpolate", *run, "--out", tmp_path / "a.png")
+        assert code == 0
+        assert "pairs of test images: all are drawn" in err
+        assert cli("image", "activations", *run, "--n", 9, "--quiet", "--out", tmp_path / "a.png")[2] == ""
+        _, _, err = cli("image", "reconstruct", *run, "--n", 6, "--out", tmp_path / "a.png")
+        assert "all are drawn" not in err

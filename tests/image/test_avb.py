@@ -8,9 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgen.functional.implicit_posterior import (
+    MAX_QUADRATIC,
+    critic_warning,
+    gaussian_reference,
+    implicit_posterior,
+)
 from seqgen.image.data.dataset import Batch
-from seqgen.image.models.avb import AVB, AVBConfig, critic_warning
-from seqgen.image.networks.implicit_posterior import MAX_QUADRATIC, gaussian_reference, implicit_posterior
+from seqgen.image.models.avb import AVB, AVBConfig
 from seqgen.image.networks.networks import NetConfig
 from seqgen.image.runs import load, setup
 

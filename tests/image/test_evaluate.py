@@ -93,6 +93,26 @@ def test_a_report_of_each_model(runs: dict[str, TrainedImages]) -> None:
         assert max(map(len, table.splitlines())) <= 110
 
 
+@pytest.mark.parametrize("name", ["vae", "avb"])
+def test_bounds_and_likelihood_are_of_the_same_images(runs: dict[str, TrainedImages], name: str) -> None:
+    trained = runs[name]
+
+    def likelihoods() -> dict[str, Any]:
+        rng = torch.Generator().manual_seed(1)
+        torch.manual_seed(2)
+        return evaluate._likelihood(trained, 5, 7, rng, lambda message: None)[0] or {}
+
+    first, pixels = likelihoods(), trained.data.test.pixels
+    kept = pixels[7:].clone()
+    pixels[7:] = 255 - pixels[7:]  # images that no model of digits expects
+    assert likelihoods() == first
+    pixels[7:] = kept
+    images, labels = trained.data.test.batch(slice(0, 7))
+    many = trained.model.log_likelihood(images.repeat(301, 1, 1, 1), labels.repeat(301), samples=1)
+    # of ten draws of seven images, each about 2 nats from its mean
+    assert first["elbo"] == pytest.approx(float(many.mean()), abs=1.5)
+
+
 @pytest.mark.usefixtures("pixels", "quick")
 def test_a_report_follows_its_seed_and_leaves_the_random_state_alone(runs: dict[str, TrainedImages]) -> None:
     torch.manual_seed(3)

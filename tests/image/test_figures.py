@@ -191,13 +191,43 @@ def test_the_manifold_is_the_latent_plane(drawn):
 def test_samples_of_a_label(drawn):
     trained = run(Halver(conditional=True))
     figures.samples(trained, 5, "p", label=2, columns=4)
-    images, (across, _), _ = drawn[0]
-    assert across == 4
-    assert (images == 0.2).all()
+    images, (across, _), options = drawn[0]
+    assert (across, options["captions"]) == (4, ["2", "2"])
+    assert (images[:5] == 0.2).all()
+    assert (images[5:] == 1).all()  # white behind the last
     with pytest.raises(UserError, match="no label '3'; the labels are 0, 1, 2"):
         figures.samples(trained, 5, "p", label=3)
     with pytest.raises(UserError, match="'r' is not conditional; drop --label, or train with --set cond"):
         figures.samples(run(Halver()), 5, "p", label=2)
+
+
+def test_a_grid_of_a_conditional_model_has_rows_of_the_labels_that_it_was_trained_on(drawn):
+    trained = run(Halver(conditional=True))
+    trained.run.config["training_labels"] = [0, 2]
+    figures.samples(trained, 7, "p", columns=3)  # four of label 0 and three of label 2
+    images, (across, _), options = drawn[0]
+    assert (across, options["captions"]) == (3, ["0", "0", "2"])
+    first, rest, last = images[:, 0, 0, 0].split(3)
+    assert (first.tolist(), last.tolist()) == ([0, 0, 0], pytest.approx([0.2] * 3))
+    assert rest.tolist() == [0, 1, 1]
+    figures.samples(trained, 2, "p", columns=5)
+    assert drawn[1][1][0] == 1  # no column that all rows leave empty
+    figures.samples(run(Halver()), 7, "p", columns=3)
+    assert "captions" not in drawn[2][2]
+
+
+def test_figures_of_a_conditional_model_leave_out_what_it_was_not_trained_on(drawn):
+    trained = run(Halver(conditional=True))
+    assert set(figures.test_batch(trained, 9, 0).labels.tolist()) == {0, 1, 2}
+    trained.run.config["training_labels"] = [0, 2]
+    assert set(figures.test_batch(trained, 8, 0).labels.tolist()) == {0, 2}
+    figures.interpolations(trained, "p", rows=3)
+    assert drawn[0][2]["captions"] == ["0", "2", "0"]
+    figures.interpolations(run(Halver()), "p", rows=3)
+    assert drawn[1][2]["captions"] == []
+    figures.manifold(trained, "p", side=3)
+    figures.manifold(trained, "p", side=3, label=2)
+    assert [call[2]["captions"] for call in drawn[2:]] == [["label 0", "", ""], ["label 2", "", ""]]
 
 
 def test_samples_are_files_of_their_own_size_and_the_same_for_a_seed(tmp_path):

@@ -65,6 +65,21 @@ def test_a_grid_is_the_same_file_twice_and_captions_stand_beside_its_rows(tmp_pa
         assert (half == 255).mean() > 0.7
 
 
+def test_headings_stand_above_their_columns(tmp_path):
+    images = torch.zeros(6, 1, 8, 8)
+    plots.grid(images, 3, tmp_path / "bare.png")
+    plots.grid(images, 3, tmp_path / "a.png", headings=["0", "a name that is far too long", "2"])
+    bare, grid = opened(tmp_path / "bare.png"), opened(tmp_path / "a.png")
+    assert grid.shape[1] == bare.shape[1]
+    margin = grid.shape[0] - bare.shape[0]
+    assert np.array_equal(grid[margin:], bare)
+    for third in np.array_split(grid[:margin], 3, axis=1):
+        assert third.min() < 100
+        assert (third[:, [0, -1]] == 255).all()  # no heading leaves its column
+    plots.write_report_samples(tmp_path / "step-0000003", torch.zeros(64, 1, 8, 8), headings=["a", "b", "c"])
+    assert opened(tmp_path / "step-0000003.png").shape[1] == grid.shape[1]
+
+
 def test_the_numbers_chosen_are_spread_evenly():
     assert plots.evenly_spaced(3, 5) == [0, 1, 2]
     assert plots.evenly_spaced(9, 5) == [0, 2, 4, 6, 8]
@@ -105,3 +120,15 @@ def test_points_are_drawn_in_the_colours_of_their_labels(tmp_path):
     # the numbers of the labels 0, 1 and 12, in the first colours of "tab10"; -1 has no number and takes none
     assert {(31, 119, 180), (255, 127, 14), (44, 160, 44)} <= seen
     assert (214, 39, 40) not in seen
+
+
+@pytest.mark.parametrize("n", [7, 47])
+def test_a_legend_names_every_label_however_many_there_are(tmp_path, n):
+    # all points of all labels in one place: only the last ones drawn can be seen there
+    points, labels = np.zeros((2 * n, 2)), np.repeat(np.arange(n), 2)
+    plots.scatter(points, labels, tmp_path / "a.png", names=[f"label {i}" for i in range(n)])
+    picture = opened(tmp_path / "a.png")[:, :, :3].astype(int)
+    legend = picture[:, 900:].reshape(-1, 3)
+    for colour in plots._colours(n):
+        wanted = np.rint(255 * np.array(colour[:3]))
+        assert (abs(legend - wanted).max(axis=1) <= 1).any()

@@ -12,7 +12,9 @@ from PIL import Image
 
 from seqgen.core.errors import UserError
 from seqgen.image import report, report_pictures
+from seqgen.image.applications import figures
 from seqgen.image.runs import load, setup
+from seqgen.metrics.classifier import wilson_interval
 from seqgen.report.charts import LABEL_HUES
 
 N = 37
@@ -47,6 +49,9 @@ def test_a_page_has_the_sections_that_its_models_have(runs: dict[str, load.Train
     assert of_game == [each for each in report.SECTIONS if each not in ("reconstructions", "latents")]
     assert report.page([runs["plane"]], n=N, seed=3) == page
     assert "the labels 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 in turn" in page
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(runs["plane"].run.config, "training_labels", [0, 2, 9])
+        assert report._in_turn(runs["plane"]) == "the labels 0, 2, 9 in turn"
 
 
 @pytest.mark.cuda
@@ -87,8 +92,16 @@ def test_the_summary_has_the_numbers_of_the_evaluation(runs: dict[str, load.Trai
     part = page[: page.index('<section id="samples"')]
     assert '<th scope="col">real images</th><th scope="col">plain</th><th scope="col">game</th>' in part
     for name in ("precision", "recall", "coverage"):
-        cells = f"<td>{scores['training_images'][name]:.1%}</td><td>{scores['samples'][name]:.1%}</td>"
+        cells = ""
+        for key in ("training_images", "samples"):
+            low, high = scores["ranges"][key][name]
+            assert low <= scores[key][name] <= high
+            cells += f"<td>{scores[key][name]:.1%}<small>{low:.1%}–{high:.1%}</small></td>"
         assert cells in part
+    low, high = wilson_interval(round(scores["nearest"]["copy_rate"] * N), N)
+    assert f"<td>{scores['nearest']['copy_rate']:.1%}<small>{low:.1%}–{high:.1%}</small></td>" in part
+    assert "its range over 3 classifiers of other seeds" in part
+    assert f"below copies the 95 % interval of {N} samples" in part
     assert f"ELBO of test images {scores['likelihood']['elbo']:.2f} nats" in part
     assert part.index("Summary") < part.index("1,366 training images of 8×8×1")
 
@@ -166,6 +179,9 @@ def test_few_images_are_not_scored_and_the_page_says_why(tmp_path: Path) -> None
     assert "run was not scored:" in page
     assert "too few" in page
     assert "samples" in sections(page)
+    assert "run: the latents of 3 test images" in page  # one dimension, drawn as it is
+    figures.latent_map(load.load(tmp_path / "run", "cpu"), tmp_path / "one.png")
+    assert (tmp_path / "one.png").exists()
 
 
 def test_the_command_is_the_same_as_for_text(
@@ -191,3 +207,20 @@ def test_the_command_is_the_same_as_for_text(
         invoke("--run", run, "--run", small_runs["mle"])
     with pytest.raises(UserError, match="--temperatures are for text"):
         invoke("--run", run, "--temperatures", "1")
+
+
+def test_one_classifier_has_no_range() -> None:
+    values = dict.fromkeys(("frechet", "precision", "recall", "coverage"), 0.5)
+    scores = {
+        "samples": values,
+        "training_images": values,
+        "ranges": {"samples": {key: [0.5, 0.5] for key in values}, "training_images": {}},
+        "nearest": {"copy_rate": 0.1, "images": 40},
+        "protocol": {"feature_spaces": 1},
+    }
+    assert report._generated(scores)["intervals"].keys() == {"copy_rate"}
+    # 4 of 40: (0.1 + z²/80) / (1 + z²/40) ± …, z² = 3.8415
+    assert report._generated(scores)["intervals"]["copy_rate"] == pytest.approx((0.0396, 0.2305), abs=1e-3)
+    assert report._real(scores)["intervals"] == {}
+    scored = report.Scored("a", None, scores)  # type: ignore[arg-type]
+    assert report._note([scored]) == report.NOTE

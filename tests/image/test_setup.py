@@ -407,3 +407,17 @@ def test_a_training_starts_from_the_networks_of_a_run_that_fit(tmp_path):
         )
     with pytest.raises(UserError, match="holds a run that started from another run"):
         setup.train_job(path=tmp_path / "second", values=frozen, device_name="cpu", steps=7)
+
+
+def test_samples_of_a_conditional_run_have_a_column_for_each_label_trained_on(tmp_path):
+    values = SMALL | {"conditional": True, "report_every": 2}
+    run = setup.train("vae", "digits", run=tmp_path / "r", steps=2, values=values, without=[3, 4])
+    with Image.open(run.path / "samples/step-0000002.png") as grid:
+        assert grid.width == 8 * (8 * 8) + 7 * 8  # 8 labels, 8 pixels a pixel, one pixel between
+        assert grid.crop((0, 0, grid.width, 30)).getextrema()[0] < 100  # headings
+    model = images.load(run, "cpu").model
+    assert list(model.drawn_labels) == [0, 1, 2, 5, 6, 7, 8, 9]
+    noise = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 5, 6, 7, 8, 9, 0, 1, 2])
+    drawn = model.sample(11, rng=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn, model.decode(noise, labels))

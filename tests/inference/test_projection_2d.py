@@ -42,6 +42,16 @@ def test_maps():
     assert plane.axes == ("first latent dimension", "second latent dimension")
 
 
+def test_latents_of_one_dimension_are_at_their_values():
+    latents = torch.randn(31, 1)
+    for method in ("pca", "tsne"):
+        found = projection_2d.project(latents, method, seed=3)
+        np.testing.assert_allclose(found.points[:, 0], latents[:, 0].numpy(), atol=1e-6)
+        assert len(set(found.points[:, 1])) == 31
+        assert found.axes == ("the latent dimension", "at random heights")
+        assert np.array_equal(found.points, projection_2d.project(latents, method, seed=3).points)
+
+
 def test_what_cannot_be_mapped(monkeypatch):
     with pytest.raises(UserError, match="2 latents are too few for a map; give at least 3"):
         projection_2d.project(torch.randn(2, 7), "tsne")

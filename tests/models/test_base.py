@@ -19,6 +19,7 @@ KINDS = [{"kind": kind, "latent_dim": z} for kind in GENERATOR_KINDS for z in (0
     {"kind": "rnn", "cell": "gru", "layers": 2, "latent_dim": Z},
     {"kind": "transformer", "tied": True},
     {"kind": "relational-memory", "tied": True, "slots": 3, "heads": 1},
+    {"kind": "rnn", "latent_dim": Z, "latent_skip": True},
 ]
 every = pytest.mark.parametrize("options", KINDS, ids=lambda o: "-".join(map(str, o.values())))
 
@@ -100,6 +101,32 @@ def test_the_latent_vector_matters_at_every_position_and_gets_a_gradient(kind):
     drawn = net.initial(B)[-1]
     torch.manual_seed(3)
     assert torch.equal(drawn, torch.randn(B, Z))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", GENERATOR_KINDS)
+def test_the_skip_adds_a_map_of_the_latent_vector_to_what_the_head_reads(kind, tied):
+    net = generator(kind, latent_dim=Z, tied=tied, latent_skip=True).eval()
+    tokens, latents = sentences(B), torch.randn(B, Z)
+    hidden, _ = net.hidden(tokens, net.initial(B, latents))
+    skip, net.latent_skip = net.latent_skip, None
+    without, _ = net.features(tokens, net.initial(B, latents))
+    # (B, 1, F): the same at every position of a sentence
+    wanted = without + (latents @ skip.weight.t() + skip.bias)[:, None]
+    close(hidden, wanted if net.projection is None else net.projection(wanted))
+    net.latent_skip = skip
+    hidden.square().sum().backward()
+    assert all((p.grad != 0).any() for p in skip.parameters())
+    weights = [id(weight) for weight, _ in net.latent_layers()]
+    assert len(weights) == 1 + len(net.own_latent_layers())
+    assert id(skip.weight) in weights
+
+
+def test_a_skip_without_a_latent_vector_is_refused():
+    with pytest.raises(UserError, match=r"latent_skip=true adds a latent vector .* train sentence-vae"):
+        generator(latent_skip=True)
+    assert generator(latent_skip=False).latent_skip is None
+    assert generator(latent_dim=Z).latent_skip is None
 
 
 @every

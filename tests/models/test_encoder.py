@@ -78,3 +78,21 @@ def test_on_cuda_it_is_the_same():
     encoder = build()
     mean, _ = encoder.cuda()(SENTENCES.cuda())
     assert torch.allclose(mean.cpu(), encoder.cpu()(SENTENCES)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_pooling_is_of_the_states_at_real_tokens(pooling, bidirectional):
+    encoder = build(pooling=pooling, bidirectional=bidirectional)
+    features = encoder.features(SENTENCES)
+    for i, sentence in enumerate(SENTENCES):
+        embedded = encoder.embedding(sentence[sentence != PAD])[None]
+        states = encoder.forwards(embedded)[0][0]
+        if bidirectional:
+            states = torch.cat((states, encoder.backwards(embedded.flip(1))[0][0].flip(0)), dim=1)
+        pooled = states.mean(dim=0) if pooling == "mean" else states.max(dim=0).values
+        assert torch.allclose(features[i], pooled, atol=1e-6)
+    wider = torch.cat((SENTENCES, torch.full((3, 4), PAD)), dim=1)
+    assert torch.allclose(encoder.features(wider), features, atol=1e-6)
+    features.sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.forwards.parameters())

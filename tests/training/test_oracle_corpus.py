@@ -11,7 +11,7 @@ from seqgen.generation import oracles
 from seqgen.generation.oracles import FIRST
 from seqgen.training import load
 from seqgen.training.data_config import DataConfig, open_data, short_name
-from seqgen.training.oracle_corpus import open_oracle_corpus, oracle_tokenizer, to_lines
+from seqgen.training.oracle_corpus import open_oracle_corpus, oracle_tokenizer, regularised, to_lines
 from seqgen.training.setup import adversarial_job, pretrain_job
 
 NAME = "oracle:lstm-3,vocab=23,hidden=5,length=7,sentences=101"
@@ -111,6 +111,8 @@ def test_its_samples_need_more_dropout_than_text_where_they_need_any(tmp_path):
     assert regularisation(values={"generator.dropout": 0.3}) == (0.3, 0.0278)
     few = {"generator.hidden": 7, "generator.embedding": 5}
     assert regularisation(values=few, steps=2) == (0.1, 0.01)  # each parameter hardly fits a token
+    without = object()  # as the settings of an algorithm without a generator
+    assert regularised(without, without) is without
     assert regularisation(adversarial_job, algorithm="scratchgan")[0] == 0.55
     assert regularisation(adversarial_job, algorithm="scratchgan", values=few, steps=1)[0] == 0.1
 

@@ -139,3 +139,28 @@ def test_code_that_a_configuration_names_needs_trust(start: Run, tmp_path: Path)
     (game.path / run_folder.CONFIG).write_text(json.dumps(config | {"algorithm": "antigravity:X"}))
     with pytest.raises(UserError, match="trust"):
         replay_job(open_run(game.path), tmp_path / "third")
+
+
+def test_a_run_from_before_latents_had_other_paths_keeps_its_own(tmp_path: Path) -> None:
+    corpus = coin_corpus(tmp_path / "coins.txt")
+    small = SMALL | {"encoder.embedding": 5, "encoder.hidden": 7, "latent_dim": 3}
+    folder = tmp_path / "runs" / "old"
+    values = small | {"generator.latent_skip": False, "encoder.pooling": "last"}
+    seqgen.pretrain(corpus, "sentence-vae", run=folder, steps=3, seed=3, values=values)
+    config = json.loads((folder / run_folder.CONFIG).read_text())
+    del config["settings"]["generator"]["latent_skip"], config["settings"]["encoder"]["pooling"]
+    (folder / run_folder.CONFIG).write_text(json.dumps(config))
+    old = open_run(folder)
+    before = seqgen.load(folder).algorithm
+    assert (before.generator.latent_skip, before.encoder.pooling) == (None, "last")
+    assert weights(trained(replay_job(old, tmp_path / "runs" / "again"))) == weights(old)
+    with pytest.raises(
+        UserError,
+        match=r"with settings\.(generator\.latent_skip=False, not True|encoder\.pooling=last, not max)",
+    ):
+        seqgen.pretrain(corpus, "sentence-vae", run=folder, steps=5, seed=3, values=small)
+    longer = seqgen.pretrain(corpus, "sentence-vae", run=folder, steps=5, seed=3, values=values)
+    assert longer.config["steps"] == 5
+    fresh = seqgen.pretrain(corpus, "sentence-vae", run=tmp_path / "new", steps=1, values=small)
+    now = seqgen.load(fresh.path).algorithm
+    assert (now.generator.latent_skip is not None, now.encoder.pooling) == (True, "max")

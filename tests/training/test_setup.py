@@ -155,9 +155,30 @@ def test_a_run_goes_on_with_the_regularisation_that_it_was_begun_with(corpus):
         UserError, match=r"with settings.generator.dropout=0.45, not 0.1; choose another --run"
     ):
         pretrain(corpus, run="runs/whole", steps=2, values=SMALL | {"generator.dropout": 0.1})
+    for damage in ({}, {"settings": []}, {"settings": {"generator": 3}}):
+        rest = {key: value for key, value in config.items() if key != "settings"}
+        path.write_text(json.dumps(rest | damage))
+        with pytest.raises(UserError, match="settings"):
+            pretrain(corpus, run="runs/whole", steps=2, values=SMALL)
+    path.write_text(json.dumps(config))
     # its length is the one setting that may change
     assert resumed.config["settings"]["epochs"] == config["settings"]["epochs"]
     assert pretrain(corpus, run="runs/whole", epochs=1, values=SMALL).config["settings"]["epochs"] == 1
+    assert pretrain(corpus, run="runs/whole", steps=2, values=SMALL).config["settings"]["epochs"] == 25
+
+
+def test_a_setting_that_is_filled_in_is_as_before_where_a_run_does_not_know_it(corpus):
+    values = SMALL | {"encoder.embedding": 5, "encoder.hidden": 7, "latent_dim": 3}
+    old = {"generator.latent_skip": False, "encoder.pooling": "last"}
+    run = pretrain(corpus, "sentence-vae", run="runs/cut", steps=2, values=values | old)
+    path = run.path / "config.json"
+    config = json.loads(path.read_text())
+    del config["settings"]["generator"]["latent_skip"], config["settings"]["encoder"]["pooling"]
+    path.write_text(json.dumps(config))
+    resumed = pretrain(corpus, "sentence-vae", run="runs/cut", steps=3, values=values)
+    assert resumed.metrics()[-1]["step"] == 3
+    assert load.load(resumed, "cpu").algorithm.generator.latent_skip is None
+    assert load.load(resumed, "cpu").algorithm.encoder.pooling == "last"
 
 
 def test_the_generators_learning_rate_does_not_depend_on_the_discriminators_pretraining(corpus):

@@ -70,7 +70,7 @@ class Slow:
         self.clock, self.pretraining = clock, settings["part"]["discriminator_pretraining_steps"]
         self.steps = self.reports = 0
 
-    def step(self, batch, progress):
+    def learn(self, batch, progress):
         self.steps += 1
         seconds = 0.125 if self.steps <= self.pretraining else 0.25
         self.clock.now += seconds if self.steps > 2 else 7.0

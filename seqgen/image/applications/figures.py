@@ -18,6 +18,7 @@ from seqgen.image.applications.latent import check_encoder
 from seqgen.image.data import folders
 from seqgen.image.data.dataset import Batch, Images, label_of
 from seqgen.image.models.autoencoder import Autoencoder
+from seqgen.image.models.base import cycle_labels
 from seqgen.image.runs import plots
 from seqgen.image.runs.load import TrainedImages
 from seqgen.inference import projection_2d
@@ -40,12 +41,33 @@ def samples(
     columns: int = plots.COLUMNS,
     seed: int = 0,
 ) -> None:
-    """Draw a grid of n samples, all of one label where given.
+    """Draw a grid of n samples; of a conditional model with the name of the label beside each row.
+
+    All are of one label where given, else as many of each as can be, in rows of their own.
 
     UserError where a label is given to an unconditional model, or there is no such label.
     """
     rng = torch.Generator(trained.device).manual_seed(seed)
-    plots.grid(trained.model.sample(n, repeat_label(trained, n, label), rng=rng), columns, path)
+    labels = repeat_label(trained, n, label)
+    if not trained.model.config.conditional:
+        plots.grid(trained.model.sample(n, None, rng=rng), columns, path)
+        return
+    if labels is None:
+        labels = cycle_labels(n, trained.training_labels, trained.device)
+        assert labels is not None, "a conditional model has labels"
+    images = trained.model.sample(n, labels, rng=rng)
+    rows, captions = [], []
+    for value in labels.unique().tolist():  # sorted
+        for part in images[labels == value].split(columns):
+            rows.append(part)
+            captions.append(trained.names[value])
+    width = max(map(len, rows))
+    plots.grid(torch.cat([_filled_up(row, width) for row in rows]), width, path, captions=captions)
+
+
+def _filled_up(images: Tensor, n: int) -> Tensor:
+    """Add white images behind some, so that there are n; (N, C, H, W) → (n, C, H, W)."""
+    return torch.cat([images, images.new_ones(n - len(images), *images.shape[1:])])
 
 
 def repeat_label(trained: TrainedImages, n: int, label: int | str | None) -> Tensor | None:
@@ -124,15 +146,18 @@ def interpolations(
     if not hasattr(model, "encode"):
         rng = torch.Generator(trained.device).manual_seed(seed)
         starts, ends = torch.randn(2, rows, model.config.latent_dim, generator=rng, device=trained.device)
-        labels = torch.arange(rows, device=trained.device) % max(trained.run.config["classes"], 1)
+        labels = cycle_labels(rows, trained.training_labels or [0], trained.device)
+        assert labels is not None
         images = _decode_between(trained, starts, ends, labels, points)
     else:
         first, last = image_pairs(trained, rows, seed)
+        labels = first.labels
         between = _decode_between(trained, model.encode(*first), model.encode(*last), first.labels, points)
         left, right = first.images[:, None], last.images[:, None]
         white = torch.ones_like(left)
         images = torch.cat([left, white, between, white, right], dim=1)
-    plots.grid(images.flatten(0, 1), images.shape[1], path)
+    named = [trained.names[label] for label in labels.tolist()] if model.config.conditional else []
+    plots.grid(images.flatten(0, 1), images.shape[1], path, captions=named)
 
 
 def _decode_between(
@@ -208,11 +233,13 @@ def manifold(trained: TrainedImages, path: Path, *, side: int = 20, label: int |
         )
     latents = latent.prior_grid(side).to(trained.device)
     latents = _independent_prior(trained.model, latents)
-    if label is None and trained.model.config.conditional:
-        label = trained.names[trained.training_labels[0]]
+    captions: list[str] = []
+    if trained.model.config.conditional:
+        label = trained.names[trained.training_labels[0]] if label is None else label
+        captions = [f"label {label}", *[""] * (side - 1)]
     images = trained.model.decode(latents, repeat_label(trained, len(latents), label))
     # Larger images have margins of their own.
-    plots.grid(images, side, path, gap=images.shape[-1] < 16)
+    plots.grid(images, side, path, gap=images.shape[-1] < 16, captions=captions)
 
 
 def latent_map(
@@ -229,15 +256,25 @@ def latent_map(
         images = images.rows(torch.from_numpy(np.random.default_rng(seed).permutation(len(images))[:n]))
     projection = projection_2d.project(latent.encode_images(trained, images), method, seed=seed)
     name = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[method]
-    title = _title(trained, f"{name} of the latents of {len(images):,} test images")
+    of = "the" if trained.model.config.latent_dim == 1 else f"{name} of the"
+    title = _title(trained, f"{of} latents of {len(images):,} test images")
     plots.scatter(
         projection.points, images.labels.numpy(), path, names=trained.names, title=title, axes=projection.axes
     )
 
 
-def test_batch(trained: TrainedImages, n: int, seed: int) -> Batch:
-    """Return n random test images, as many of each label as can be, on the model's device."""
+def test_images(trained: TrainedImages) -> Images:
+    """Return the test images; of a conditional model without the labels that it has not been trained on."""
     images = trained.data.test
+    if not trained.model.config.conditional:
+        return images
+    unknown = set(range(trained.run.config["classes"])) - set(trained.training_labels)
+    return images.without(sorted(unknown)) if unknown else images
+
+
+def test_batch(trained: TrainedImages, n: int, seed: int) -> Batch:
+    """Return n random images of `test_images`, as many of each label as can be, on the model's device."""
+    images = test_images(trained)
     rows = balanced_rows(images, n, np.random.default_rng(seed))
     return images.batch(torch.from_numpy(rows)).to(trained.device)
 
@@ -258,19 +295,30 @@ def balanced_rows(images: Images, n: int, rng: np.random.Generator) -> np.ndarra
     return order[np.lexsort((labels, rank))][:n]
 
 
+def most_pairs(trained: TrainedImages) -> int:
+    """Return how many pairs of test images there are at most for `image_pairs`."""
+    images = test_images(trained)
+    return len(_paired(images)) if trained.model.config.conditional else len(images) // 2
+
+
+def _paired(images: Images) -> np.ndarray:
+    """Return the rows of the images whose label another image has, too."""
+    labels = images.labels.numpy()
+    values, counts = np.unique(labels, return_counts=True)
+    return np.flatnonzero(np.isin(labels, values[counts > 1]))
+
+
 def image_pairs(trained: TrainedImages, n: int, seed: int) -> tuple[Batch, Batch]:
     """Return n random pairs of two test images each, of one label where the model is conditional.
 
     UserError where there are too few images, or where no label has two.
     """
-    images, rng = trained.data.test, np.random.default_rng(seed)
+    images, rng = test_images(trained), np.random.default_rng(seed)
     if not trained.model.config.conditional:
         rows = balanced_rows(images, 2 * n, rng)
         starts, ends = rows[::2], rows[1::2]
     else:
-        labels = images.labels.numpy()
-        values, counts = np.unique(labels, return_counts=True)
-        paired = np.flatnonzero(np.isin(labels, values[counts > 1]))
+        labels, paired = images.labels.numpy(), _paired(images)
         if not len(paired):
             raise UserError(
                 "no two test images have one label, as both ends of a row of a conditional model must; give "
@@ -293,5 +341,9 @@ def _draw_rows(rows: dict[str, Tensor], path: Path) -> None:
     chunks = [images.split(IMAGES_IN_ROW) for images in rows.values()]
     parts = [part for together in zip(*chunks, strict=True) for part in together]
     width = len(parts[0])
-    padded = [torch.cat([part, part.new_ones(width - len(part), *part.shape[1:])]) for part in parts]
-    plots.grid(torch.cat(padded), width, path, captions=list(rows) * len(chunks[0]))
+    plots.grid(
+        torch.cat([_filled_up(part, width) for part in parts]),
+        width,
+        path,
+        captions=list(rows) * len(chunks[0]),
+    )

@@ -3,13 +3,13 @@
 | key                           | meaning                                                                    |
 |-------------------------------|----------------------------------------------------------------------------|
 | `likelihood`                  | of test images, nats an image; null where the model has none               |
-|   `elbo`                      | evidence lower bound, one draw of each latent; of `avb` with the Gaussian  |
-|                               | of the posterior's moments as the posterior                                |
+|   `elbo`                      | evidence lower bound, mean of ten draws of each latent; of `avb` with the  |
+|                               | Gaussian of the posterior's moments as the posterior                       |
 |   `adversarial_bound`         | of `avb`, its own bound, no bound where the critic is imperfect; else null |
 |   `nll`                       | -log p(x) by importance sampling from the posterior: an upper bound in     |
 |                               | expectation                                                                |
 |   `nll_standard_error`        | over images                                                                |
-|   `images`                    | how many test images `nll` is of; the bounds are of all                    |
+|   `images`                    | how many test images these are of, the same ones                           |
 | `annealed`                    | -log p(x) by annealed importance sampling, of the first of those images,   |
 |                               | or null                                                                    |
 |   `nll`                       | an upper bound in expectation, however good the posterior is               |
@@ -68,10 +68,11 @@ from torch import Tensor
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import own_randomness
 from seqgen.functional import gaussian
+from seqgen.functional.implicit_posterior import critic_warning
 from seqgen.image.data.dataset import Batch, in_order
 from seqgen.image.evaluation import ais, sample_quality
 from seqgen.image.evaluation.features import choose
-from seqgen.image.models.avb import AVB, critic_warning
+from seqgen.image.models.avb import AVB
 from seqgen.image.networks import likelihood
 from seqgen.image.runs.load import TrainedImages
 from seqgen.metrics import precision_recall
@@ -83,6 +84,8 @@ CHUNK = 1000
 """Images encoded at a time."""
 CLASSIFIERS = 3
 """Classifiers over whose features metrics are averaged."""
+BOUND_DRAWS = 10
+"""Latents of each image over which its bound is averaged."""
 LIKELIHOOD_BATCH = 20
 """Images whose likelihood is estimated together."""
 CRITIC_DRAWS, INNER_DRAWS = 8, 512
@@ -169,13 +172,10 @@ def _likelihood(
         parts.append(model.log_likelihood(batch.images, batch.labels, samples=draws, rng=rng).cpu())
         notify(f"importance sampling: {sum(map(len, parts))} of {len(subset)} images")
     log_likelihoods = torch.cat(parts)
-    elbos = [
-        model.log_likelihood(batch.images, batch.labels, samples=1, rng=rng).cpu()
-        for batch in in_order(test, CHUNK, trained.device)
-    ]
+    batches = list(in_order(subset, CHUNK, trained.device)) * BOUND_DRAWS
+    elbos = [model.log_likelihood(batch.images, batch.labels, samples=1, rng=rng).cpu() for batch in batches]
     adversarial_bound = None
     if hasattr(model, "adversarial_bound"):
-        batches = in_order(test, CHUNK, trained.device)
         bounds = [model.adversarial_bound(batch).cpu() for batch in batches]
         adversarial_bound = float(torch.cat(bounds).double().mean())
     return {
@@ -329,12 +329,12 @@ def _likelihood_lines(report: Mapping[str, Any]) -> list[str]:
     protocol = report["protocol"]
     lines = []
     if likelihoods:
-        lines += ["", "of test images, nats an image", f"  ELBO {likelihoods['elbo']:.3f}"]
+        lines += ["", f"of {likelihoods['images']:,} test images, nats an image"]
+        lines.append(f"  ELBO {likelihoods['elbo']:.3f}")
         if likelihoods["adversarial_bound"] is not None:
             lines.append(f"  adversarial bound {likelihoods['adversarial_bound']:.3f}, as good as its critic")
         lines.append(
-            f"  NLL {_with_error(likelihoods, 'nll')}, importance sampling, "
-            f"{protocol['importance']:,} draws, {likelihoods['images']:,} images"
+            f"  NLL {_with_error(likelihoods, 'nll')}, importance sampling, {protocol['importance']:,} draws"
         )
     if critic := report["critic"]:
         lines.append(

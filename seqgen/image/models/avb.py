@@ -38,29 +38,28 @@ from torch import Tensor, nn
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.core import optim, settings
 from seqgen.functional import gan_losses, gaussian
-from seqgen.image.data.dataset import Batch
-from seqgen.image.models.base import mean_metrics
-from seqgen.image.models.vae import VAE, VAEConfig
-from seqgen.image.networks import likelihood, pixel_losses
-from seqgen.image.networks.implicit_posterior import (
+from seqgen.functional.implicit_posterior import (
     Contrast,
     DivergenceBounds,
     GaussianReference,
     ImplicitPosterior,
-    LatentCritic,
-    LatentCriticConfig,
+    critic_warning,
     divergence_bounds,
     gaussian_reference,
     implicit_posterior,
+    log_mean_exp,
 )
+from seqgen.image.data.dataset import Batch
+from seqgen.image.models.base import mean_metrics
+from seqgen.image.models.vae import VAE, VAEConfig
+from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.networks import Shape
+from seqgen.models.posterior_critic import PosteriorCritic, PosteriorCriticConfig
 
 VALID_DRAWS = 20
 """Latents drawn of each validation image for its likelihood."""
 INNER_DRAWS = 128
 """Draws of the common noise in a report's check of the critic."""
-LEAST_GAP, GAP_FRACTION = 0.5, 0.05
-"""Nats, and the fraction of the divergence, by which a critic may underestimate it without a warning."""
 INITIAL_LOADING = 0.1
 """Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
 
@@ -73,7 +72,7 @@ class AVBConfig(VAEConfig):
 
     epochs: int | None = None
     """epochs of training; none: about 4,000,000 images in all, 20 to 200 epochs"""
-    critic: LatentCriticConfig = field(default_factory=LatentCriticConfig)
+    critic: PosteriorCriticConfig = field(default_factory=PosteriorCriticConfig)
     noise_dim: int = 16
     """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
     adversarial_weight: float = 1.0
@@ -110,7 +109,7 @@ class AVB(VAE):
         self.loadings = nn.Linear(hidden, 2 * config.noise_dim * config.latent_dim)
         nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / hidden**0.5)  # nearly a VAE at first
         nn.init.zeros_(self.loadings.bias)
-        self.critic = LatentCritic(config.critic, hidden, config.latent_dim)
+        self.critic = PosteriorCritic(config.critic, hidden, config.latent_dim)
 
     def configure(self) -> None:
         """Create the optimisers; call it once the module is on its device."""
@@ -145,7 +144,7 @@ class AVB(VAE):
             gaussian_scores = self.critic(posterior.features, torch.randn_like(latents))
             loss = gan_losses.GAN_LOSSES["logistic"].discriminator(posterior_scores, gaussian_scores)
             optim.update({self.optimizers["critic"]: loss})
-        return {"critic_loss": loss.detach(), "critic_bias": _log_mean_exp(gaussian_scores.detach())}
+        return {"critic_loss": loss.detach(), "critic_bias": log_mean_exp(gaussian_scores.detach())}
 
     def _draw(self, posterior: ImplicitPosterior, reference: GaussianReference) -> tuple[Tensor, Tensor]:
         """Draw a latent of each image, (B, Z), and return it with the critic's score, (B,)."""
@@ -184,7 +183,7 @@ class AVB(VAE):
             gaussian_scores.append(self.critic(posterior.features, torch.randn_like(latents)[:, None]))
         return {
             **mean_metrics(measured),
-            "valid_critic_bias": float(_log_mean_exp(torch.cat(gaussian_scores))),
+            "valid_critic_bias": float(log_mean_exp(torch.cat(gaussian_scores))),
             "active_units": float(gaussian.active_units(torch.cat(means))),
         }
 
@@ -245,19 +244,3 @@ class AVB(VAE):
             return latents.transpose(0, 1), log_q.transpose(0, 1)
 
         return propose
-
-
-def critic_warning(by_critic: float, least: float) -> str | None:
-    """Say that a critic is too weak, where its divergence is clearly below a bound of the true one; nats."""
-    if least - by_critic <= max(LEAST_GAP, GAP_FRACTION * abs(least)):
-        return None
-    return (
-        f"the critic underestimates KL(q(z | x) ‖ p(z)): {by_critic:.2f} nats, and at least {least:.2f} by "
-        "nested Monte Carlo; the adversarial bound is too high by the difference, so no bound: a higher "
-        "--set critic.steps=… helps, and --set contrast=full where it is another"
-    )
-
-
-def _log_mean_exp(scores: Tensor) -> Tensor:
-    """log E[exp T] of the critic's scores under the Gaussian; any shape → scalar."""
-    return torch.logsumexp(scores.flatten(), dim=0) - math.log(scores.numel())

@@ -29,6 +29,8 @@ class ImageModel(Algorithm):
 
     classes: int
     """Labels that the networks are conditional on; 0 where they are not."""
+    drawn_labels: Sequence[int]
+    """Labels of samples where none are given, in turn: those that a run was trained on, all by default."""
     encode: Callable[..., Tensor]
     """Where the model has an encoder: images (B, C, H, W), labels (B,) or None → latents (B, Z)."""
 
@@ -36,6 +38,7 @@ class ImageModel(Algorithm):
         super().__init__()
         self.config = config
         self.classes = classes if config.conditional else 0
+        self.drawn_labels = range(self.classes)
 
     @abstractmethod
     def decode(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -59,16 +62,16 @@ class ImageModel(Algorithm):
     def sample(self, n: int, labels: Tensor | None = None, rng: torch.Generator | None = None) -> Tensor:
         """Draw latents from the prior and decode them, without noise of pixels; (n, C, H, W) in [0, 1].
 
-        labels: (n,) of a conditional model; 0, 1, 2, … and again from 0 where not given.
+        labels: (n,) of a conditional model; the `drawn_labels` in turn where not given.
         """
         device = next(self.parameters()).device
         noise = torch.randn(n, self.config.latent_dim, generator=rng, device=rng.device if rng else device)
         if labels is None:
-            labels = cycle_labels(n, self.classes, device)
+            labels = cycle_labels(n, self.drawn_labels, device)
         return self.decode(self.prior(noise.to(device)), labels)
 
     def samples(self, n: int) -> Tensor:
-        """Draw n images to show; of the labels 0, 1, 2, … and again from 0 where the model is conditional."""
+        """Draw n images to show; of the `drawn_labels` in turn where the model is conditional."""
         return self.sample(n)
 
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -194,7 +197,7 @@ class AdversarialModel(ImageModel):
         )
 
     def samples(self, n: int) -> Tensor:
-        """Draw n images to show, from the same latents every time, of the labels 0, 1, 2, …"""
+        """Draw n images to show, from the same latents every time, of the `drawn_labels`."""
         return self.sample(n, rng=torch.Generator(self.updates.device).manual_seed(0))
 
     def sample_to_measure(self, held_out: Tensor) -> Tensor:
@@ -221,9 +224,11 @@ class AdversarialModel(ImageModel):
         return adversarial.collapsed(report, highest, progress=self.progress, updates=updates)
 
 
-def cycle_labels(n: int, classes: int, device: torch.device) -> Tensor | None:
-    """Return the labels 0, 1, …, classes - 1, 0, 1, …; (n,), None where there are no classes."""
-    return torch.arange(n, device=device) % classes if classes else None
+def cycle_labels(n: int, labels: Sequence[int], device: torch.device) -> Tensor | None:
+    """Return n labels, the given ones in turn; (n,), None where there are none."""
+    if not labels:
+        return None
+    return torch.tensor(list(labels), device=device)[torch.arange(n, device=device) % len(labels)]
 
 
 def mean_metrics(batches: Sequence[tuple[int, Mapping[str, Tensor]]]) -> Metrics:

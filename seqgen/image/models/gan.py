@@ -171,7 +171,7 @@ class GAN(AdversarialModel):
         held_out = [(batch.images, self._scores(*batch)) for batch in batches]
         images, scores = (torch.cat(parts) for parts in zip(*held_out, strict=True))
         generated = self.sample_to_measure(images)
-        labels = cycle_labels(len(generated), self.classes, generated.device)
+        labels = cycle_labels(len(generated), self.drawn_labels, generated.device)
         gap = float(scores.mean() - self._scores(generated, labels).mean())
         return {"valid_score_gap": gap, **self.measure_diversity(generated, images)}
 

@@ -4,5 +4,4 @@ Imports `data` of `seqgen.image`. Start with `networks`, the encoders and decode
 
 config, adversarial              settings that models share, without and with a critic
 pixel_losses, likelihood         log-likelihoods of images
-implicit_posterior               the posterior and the critic of AVB
 """

@@ -134,4 +134,7 @@ def entry_of(run: Run, *, trust: bool = False, given: str | None = None) -> Entr
 def build(config: dict[str, Any], entry: Entry) -> Any:
     """Return the model that a run's configuration describes, with fresh weights."""
     values = settings.from_dict(entry.cls.Config, config["settings"])
-    return entry.cls(values, shape=tuple(config["shape"]), classes=config["classes"])
+    model = entry.cls(values, shape=tuple(config["shape"]), classes=config["classes"])
+    if values.conditional:
+        model.drawn_labels = config["training_labels"]
+    return model

@@ -7,7 +7,7 @@ blurred. The same images give the same file.
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,6 +22,10 @@ FONT = 15
 """Font size of captions, in pixels."""
 REPORT_SAMPLES, COLUMNS = 64, 8
 """Samples in the grid of a report, and in each of its rows."""
+MOST_HEADINGS = 16
+"""Columns of a grid that have a heading each, at most."""
+MOST_NAMES, LEGEND_ROWS = 20, 30
+"""Labels whose names are written among the points of a scatter plot, at most, and rows of its legend."""
 MAX_PANELS, PANELS_IN_ROW = 12, 4
 """Most grids on the sheet of a training, and grids in each of its rows."""
 WHITE, BLACK = 255, 0
@@ -33,18 +37,22 @@ def grid(
     path: Path,
     *,
     captions: Sequence[str] = (),
+    headings: Sequence[str] = (),
     gap: bool = True,
 ) -> None:
     """Write images (N, C, H, W) in [0, 1] as one PNG file, row by row, atomically.
 
     Args:
         captions: a word for each row, at its left.
+        headings: a word for each column, above it, as much of it as there is room for.
         gap: leave a white gap between the images.
 
     Raises:
         ValueError: there is no image, or it is neither grey (C 1) nor in colour (C 3).
     """
     picture = Image.fromarray(tiles(images, columns, gap=gap))
+    if headings:
+        picture = _with_headings(picture, headings)
     save(_with_captions(picture, captions) if captions else picture, path)
 
 
@@ -85,6 +93,20 @@ def _with_captions(picture: Image.Image, captions: Sequence[str]) -> Image.Image
     return canvas
 
 
+def _with_headings(picture: Image.Image, headings: Sequence[str]) -> Image.Image:
+    """Add a white margin above a grid, with a heading in the middle of each column."""
+    font, margin, column = ImageFont.load_default(FONT), 2 * FONT, picture.width / len(headings)
+    canvas = Image.new(picture.mode, (picture.width, margin + picture.height), "white")
+    canvas.paste(picture, (0, margin))
+    draw = ImageDraw.Draw(canvas)
+    for i, heading in enumerate(headings):
+        shown = heading
+        while len(shown) > 1 and font.getlength(shown) > column - 2:
+            shown = shown.removesuffix("…")[:-1] + "…"
+        draw.text(((i + 0.5) * column, margin / 2), shown, fill="black", font=font, anchor="mm")
+    return canvas
+
+
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as a PNG file, atomically."""
 
@@ -94,12 +116,13 @@ def save(picture: Image.Image, path: Path) -> None:
     write_atomic(path, write)
 
 
-def write_report_samples(path: Path, images: Tensor) -> None:
+def write_report_samples(path: Path, images: Tensor, *, headings: Sequence[str] = ()) -> None:
     """Write a report's samples (N, C, H, W) as `path`.png, and update `sheet.png` in the same folder.
 
-    The path ends in `step-` and the number of the step, as `seqgen.training.loop` names it.
+    The path ends in `step-` and the number of the step, as `seqgen.training.loop` names it. With headings
+    there are as many columns.
     """
-    grid(images, COLUMNS, path.with_suffix(".png"))
+    grid(images, len(headings) or COLUMNS, path.with_suffix(".png"), headings=headings)
     sheet(sorted(path.parent.glob("step-*.png")), path.with_name("sheet.png"))
 
 
@@ -151,7 +174,9 @@ def scatter(
     title: str = "",
     axes: tuple[str, str] | None = None,
 ) -> None:
-    """Write points (N, 2) coloured by label (N,) as a PNG file, each label's name at its median.
+    """Write points (N, 2) coloured by label (N,) as a PNG file, and a legend of all labels beside them.
+
+    Each label's name is at its median, too, unless there are so many that the names would cover the points.
 
     Args:
         labels: -1 where there is none; those points are grey.
@@ -161,19 +186,28 @@ def scatter(
     from matplotlib import patheffects
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a second to import
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(6, 6), layout="constrained")
+    present = [int(label) for label in np.unique(labels) if label >= 0]
+    columns = math.ceil((len(present) + 1) / LEGEND_ROWS)
+    figure = Figure(figsize=(6 + columns, 6), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
-    present = [int(label) for label in np.unique(labels) if label >= 0]
-    colours = dict(zip(present, _colours(len(present)), strict=True)) | {-1: (0.7, 0.7, 0.7)}
+    panel.set_box_aspect(1)
+    colours = {-1: (0.7, 0.7, 0.7)} | dict(zip(present, _colours(len(present)), strict=True))
     x_values, y_values = points.T
     panel.scatter(
         x_values, y_values, color=[colours[int(label)] for label in labels], s=9, alpha=0.7, linewidths=0
     )
-    for label in present:
+    listed = present if (labels >= 0).all() else [*present, -1]
+    dots = [Line2D([], [], color=colours[label], marker="o", linestyle="", markersize=5) for label in listed]
+    called = {label: names[label] if names else str(label) for label in present} | {-1: "no label"}
+    figure.legend(
+        dots, [called[label] for label in listed], loc="outside right upper", ncols=columns, fontsize=8
+    )
+    for label in present if len(present) <= MOST_NAMES else ():
         x, y = np.median(points[labels == label], axis=0)
-        name = names[label] if names else str(label)
+        name = called[label]
         size = 17 if len(name) < 3 else 11
         text = panel.text(
             x, y, name, color=colours[label], fontsize=size, weight="bold", ha="center", va="center"
@@ -216,7 +250,7 @@ def bars(images: Tensor, values: np.ndarray, path: Path, *, title: str = "") -> 
     write_bytes(path, render(figure, dpi=110))
 
 
-def _colours(n: int) -> list[tuple[float, ...]]:
+def _colours(n: int) -> list[Any]:
     """Return different colours: ten of a palette, or more from the circle of hues."""
     from matplotlib import colormaps
 

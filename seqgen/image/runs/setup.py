@@ -4,12 +4,14 @@
 ready, so that the command line can show it and draw its progress.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from seqgen import image
 from seqgen.core import device as devices
@@ -134,13 +136,25 @@ def train_job(
         ),
         validation=_Validation(opened.valid, device),
         device=device,
-        medium=Medium("images", _count_images, plots.REPORT_SAMPLES, plots.write_report_samples),
+        medium=Medium("images", _count_images, plots.REPORT_SAMPLES, _sample_writer(config, opened)),
         notes=[
             _describe(opened),
             *_describe_networks(given, config, opened.shape),
             *([] if start is None else [f"start: {', '.join(taken)} of run '{start.run.path}'"]),
         ],
     )
+
+
+def _sample_writer(config: Any, data: ImageData) -> Callable[[Path, Tensor], None]:
+    """Return what writes the samples of a report: a column for each label where they are conditional."""
+    labels = _training_labels(data)
+    if not config.conditional or not 1 < len(labels) <= plots.MOST_HEADINGS:
+        return plots.write_report_samples
+    return partial(plots.write_report_samples, headings=[data.names[label] for label in labels])
+
+
+def _training_labels(data: ImageData) -> list[int]:
+    return [label for label in data.train.labels.unique().tolist() if label >= 0]
 
 
 def _recorded(labels: Sequence[int]) -> int | list[int] | None:
@@ -189,7 +203,7 @@ def _facts(data: ImageData) -> dict[str, Any]:
         "shape": list(data.shape),
         "classes": data.classes,
         "names": list(data.names),
-        "training_labels": [label for label in data.train.labels.unique().tolist() if label >= 0],
+        "training_labels": _training_labels(data),
         "sizes": {"train": len(data.train), "valid": len(data.valid), "test": len(data.test)},
     }
 

@@ -1,4 +1,4 @@
-"""Implicit posteriors: exact moments, divergences that add up, and a critic that finds the log ratio."""
+"""Implicit posteriors: exact moments, divergences that add up, and their bounds."""
 
 import math
 
@@ -6,13 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqgen.core import optim
-from seqgen.functional import gan_losses, gaussian
-from seqgen.image.networks.implicit_posterior import (
+from seqgen.functional import gaussian
+from seqgen.functional.implicit_posterior import (
     GaussianReference,
     ImplicitPosterior,
-    LatentCritic,
-    LatentCriticConfig,
     divergence_bounds,
     gaussian_reference,
     hermite,
@@ -125,39 +122,6 @@ def test_a_contrast_leaves_a_skewed_posteriors_divergence_as_it_is() -> None:
         left = divergence(log_r)
         assert left > 0.02  # it is not Gaussian, so the critic has something to find
         assert left + reference.kl().item() == pytest.approx(total, rel=1e-4)
-
-
-def test_the_critic_finds_the_log_ratio_of_two_gaussians() -> None:
-    # T* = log q(z | x) - log p(z) for q = N(m(x), s(x)²), two images, in two dimensions
-    torch.manual_seed(0)
-    hidden = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    mean = torch.tensor([[0.5, -0.4], [-0.6, 0.2]])
-    deviation = torch.tensor([[0.6, 0.9], [0.8, 0.7]])
-    critic = LatentCritic(LatentCriticConfig(hidden=32), 2, 2)
-    optimizer = optim.adamw(critic, lr=1e-2)
-    loss_of = gan_losses.GAN_LOSSES["logistic"].discriminator
-    steps = 400
-    for step in range(steps):
-        optim.scale_lr(optimizer, optim.warmup_cosine(step / steps, warmup=0.05))
-        noise = torch.randn(2, 2, 250, 2)
-        latents = mean[:, None] + deviation[:, None] * noise[0]
-        loss = loss_of(critic(hidden, latents), critic(hidden, noise[1]))
-        optim.update({optimizer: loss})
-    latents = mean[:, None] + deviation[:, None] * torch.randn(2, 5000, 2)
-    scores = critic(hidden, latents).detach()
-    log_var = 2 * deviation.log()[:, None]
-    exact = gaussian.log_density(latents, mean[:, None], log_var) - gaussian.prior_log_density(latents)
-    assert (scores - exact).abs().mean() < 0.1  # of a ratio that deviates by 0.8
-    # its mean is the divergence: Σ ½ (m² + s² - 1 - log s²)
-    kl = gaussian.kl(mean, 2 * deviation.log()).sum(dim=1)
-    torch.testing.assert_close(scores.mean(dim=1), kl, rtol=0, atol=5e-2)
-
-
-def test_an_untrained_critic_gives_every_latent_the_same_score() -> None:
-    critic = LatentCritic(LatentCriticConfig(), H, Z)
-    scores = critic(torch.randn(B, H), torch.randn(B, 11, Z))
-    assert scores.shape == (B, 11)
-    assert scores.unique().numel() == 1
 
 
 def test_bounds_of_the_divergence_of_a_gaussian_hold_its_closed_form() -> None:

@@ -1,33 +1,33 @@
-"""Implicit posteriors, which have no density, Gaussians with the same moments, and the critic of both.
+"""Implicit posteriors, which have no density, and Gaussians with the same moments, as a critic compares them.
 
-B images, S draws of each, Z latent dimensions, E dimensions of the common noise, H units of an encoder's last
-hidden layer.
+B images or sentences, S draws of each, Z latent dimensions, E dimensions of the common noise, H units of an
+encoder's last hidden layer.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqgen.core import settings
 from seqgen.functional import gaussian
 
 Contrast = Literal["none", "diagonal", "full"]
 
 MAX_QUADRATIC = 0.5
 """Bound of the norm of a dimension's quadratic loadings, relative to the loading of its independent noise."""
+LEAST_GAP, GAP_FRACTION = 0.5, 0.05
+"""Nats, and the fraction of the divergence, by which a critic may underestimate it without a warning."""
 
 
 class ImplicitPosterior(NamedTuple):
-    """q(z | x) of B images: z = mean + std · (independent · ε₀ + loadings · h(ε)), h the Hermite functions.
+    """q(z | x) of B inputs: z = mean + std · (independent · ε₀ + loadings · h(ε)), h the Hermite functions.
 
     ε₀ (Z,) is independent noise, one number for each latent dimension; ε (E,) is common to all of them.
     """
 
     features: Tensor
-    """(B, H): the encoder's last hidden layer, the image as the critic gets it"""
+    """(B, H): the encoder's last hidden layer, the input as the critic gets it"""
     mean: Tensor
     """(B, Z)"""
     std: Tensor
@@ -65,7 +65,7 @@ class ImplicitPosterior(NamedTuple):
 
 
 class DivergenceBounds(NamedTuple):
-    """Bounds of KL(q(z | x) ‖ N(0, I)) of B images, in nats, each in expectation; (B,) each."""
+    """Bounds of KL(q(z | x) ‖ N(0, I)) of B inputs, in nats, each in expectation; (B,) each."""
 
     least: Tensor
     most: Tensor
@@ -83,7 +83,7 @@ def divergence_bounds(
     posterior of ε given z without the quadratic functions, and are weighed by the density of both together.
 
     Args:
-        draws: latents of each image.
+        draws: latents of each input.
         inner: draws of the common noise for each of them; the more, the closer the bounds.
     """
     latents, own = posterior.draw_with_noise(draws, rng)
@@ -131,7 +131,7 @@ def _log_weights(
 
 
 class GaussianReference(NamedTuple):
-    """The Gaussian N(mean, L Lᵀ) that the critic compares the posterior of each of B images with."""
+    """The Gaussian N(mean, L Lᵀ) that the critic compares the posterior of each of B inputs with."""
 
     mean: Tensor
     """(B, Z)"""
@@ -215,41 +215,17 @@ def gaussian_reference(posterior: ImplicitPosterior, contrast: Contrast) -> Gaus
     return GaussianReference(posterior.mean, posterior.std[..., None] * root)
 
 
-@dataclass(frozen=True)
-class LatentCriticConfig:
-    """The critic T(x, z)."""
-
-    hidden: int = 256
-    """units of a layer"""
-    layers: int = 2
-    """layers between the latent and the score"""
-    steps: int = 2
-    """updates for each update of encoder and decoder"""
-    draws: int = 4
-    """latents of each image in an update, from the posterior and as many from the Gaussian"""
-    lr: float = 1e-3
-    """peak learning rate of its Adam"""
-
-    def __post_init__(self) -> None:
-        settings.bounds(
-            self, hidden=(1, None), layers=(1, None), steps=(1, None), draws=(1, None), lr=(0.0, None)
-        )
+def critic_warning(by_critic: float, least: float) -> str | None:
+    """Say that a critic is too weak, where its divergence is clearly below a bound of the true one; nats."""
+    if least - by_critic <= max(LEAST_GAP, GAP_FRACTION * abs(least)):
+        return None
+    return (
+        f"the critic underestimates KL(q(z | x) ‖ p(z)): {by_critic:.2f} nats, and at least {least:.2f} by "
+        "nested Monte Carlo; the adversarial bound is too high by the difference, so no bound: a higher "
+        "--set critic.steps=… helps, and --set contrast=full where it is another"
+    )
 
 
-class LatentCritic(nn.Module):
-    """T(x, z): the log ratio, nats, of a whitened latent's density under the posterior to that of N(0, I)."""
-
-    def __init__(self, config: LatentCriticConfig, features: int, latent_dim: int) -> None:
-        super().__init__()
-        self.from_image = nn.Linear(features, config.hidden)
-        self.from_latent = nn.Linear(latent_dim, config.hidden, bias=False)
-        layers: list[nn.Module] = [nn.SiLU()]
-        for _ in range(config.layers - 1):
-            layers += [nn.Linear(config.hidden, config.hidden), nn.SiLU()]
-        last = nn.Linear(config.hidden, 1)
-        nn.init.zeros_(last.weight)  # an untrained critic gives every latent the same score
-        self.body = nn.Sequential(*layers, last)
-
-    def forward(self, features: Tensor, latents: Tensor) -> Tensor:
-        """(B, H), (B, S, Z) → (B, S)."""
-        return self.body(self.from_image(features)[:, None] + self.from_latent(latents)).squeeze(-1)
+def log_mean_exp(scores: Tensor) -> Tensor:
+    """log E[exp T] of a critic's scores under the Gaussian, 0 for a perfect one; any shape → scalar."""
+    return torch.logsumexp(scores.flatten(), dim=0) - math.log(scores.numel())
