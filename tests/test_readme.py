@@ -25,6 +25,7 @@ import pytest
 from command_lines import ALL, COMMAND, called, parse
 from command_server import ADDRESS, make_clients
 from helpers import oracle_arrays
+from made_texts import make
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -119,6 +120,11 @@ def programs_of(text: str) -> list[str]:
     ]
 
 
+def write_lines(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
+
+
 def write_files(folder: Path) -> None:
     """Make the files and folders that the pages name, all small."""
     people, things = ("a cat", "two dogs", "the old man", "a man"), ("sat", "sleep", "looked", "waited")
@@ -129,17 +135,26 @@ def write_files(folder: Path) -> None:
     texts |= {"test": lines[::7], "samples": lines[::3], "news": said, "news_test": said[::2]}
     texts["questions"] = ["1 who is it ?", "7 who is it ?"]
     for name, content in texts.items():
-        (folder / f"{name}.txt").write_text("".join(f"{each}\n" for each in content), encoding="utf-8")
+        write_lines(folder / f"{name}.txt", content)
     with (folder / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
         rows = [(each, 1 + i % 5) for i, each in enumerate(lines)]
         csv.writer(file).writerows([("text", "stars"), *rows])
+    rated = [f"{i}\t{(-2.1, 0.1, 2.1)[i % 3]}\t{each}\n" for i, each in enumerate(lines)]
+    (folder / "movieReviewSnippets_GroundTruth.txt").write_text("".join(rated))
+    for name, kind in (("names/female.txt", "names"), ("names/male.txt", "names"), ("web.log", "logs")):
+        write_lines(folder / name, make(kind, 60, seed=len(name)))
+    write_lines(
+        folder / "poems/poems.txt", [f"{a} 山 {b} 水 。" for a, b in product("风雨花月江春秋云", repeat=2)]
+    )
+    for split, seed in (("train", 0), ("test", 1)):
+        table = [f"{each},{split}" for each in make("molecules", 60, seed)]
+        write_lines(folder / f"molecules/{split}.csv", ["SMILES,SPLIT", *table])
     answers = [{"question": f"{i} who is it ?", "answer": each} for i, each in enumerate(lines)]
     (folder / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
     np.savez(folder / "weights.npz", **oracle_arrays())
     rng = np.random.default_rng(0)
-    for name, split, i in product(("mnist-folder", "photographs"), ("train", "test"), range(60)):
-        side = 28 if name == "mnist-folder" else 70 + i % 3
-        shape = (side, side) if name == "mnist-folder" else (side, 90, 3)
+    for name, split, i in product(("mnist", "mnist-folder", "photographs"), ("train", "test"), range(60)):
+        shape = (70 + i % 3, 90, 3) if name == "photographs" else (28, 28)
         place = folder / name / split / str(i % 10) / f"{i}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, shape, dtype=np.uint8)).save(place)
