@@ -86,7 +86,8 @@ the speed of two threads if other processes use the cores, and is not faster if 
 def main() -> None:
     """Run the command line; the entry point of the `seqgen` script."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, as is the next one
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks is computed on the CPU
     output_encoding.prepare()
     with signals.raising(), streams.guarded(), one_line_errors():
         sys.exit(app(standalone_mode=False) or 0)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seqgen import algorithms
-from seqgen.core import settings
+from seqgen.core import device, settings
 from seqgen.data.batch import Batch
 from seqgen.data.batches import pack
 from seqgen.data.tokenizer import EOS, PAD
@@ -211,6 +211,8 @@ def kill_at(step: int) -> Callable[..., None]:
 class OneDevice(TorchDispatchMode):
     """Fails where an operation sees tensors of two devices: an upload, or a CPU number beside others.
 
+    It also fails where one makes float64 on a kind of device that has none (`device.WITHOUT_FLOAT64`).
+
     torch's meta device by itself lets both pass, as long as the CPU's tensor is a copy's or has no dimension.
     """
 
@@ -219,7 +221,11 @@ class OneDevice(TorchDispatchMode):
         devices = {leaf.device.type for leaf in leaves if isinstance(leaf, Tensor)}
         devices |= {leaf.type for leaf in leaves if isinstance(leaf, torch.device)} if len(devices) else set()
         assert len(devices) <= 1, f"{func} of {devices}"
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        wide = [leaf for leaf in made if leaf.dtype == torch.float64]
+        assert not any(leaf.device.type in device.WITHOUT_FLOAT64 for leaf in wide), f"{func} makes float64"
+        return result
 
 
 ORACLE_SIZES = 13, 3, 5

@@ -128,6 +128,7 @@ class Autoencoder(PretrainedAutoencoder):
         """Draw n latent vectors from the fitted Gaussian; (n, Z)."""
         cov = widened(self.latent_cov)
         # A covariance may lack rank; its factor then needs a jitter. No look at whether it went well.
-        jitter = (1e-9 * cov.diagonal().mean() + 1e-12) * torch.eye(len(cov), device=cov.device)
+        relative = max(1e-9, 8 * torch.finfo(cov.dtype).eps)
+        jitter = (relative * cov.diagonal().mean() + 1e-12) * torch.eye(len(cov), device=cov.device)
         spread = torch.linalg.cholesky_ex(cov + jitter).L.to(self.latent_mean.dtype)
         return self.latent_mean + super().prior(n, rng) @ spread.t()

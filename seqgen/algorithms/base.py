@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from seqgen.algorithms.teacher import Teacher
 from seqgen.core import settings
+from seqgen.core.device import widened
 from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD, Tokenizer
@@ -253,7 +254,7 @@ class TextAlgorithm(Algorithm):
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences given what stands before them, in nats; (B, T) → (B,)."""
         with evaluating(self.policy):
-            found = log_prob(self.policy, tokens, mixture=self.mixed).double()
+            found = widened(log_prob(self.policy, tokens, mixture=self.mixed))
         return found.masked_fill(~self.of_sentence(tokens), 0).sum(dim=1)
 
     def samples(self, n: int) -> Tensor:
@@ -274,7 +275,7 @@ class TextAlgorithm(Algorithm):
         own = self.of_sentence(samples.tokens)
         unique = len(torch.unique(samples.tokens, dim=0)) / len(samples.tokens)
         distinct = len(torch.unique(samples.tokens[own]))
-        nll = -float(samples.log_probs[own].double().mean())
+        nll = -float(widened(samples.log_probs[own]).mean())
         return {"unique": unique, "distinct_tokens": float(distinct), "sample_nll": nll}
 
 

@@ -41,7 +41,7 @@ from seqgen.algorithms.base import (
 )
 from seqgen.algorithms.configs import NGramConfig, default_generator
 from seqgen.core import optim, settings
-from seqgen.core.device import autocast, is_host
+from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
 from seqgen.data.folds import fold_of
@@ -240,7 +240,7 @@ class Residual(TextAlgorithm):
     def log_weights(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log g and f of sentences, in nats; (B, T) → (B,) float64, (B,)."""
         log_probs = self._scored(tokens)
-        return log_probs.double().sum(dim=1), self.weigh(tokens, log_probs)
+        return widened(log_probs).sum(dim=1), self.weigh(tokens, log_probs)
 
     def _scored(self, tokens: Tensor, by: TextAlgorithm | None = None) -> Tensor:
         """Return log g of every token of the sentences, or that of a fold; (B, T) → (B, T).
@@ -332,7 +332,7 @@ class Residual(TextAlgorithm):
         of_generator, parts, tokens = [], [], 0
         for batch in batches:
             log_probs = self._scored(batch.tokens)
-            of_generator.append(log_probs.double().sum(dim=1))
+            of_generator.append(widened(log_probs).sum(dim=1))
             parts.append(self.terms(batch.tokens, log_probs))
             tokens += int(self.of_sentence(batch.tokens).sum())
         on_real = torch.cat(parts) if parts else on_fake[:0]
@@ -342,7 +342,7 @@ class Residual(TextAlgorithm):
         self.log_z.copy_(resampling.log_normaliser(on_fake @ self.calibration))
         metrics = self._held_out(on_real, on_fake)
         if parts:
-            nats = torch.cat(of_generator).sum() + (on_real @ self.calibration).double().sum()
+            nats = torch.cat(of_generator).sum() + widened(on_real @ self.calibration).sum()
             nll = -(float(nats) - len(on_real) * float(self.log_z)) / tokens
             metrics |= {
                 "scale": float(self.calibration[:2].sum()),

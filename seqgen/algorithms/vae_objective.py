@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from seqgen.core.device import is_host
+from seqgen.core.device import is_host, widened
 from seqgen.data.augment import mask_words
 from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.functional import gaussian
@@ -206,7 +206,7 @@ def _weigh(
     density = torch.stack(densities).logsumexp(dim=0)
     prior = gaussian.prior_log_density(latents) - density
     likelihood = _log_likelihood_of_latents(generator, tokens, latents)
-    return Weights(likelihood.t(), prior.double().t())
+    return Weights(likelihood.t(), widened(prior).t())
 
 
 def _proposals(mean: Tensor, log_var: Tensor, samples: int) -> list[tuple[int, Tensor, Tensor]]:
@@ -225,9 +225,9 @@ def _log_likelihood_of_latents(generator: Generator, tokens: Tensor, latents: Te
     samples = latents.shape[1]
     rows, flat = torch.arange(len(tokens) * samples, device=tokens.device), latents.flatten(0, 1)
     scores = [
-        log_prob(generator, tokens[part // samples], generator.initial(len(part), flat[part]))
-        .double()
-        .sum(dim=1)
+        widened(log_prob(generator, tokens[part // samples], generator.initial(len(part), flat[part]))).sum(
+            dim=1
+        )
         for part in rows.split(max(1, POSITIONS // tokens.shape[1]))
     ]
     return torch.cat(scores).view(len(tokens), samples)

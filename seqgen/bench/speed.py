@@ -12,6 +12,7 @@ from seqgen.algorithms.configs import default_generator
 from seqgen.bench import reference_loops
 from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
 from seqgen.core import optim, settings
+from seqgen.core.device import wait
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.functional.vocab_projection import chunk_rows, matmul
@@ -168,11 +169,11 @@ def _row(task: str, unit: str, work: int, timings: dict[str, Timing], *, chunks:
 
 def device_clock(device: torch.device) -> Clock:
     """Seconds, once the device has done what it was asked."""
-    if device.type != "cuda":
+    if device.type == "cpu":
         return time.perf_counter
 
     def synchronised() -> float:
-        torch.cuda.synchronize(device)
+        wait(device)
         return time.perf_counter()
 
     return synchronised

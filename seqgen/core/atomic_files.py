@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from seqgen.core.errors import UserError
-from seqgen.core.temporary_files import temporary_file
+from seqgen.core.temporary_files import put_in_place, temporary_file
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -34,7 +34,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         write(file)
         file.flush()
         os.fsync(file.fileno())
-        temporary.replace(target)
+        put_in_place(temporary, file, target)
 
 
 def is_written_in_place(path: Path) -> bool:

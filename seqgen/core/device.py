@@ -6,6 +6,8 @@ import torch
 
 from seqgen.core.errors import UserError
 
+WITHOUT_FLOAT64 = frozenset({"mps"})
+"""The kinds of device that have no float64: torch raises an error where a tensor of it is made there."""
 MOST_THREADS = 1024
 """More than any machine has cores; torch crashes where it cannot start as many as it is told."""
 
@@ -51,7 +53,15 @@ def is_host(device: torch.device) -> bool:
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """Return a float64 copy, or a float32 one on MPS, which has no wider type."""
-    return tensor.float() if tensor.device.type == "mps" else tensor.double()
+    return tensor.float() if tensor.device.type in WITHOUT_FLOAT64 else tensor.double()
+
+
+def wait(device: torch.device) -> None:
+    """Wait for what a device is still computing."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[object]:

@@ -13,6 +13,27 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+DeviceStates = dict[str, list[Tensor]]
+"""The random state of each device of a kind, by `cuda` and `mps`."""
+
+
+def device_states() -> DeviceStates:
+    """Return the random states of the accelerators that torch may draw on: CUDA devices in use, and MPS."""
+    states = {}
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        states["mps"] = [torch.mps.get_rng_state()]
+    return states
+
+
+def set_device_states(states: DeviceStates) -> None:
+    """Put random states of accelerators back, of those kinds that there are here."""
+    if states.get("cuda") and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    if states.get("mps") and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(states["mps"][0])
+
 
 class RandomStream:
     """The random numbers of one training; `with stream:` is a turn, in which torch draws from it.
@@ -28,7 +49,7 @@ class RandomStream:
     """The stream whose numbers torch's generators hold, within a turn and after it."""
 
     def __init__(self) -> None:
-        self._saved: tuple[Tensor, list[Tensor]] | None = None
+        self._saved: tuple[Tensor, DeviceStates] | None = None
         self._outer: list[RandomStream | None] = []
 
     def __enter__(self) -> "RandomStream":
@@ -52,13 +73,11 @@ class RandomStream:
         if RandomStream._last is self:
             return
         if RandomStream._last is not None:
-            on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-            RandomStream._last._saved = torch.get_rng_state(), on_devices
+            RandomStream._last._saved = torch.get_rng_state(), device_states()
         if self._saved is not None:
             host, on_devices = self._saved
             torch.set_rng_state(host)
-            if on_devices:
-                torch.cuda.set_rng_state_all(on_devices)
+            set_device_states(on_devices)
         RandomStream._last = self
 
 
@@ -74,5 +93,10 @@ def own_randomness(seed: int) -> Iterator[None]:
     """Seed torch within a `with` block, and restore its random state on every device at the end."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with apart(), torch.random.fork_rng(devices=devices):
+        before = device_states()
         torch.manual_seed(seed)
-        yield
+        try:
+            yield
+        finally:
+            if "mps" in before:  # which fork_rng leaves as it is
+                set_device_states({"mps": before["mps"]})

@@ -1,7 +1,7 @@
 """The signals by which a process is asked to end: collected by what can save itself first, else an exception.
 
-SIGINT is Ctrl-C, SIGTERM comes from `kill` and from schedulers, SIGHUP from a terminal that closes. What the
-caller had set to be ignored, as `nohup` does with SIGHUP, stays ignored.
+SIGINT is Ctrl-C, SIGTERM comes from `kill` and from schedulers, SIGHUP (not on Windows) from a terminal that
+closes. What the caller had set to be ignored, as `nohup` does with SIGHUP, stays ignored.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = tuple(each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP"))
 
 
 class Terminated(BaseException):

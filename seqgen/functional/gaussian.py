@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from seqgen.core.device import widened
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -80,5 +82,5 @@ def mutual_information(
     for part, mean, log_var in zip(latents.split(rows), means.split(rows), log_vars.split(rows), strict=True):
         log_densities = log_density(part[:, None], means[None], log_vars[None])  # (R, N)
         marginal = torch.logsumexp(log_densities, dim=1) - math.log(len(means))
-        total += float((log_density(part, mean, log_var) - marginal).double().sum())
+        total += float(widened(log_density(part, mean, log_var) - marginal).sum())
     return total / len(means)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.core.device import widened
 from seqgen.data.batches import bounded_rows
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD, UNK
@@ -73,7 +74,7 @@ def likelihood(
     """
 
     def log_probs(batch: Tensor) -> Tensor:
-        return score(batch).double().masked_fill(batch == PAD, 0.0).sum(dim=1)
+        return widened(score(batch)).masked_fill(batch == PAD, 0.0).sum(dim=1)
 
     return sentence_likelihood(log_probs, batches, seed=seed)
 
@@ -94,7 +95,7 @@ def sentence_likelihood(
     tokens: list[int] = []
     unknown = 0
     for batch in batches:
-        nats += (-score(batch).double()).tolist()
+        nats += (-widened(score(batch))).tolist()
         tokens += counted(batch).sum(dim=1).tolist()
         unknown += int((batch == UNK).sum())
     return of_sentences(nats, tokens, unknown=unknown, seed=seed)

@@ -11,17 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core.device import widened
 from seqgen.functional.gan_losses import cross_entropy
 
 
 def log_normaliser(energies: Tensor) -> Tensor:
     """Return log Z = log E_g exp f by energies of samples of g, (N,); scalar, float64."""
-    return energies.double().logsumexp(dim=0) - math.log(len(energies))
+    return widened(energies).logsumexp(dim=0) - math.log(len(energies))
 
 
 def effective_sample_size(energies: Tensor) -> float:
     """Return the fraction (Σ w)² / (N Σ w²) of samples that count, w = exp f (Kong 1992); in (0, 1]."""
-    log_weights = energies.double()
+    log_weights = widened(energies)
     logs = 2 * log_weights.logsumexp(dim=0) - (2 * log_weights).logsumexp(dim=0)
     return float((logs - math.log(len(energies))).exp())
 
@@ -38,7 +39,7 @@ class Gain(NamedTuple):
 
 def gain(on_real: Tensor, on_fake: Tensor) -> Gain:
     """Return E_data f - log E_g exp f by energies of real sentences (R,) and of samples of g (F,)."""
-    on_real, on_fake = on_real.double(), on_fake.double()
+    on_real, on_fake = widened(on_real), widened(on_fake)
     log_z = log_normaliser(on_fake)
     weights = (on_fake - log_z).exp()
     variance = on_real.var() / len(on_real) + weights.var() / len(on_fake)
@@ -68,14 +69,14 @@ def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:
         ValueError: the pool has fewer than K - 1 energies.
     """
     if candidates == 1:
-        return torch.zeros_like(energies, dtype=torch.float64)
+        return torch.zeros_like(widened(energies))
     others = candidates - 1
     if len(pool) < others:
         raise ValueError(
             f"{candidates} candidates need a pool of at least {others} energies, not {len(pool)}"
         )
-    groups = pool.double()[: len(pool) // others * others].view(-1, others).logsumexp(dim=1)  # (G,)
-    own = energies.double()
+    groups = widened(pool)[: len(pool) // others * others].view(-1, others).logsumexp(dim=1)  # (G,)
+    own = widened(energies)
     found = [
         (part[:, None] - torch.logaddexp(part[:, None], groups)).logsumexp(dim=1) for part in own.split(1024)
     ]
@@ -92,12 +93,12 @@ def calibrate(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[Tensor, 
     up; without it the weights would have to make up for it. A term that is the same for all sentences keeps
     its weight.
     """
-    terms = torch.cat((on_real, on_fake)).double()
+    terms = widened(torch.cat((on_real, on_fake)))
     mean, deviation = terms.mean(dim=0), terms.std(dim=0)
     varies = deviation > 1e-9
     inputs = ((terms - mean) / deviation)[:, varies]
     inputs = torch.cat((inputs, terms.new_ones(len(terms), 1)), dim=1)
-    prior = torch.cat(((start.double() * deviation)[varies], terms.new_zeros(1)))
+    prior = torch.cat(((widened(start) * deviation)[varies], terms.new_zeros(1)))
     strength = torch.full_like(prior, 0.5 / min(len(on_real), len(on_fake)))
     strength[-1] = 0.0
     signs = torch.cat((terms.new_ones(len(on_real)), -terms.new_ones(len(on_fake))))
@@ -120,7 +121,7 @@ def calibrate(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[Tensor, 
         found = found - step
         if float(step.abs().max()) < 1e-10:
             break
-    weights = start.double().clone()
+    weights = widened(start).clone()
     weights[varies] = found[:-1] / deviation[varies]
     return weights, float(found[-1] - (mean * weights)[varies].sum())
 
@@ -136,7 +137,7 @@ def cross_calibrated(on_real: Tensor, on_fake: Tensor, start: Tensor) -> tuple[f
     losses, gains = [], []
     for mine, other in ((0, 1), (1, 0)):
         weights, offset = calibrate(on_real[other::2], on_fake[other::2], start)
-        real, fake = on_real[mine::2].double() @ weights, on_fake[mine::2].double() @ weights
+        real, fake = (widened(each[mine::2]) @ weights for each in (on_real, on_fake))
         losses.append(float(cross_entropy(real + offset, fake + offset)))
         gains.append(gain(real, fake))
     nats, errors, effective = zip(*gains, strict=True)

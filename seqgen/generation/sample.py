@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core import cuda_graphs
-from seqgen.core.device import is_host
+from seqgen.core.device import is_host, widened
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
@@ -268,7 +268,7 @@ def sentence_log_prob(
 ) -> Tensor:
     """log p of whole sentences without dropout, summed in float64, in nats; (B, T) → (B,)."""
     with evaluating(generator):
-        return log_prob(generator, tokens, state, mixture=mixture).double().sum(dim=1)
+        return widened(log_prob(generator, tokens, state, mixture=mixture)).sum(dim=1)
 
 
 def shifted(tokens: Tensor) -> Tensor:

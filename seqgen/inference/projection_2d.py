@@ -36,7 +36,7 @@ def project(latents: Tensor, method: Method, *, seed: int = 0) -> Projection:
     UserError for fewer than three latents, if all are equal, so that no neighbours can be preserved, or if
     UMAP is not installed.
     """
-    values = latents.double().cpu().numpy()
+    values = latents.cpu().double().numpy()
     if len(values) < 3:
         raise UserError(f"{len(values)} latents are too few for a map; give at least 3")
     if not np.ptp(values, axis=0).any():

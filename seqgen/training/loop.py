@@ -16,9 +16,9 @@ from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
 from seqgen.core import optim, signals
-from seqgen.core.device import is_host
+from seqgen.core.device import is_host, widened
 from seqgen.core.errors import UserError, is_out_of_memory
-from seqgen.core.random_state import RandomStream, own_randomness
+from seqgen.core.random_state import RandomStream, device_states, own_randomness, set_device_states
 from seqgen.core.untrusted import read_fields
 from seqgen.training import checkpoint, run_folder
 from seqgen.training.run_folder import Run
@@ -213,8 +213,7 @@ def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Pr
         optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
     batches.load_state_dict(state["batches"])
     torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    set_device_states({"cuda": state["cuda_rng"], "mps": state.get("mps_rng", [])})
     progress = read_fields(Progress, state["progress"])
     checkpoint.check_means(progress.sums, progress.counts)
     checkpoint.check_report(progress.first)
@@ -223,6 +222,7 @@ def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Pr
 
 def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) -> None:
     """Write the checkpoint that `resume` reads."""
+    on_devices = device_states()
     run_folder.save_state(
         run,
         {
@@ -230,7 +230,8 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
             "optimizers": {name: o.state_dict() for name, o in algorithm.optimizers.items()},
             "batches": batches.state_dict(),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+            "cuda_rng": on_devices.get("cuda", []),
+            "mps_rng": on_devices.get("mps", []),
             "progress": vars(progress) | {"sums": {name: float(x) for name, x in progress.sums.items()}},
         },
     )
@@ -239,7 +240,7 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
 def _add(progress: Progress, metrics: StepMetrics, *, counted: int) -> None:
     for name, value in metrics.items():
         on_host = not isinstance(value, Tensor) or is_host(value.device)
-        number = float(value) if on_host else value.double()  # type: ignore[union-attr]
+        number = float(value) if on_host else widened(value)  # type: ignore[arg-type]
         progress.sums[name] = progress.sums.get(name, 0.0) + number
         progress.counts[name] = progress.counts.get(name, 0) + 1
     progress.counted += counted

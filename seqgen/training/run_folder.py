@@ -43,6 +43,9 @@ MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
+NAMED = "# The newest run beside this file, written by seqgen where no link can be made:"
+"""The first line of the file `latest` that stands for a link; the second is the name of the run."""
+MOST_NAMED = 4096
 READ_BYTES = 1 << 20
 WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", LOCK)
 """The parts of a run folder that training writes."""
@@ -112,7 +115,8 @@ def write_config(run: Run) -> None:
 
 
 def open_run(path: Path) -> Run:
-    """Open a run folder; UserError where it is missing or not a run."""
+    """Open a run folder, or the one that a `latest` names; UserError where it is missing or not a run."""
+    path = _named_in(path) or path
     if path.is_symlink() and not path.exists():
         raise UserError(
             f"'{path}' is a link to '{path.readlink()}', which is not there any more; name the run itself "
@@ -172,7 +176,20 @@ def locked(path: Path) -> Iterator[int | None]:
 def latest(root: Path) -> Path | None:
     """Return the run that `root/latest` names, or None."""
     link = root / "latest"
-    return root / os.readlink(link) if link.is_symlink() and link.exists() else None
+    if link.is_symlink():
+        return root / os.readlink(link) if link.exists() else None
+    named = _named_in(link)
+    return named if named is not None and named.is_dir() else None
+
+
+def _named_in(path: Path) -> Path | None:
+    """Return the run that a file names in place of a link; None where the path is anything else."""
+    if path.name != "latest" or path.is_symlink() or not path.is_file():
+        return None
+    head, _, name = path.read_bytes()[:MOST_NAMED].decode(errors="replace").partition("\n")
+    name = name.removesuffix("\n")
+    is_ours = head == NAMED and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
+    return path.parent / name if is_ours else None
 
 
 def newest(root: Path, fits: Callable[[Run], bool]) -> Run | None:
@@ -202,12 +219,17 @@ def newest_first(root: Path) -> list[Run]:
 
 
 def mark_latest(path: Path) -> None:
-    """Point the `latest` beside a run at it."""
+    """Point the `latest` beside a run at it: a link, or where none can be made, a file with its name."""
     link = path.parent / "latest"
-    if link.exists() and not link.is_symlink():
-        return  # a folder of the user's own bears the name
-    with contextlib.suppress(OSError):  # some disks have no links: commands then go by the files' times
+    if link.exists() and not link.is_symlink() and _named_in(link) is None:
+        return  # a folder or file of the user's own bears the name
+    try:
         replace_link(link, path.name)
+    except (OSError, NotImplementedError):  # Windows asks for a privilege, and some disks have no links
+        with contextlib.suppress(OSError, UserError):  # without either, commands go by the files' times
+            if link.is_symlink():
+                link.unlink()  # a write would follow it
+            write_text(link, f"{NAMED}\n{path.name}\n")
 
 
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:

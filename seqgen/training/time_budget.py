@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from seqgen.algorithms.base import Algorithm
+from seqgen.core.device import wait
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream, own_randomness
 from seqgen.training import run_config
@@ -146,7 +147,7 @@ def measure(
     def timed(work: Callable[[], object]) -> float:
         start = clock()
         work()
-        _wait(device)
+        wait(device)
         return clock() - start
 
     def step_seconds(algorithm: Algorithm, most: float = math.inf) -> float:
@@ -156,7 +157,7 @@ def measure(
         untimed = int(min(UNTIMED, most - 1))
         for _ in range(untimed):
             step()
-        _wait(device)
+        wait(device)
         taken, steps = 0.0, 0
         while steps < most - untimed and (steps < FEWEST or taken < limit):
             taken += timed(step)
@@ -194,11 +195,3 @@ def _without_pretraining(settings: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in settings.items()
     }
-
-
-def _wait(device: torch.device) -> None:
-    """Wait for what a device is still computing."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -2,12 +2,12 @@
 
 import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
+from command_lines import ALL, called, parse
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -33,13 +33,6 @@ LONG = {
     ("bench", "jobs"),
 }
 """Commands that are parsed only: they take minutes, or a network."""
-COMMAND: Any = typer.main.get_command(app)
-
-
-def commands(command: Any = COMMAND, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    yield path
-    for name, below in getattr(command, "commands", {}).items():
-        yield from commands(below, (*path, name))
 
 
 def shown(path: tuple[str, ...]) -> list[str]:
@@ -50,31 +43,7 @@ def shown(path: tuple[str, ...]) -> list[str]:
     return [line.strip() for line in after.splitlines()]
 
 
-ALL = list(commands())
 SHOWN = sorted({line for path in ALL for line in shown(path)})
-
-
-def called(line: str) -> tuple[tuple[str, ...], list[str]]:
-    """Return the words of a command that name it, and those that are its arguments."""
-    words = shlex.split(line)
-    assert words[0] == "seqgen"
-    path: tuple[str, ...] = ()
-    while (*path, words[len(path) + 1] if len(words) > len(path) + 1 else "") in ALL:
-        path = (*path, words[len(path) + 1])
-    return path, words[len(path) + 1 :]
-
-
-def parse(line: str) -> tuple[str, ...]:
-    """Parse a command as the command line does, without calling it; return the words that name it."""
-    path, arguments = called(line)
-    command, context = COMMAND, typer.Context(COMMAND, info_name="seqgen")
-    for name in path:
-        command = command.commands[name]
-        context = typer.Context(command, info_name=name, parent=context)
-    assert not hasattr(command, "commands"), f"'{line}' names a group"
-    rest = command.parse_args(context, list(arguments))
-    assert not rest
-    return path
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

@@ -4,7 +4,7 @@ import threading
 
 import torch
 
-from seqgen.core.random_state import RandomStream, apart, own_randomness
+from seqgen.core.random_state import RandomStream, apart, device_states, own_randomness, set_device_states
 
 
 def numbers(seed: int, count: int) -> list[float]:
@@ -68,3 +68,31 @@ def test_streams_in_threads_draw_what_each_draws_alone():
     for thread in threads:
         thread.join()
     assert drawn == {seed: numbers(seed, 50) for seed in streams}
+
+
+def test_the_numbers_of_mps_are_kept_apart_as_well(monkeypatch):
+    """MPS by a generator of the CPU in its place: torch has none of it here."""
+    generator = torch.Generator().manual_seed(7)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", generator.get_state)
+    monkeypatch.setattr(torch.mps, "set_rng_state", generator.set_state)
+    alone = numbers(7, 3)
+
+    def drawn() -> float:
+        return torch.rand((), generator=generator).item()
+
+    assert drawn() == alone[0]
+    with own_randomness(5):
+        generator.manual_seed(5)
+        assert drawn() == numbers(5, 1)[0]
+    one, other = begun(3), begun(5)
+    with one:
+        assert drawn() == alone[1]
+        with other:
+            generator.manual_seed(11)
+        assert drawn() == alone[2]
+    states = device_states()
+    assert states.keys() == {"mps"}
+    then = drawn()
+    set_device_states(states)
+    assert drawn() == then

@@ -10,7 +10,7 @@ from helpers import OneDevice
 from image_helpers import CLASSES, SHAPE, batch, build, same, train, weights
 
 from seqgen import image
-from seqgen.core import settings
+from seqgen.core import device, settings
 from seqgen.image.data.dataset import open_images
 from seqgen.image.models.base import AdversarialModel
 from seqgen.image.networks import adversarial
@@ -35,8 +35,9 @@ def test_metrics_are_finite_and_every_parameter_changes_but_the_idle_ones(cls, v
 
 
 @pytest.mark.parametrize(("cls", "values"), CASES)
-def test_nothing_waits_for_an_accelerator(cls, values):
+def test_nothing_waits_for_an_accelerator_or_is_float64_on_mps(cls, values, monkeypatch):
     """On torch's meta device a look at a value raises an error, and so does a CPU tensor beside others."""
+    monkeypatch.setattr(device, "WITHOUT_FLOAT64", {"meta"})
     model = build(cls, values).to("meta")
     model.configure()
     for i in range(3):

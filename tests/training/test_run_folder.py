@@ -412,10 +412,79 @@ def test_the_newest_run_that_fits_is_found_where_latest_dangles(tmp_path):
         run_folder.open_run(tmp_path / "latest")
 
 
-def test_a_disk_without_links_only_lacks_the_latest(tmp_path, monkeypatch):
-    def unsupported(self, target):
+@pytest.fixture
+def without_links(monkeypatch):
+    """A disk or a user who may make no links."""
+
+    def unsupported(*args, **options):
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "symlink_to", unsupported)
+    monkeypatch.setattr(os, "symlink", unsupported)
+
+
+def test_where_no_link_can_be_made_latest_is_a_file_that_names_the_run(tmp_path, without_links):
+    for name in ("one", "two 2"):
+        run_folder.create(tmp_path / name, CONFIG)
+        run_folder.mark_latest(tmp_path / name)
+        assert not (tmp_path / "latest").is_symlink()
+        assert run_folder.latest(tmp_path) == tmp_path / name
+        assert run_folder.open_run(tmp_path / "latest").path == tmp_path / name
+    assert (tmp_path / "latest").read_text() == f"{run_folder.NAMED}\ntwo 2\n"
+    (tmp_path / "two 2").rename(tmp_path / "renamed")
+    assert run_folder.latest(tmp_path) is None
+    with pytest.raises(UserError, match=r"no run at '.*two 2'"):
+        run_folder.open_run(tmp_path / "latest")
+
+
+def test_a_file_that_names_the_run_becomes_a_link_where_one_can_be_made(tmp_path, monkeypatch):
+    run_folder.create(tmp_path / "one", CONFIG)
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "symlink")  # as where Python itself knows of none
+        run_folder.mark_latest(tmp_path / "one")
+    assert (tmp_path / "latest").is_file()
+    run_folder.mark_latest(tmp_path / "one")
+    assert os.readlink(tmp_path / "latest") == "one"
+
+
+def test_a_link_that_cannot_be_replaced_becomes_a_file(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        run_folder.create(tmp_path / name, CONFIG)
+    run_folder.mark_latest(tmp_path / "one")
+
+    def refused(*args):  # Windows renames nothing to the name of a link to a folder
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr(run_folder, "replace_link", refused)
+    run_folder.mark_latest(tmp_path / "two")
+    assert not (tmp_path / "latest").is_symlink()
+    assert run_folder.latest(tmp_path) == tmp_path / "two"
+    assert not (tmp_path / "one" / "latest").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "one\n",
+        "",
+        f"{run_folder.NAMED}\n",
+        f"{run_folder.NAMED}\n../elsewhere\n",
+        f"{run_folder.NAMED}\n..\n",
+    ],
+)
+def test_a_file_of_the_users_own_named_latest_stays(tmp_path, without_links, content):
+    run_folder.create(tmp_path / "one", CONFIG)
+    (tmp_path / "latest").write_text(content)
+    run_folder.mark_latest(tmp_path / "one")
+    assert (tmp_path / "latest").read_text() == content
+    assert run_folder.latest(tmp_path) is None
+
+
+def test_where_neither_link_nor_file_can_be_written_only_the_latest_lacks(
+    tmp_path, without_links, monkeypatch
+):
+    def full(*args):
+        raise UserError("no space left on the disk")
+
+    monkeypatch.setattr(run_folder, "write_text", full)
     run_folder.mark_latest(tmp_path / "r")
     assert run_folder.latest(tmp_path) is None

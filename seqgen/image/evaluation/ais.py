@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core.device import widened
 from seqgen.functional import gaussian
 
 LogLikelihood = Callable[[Tensor], Tensor]
@@ -134,7 +135,7 @@ def _anneal(
     """Run chains over all temperatures, with given step sizes, (T, B), or with tuning."""
     mean = log_ratio.mean
     position = log_ratio.at(_normal(mean, (chains, *mean.shape), rng))
-    log_weights = torch.zeros_like(position.log_ratio, dtype=torch.float64)
+    log_weights = torch.zeros_like(widened(position.log_ratio))
     step_size = torch.full_like(mean[:, 0], INITIAL_STEP_SIZE)
     used, rates = [], []
     for index, (before, beta) in enumerate(itertools.pairwise(betas)):
