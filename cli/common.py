@@ -111,15 +111,16 @@ def seed_option(help: str) -> Any:
 
 
 def list_settings(name: str, registry: "Mapping[str, Entry]", values: Mapping[str, Any]) -> None:
-    """Print every setting of an algorithm with its value and meaning, and exit.
+    """Print every setting of an algorithm with its value and meaning, and where its metrics are, and exit.
 
     values: settings that the user gave; `generator.kind` brings those of another kind of generator.
     """
     from seqgen import algorithms
     from seqgen.core import settings
 
-    config = settings.override(algorithms.get(name, registry).config(), values)
-    typer.echo(settings.help_table(config))
+    entry = algorithms.get(name, registry)
+    typer.echo(settings.help_table(settings.override(entry.config(), values)))
+    typer.echo(f"\nmetrics: python -m pydoc {entry.cls.__module__}")
     raise typer.Exit
 
 

@@ -107,7 +107,7 @@ def commands(readme):
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
     fenced = [line for language, block in blocks if not language for line in block.splitlines()]
     lines = inline + [line for line in fenced if line.startswith("seqgen ")]
-    return {" ".join(line.split("#")[0].split()) for line in lines if "|" not in line and "[" not in line}
+    return {" ".join(line.split("#")[0].split()) for line in lines if "[" not in line}
 
 
 def settings_shown(readme):

@@ -1,5 +1,6 @@
 """The training and sampling commands through the command line: files, resume, pipes, and every user error."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 import tokenizers
 import torch
 
+from seqgen import algorithms
 from seqgen.cli import learning_curve
 from seqgen.data.tokenizer_training import train_tokenizer
 from seqgen.training import run_folder
@@ -458,3 +460,17 @@ def test_quiet_silences_the_libraries_too(corpus, tmp_path):
     command = ["pretrain", "--corpus", "hf:set", "--run", "r", "--steps", 1, *SMALL]
     process = seqgen(*command, cwd=tmp_path, stderr=subprocess.PIPE, env=environment)
     assert (process.communicate()[1], process.returncode) == (b"", 0)
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [("pretrain", name) for name in algorithms.PRETRAIN]
+    + [("adversarial", name) for name in algorithms.ADVERSARIAL],
+)
+def test_the_settings_end_with_the_module_that_explains_the_metrics(cli, verb, name):
+    """The name of an algorithm may have a dash, which that of a module has not."""
+    code, out, _ = cli(verb, name, "--settings")
+    assert code == 0
+    module = out.splitlines()[-1].removeprefix("metrics: python -m pydoc ")
+    assert importlib.util.find_spec(module)
+    assert module == algorithms.get(name).cls.__module__
