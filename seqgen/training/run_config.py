@@ -84,6 +84,9 @@ def check(config: Mapping[str, Any]) -> None:
             raise ValueError(f"it has {name}={config[name]!r:.80}")
     if "shape" in config and len(config["shape"]) != 3:
         raise ValueError(f"it has shape={config['shape']!r:.80}; an image has channels, height and width")
+    for name in ("sizes", "removed"):
+        if not all(is_of(int, count) and 0 <= count <= LARGEST for count in config.get(name, {}).values()):
+            raise ValueError(f"it has {name}={config[name]!r:.80}, and no numbers of sentences or images")
     counts = (config.get("labels") or {}).values()
     if not all(is_of(int, count) and 0 < count <= LARGEST for count in counts):
         raise ValueError("the counts of its labels are no numbers above 0")

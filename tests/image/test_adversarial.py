@@ -128,10 +128,10 @@ def test_decoding_in_chunks(monkeypatch):
 
 
 def test_labels_cycle():
-    labels = cycle_labels(7, 3, torch.device("cpu"))
+    labels = cycle_labels(7, (5, 0, 2), torch.device("cpu"))
     assert labels is not None
-    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert cycle_labels(7, 0, torch.device("cpu")) is None
+    assert labels.tolist() == [5, 0, 2, 5, 0, 2, 5]
+    assert cycle_labels(7, (), torch.device("cpu")) is None
 
 
 def test_diversity_by_hand():
