@@ -234,7 +234,6 @@ def jobs(
     """
     from seqgen.bench import user_texts as bench
     from seqgen.core import device as devices
-    from seqgen.core.atomic_files import write_text
     from seqgen.training.loop import Interrupted
 
     devices.prepare(threads)
@@ -245,10 +244,7 @@ def jobs(
         rows = bench.run(texts, folder, device=device, notify=_notify, **options)
     except Interrupted as stop:
         raise _stopped(stop) from stop
-    laid_out = bench.table(rows)
-    write_text(folder / "results.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-    write_text(folder / "table.txt", laid_out + "\n")
-    typer.echo(json.dumps(rows, ensure_ascii=False) if as_json else laid_out)
+    _write(folder, rows, bench.table(rows), as_json)
     _notify(f"results.json and table.txt are in {folder}")
 
 
@@ -299,21 +295,25 @@ def _run(
     from seqgen.bench import frontier
     from seqgen.bench import generators as bench
     from seqgen.core import device as devices
-    from seqgen.core.atomic_files import write_text
     from seqgen.training.loop import Interrupted
 
     devices.prepare(threads)
-
     try:
         results = bench.run(sources, folder, device=device, notify=_notify, **options)
     except Interrupted as stop:
         raise _stopped(stop) from stop
-    write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     frontier.save(results["summary"], folder / "frontier.png")
-    laid_out = frontier.table(results["summary"])
-    write_text(folder / "table.txt", laid_out + "\n")
-    typer.echo(json.dumps(results) if as_json else laid_out)
+    _write(folder, results, frontier.table(results["summary"]), as_json)
     _notify(f"results.json, table.txt and frontier.png are in {folder}")
+
+
+def _write(folder: Path, results: Any, laid_out: str, as_json: bool) -> None:
+    """Write results as JSON and laid out, and print them in one of these ways."""
+    from seqgen.core.atomic_files import write_text
+
+    write_text(folder / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "table.txt", laid_out + "\n")
+    typer.echo(json.dumps(results, ensure_ascii=False) if as_json else laid_out)
 
 
 def _notify(message: str) -> None:

@@ -163,21 +163,6 @@ def test_the_citation_and_the_changelog_are_of_this_version():
         assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
 
 
-@pytest.mark.parametrize("line", sorted(set().union(*map(commands, READMES))))
-def test_every_command_and_option_of_a_readme_exists(line):
-    words = shlex.split(line)[1:]
-    options = [word.split("=")[0] for word in words if word.startswith("--")]
-    path = []
-    for word in words:
-        if word.startswith("-") or len(path) == (2 if path[:1] in (["corpora"], ["bench"], ["image"]) else 1):
-            break
-        path.append(word)
-    shown = CliRunner().invoke(app, [*path, "--help"])
-    assert shown.exit_code == 0, line
-    for option in options:
-        assert re.search(rf"{option}\b", shown.output), f"{option} of: {line}"
-
-
 @pytest.mark.parametrize("command", sorted(set().union(*map(settings_shown, READMES))))
 def test_every_setting_of_a_readme_exists(command):
     verb, algorithm, *pairs = command

@@ -3,10 +3,10 @@
 Mescheder et al. 2017 (arXiv:1701.04722). The posterior draws z = E(x, ε) and has no density; a critic T(x, z)
 that learns to tell its draws from those of a Gaussian approaches the log ratio of the two densities, and
 replaces it in the bound. What differs from the paper is as in `seqgen.image.models.avb`: functions of the
-noise whose moments are known, a contrast with the whole covariance, and a critic that gets the encoder's last
-state in place of the sentence. What is done against posterior collapse is the sentence-VAE's: free bits and
-the other penalties are of the divergence of the Gaussian with the posterior's means and variances, and what
-the posterior has beyond that, its correlations and what is not Gaussian in it, is added:
+noise whose moments are known, a contrast with the whole covariance, and a critic that gets the encoder's
+pooled states in place of the sentence. What is done against posterior collapse is the sentence-VAE's: free
+bits and the other penalties are of the divergence of the Gaussian with the posterior's means and variances,
+and what the posterior has beyond that, its correlations and what is not Gaussian in it, is added:
 
     KL(q(z | x) ‖ p) = Σ KL(N(mean, var) ‖ N(0, 1)) + correlations + λ E[T(x, z)],
 
@@ -23,55 +23,38 @@ of Gaussians with the posterior's means and variances, and `mutual_information` 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms import vae_objective
+from seqgen.algorithms.adversarial_bayes import ImplicitPosteriorConfig, update_critic
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.sentence_vae import SentenceVAE, SentenceVAEConfig
-from seqgen.core import optim, settings
+from seqgen.core import optim
 from seqgen.core.device import autocast
 from seqgen.data import augment
 from seqgen.data.tokenizer import PAD
-from seqgen.functional import gan_losses, gaussian
+from seqgen.functional import gaussian
 from seqgen.functional.implicit_posterior import (
-    Contrast,
-    GaussianReference,
     ImplicitPosterior,
     critic_warning,
     divergence_bounds,
     gaussian_reference,
     implicit_posterior,
-    log_mean_exp,
 )
 from seqgen.models.base import evaluating
-from seqgen.models.posterior_critic import PosteriorCritic, PosteriorCriticConfig
+from seqgen.models.posterior_critic import PosteriorCritic, noise_loadings
 
 INNER_DRAWS = 128
 """Draws of the common noise for each latent vector in the bounds of the divergence."""
-INITIAL_LOADING = 0.1
-"""Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
 
 
 @dataclass(frozen=True)
-class SentenceAVBConfig(SentenceVAEConfig):
+class SentenceAVBConfig(ImplicitPosteriorConfig, SentenceVAEConfig):
     """Settings of adversarial variational Bayes: those of the sentence-VAE, and its own."""
-
-    critic: PosteriorCriticConfig = field(default_factory=PosteriorCriticConfig)
-    noise_dim: int = 16
-    """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
-    adversarial_weight: float = 1.0
-    """weight λ of the critic's part of the divergence in the loss of encoder and decoder"""
-    contrast: Contrast = "full"
-    """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
-    variances, or with its whole covariance"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.bounds(self, noise_dim=(1, None), adversarial_weight=(0.0, None))
 
 
 class SentenceAVB(SentenceVAE):
@@ -92,9 +75,7 @@ class SentenceAVB(SentenceVAE):
     def __init__(self, config: SentenceAVBConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)
         features = self.encoder.mean.in_features
-        self.loadings = nn.Linear(features, 2 * config.noise_dim * config.latent_dim)
-        nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / features**0.5)  # nearly a VAE at first
-        nn.init.zeros_(self.loadings.bias)
+        self.loadings = noise_loadings(features, config.noise_dim, config.latent_dim)
         self.critic = PosteriorCritic(config.critic, features, config.latent_dim)
 
     def configure(self) -> None:
@@ -119,7 +100,9 @@ class SentenceAVB(SentenceVAE):
         with autocast(tokens.device, bf16=c.bf16):
             posterior = self.implicit_posterior(augment.mask_words(tokens, c.encoder_word_dropout))
         reference = gaussian_reference(posterior, c.contrast)
-        critic_metrics = self._update_critic(posterior.detach(), reference.detach())
+        critic_metrics = update_critic(
+            self.critic, c.critic, self.optimizers["critic"], posterior, reference, clip=c.clip
+        )
         latents = posterior.draw(1)
         contrast = self.critic(posterior.features.detach(), reference.whiten(latents)).mean()
         with autocast(tokens.device, bf16=c.bf16):
@@ -136,17 +119,6 @@ class SentenceAVB(SentenceVAE):
         parts = recon.detach() / len(tokens), (reference.kl().mean() + contrast).detach()
         metrics = {"recon": parts[0], "kl": parts[1], "elbo": -sum(parts), "contrast": contrast.detach()}
         return loss, metrics | critic_metrics
-
-    def _update_critic(self, posterior: ImplicitPosterior, reference: GaussianReference) -> StepMetrics:
-        """Train the critic to tell latents of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
-        c = self.config.critic
-        for _ in range(c.steps):
-            latents = reference.whiten(posterior.draw(c.draws))
-            posterior_scores = self.critic(posterior.features, latents)
-            gaussian_scores = self.critic(posterior.features, torch.randn_like(latents))
-            loss = gan_losses.GAN_LOSSES["logistic"].discriminator(posterior_scores, gaussian_scores)
-            optim.update({self.optimizers["critic"]: loss}, clip=self.config.clip)
-        return {"critic_loss": loss.detach(), "critic_bias": log_mean_exp(gaussian_scores.detach())}
 
     def measure(self, batches: Iterable[Tensor], *, samples: int) -> Metrics:
         """Measure held-out batches (B, T) as the sentence-VAE does, the bound by the implicit posterior."""

@@ -18,7 +18,9 @@ import torch
 
 from seqgen.algorithms.configs import decay_for
 from seqgen.bench import plain_models
+from seqgen.bench.case import Text
 from seqgen.bench.jobs import Job, Result, result, run_jobs
+from seqgen.bench.speed import device_clock
 from seqgen.core import cache
 from seqgen.core import device as devices
 from seqgen.core.random_state import own_randomness
@@ -35,14 +37,6 @@ SEARCHED = (0.1, 0.25, 0.4, 0.55)
 """Dropouts beside which a default stands."""
 SAMPLES = 5
 OURS = "seqgen"
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text of the benchmark."""
-
-    name: str
-    data: DataConfig
 
 
 def is_fetched(name: str) -> bool:
@@ -208,7 +202,7 @@ def _searched(dropout: float) -> str:
 
 def _clock(device: torch.device) -> Callable[[], float]:
     """Return a clock of CPU seconds, which other work on the machine does not change, or of wall time."""
-    return time.process_time if device.type == "cpu" else time.perf_counter
+    return time.process_time if device.type == "cpu" else device_clock(device)
 
 
 def table(rows: Sequence[Result]) -> str:

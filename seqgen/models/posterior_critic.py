@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 
+INITIAL_LOADING = 0.1
+"""Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
+
 
 @dataclass(frozen=True)
 class PosteriorCriticConfig:
@@ -31,12 +34,20 @@ class PosteriorCriticConfig:
         )
 
 
+def noise_loadings(features: int, noise_dim: int, latent_dim: int) -> nn.Linear:
+    """Return the layer from an encoder's features to the loadings of the common noise, small at first."""
+    layer = nn.Linear(features, 2 * noise_dim * latent_dim)
+    nn.init.normal_(layer.weight, std=INITIAL_LOADING / features**0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class PosteriorCritic(nn.Module):
     """T(x, z): the log ratio, nats, of a whitened latent's density under the posterior to that of N(0, I)."""
 
     def __init__(self, config: PosteriorCriticConfig, features: int, latent_dim: int) -> None:
         super().__init__()
-        # Named as in the weights of image runs; for a sentence it is the last state of its encoder.
+        # Named as in the weights of image runs; of a sentence it is what its latent vector is made of.
         self.from_image = nn.Linear(features, config.hidden)
         self.from_latent = nn.Linear(latent_dim, config.hidden, bias=False)
         layers: list[nn.Module] = [nn.SiLU()]

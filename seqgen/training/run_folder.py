@@ -186,7 +186,8 @@ def _named_in(path: Path) -> Path | None:
     """Return the run that a file names in place of a link; None where the path is anything else."""
     if path.name != "latest" or path.is_symlink() or not path.is_file():
         return None
-    head, _, name = path.read_bytes()[:MOST_NAMED].decode(errors="replace").partition("\n")
+    with path.open("rb") as file:  # which may be anything of the user's
+        head, _, name = file.read(MOST_NAMED).decode(errors="replace").partition("\n")
     name = name.removesuffix("\n")
     is_ours = head == NAMED and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
     return path.parent / name if is_ours else None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from helpers import Z, batch, moved, same, sentences, weights
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from seqgen.algorithms.adversarial_bayes import update_critic
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
 from seqgen.data.tokenizer import EOS, PAD
@@ -117,7 +118,8 @@ def test_the_critic_learns_by_its_own_loss_alone():
     algorithm.step(batch(3), 0.5)  # the first update of an untrained critic changes its last layer alone
     before = weights(algorithm)
     posterior = algorithm.implicit_posterior(sentences(3))
-    algorithm._update_critic(posterior.detach(), gaussian_reference(posterior, "full").detach())
+    reference, critic = gaussian_reference(posterior, "full"), algorithm.optimizers["critic"]
+    update_critic(algorithm.critic, algorithm.config.critic, critic, posterior, reference)
     assert moved(algorithm, before) == {name for name in before if name.startswith("critic.")}
     before = weights(algorithm)
     loss, _ = build(**{"critic.lr": 1e-3})._loss(sentences(3), 1.0)

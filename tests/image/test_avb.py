@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seqgen.algorithms.adversarial_bayes import update_critic
 from seqgen.functional.implicit_posterior import (
     MAX_QUADRATIC,
     critic_warning,
@@ -110,7 +111,8 @@ def test_the_critics_loss_changes_the_critic_alone(contrast: str) -> None:
     avb.step(batch(), 0.0)  # the first update of an untrained critic changes its last layer alone
     before = {name: weight.clone() for name, weight in avb.state_dict().items()}
     posterior = avb.implicit_posterior(*batch())
-    avb._update_critic(posterior.detach(), gaussian_reference(posterior, contrast).detach())
+    reference = gaussian_reference(posterior, contrast)
+    update_critic(avb.critic, avb.config.critic, avb.optimizers["critic"], posterior, reference)
     changed = {name for name, weight in avb.state_dict().items() if not torch.equal(weight, before[name])}
     assert changed == {name for name in before if name.startswith("critic.")}
     assert all(parameter.grad is None for parameter in avb.parameters())

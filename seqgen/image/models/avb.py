@@ -29,17 +29,17 @@ Monte Carlo: where `valid_kl` is clearly less, the critic is too weak and the ad
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.algorithms.adversarial_bayes import ImplicitPosteriorConfig, update_critic
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import optim, settings
-from seqgen.functional import gan_losses, gaussian
+from seqgen.core import optim
+from seqgen.functional import gaussian
 from seqgen.functional.implicit_posterior import (
-    Contrast,
     DivergenceBounds,
     GaussianReference,
     ImplicitPosterior,
@@ -54,36 +54,22 @@ from seqgen.image.models.base import mean_metrics
 from seqgen.image.models.vae import VAE, VAEConfig
 from seqgen.image.networks import likelihood, pixel_losses
 from seqgen.image.networks.networks import Shape
-from seqgen.models.posterior_critic import PosteriorCritic, PosteriorCriticConfig
+from seqgen.models.posterior_critic import PosteriorCritic, noise_loadings
 
 VALID_DRAWS = 20
 """Latents drawn of each validation image for its likelihood."""
 INNER_DRAWS = 128
 """Draws of the common noise in a report's check of the critic."""
-INITIAL_LOADING = 0.1
-"""Initial loadings of the common noise, about, relative to the 1 of a dimension's independent noise."""
 
 
 @dataclass(frozen=True)
-class AVBConfig(VAEConfig):
+class AVBConfig(ImplicitPosteriorConfig, VAEConfig):
     """Settings of adversarial variational Bayes: those of the VAE, with its defaults, and its own."""
 
     EPOCH_RANGE = (20, 200)
 
     epochs: int | None = None
     """epochs of training; none: about 4,000,000 images in all, 20 to 200 epochs"""
-    critic: PosteriorCriticConfig = field(default_factory=PosteriorCriticConfig)
-    noise_dim: int = 16
-    """dimensions of the noise ε that all latent dimensions share; each has one of its own, ε₀, as well"""
-    adversarial_weight: float = 1.0
-    """weight λ of the critic's part of the divergence in the loss of encoder and decoder"""
-    contrast: Contrast = "full"
-    """what the critic compares the posterior with: the prior, or a Gaussian with the posterior's means and
-    variances, or with its whole covariance"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        settings.bounds(self, noise_dim=(1, None), adversarial_weight=(0.0, None))
 
 
 class AVB(VAE):
@@ -106,9 +92,7 @@ class AVB(VAE):
     def __init__(self, config: AVBConfig, *, shape: Shape, classes: int) -> None:
         super().__init__(config, shape=shape, classes=classes)
         hidden = self.encoder.head.in_features
-        self.loadings = nn.Linear(hidden, 2 * config.noise_dim * config.latent_dim)
-        nn.init.normal_(self.loadings.weight, std=INITIAL_LOADING / hidden**0.5)  # nearly a VAE at first
-        nn.init.zeros_(self.loadings.bias)
+        self.loadings = noise_loadings(hidden, config.noise_dim, config.latent_dim)
         self.critic = PosteriorCritic(config.critic, hidden, config.latent_dim)
 
     def configure(self) -> None:
@@ -126,7 +110,9 @@ class AVB(VAE):
         """Update the critic on a batch; return the loss of encoder and decoder by it, and metrics."""
         posterior = self.implicit_posterior(batch.images, batch.labels)
         reference = gaussian_reference(posterior, self.config.contrast)
-        critic_metrics = self._update_critic(posterior.detach(), reference.detach())
+        critic_metrics = update_critic(
+            self.critic, self.config.critic, self.optimizers["critic"], posterior, reference
+        )
         latents, contrast = self._draw(posterior, reference)
         known, learned = reference.kl().mean(), contrast.mean()
         reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels).mean()
@@ -134,17 +120,6 @@ class AVB(VAE):
         loss, parts = self._weighted_loss(reconstruction, weighted, progress)
         parts["kl"] = (known + learned).detach()
         return loss, {**parts, "contrast": learned.detach(), **critic_metrics}
-
-    def _update_critic(self, posterior: ImplicitPosterior, reference: GaussianReference) -> dict[str, Tensor]:
-        """Train the critic to tell latents of the posterior from the Gaussian's (eq. 3.3 of the paper)."""
-        c = self.config.critic
-        for _ in range(c.steps):
-            latents = reference.whiten(posterior.draw(c.draws))
-            posterior_scores = self.critic(posterior.features, latents)
-            gaussian_scores = self.critic(posterior.features, torch.randn_like(latents))
-            loss = gan_losses.GAN_LOSSES["logistic"].discriminator(posterior_scores, gaussian_scores)
-            optim.update({self.optimizers["critic"]: loss})
-        return {"critic_loss": loss.detach(), "critic_bias": log_mean_exp(gaussian_scores.detach())}
 
     def _draw(self, posterior: ImplicitPosterior, reference: GaussianReference) -> tuple[Tensor, Tensor]:
         """Draw a latent of each image, (B, Z), and return it with the critic's score, (B,)."""
