@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqgen.core import plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.functional.dropout import Dropout
 from seqgen.models.state import State
 from seqgen.models.vocab_head import NEVER, VocabHead, ruled_out
 
@@ -96,7 +97,7 @@ class Generator(nn.Module):
         super().__init__()
         self.vocab_size, self.latent_dim = vocab_size, latent_dim
         self.embedding = nn.Embedding(vocab_size, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.projection: nn.Linear | None = None
         self.latent_skip: nn.Linear | None = None
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
+from seqgen.functional.dropout import Dropout
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
 from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.rnn_generator import RNNConfig
@@ -128,7 +129,7 @@ class RNNDiscriminator(nn.Module):
         self.backwards = copy.deepcopy(self.rnn) if bidirectional else None
         if self.backwards is not None:
             self.backwards.reset_parameters()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = output_layer(2 * hidden if bidirectional else hidden, projection_dim)
 
     @property
@@ -179,7 +180,7 @@ class TrunkDiscriminator(nn.Module):
         del trunk.head
         trunk.projection = None
         self.trunk, self.projection_dim = trunk, projection_dim
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = output_layer(features, projection_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -255,7 +256,7 @@ class CNNDiscriminator(nn.Module):
         total = sum(numbers.values())
         self.transform = nn.Linear(total, total)
         self.gate = nn.Linear(total, total)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(total, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -317,7 +318,7 @@ class MultiEmbeddingDiscriminator(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, width) for width in self.WIDTHS)
         features = filters * len(self.WIDTHS)
         self.transform, self.gate = nn.Linear(features, features), nn.Linear(features, features)
-        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 100), nn.Linear(100, 1))
+        self.output = nn.Sequential(Dropout(dropout), nn.Linear(features, 100), nn.Linear(100, 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B · R,)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.data.tokenizer import PAD
+from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import reverse
 from seqgen.models.recurrent_layers import LSTM
 
@@ -80,9 +81,9 @@ class SentenceEnergy(nn.Module):
             self.embedding = nn.Embedding(vocab_size, config.embedding)
             self.network = NETWORKS[config.network](config.embedding + 1, config)
             first = nn.Linear(self.network.features + 1, 128)
-            drops = (nn.Dropout(config.dropout) for _ in range(2))
+            drops = (Dropout(config.dropout) for _ in range(2))
             self.output = nn.Sequential(next(drops), first, nn.LeakyReLU(0.1), next(drops), last)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for layer in (self.linear, last):
             if layer is not None:
                 nn.init.zeros_(layer.weight)

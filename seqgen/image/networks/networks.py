@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.core.errors import UserError
+from seqgen.functional.dropout import Dropout
 
 Network = TypeVar("Network", "ImageEncoder", "ImageDecoder")
 Shape = tuple[int, int, int]
@@ -292,7 +293,7 @@ def _dense(net: NetConfig, inputs: int, outputs: int, *, dropout: float = 0.0) -
         parts.append(nn.BatchNorm1d(outputs) if net.normalise == "batch" else nn.LayerNorm(outputs))
     parts.append(ACTIVATIONS[net.activation]())
     if dropout:
-        parts.append(nn.Dropout(dropout))
+        parts.append(Dropout(dropout))
     return nn.Sequential(*parts)
 
 
