@@ -210,17 +210,23 @@ def log_prob(
     (B, T, V). Dropout is as the generator's mode has it.
     """
     state = generator.initial(tokens.shape[0]) if state is None else state
+    with torch.no_grad():
+        hidden, _ = generator.hidden(shifted(tokens), state)
+        return log_prob_of_states(generator.head, tokens, hidden, mixture=mixture)
+
+
+def log_prob_of_states(
+    head: VocabHead, tokens: Tensor, hidden: Tensor, *, mixture: NGramMixture | None = None
+) -> Tensor:
+    """Return `log_prob` where what the head reads before each token, (B, T, H), is known; (B, T) → (B, T)."""
     real = tokens != PAD
     with torch.no_grad():
-        read = shifted(tokens)
-        hidden, _ = generator.hidden(read, state)
         rows, targets = real_rows(real, hidden, tokens)
-        head = generator.head
         ones = torch.ones_like(targets, dtype=hidden.dtype)
         found = -head_loss(rows, head.weight, head.bias, targets, ones).nll
         contexts = None
         if mixture is not None:
-            contexts = mixture.tables.read(read, mixture.tables.begin(len(read)))
+            contexts = mixture.tables.read(shifted(tokens), mixture.tables.begin(len(tokens)))
             found = mixture.log_probs(rows, found, *real_rows(real, contexts, tokens))
         if is_host(tokens.device):
             found = torch.zeros(tokens.shape, dtype=found.dtype).masked_scatter(real, found)
