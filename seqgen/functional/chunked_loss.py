@@ -71,7 +71,8 @@ def real_rows(mask: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     of padding the weight 0.
     """
     if is_host(mask.device):
-        return tuple(part[mask] for part in parts)
+        places = mask.flatten().nonzero()[:, 0]
+        return tuple(part.flatten(0, 1).index_select(0, places) for part in parts)
     return tuple(part.flatten(0, 1) for part in parts)
 
 
