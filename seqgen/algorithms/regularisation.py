@@ -1,7 +1,7 @@
 """How much dropout and weight decay a training needs: by how often its parameters have to fit each token.
 
 That is the number of parameters for each token of the text, times the passes over it: the more often, the
-more is learnt by heart. In the first passes little has been yet, whatever the text. Chosen by validation
+more is learnt by heart. In the first six passes nothing has been yet, whatever the text. Chosen by validation
 sentences of seven kinds of text; seqgen/bench/README.md has the figures.
 """
 
@@ -15,11 +15,13 @@ from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
-LEAST, MOST = 0.1, 0.33
-"""Dropout of few passes over long texts, and of many over short ones."""
-FITS = 40.0, 250.0
+LEAST, MOST = 0.1, 0.36
+"""Dropout of many passes over long texts, and over short ones."""
+FITS = 40.0, 330.0
 PASSES = 10.0, 20.0
-"""Where dropout rises from the least to the most."""
+"""Where it rises from the least to the most."""
+FIRST_PASSES = 6.0, 10.0
+"""Where it rises from none to the least."""
 
 
 class TextSize(NamedTuple):
@@ -36,8 +38,8 @@ def with_dropout(generator: G, text: TextSize, passes: float) -> G:
     if generator.dropout is not None:
         return generator
     fits = _parameters(generator, text.vocab_size) * passes / max(text.tokens, 1)
-    share = min(_rise(fits, FITS), _rise(passes, PASSES))
-    return replace(generator, dropout=round(LEAST + (MOST - LEAST) * share, 3))
+    more = (MOST - LEAST) * min(_rise(fits, FITS), _rise(passes, PASSES))
+    return replace(generator, dropout=round(LEAST * _rise(passes, FIRST_PASSES) + more, 3))
 
 
 def _rise(value: float, between: tuple[float, float]) -> float:
