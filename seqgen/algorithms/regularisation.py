@@ -17,7 +17,7 @@ G = TypeVar("G", bound=GeneratorConfig)
 
 LEAST, MOST = 0.1, 0.36
 """Dropout of many passes over long texts, and over short ones."""
-FITS = 40.0, 330.0
+FITS = 60.0, 330.0
 PASSES = 10.0, 20.0
 """Where it rises from the least to the most."""
 FIRST_PASSES = 6.0, 10.0

@@ -22,8 +22,8 @@ def text(tokens, vocab_size=WORDS):
 @pytest.mark.parametrize(
     ("fits", "expected"),
     [
-        *((0.001, 0.1), (40.0, 0.1), (330.0, 0.36), (2e4, 0.36)),
-        (math.sqrt(40 * 330), 0.23),  # half way in the logarithm
+        *((0.001, 0.1), (60.0, 0.1), (330.0, 0.36), (2e4, 0.36)),
+        (math.sqrt(60 * 330), 0.23),  # half way in the logarithm
     ],
 )
 def test_dropout_is_by_how_often_a_parameter_has_to_fit_a_token(fits, expected):
@@ -57,8 +57,8 @@ def test_a_larger_network_and_more_words_get_more_of_it_of_as_much_text():
 
     # 8 H (H + 1) parameters of an LSTM and (2 H + 1) of a word
     assert given(97, 101) == 0.1  # 19.1 times for each token
-    assert given(307, 101) == pytest.approx(0.1 + 0.26 * math.log(163.7 / 40) / math.log(330 / 40), abs=2e-3)
-    assert given(97, 5_003) == pytest.approx(0.1 + 0.26 * math.log(210.3 / 40) / math.log(330 / 40), abs=2e-3)
+    assert given(307, 101) == pytest.approx(0.1 + 0.26 * math.log(163.7 / 60) / math.log(330 / 60), abs=2e-3)
+    assert given(97, 5_003) == pytest.approx(0.1 + 0.26 * math.log(210.3 / 60) / math.log(330 / 60), abs=2e-3)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "transformer", "relational-memory"])
