@@ -7,6 +7,7 @@ of the validation sentences, by which the search chooses. Every training is a jo
 """
 
 import shlex
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -143,6 +144,8 @@ class _Case:
         return self.folder / "runs" / self._job(name)
 
     def _trained(self, name: str, values: Mapping[str, Any], **length: Any) -> Result:
+        if self._path(name).exists():  # begun by a process that was interrupted: its time is not known
+            shutil.rmtree(self._path(name))
         job = setup.pretrain_job(
             self.text.data,
             "mle",
