@@ -21,7 +21,8 @@ CALLS = 50
 SPARE_CALLS, SPARE_NUMBERS = 2_000, 1 << 20
 """What a model may have beside its weights: buffers that are not kept, or that an older version had not."""
 NORMAL = (nn.init.normal_, torch.Tensor.normal_)
-"""Draws that are left out: a shape has no values, and for these torch imports its compiler, for a second."""
+"""Draws that are left out, as a shape has no values. For these and for `eye` torch would import its compiler,
+which takes a second."""
 
 
 class _TooLarge(Exception):
@@ -41,6 +42,8 @@ class _Bounded(TorchFunctionMode):
             raise _TooLarge
         if func in NORMAL:
             return args[0] if args else kwargs["tensor"]
+        if func is torch.eye:
+            return torch.empty(args[0], args[-1], **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
