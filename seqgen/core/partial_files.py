@@ -134,9 +134,12 @@ def partial_file(
         try:
             yield writer
             writer.finish(part, target)
-        except BaseException:
+        except BaseException as error:
             if writer.holds_something:
-                writer.save()
+                if not isinstance(
+                    error, OSError
+                ):  # else who knows what is on the disk since the last mark there
+                    writer.save()
             else:
                 part.unlink(missing_ok=True)
                 mark_path.unlink(missing_ok=True)
@@ -190,8 +193,8 @@ def _short(value: Any) -> str:
 @contextmanager
 def _locked(part: Path, path: Path) -> Iterator[IO[bytes]]:
     """Open a part, which may be new, for reading and writing, and keep other processes from it."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(part, flags, 0o666), "r+b") as file:
+    file = _opened(part)
+    try:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,3 +206,10 @@ def _locked(part: Path, path: Path) -> Iterator[IO[bytes]]:
         if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
             raise UserError(f"another process has just written '{path}'; run the same command again")
         yield file
+    finally:
+        file.close()
+
+
+def _opened(part: Path) -> IO[bytes]:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(part, flags, 0o666), "r+b")
