@@ -19,7 +19,6 @@ from seqgen.core import signals
 from seqgen.core.errors import UserError
 from seqgen.core.partial_files import PartialFile, partial_file
 from seqgen.inference.sentence import SamplingPosition, Sentence
-from seqgen.training import run_folder
 from seqgen.training.load import Trained
 
 Draw = Callable[[SamplingPosition, Iterable[str]], Iterator[Sentence]]
@@ -50,10 +49,11 @@ class Layout:
 
 def settings_of(trained: Trained, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return all that a file of samples depends on: what was asked for, the run, the device, the versions."""
-    parts = (run_folder.CONFIG, run_folder.TOKENIZER, run_folder.WEIGHTS)
-    digest = hashlib.sha256()
-    for name in parts:
-        digest.update(hashlib.sha256((trained.run.path / name).read_bytes()).digest())
+    digest = hashlib.sha256(json.dumps(trained.run.config, sort_keys=True).encode())
+    digest.update(trained.tokenizer.to_json().encode())
+    for name, tensor in sorted(trained.algorithm.state_dict().items()):  # as loaded: a run may be in training
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     versions = {"seqgen": version("seqgen"), "torch": torch.__version__}
     return {**asked, "run of SHA-256": digest.hexdigest(), "device": trained.device.type, **versions}
 

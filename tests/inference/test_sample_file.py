@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import seqgen
 from seqgen.core.errors import UserError
@@ -98,6 +99,18 @@ def test_what_goes_on_writes_the_same_bytes(
     assert said == [f"going on from {count} of 31 sentences" for count in counts]
     assert 0 < counts[0] <= 16
     assert counts[0] < counts[1] < N
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("way", WAYS)
+def test_on_a_gpu_as_well(small_runs: dict[str, Path], tmp_path: Path, way: str) -> None:
+    draw = drawing(load.load(small_runs["mle"], "cuda"), WAYS[way])
+    how: dict[str, Any] = {"total": N, "unique": bool(WAYS[way].get("unique"))}
+    write_samples(tmp_path / "whole", draw, Layout(False), {}, **how)
+    with pytest.raises(Stopped):
+        write_samples(tmp_path / "a", stopping(draw, 16), Layout(False), {}, **how)
+    write_samples(tmp_path / "a", draw, Layout(False), {}, **how)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_unique_sentences_leave_many_out(trained: Trained) -> None:
