@@ -186,6 +186,10 @@ def test_the_settings_are_of_the_weights_and_of_what_was_asked(
     assert asked(mle) == asked(mle)
     assert asked(mle) != asked(vae)
     assert asked(mle)["seed"] == 3
+    before = asked(mle)
+    with torch.no_grad():
+        next(iter(mle.algorithm.parameters())).view(-1)[3] += 1e-3
+    assert {key for key in before if before[key] != asked(mle)[key]} == {"run of SHA-256"}
     with pytest.raises(Stopped):
         write_samples(
             tmp_path / "a", stopping(said_of(list("abcdef")), 4), Layout(False), asked(mle), total=6
