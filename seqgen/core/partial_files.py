@@ -135,14 +135,14 @@ def partial_file(
             yield writer
             writer.finish(part, target)
         except BaseException as error:
-            if writer.holds_something:
-                if not isinstance(
-                    error, OSError
-                ):  # else who knows what is on the disk since the last mark there
+            if part.exists() and writer.holds_something:
+                if not isinstance(error, OSError):  # else nobody knows what the disk has since its last mark
                     writer.save()
-            else:
-                part.unlink(missing_ok=True)
-                mark_path.unlink(missing_ok=True)
+                raise
+            if fcntl is None:  # Windows removes no file that is open
+                file.close()
+            part.unlink(missing_ok=True)
+            mark_path.unlink(missing_ok=True)
             raise
 
 
@@ -167,11 +167,11 @@ def _read_mark(path: Path) -> dict[str, Any] | None:
 
 def _mark_to_go_on_from(part: Path, mark_path: Path, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the mark of a part, of nothing if it is new; UserError where it is not one of these settings."""
-    mark = _read_mark(mark_path)
-    if mark is None and part.stat().st_size:
+    mark, size = _read_mark(mark_path), part.stat().st_size
+    if mark is None and size:
         raise UserError(f"'{part}' is in the way, and no part to go on from; delete or move it")
     asked = json.loads(json.dumps(dict(settings)))
-    if mark is None or not mark["bytes"]:
+    if mark is None or not mark["bytes"] or not size:  # the last: of a part that was deleted, or renamed
         nothing = {"settings": asked, "bytes": 0, "sha256": hashlib.sha256().hexdigest(), "position": None}
         write_text(mark_path, json.dumps(nothing) + "\n")  # before any content, which is known by it
         return nothing

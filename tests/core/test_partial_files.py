@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from seqgen.core import partial_files
 from seqgen.core.errors import UserError
 from seqgen.core.partial_files import SAVE_SECONDS, partial_file
 
@@ -32,6 +34,12 @@ def write_and_stop(path: Path, marked: list[bytes], rest: bytes) -> None:
             part.mark({"pieces": number})
         part.write(rest)
         raise Stopped
+
+
+def write(path: Path, piece: bytes) -> None:
+    with partial_file(path, SETTINGS) as part:
+        part.write(piece)
+        part.mark({"pieces": 1})
 
 
 def stop_after(path: Path, marked: list[bytes], rest: bytes = b"") -> None:
@@ -121,6 +129,39 @@ def test_other_settings_begin_anew_where_nothing_is_whole(tmp_path: Path) -> Non
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
+def test_a_part_that_was_deleted_begins_anew_whatever_its_mark_says(tmp_path: Path) -> None:
+    for settings in (SETTINGS, {"seed": 4}):
+        stop_after(tmp_path / "a.txt", [b"one,"])
+        (tmp_path / "a.txt.part").unlink()
+        with partial_file(tmp_path / "a.txt", settings) as part:
+            assert (part.position, part.read()) == (None, b"")
+        assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_kill_after_the_file_has_its_name_is_of_no_consequence(tmp_path: Path) -> None:
+    kill_after(tmp_path, marks=3, code=KILLED_AT_THE_END)
+    assert names(tmp_path) == ["a.txt", "a.txt.part.json"]
+    assert (tmp_path / "a.txt").read_bytes() == b"piece 1,piece 2,piece 3,"
+    with partial_file(tmp_path / "a.txt", {"seed": 4}) as part:
+        part.write(b"new")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_stop_after_the_file_has_its_name_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place = partial_files.put_in_place
+
+    def put_and_stop(*arguments: Any) -> None:
+        put_in_place(*arguments)
+        raise Stopped
+
+    monkeypatch.setattr(partial_files, "put_in_place", put_and_stop)
+    with pytest.raises(Stopped):
+        write(tmp_path / "a.txt", b"one,")
+    assert names(tmp_path) == ["a.txt"]
+
+
 @pytest.mark.parametrize("damage", [b"onE,two,", b"one,"])
 def test_a_part_that_has_changed_is_refused(tmp_path: Path, damage: bytes) -> None:
     stop_after(tmp_path / "a.txt", [b"one,", b"two,"])
@@ -184,8 +225,22 @@ with partial_files.partial_file(Path("a.txt"), {settings!r}) as part:
 """
 
 
-def kill_after(folder: Path, *, marks: int) -> None:
-    code = WRITER.format(settings=SETTINGS, marks=marks, signal=int(signal.SIGKILL))
+KILLED_AT_THE_END = """
+import os
+from pathlib import Path
+from seqgen.core import partial_files
+partial_files.SAVE_SECONDS = 0.0
+put_in_place = partial_files.put_in_place
+partial_files.put_in_place = lambda *given: (put_in_place(*given), os.kill(os.getpid(), {signal}))
+with partial_files.partial_file(Path("a.txt"), {settings!r}) as part:
+    for number in range(1, {marks} + 1):
+        part.write(b"piece %d," % number)
+        part.mark({{"pieces": number}})
+"""
+
+
+def kill_after(folder: Path, *, marks: int, code: str = WRITER) -> None:
+    code = code.format(settings=SETTINGS, marks=marks, signal=int(signal.SIGKILL))
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, check=False)
     assert done.returncode == -signal.SIGKILL
 
@@ -212,3 +267,23 @@ def test_a_full_disk_keeps_what_is_whole_and_says_so(tmp_path: Path, monkeypatch
             write_and_stop(tmp_path / "a.txt", [b"two,"], b"")
     with partial_file(tmp_path / "a.txt", SETTINGS) as part:
         assert part.position == {"pieces": 1}
+
+
+def test_after_a_fault_of_the_disk_the_mark_before_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(tmp_path / "a.txt", [b"one,"])
+    fsync, faults = os.fsync, [errno.EIO]
+
+    def faulty(file: int) -> None:
+        if not faults:
+            return fsync(file)
+        os.ftruncate(file, os.fstat(file).st_size - 3)  # some of it never reached the disk
+        raise OSError(faults.pop(), "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", faulty)
+        with pytest.raises(OSError, match="Input/output error: '.*a.txt'"):
+            write(tmp_path / "a.txt", b"two,")
+    with partial_file(tmp_path / "a.txt", SETTINGS) as part:
+        assert (part.position, part.read()) == ({"pieces": 1}, b"one,")
