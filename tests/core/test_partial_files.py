@@ -283,7 +283,7 @@ def test_after_a_fault_of_the_disk_the_mark_before_stands(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", faulty)
-        with pytest.raises(OSError, match="Input/output error: '.*a.txt'"):
+        with pytest.raises(OSError, match=r"Input/output error: '.*a.txt'"):
             write(tmp_path / "a.txt", b"two,")
     with partial_file(tmp_path / "a.txt", SETTINGS) as part:
         assert (part.position, part.read()) == ({"pieces": 1}, b"one,")
