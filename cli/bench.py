@@ -255,6 +255,54 @@ def jobs(
     _notify(f"results.json and table.txt are in {folder}")
 
 
+@app.command()
+def scale(
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Lines of text, comma-separated; 100000,1000000,10000000 if not given."),
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="What is measured, comma-separated.")
+    ] = "pretrain,sample,evaluate,start,demo",
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the longer trainings; 1,000.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A minute or two: 5,000 and 20,000 lines, 20 steps, no demo.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder; runs/bench-scale, or -quick, if not given.")
+    ] = None,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure time and memory of whole commands, each in a process of its own, and how they grow.
+
+    Training on texts made by a grammar, sampling to a file and evaluating, at each size; the start of
+    commands; the trainings of 'make demo'. The same command goes on where it stopped.
+    """
+    import torch
+
+    from seqgen.bench import scale as bench
+
+    chosen = _chosen("task", tasks, bench.TASKS)
+    if quick:
+        chosen = [task for task in chosen if task != "demo"]
+    default = bench.QUICK_SIZES if quick else bench.SIZES
+    folder = out or Path("runs") / ("bench-scale-quick" if quick else "bench-scale")
+    rows = bench.run(
+        folder,
+        sizes=default if sizes is None else _lengths(sizes, "sizes"),
+        steps=steps or (bench.QUICK_STEPS if quick else bench.STEPS),
+        tasks=chosen,
+        threads=threads,
+        notify=_notify,
+    )
+    machine = {"instructions": torch.backends.cpu.get_cpu_capability(), "threads": threads}
+    results = machine | {"torch": torch.__version__, "rows": rows}
+    told = f"{machine['instructions']}, {threads} thread{'s' * (threads > 1)}, torch {torch.__version__}"
+    _write(folder, results, f"{told}\n{bench.table(rows)}", as_json)
+    _notify(f"results.json and table.txt are in {folder}, and the texts and runs, which may be deleted")
+
+
 def _fetched_texts(names: Sequence[str]) -> list[Any]:
     """Return the public texts that have been fetched; UserError where none has."""
     from seqgen.bench import user_texts as bench

@@ -105,6 +105,11 @@ EXAMPLES = {
         "seqgen bench jobs --search",
     ),
     "bench images": ("seqgen bench images", "seqgen bench images --models vae,gan --sizes 28,64"),
+    "bench scale": (
+        "seqgen bench scale --quick",
+        "seqgen bench scale --sizes 100000,1000000 --tasks pretrain,sample",
+        "seqgen bench scale",
+    ),
     "bench text": (
         "seqgen bench text --quick",
         "seqgen bench text --corpus captions.txt --test test.txt --seeds 3",

@@ -1,18 +1,22 @@
 """`seqgen sample`: sample sentences from a trained run."""
 
-import json
+from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqgen.cli import common
+from seqgen.core.atomic_files import is_written_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seqgen.inference.sentence import Sentence
+    from seqgen.inference.sample_file import Draw, Layout
     from seqgen.training.load import Trained
+
+NOT_OF_THE_FILE = ("run", "out", "device", "threads", "trust", "quiet")
+"""Options that say nothing of what is sampled; of the run its files do."""
 
 
 def sample(
@@ -95,14 +99,21 @@ def sample(
     unique: Annotated[bool, typer.Option("--unique", help="Leave duplicates out.")] = False,
     unknown: Annotated[bool, typer.Option("--unknown", help="Allow the unknown-word token.")] = False,
     format: Annotated[str, typer.Option("--format", help="text or jsonl (with log-probabilities).")] = "text",
-    out: Annotated[Path | None, typer.Option(help="A file to write; stdout if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A file to write, where an interrupted command goes on; stdout if not given."),
+    ] = None,
     seed: Annotated[int, common.seed_option("Random seed.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
     trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
-    """Sample sentences from a trained run, in constant memory."""
+    """Sample sentences from a trained run, in constant memory.
+
+    With --out, what an interrupted command has sampled stays in FILE.part, and the same command goes on.
+    """
+    given = dict(locals())
     from seqgen.core.errors import UserError, did_you_mean
 
     common.check_file(out)
@@ -122,8 +133,7 @@ def sample(
             raise UserError(f"--source gives texts to go on from; leave {' and '.join(unfit)} out")
     from seqgen.core import device as devices
     from seqgen.data.reading import Reading
-    from seqgen.inference.conditional import go_on_from
-    from seqgen.inference.generate import generate
+    from seqgen.inference.sample_file import Layout
 
     devices.prepare(threads)
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
@@ -131,29 +141,72 @@ def sample(
     trained_on = f"{trained.run.config['algorithm']} on {trained.data.corpus}"
     notify(f"run: {trained.run.path} ({trained_on}), temperature {temperature:g}, seed {seed}")
     options |= {"seed": seed, "unknown": unknown, "with_log_prob": format == "jsonl"}
+    settings = _settings(given, options)
     if source is not None:
         lines = _sources(source, trained, notify)
         if candidates is not None:
             options["candidates"] = candidates
-        sentences = go_on_from(trained, lines, 1 if n is None else n, **options)
+        settings["texts of --source"] = sha256("\n".join(lines).encode()).hexdigest()
+        total = len(lines) * (1 if n is None else n)
+        draw = _answers(trained, lines, 1 if n is None else n, options)
     else:
-        sentences = generate(
-            trained,
-            20 if n is None else n,
-            prompt=prompt,
-            unique=unique,
-            candidates=candidates,
-            infill=infill,
-            labels=labels,
-            notify=notify,
-            **options,
-        )
-
+        more = {"prompt": prompt, "candidates": candidates, "infill": infill, "labels": labels}
+        total = 20 if n is None else n
+        draw = _samples(trained, total, options | more | {"unique": unique, "notify": notify})
     end = Reading(separator=trained.run.config["data"].get("separator")).item_end
+    _write(trained, out, draw, Layout(format == "jsonl", end), settings, total, unique, notify)
+
+
+def _samples(trained: "Trained", n: int, options: dict[str, Any]) -> "Draw":
+    """Return what samples from a run."""
+    from seqgen.inference.generate import generate
+
+    return lambda position, before: generate(trained, n, position=position, before=before, **options)
+
+
+def _answers(trained: "Trained", sources: list[str], n: int, options: dict[str, Any]) -> "Draw":
+    """Return what samples what goes on from each of some texts."""
+    from seqgen.inference.conditional import go_on_from
+
+    return lambda position, before: go_on_from(trained, sources, n, position=position, **options)
+
+
+def _settings(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return all options that a file of samples depends on, of functions their source as well."""
+    asked = {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if name not in NOT_OF_THE_FILE
+    }
+    if "where" in options:
+        asked["source of --where"] = options["where"].source_hash
+    if "steering" in options:
+        asked["source of --reward"] = options["steering"].reward.source_hash
+    return asked
+
+
+def _write(
+    trained: "Trained",
+    out: Path | None,
+    draw: "Draw",
+    layout: "Layout",
+    settings: dict[str, Any],
+    total: int,
+    unique: bool,
+    notify: "Callable[[str], None]",
+) -> None:
+    """Write samples to stdout or a pipe as a stream, or to a file, which the same command goes on with."""
+    from seqgen.inference import sample_file
+    from seqgen.inference.sentence import SamplingPosition
+
+    if out is not None and not is_written_in_place(out):
+        complete = sample_file.settings_of(trained, settings)
+        sample_file.write_samples(out, draw, layout, complete, total=total, unique=unique, notify=notify)
+        return
 
     def write(file: IO[str]) -> None:
-        for sentence in sentences:
-            file.write(sentence.text + end if format == "text" else _json(sentence) + "\n")
+        for sentence in draw(SamplingPosition(), ()):
+            file.write(layout.write(sentence))
 
     common.write_to(out, write)
 
@@ -201,7 +254,3 @@ def _functions(where: str | None, reward: str | None, weight: float | None) -> d
 
         found["steering"] = Steering(user_functions.load(reward), 1.0 if weight is None else weight)
     return found
-
-
-def _json(sentence: "Sentence") -> str:
-    return json.dumps(sentence.to_dict(), ensure_ascii=False)

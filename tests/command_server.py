@@ -43,6 +43,8 @@ IMPORTED_LATE = (
 STEPS = 2
 SAMPLES = 61
 """Steps of a training, and samples of a run that is evaluated or reported, at most."""
+MANY = 1_000
+"""Sentences that `seqgen sample` samples, at most."""
 
 
 def make_clients(folder: Path) -> None:
@@ -59,6 +61,7 @@ def make_small() -> None:
     from seqgen.cli import evaluate, report
     from seqgen.data import corpus
     from seqgen.generation.oracles import OracleSpec
+    from seqgen.inference import generate
     from seqgen.training import time_budget
     from seqgen.training.job import Job
 
@@ -69,6 +72,8 @@ def make_small() -> None:
         return train(job, *args, **options)  # type: ignore[arg-type]
 
     Job.train = train_shortly  # type: ignore[assignment,method-assign]
+    sample = generate.generate
+    generate.generate = lambda trained, n, **options: sample(trained, min(n, MANY), **options)
     time_budget.measure = lambda *args, **options: time_budget.Timing(step=9.0, report=9.0)
     evaluate.RUN_SAMPLES = SAMPLES
     corpus.BUILT_IN_SIZES.update(train=400, valid=50, test=50)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seqgen.core import temporary_files
+from seqgen.core import partial_files, temporary_files
 
 DEATHS = ("short", "before", "after")
 """Killed after half of what is written or flushed has reached the disk; before a step, after it."""
@@ -47,7 +47,7 @@ class Faults:
 
 
 class FaultyFile:
-    """A temporary file whose writes may fail."""
+    """A temporary or partial file whose writes may fail."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self.file, self.faults = file, faults
@@ -68,7 +68,8 @@ class FaultyFile:
 def install(kind: str, at: int) -> Faults:
     """Let the step `at` of the writes of this process, from 0 on, fail in a way; -1 only lists them."""
     faults = Faults(kind, at)
-    created, fsync, replace = temporary_files._created, os.fsync, os.replace
+    created, opened = temporary_files._created, partial_files._opened
+    fsync, replace = os.fsync, os.replace
 
     def cut(number: int) -> None:
         if os.access(Path(f"/proc/self/fd/{number}"), os.W_OK):
@@ -79,6 +80,8 @@ def install(kind: str, at: int) -> Faults:
         return path, FaultyFile(file, faults)
 
     temporary_files._created = faulty
+    partial_files._opened = lambda part: FaultyFile(opened(part), faults)
+    partial_files.SAVE_SECONDS = 0.0  # as if sampling took hours
     os.fsync = lambda number: faults.step("f", lambda: fsync(number), lambda: cut(number))
     os.replace = lambda old, new, **options: faults.step("r", lambda: replace(old, new, **options))
     return faults

@@ -33,8 +33,9 @@ def run_jobs(
 ) -> dict[str, Result]:
     """Run every job that has no result yet, in order; return the results of all, by name.
 
-    A result is written once its job is done, with its CPU seconds as `cpu_seconds`. UserError where the
-    folder holds a benchmark of other options, or another process is at work in it.
+    A result is written once its job is done, with its CPU seconds as `cpu_seconds`, unless it has its own of
+    another process. UserError where the folder holds a benchmark of other options, or another process is at
+    work in it.
     """
     with locked(folder):
         _check_options(folder / OPTIONS, options)
@@ -45,7 +46,8 @@ def run_jobs(
             if found is None:
                 notify(f"{number}/{len(jobs)} {job.name}")
                 start = clock()
-                found = job.run() | {"cpu_seconds": round(clock() - start, 2)}
+                done = job.run()
+                found = {"cpu_seconds": round(clock() - start, 2)} | done
                 write_text(path, json.dumps(found, indent=1) + "\n")
             results[job.name] = found
         return results

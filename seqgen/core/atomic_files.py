@@ -22,13 +22,13 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if is_written_in_place(path):
-        with _errors_of(path, ";"), path.open("ab") as file:
+        with naming_file(path, ";"), path.open("ab") as file:
             write(file)
         return
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
-        _errors_of(path, ", which stays as it was;"),
+        naming_file(path, ", which stays as it was;"),
         temporary_file(target.parent) as (temporary, file),
     ):
         write(file)
@@ -59,8 +59,11 @@ def _is_open_file(path: Path) -> bool:
 
 
 @contextmanager
-def _errors_of(path: Path, kept: str) -> Iterator[None]:
-    """Raise a failure of the file system as one of `path`, not of the temporary file."""
+def naming_file(path: Path, kept: str) -> Iterator[None]:
+    """Raise a failure of the file system as one of `path`, not of the temporary file.
+
+    kept: what became of what was there, for the UserError of a full disk.
+    """
     try:
         yield
     except OSError as error:

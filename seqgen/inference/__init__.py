@@ -2,6 +2,7 @@
 
 Imports `training` and the folders above it. Start with `generate`, which samples in constant memory.
 
+sample_file                samples in a file, where an interrupted command goes on
 latent_space               encoding, decoding, interpolation, nearest neighbours
 scoring                    log-probabilities and energies of sentences, and what they detect
 latent_map, projection_2d  latent vectors in the plane

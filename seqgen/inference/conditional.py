@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import UNK
-from seqgen.inference.sentence import Sentence
+from seqgen.inference.sentence import SamplingPosition, Sentence
 from seqgen.training.data_config import length_limit
 from seqgen.training.load import SCORE_SAMPLES, Trained, log_likelihood
 
@@ -49,11 +49,13 @@ def go_on_from(
     seed: int = 0,
     with_log_prob: bool = False,
     unknown: bool = False,
+    position: SamplingPosition | None = None,
     **options: Any,
 ) -> Iterator[Sentence]:
     """Yield n sentences for each source, in the order of the sources.
 
     Args:
+        position: as of `seqgen.inference.generate.generate`, between two blocks of sources.
         max_length: tokens of a sentence at most, EOS included; as many as in training if not given.
         options: temperature, top_k, top_p, min_p, search, candidates.
 
@@ -67,7 +69,9 @@ def go_on_from(
     limit = length_limit(trained.data, trained.tokenizer)
     rng = torch.Generator(trained.device).manual_seed(seed)
     how = {"min_length": min_length, "forbid": () if unknown else (UNK,), "rng": rng} | options
-    for start in range(0, len(sources), BLOCK):
+    position = SamplingPosition() if position is None else position
+    position.restore(rng)
+    for start in range(position.sentences // max(n, 1), len(sources), BLOCK):
         block = sources[start : start + BLOCK]
         given = trained.tokenizer.encode_conditions(block, limit)
         numbers = [i for i in range(len(block)) for _ in range(n)]
@@ -83,6 +87,7 @@ def go_on_from(
                 for at, sentence in zip(part, drawn, strict=True):
                     found[at] = sentence
         yield from (each for each in found if each is not None)
+        position.advance(len(found), rng)
 
 
 def _parts(rows: Iterator[int]) -> Iterator[tuple[int, ...]]:

@@ -1,7 +1,7 @@
 """Sample sentences from a trained run, one by one in constant memory."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.generation.sample import Samples
 from seqgen.inference import template
 from seqgen.inference.conditional import drawn_labels
-from seqgen.inference.sentence import Sentence
+from seqgen.inference.sentence import SamplingPosition, Sentence
 from seqgen.inference.steering import Steering, steered_sample
 from seqgen.training.load import SAMPLE_BATCH, SCORE_SAMPLES, Trained, log_likelihood
 
@@ -37,6 +37,8 @@ def generate(
     infill: str | None = None,
     labels: Mapping[str, float] | None = None,
     notify: Callable[[str], None] = lambda message: None,
+    position: SamplingPosition | None = None,
+    before: Iterable[str] = (),
     **options: Any,
 ) -> Iterator[Sentence]:
     """Yield n sentences one by one in constant memory, by `seqgen.generation.sample.sample`.
@@ -58,6 +60,9 @@ def generate(
         infill: a text with blanks, `_`, that an algorithm which `infills` fills: a token for each.
         labels: what the sentences are given, each with its weight; labels as often as the corpus has them if
             not given.
+        position: where a sampling of the same arguments stood between two batches; it goes on from there, to
+            the same n sentences, and moves the position along.
+        before: the texts that were sampled before that, for `unique`.
         options: temperature, top_k, top_p, min_p, search.
 
     Raises:
@@ -95,20 +100,20 @@ def generate(
     scoring = torch.Generator(trained.device).manual_seed(
         seed
     )  # separate, so that scoring does not change the samples
-    seen: set[bytes] = set()
-    generated, batches_without_new = 0, 0
-    while generated < n:
-        size = SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - generated)
+    at = SamplingPosition() if position is None else position
+    at.restore(rng, scoring)
+    seen = set(map(_key, before))
+    while at.sentences < n:
+        size = SAMPLE_BATCH if unique or where else min(SAMPLE_BATCH, n - at.sentences)
         batch = draw(size, rng=rng, **give(size, rng)).tokens
         texts = [_with_prompt(trained.tokenizer, row, ids, shown) for row in batch.tolist()]
         kept = range(len(texts)) if where is None else np.flatnonzero(where(texts)).tolist()
-        rows = [i for i in kept if not unique or _is_new(texts[i], seen)][: n - generated]
+        rows = [i for i in kept if not unique or _is_new(texts[i], seen)][: n - at.sentences]
         yield from _sentences(trained, [texts[i] for i in rows], batch[rows], with_log_prob, scoring)
-        generated += len(rows)
-        batches_without_new = 0 if rows else batches_without_new + 1
-        if batches_without_new == 20:
+        at.advance(len(rows), rng, scoring)
+        if at.batches_without_new == 20:
             kinds = " ".join(kind for kind, asked in (("unique", unique), ("fitting", where)) if asked)
-            notify(f"only {generated} {kinds} sentences: {20 * SAMPLE_BATCH} more samples had no new one")
+            notify(f"only {at.sentences} {kinds} sentences: {20 * SAMPLE_BATCH} more samples had no new one")
             return
 
 
@@ -201,8 +206,12 @@ def _filling(
     return fill
 
 
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def _is_new(text: str, seen: set[bytes]) -> bool:
-    key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    key = _key(text)
     if key in seen:
         return False
     seen.add(key)

@@ -31,6 +31,7 @@ LONG = {
     ("bench", "text"),
     ("bench", "images"),
     ("bench", "jobs"),
+    ("bench", "scale"),
 }
 """Commands that are parsed only: they take minutes, or a network."""
 

@@ -82,3 +82,40 @@ def test_training_goes_on_by_the_same_code_alone(folder):
     assert "'run' holds a run with user_code.mine.py:words=" in str(changed.exception)
     Path("mine.py").unlink()  # not asked for where nothing is trained
     assert run("sample", "--run", "run", "--n", "2", "--quiet").exit_code == 0
+
+
+FRAGILE = """
+from pathlib import Path
+
+calls = []
+
+
+def longer(sentences):
+    calls.append(1)
+    if len(calls) == 3 and not Path("mended").exists():
+        raise ValueError("the third call")
+    return [len(s) > {least} for s in sentences]
+"""
+
+
+def test_a_function_that_fails_costs_no_samples_and_one_that_has_changed_is_seen(folder, monkeypatch):
+    monkeypatch.setattr("seqgen.inference.generate.SAMPLE_BATCH", 13)
+    command = ["sample", "--run", folder, "--where", "fragile.py:longer", "--n", "31", "--out"]
+    Path("fragile.py").write_text(FRAGILE.format(least=3))
+    failed = run(*command, "a.txt")
+    assert "fragile.py:longer failed: ValueError: the third call" in str(failed.exception)
+    kept = json.loads(Path("a.txt.part.json").read_text())["position"]["sentences"]
+    assert 0 < kept <= 26
+    Path("fragile.py").write_text(FRAGILE.format(least=2))
+    changed = run(*command, "a.txt")
+    assert "'a.txt.part' was begun with source of --where" in str(changed.exception).replace(
+        f"{Path.cwd()}/", ""
+    )
+    Path("fragile.py").write_text(FRAGILE.format(least=3))
+    Path("mended").touch()
+    gone_on = run(*command, "a.txt", "--threads", "1")
+    assert gone_on.exit_code == 0
+    assert f"going on from {kept} of 31 sentences" in gone_on.stderr
+    assert run(*command, "b.txt").exit_code == 0
+    assert Path("a.txt").read_bytes() == Path("b.txt").read_bytes()
+    assert len(Path("a.txt").read_text().splitlines()) == 31

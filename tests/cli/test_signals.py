@@ -1,5 +1,6 @@
 """Commands asked to end: trainings save and resume, others leave nothing half-written; the exit codes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -114,8 +115,9 @@ def test_a_report_under_way_is_not_waited_for(corpus, step):
 
 @pytest.mark.parametrize("number", CODES)
 def test_a_command_that_writes_a_file_leaves_nothing_half_written(whole, tmp_path, number):
-    (tmp_path / "a.txt").write_text("old")
-    command = ["sample", "--run", whole, "--n", 10**9, "--out", "a.txt", "--threads", 1]
+    (tmp_path / "lines.txt").write_text("heads tails heads\n" * 500_000)
+    (tmp_path / "a.tsv").write_text("old")
+    command = ["score", "lines.txt", "--run", whole, "--out", "a.tsv", "--threads", 1]
     process = seqgen(*command, cwd=tmp_path)
     while not any(path.stat().st_size for path in tmp_path.glob(".seqgen-*.tmp")):
         assert process.poll() is None
@@ -124,5 +126,48 @@ def test_a_command_that_writes_a_file_leaves_nothing_half_written(whole, tmp_pat
     err = process.communicate()[1].splitlines()
     assert process.returncode == CODES[number]
     assert err[-1] == f"seqgen: interrupted ({number.name})"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tsv", "lines.txt"}
+    assert (tmp_path / "a.tsv").read_text() == "old"
+
+
+N = 80_000
+
+
+def sampling(whole, folder, **options):
+    return seqgen("sample", "--run", whole, "--n", N, "--out", "a.txt", "--threads", 1, cwd=folder, **options)
+
+
+@pytest.fixture(scope="module")
+def samples(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    err = sampling(whole, folder).communicate()[1]
+    assert "going on" not in err
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+    return (folder / "a.txt").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_same_command_goes_on_with_a_file_of_samples(whole, samples, tmp_path, number):
+    (tmp_path / "a.txt").write_text("old")
+    process = sampling(whole, tmp_path)
+    mark = tmp_path / "a.txt.part.json"
+    while not (mark.exists() and json.loads(mark.read_text())["bytes"]):
+        assert process.poll() is None
+        os.sched_yield()
+    process.send_signal(number)
+    err = process.communicate()[1].splitlines()
+    kept = json.loads(mark.read_text())["position"]["sentences"]
+    assert 0 < kept < N
+    assert process.returncode == CODES.get(number, -number)
+    if number in CODES:
+        said = [f"{kept:,} of 80,000 sentences are kept; the same command goes on"]
+        assert err[-2:] == [*said, f"seqgen: interrupted ({number.name})"]
     assert (tmp_path / "a.txt").read_text() == "old"
+    other = seqgen("sample", "--run", whole, "--n", 3, "--out", "a.txt", cwd=tmp_path)
+    assert "a.txt.part' was begun with n 80000, not 3; run that command again, or" in other.communicate()[1]
+    assert other.returncode == 2
+    process = sampling(whole, tmp_path)
+    assert f"going on from {kept:,} of 80,000 sentences\n" in process.communicate()[1]
+    assert process.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_bytes() == samples
