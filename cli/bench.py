@@ -84,7 +84,10 @@ def speed(
 Seeds = Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of data and trainings.")]
 Algorithms = Annotated[
     str | None,
-    typer.Option(help="Adversarial algorithms, comma-separated; two controls are sized by the first."),
+    typer.Option(
+        help="Adversarial algorithms, comma-separated, or all that any text can train (the default but for "
+        "--quick, which has residual); two controls are sized by the first."
+    ),
 ]
 Rewards = Annotated[
     str | None, typer.Option(help="Rewards that know nothing, as controls, comma-separated, or none.")
@@ -333,10 +336,22 @@ def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
     from seqgen.algorithms import ADVERSARIAL
     from seqgen.bench import controls
     from seqgen.bench import generators as bench
+    from seqgen.bench.case import comparable
 
     scale = bench.QUICK if quick else bench.Scale()
     if algorithms is not None:
-        scale = replace(scale, adversarial=tuple(_chosen("algorithm", algorithms, tuple(ADVERSARIAL))))
+        chosen = comparable() if algorithms == "all" else _chosen("algorithm", algorithms, tuple(ADVERSARIAL))
+        for name in chosen:
+            if name not in comparable():
+                what = (
+                    "learns from labels"
+                    if ADVERSARIAL[name].cls.needs_labels
+                    else "starts from an autoencoder"
+                )
+                raise UserError(
+                    f"'{name}' {what}, which this benchmark has none of; leave it out of --algorithms"
+                )
+        scale = replace(scale, adversarial=tuple(chosen))
     if rewards is not None:
         chosen = [] if rewards == "none" else _chosen("reward", rewards, tuple(controls.REWARDS))
         scale = replace(scale, rewards=tuple(chosen))

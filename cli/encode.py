@@ -16,6 +16,8 @@ def encode(
     column: common.Column = None,
     encoding: common.Encoding = None,
     separator: common.Separator = None,
+    label: latent_common.Label = None,
+    label_column: latent_common.LabelColumn = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
     trust: common.Trust = False,
@@ -30,8 +32,8 @@ def encode(
     from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
 
-    how = Reading(column, encoding, separator)
-    sentences = latent_common.read_file(trained, file, "FILE", how, notify)
+    how = Reading(column, encoding, separator, label_column)
+    sentences = latent_common.read_file(trained, file, "FILE", how, notify, label)
     latents = latent_space.encode(trained, sentences).numpy()
 
     def write(opened: IO[bytes]) -> None:

@@ -97,6 +97,7 @@ EXAMPLES = {
     "bench speed": ("seqgen bench speed", "seqgen bench speed --vocab 20000 --threads 2 --json"),
     "bench oracle": (
         "seqgen bench oracle --quick",
+        "seqgen bench oracle --quick --algorithms all --rewards none",
         "seqgen bench oracle --oracle lstm-0 --length 20 --algorithms seqgan",
     ),
     "bench jobs": (

@@ -17,6 +17,10 @@ def interpolate(
     spherical: Annotated[
         bool, typer.Option("--spherical", help="Spherical interpolation instead of linear.")
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Of a run with labels: that of both sentences, or twice, of each."),
+    ] = None,
     run: latent_common.Run = None,
     corpus: common.Moved = None,
     temperature: latent_common.Temperature = 0.0,
@@ -31,15 +35,28 @@ def interpolate(
     latent_common.check_format(format)
     if first is not None and last is None:
         raise UserError(f"'{first}' is only one sentence; give two sentences to interpolate, or none")
+    if len(label or []) > 2:
+        raise UserError(
+            f"--label is given {len(label or [])} times; give it once for both sentences, or twice"
+        )
     trained, notify = latent_common.load_with_latents(run, device, threads, trust, quiet, corpus)
     from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
+    from seqgen.training.load import alone
 
-    given = None if last is None else [first or "", last]
-    ends = latent_common.read_texts(trained, notify, given, None, Reading(), n=2, seed=seed)
+    def texts(given: list[str] | None, n: int, name: str | None) -> list[str]:
+        return latent_common.read_texts(trained, notify, given, None, Reading(), n=n, seed=seed, label=name)
+
+    names = [*(label or [None]) * 2][:2]
+    if last is None and names[0] == names[1]:
+        ends = texts(None, 2, names[0])
+    else:
+        given = [None, None] if last is None else [[first or ""], [last]]
+        ends = [end for text, name in zip(given, names, strict=True) for end in texts(text, 1, name)]
     if len(ends) < 2:
         raise UserError("the corpus does not have two sentences to interpolate; give two")
-    notify(f"from: {ends[0]}\nto:   {ends[1]}")
+    shown = [alone(trained, each) for each in ends]
+    notify(f"from: {shown[0]}\nto:   {shown[1]}")
     decoded = latent_space.interpolate(
         trained, ends[0], ends[1], steps, spherical=spherical, temperature=temperature, seed=seed
     )

@@ -21,6 +21,14 @@ Texts = Annotated[
 File = Annotated[
     Path | None, typer.Option(help="A file of sentences instead, one per line, or a table; - is stdin.")
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of a run with labels: the label of the sentences that are given."),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Of a run with labels: the column of a table that has them."),
+]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 decodes greedily.")]
 Seed = Annotated[int, common.seed_option("Random seed.")]
 Format = Annotated[str, typer.Option("--format", help="text or jsonl.")]
@@ -56,8 +64,12 @@ def read_texts(
     *,
     n: int,
     seed: int,
+    label: str | None = None,
 ) -> list[str]:
-    """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed."""
+    """Return the sentences given as arguments or in a file, or n of the test split drawn by the seed.
+
+    label: of what is given, or of which sentences of the test split are drawn.
+    """
     from seqgen.data.corpus import compose, normalise
     from seqgen.evaluation.references import random_subset
     from seqgen.inference.generate import describe_unknown
@@ -65,26 +77,58 @@ def read_texts(
     if given and file is not None:
         raise UserError("sentences are given as arguments and with --file; give one of them")
     if file is not None:
-        return read_file(trained, file, "--file", how, notify)
+        return read_file(trained, file, "--file", how, notify, label)
+    if how.label is not None:
+        raise UserError("--label-column is for a table; name it with --file, or give --label")
     if not given:
-        return random_subset(default_sentences(trained), n, seed)
+        return random_subset(of_label(trained, default_sentences(trained), label), n, seed)
     if len(normalise(given)) < len(given):
         raise UserError("one of the sentences is blank; give text")
     sentences = [compose(each) for each in given] if trained.tokenizer.keeps_whitespace else normalise(given)
     for sentence in sentences:
         if note := describe_unknown(trained.tokenizer, sentence):
             notify(f"'{sentence}' has {note}")
-    return sentences
+    return with_label(trained, sentences, label)
 
 
 def read_file(
-    trained: "Trained", file: Path, option: str, how: "Reading", notify: Callable[[str], None]
+    trained: "Trained",
+    file: Path,
+    option: str,
+    how: "Reading",
+    notify: Callable[[str], None],
+    label: str | None = None,
 ) -> list[str]:
-    """Read a file of sentences, with their white space if the run's tokenizer keeps it."""
+    """Read a file of sentences, with their white space if the run's tokenizer keeps it, and their labels."""
     from seqgen.evaluation.sentence_files import read_sentences
+    from seqgen.inference.conditional import require_labels
 
+    if how.label is not None:
+        if label is not None:
+            raise UserError("--label and --label-column are both given; give one of them")
+        require_labels(trained, "--label-column")
     keep = trained.tokenizer.keeps_whitespace
-    return read_sentences(file, option, how, keep_whitespace=keep, notify=notify)
+    return with_label(trained, read_sentences(file, option, how, keep_whitespace=keep, notify=notify), label)
+
+
+def with_label(trained: "Trained", sentences: list[str], label: str | None) -> list[str]:
+    """Put a label before sentences, if one is given; UserError where the run has not that one."""
+    from seqgen.inference.conditional import labelled
+
+    return sentences if label is None else labelled(trained, sentences, label)
+
+
+def of_label(trained: "Trained", sentences: Sequence[str], label: str | None) -> Sequence[str]:
+    """Return the sentences of a split that have a label, all if none is given; UserError where none has."""
+    from seqgen.data.conditions import parted
+
+    if label is None:
+        return sentences
+    with_label(trained, [], label)
+    found = [each for each in sentences if parted(each)[0] == label]
+    if not found:
+        raise UserError(f"no sentence of the test split has the label '{label}'; give sentences")
+    return found
 
 
 def default_sentences(trained: "Trained") -> Sequence[str]:

@@ -26,11 +26,16 @@ def draw_map(
         Path | None, typer.Option(metavar="FILE", help="Colour by these labels, one per line.")
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Colour by this column of the table.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Colour by this column of the table; of a run with labels, unless by --label, the labels.",
+        ),
     ] = None,
     column: Annotated[
         str | None, typer.Option(help="With --label-column: the column of the sentences.")
     ] = None,
+    label: latent_common.Label = None,
     method: Annotated[str, typer.Option(help="tsne, pca or umap (if installed).")] = "tsne",
     n: Annotated[
         int, typer.Option("--n", min=3, help="Maximum number of sentences, drawn by the seed.")
@@ -59,7 +64,7 @@ def draw_map(
 
     if method not in maps.METHODS:
         raise UserError(f"no method '{method}'" + did_you_mean(method, maps.METHODS))
-    sentences, labels_of, title_of = _labelled(trained, file, labels, label_column, column)
+    sentences, labels_of, title_of = _labelled(trained, file, labels, label_column, column, label)
     rows = sorted(random.Random(seed).sample(range(len(sentences)), k=min(n, len(sentences))))
     shown = [sentences[i] for i in rows]
     source = file or trained.corpus.name
@@ -91,23 +96,43 @@ def _check_map(file: Path | None, labels: Path | None, label_column: str | None,
 
 
 def _labelled(
-    trained: "Trained", file: Path | None, labels: Path | None, label_column: str | None, column: str | None
+    trained: "Trained",
+    file: Path | None,
+    labels: Path | None,
+    label_column: str | None,
+    column: str | None,
+    label: str | None,
 ) -> tuple[Sequence[str], list[str] | None, str]:
     """Return the sentences of a map, their labels if there are any, and the title of the labels."""
+    from seqgen.data.conditions import parted
     from seqgen.evaluation.sentence_files import read_sentences
-    from seqgen.inference.latent_map import read_labelled
+    from seqgen.inference.conditional import has_labels
+    from seqgen.inference.latent_map import MAX_LABELS, read_labelled
 
     if file is None:
-        return latent_common.default_sentences(trained), None, ""
+        found = latent_common.of_label(trained, latent_common.default_sentences(trained), label)
+        own = [parted(each)[0] for each in found] if has_labels(trained) else []
+        return found, own if 0 < len(set(own)) <= MAX_LABELS else None, trained.data.label_column or "label"
     if label_column is not None:
-        return *read_labelled(file, label_column, column), label_column
+        sentences, names = read_labelled(file, label_column, column)
+        return _given(trained, sentences, names, label), names, label_column
     sentences = read_sentences(file, "FILE", keep_whitespace=trained.tokenizer.keeps_whitespace)
     if labels is None:
-        return sentences, None, ""
+        return latent_common.with_label(trained, sentences, label), None, ""
     names = read_sentences(labels, "--labels")
     if len(names) != len(sentences):
         raise UserError(
             f"--labels '{labels}' has {len(names)} lines and '{file}' {len(sentences)}; "
             "give a label for each line"
         )
-    return sentences, names, labels.name
+    return _given(trained, sentences, names, label), names, labels.name
+
+
+def _given(trained: "Trained", sentences: list[str], names: list[str], label: str | None) -> list[str]:
+    """Put before sentences the label of all, or those that colour them, where the run has labels."""
+    from seqgen.data.conditions import joined
+    from seqgen.inference.conditional import has_labels
+
+    if label is not None or not has_labels(trained):
+        return latent_common.with_label(trained, sentences, label)
+    return [joined(name, each) for name, each in zip(names, sentences, strict=True)]

@@ -1,5 +1,6 @@
 """`seqgen neighbours`: the sentences whose latents are nearest to those of given sentences."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,8 @@ def neighbours(
     column: common.Column = None,
     encoding: common.Encoding = None,
     separator: common.Separator = None,
+    label: latent_common.Label = None,
+    label_column: latent_common.LabelColumn = None,
     among: Annotated[
         Path | None,
         typer.Option(
@@ -45,16 +48,21 @@ def neighbours(
     from seqgen.data.reading import Reading
     from seqgen.evaluation.references import random_subset
     from seqgen.inference import latent_space
+    from seqgen.training.load import alone
 
-    how = Reading(column, encoding, separator)
-    queries = latent_common.read_texts(trained, notify, text, file, how, n=3, seed=seed)
+    how = Reading(column, encoding, separator, label_column)
+    of_queries = how if file is not None or among is None else replace(how, label=None)
+    queries = latent_common.read_texts(trained, notify, text, file, of_queries, n=3, seed=seed, label=label)
     if among is not None:
-        searched = [each for each in latent_common.read_file(trained, among, "--among", how, notify) if each]
+        read = latent_common.read_file(
+            trained, among, "--among", how, notify, None if label_column else label
+        )
+        searched = [each for each in read if alone(trained, each)]
     else:
         searched = random_subset(trained.corpus.train.whole, latent_space.MAX_SEARCHED, seed)
     notify(f"among: {len(searched):,} sentences of {among or trained.corpus.name}")
     found = latent_space.neighbours(trained, queries, searched, n, metric=metric)  # type: ignore[arg-type]
-    for query, nearest in zip(queries, found, strict=True):
+    for query, nearest in zip((alone(trained, each) for each in queries), found, strict=True):
         if format == "text":
             latent_common.print_lines([query, *(f"  {each.distance:.4f}  {each.text}" for each in nearest)])
         else:

@@ -11,6 +11,8 @@ def reconstruct(
     column: common.Column = None,
     encoding: common.Encoding = None,
     separator: common.Separator = None,
+    label: latent_common.Label = None,
+    label_column: latent_common.LabelColumn = None,
     temperature: latent_common.Temperature = 0.0,
     seed: latent_common.Seed = 0,
     format: latent_common.Format = "text",
@@ -25,8 +27,8 @@ def reconstruct(
     from seqgen.data.reading import Reading
     from seqgen.inference import latent_space
 
-    how = Reading(column, encoding, separator)
-    texts = latent_common.read_texts(trained, notify, text, file, how, n=10, seed=seed)
+    how = Reading(column, encoding, separator, label_column)
+    texts = latent_common.read_texts(trained, notify, text, file, how, n=10, seed=seed, label=label)
     pairs = latent_space.reconstruct(trained, texts, temperature=temperature, seed=seed)
     if format == "text":
         latent_common.print_lines([f"{pair.text}\n  → {pair.reconstruction}" for pair in pairs])

@@ -108,12 +108,11 @@ def score(
 
 def _labelled(runs: list["Trained"], lines: list[str], label: str, *, of_file: bool) -> list[str]:
     """Put a label before the lines of a file, or leave out the lines of a test split that have another."""
-    from seqgen.data.conditions import joined, parted
-    from seqgen.inference.conditional import drawn_labels
+    from seqgen.data.conditions import parted
+    from seqgen.inference.conditional import labelled
 
-    for trained in runs:
-        drawn_labels(trained, {label: 1.0})
-    return [joined(label, each) for each in lines] if of_file else [e for e in lines if parted(e)[0] == label]
+    with_label = [labelled(trained, lines if of_file else [], label) for trained in runs]
+    return with_label[0] if of_file else [each for each in lines if parted(each)[0] == label]
 
 
 def _check(format: str, run: list[Path] | None, auroc: bool, other: Path | None, n: int | None) -> None:

@@ -11,7 +11,7 @@ from seqgen.evaluation import text
 from seqgen.evaluation.runs import evaluate_run
 from seqgen.evaluation.sentence_files import normalise_sentence
 from seqgen.inference import latent_space, scoring
-from seqgen.inference.conditional import go_on_from
+from seqgen.inference.conditional import go_on_from, labelled
 from seqgen.inference.generate import generate
 from seqgen.inference.latent_space import Reconstruction
 from seqgen.inference.scoring import Score
@@ -65,12 +65,20 @@ def evaluate(
     return text.evaluate(_sentences("hyps", hyps), _sentences("refs", refs), listed, **options)
 
 
-def encode(run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto") -> np.ndarray:
+def encode(
+    run: Run | Path | str | Trained,
+    sentences: Sequence[str],
+    *,
+    label: str | None = None,
+    device: str = "auto",
+) -> np.ndarray:
     """Return the latents of sentences; float32 (N, Z), in their order.
 
-    UserError if the run cannot be read or its algorithm has no latents; so in the next three functions.
+    `label` is that of the sentences, where those of the run have labels; so in the next functions. UserError
+    if the run cannot be read or its algorithm has no latents; so in the next three functions.
     """
-    return latent_space.encode(_loaded(run, device), _sentences("sentences", sentences)).numpy()
+    trained = _loaded(run, device)
+    return latent_space.encode(trained, _given(trained, "sentences", sentences, label)).numpy()
 
 
 def decode(
@@ -85,10 +93,16 @@ def decode(
 
 
 def reconstruct(
-    run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
+    run: Run | Path | str | Trained,
+    sentences: Sequence[str],
+    *,
+    label: str | None = None,
+    device: str = "auto",
+    **options: Any,
 ) -> list[Reconstruction]:
     """Encode and decode sentences; the options are those of `seqgen.inference.latent_space.reconstruct`."""
-    return latent_space.reconstruct(_loaded(run, device), _sentences("sentences", sentences), **options)
+    trained = _loaded(run, device)
+    return latent_space.reconstruct(trained, _given(trained, "sentences", sentences, label), **options)
 
 
 def interpolate(
@@ -97,6 +111,7 @@ def interpolate(
     last: str,
     steps: int = 7,
     *,
+    label: str | None = None,
     device: str = "auto",
     **options: Any,
 ) -> list[str]:
@@ -104,20 +119,32 @@ def interpolate(
 
     The options are those of `seqgen.inference.latent_space.interpolate`: spherical, temperature, seed.
     """
-    first, last = _sentences("first, last", [first, last])
-    return latent_space.interpolate(_loaded(run, device), first, last, steps, **options)
+    trained = _loaded(run, device)
+    first, last = _given(trained, "first, last", [first, last], label)
+    return latent_space.interpolate(trained, first, last, steps, **options)
 
 
 def score(
-    run: Run | Path | str | Trained, sentences: Sequence[str], *, device: str = "auto", **options: Any
+    run: Run | Path | str | Trained,
+    sentences: Sequence[str],
+    *,
+    label: str | None = None,
+    device: str = "auto",
+    **options: Any,
 ) -> Iterator[Score]:
     """Yield the log-probability and the energy of sentences, if the run has them, in their order.
 
     Sentences are normalised as `seqgen score` does: Unicode NFC, each run of white space as one space.
     The options are those of `seqgen.inference.scoring.score`: samples, seed.
     """
-    listed = _sentences("sentences", sentences)
-    return scoring.score(_loaded(run, device), listed, **options)
+    trained = _loaded(run, device)
+    return scoring.score(trained, _given(trained, "sentences", sentences, label), **options)
+
+
+def _given(trained: Trained, name: str, sentences: Sequence[str], label: str | None) -> Sequence[str]:
+    """Normalise sentences, and put their label before them."""
+    listed = _sentences(name, sentences)
+    return listed if label is None else labelled(trained, listed, label)
 
 
 def _sentences(name: str, given: Sequence[str]) -> Sequence[str]:

@@ -120,6 +120,37 @@ class RNNDiscriminatorConfig:
 
 
 @dataclass(frozen=True)
+class PrefixDiscriminatorConfig(RNNDiscriminatorConfig):
+    """A discriminator of every prefix of a sentence and its training."""
+
+    kind: Literal["generator", "rnn"] = "rnn"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bidirectional:
+            raise UserError(
+                "setting discriminator.bidirectional=true reads whole sentences, here prefixes are scored; "
+                "leave it out"
+            )
+
+
+@dataclass(frozen=True)
+class ContrastiveEncoderConfig(RNNDiscriminatorConfig):
+    """The encoder that is the discriminator, and its training."""
+
+    projection_dim: int = 64
+    """dimensions of the embedding that the losses compare"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        settings.bounds(self, projection_dim=(2, None))
+
+    def build(self, vocab_size: int, generator: GeneratorConfig, *, projection_dim: int = 0) -> nn.Module:
+        """Return a fresh encoder."""
+        return super().build(vocab_size, generator, projection_dim=projection_dim or self.projection_dim)
+
+
+@dataclass(frozen=True)
 class DiscriminatorConfig(RNNDiscriminatorConfig):
     """The discriminator of sentences and its training."""
 

@@ -20,20 +20,20 @@ from torch.optim import Optimizer
 from seqgen.algorithms import collapse, rewards
 from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.algorithms.configs import AdversarialConfig, RNNDiscriminatorConfig
+from seqgen.algorithms.configs import AdversarialConfig, PrefixDiscriminatorConfig
 from seqgen.algorithms.policy_gradient import PolicyConfig, PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.core import settings
-from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.models.base import evaluating
+from seqgen.models.discriminator import prefix_logits
 
 
 @dataclass(frozen=True)
 class ScratchGANConfig(PolicyGradientConfig, AdversarialConfig):
     """Settings of ScratchGAN, which starts from a corpus."""
 
-    discriminator: RNNDiscriminatorConfig = field(default_factory=lambda: RNNDiscriminatorConfig(kind="rnn"))
+    discriminator: PrefixDiscriminatorConfig = field(default_factory=PrefixDiscriminatorConfig)
     policy: PolicyConfig = field(
         default_factory=lambda: PolicyConfig(target_entropy=0.0, teacher_forcing=0.0)
     )
@@ -56,8 +56,6 @@ class ScratchGANConfig(PolicyGradientConfig, AdversarialConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         settings.bounds(self, discount=(0.0, 1.0), baseline_decay=(0.0, 1.0), label_smoothing=(0.0, 0.5))
-        if self.discriminator.bidirectional:
-            raise UserError("scratchgan scores prefixes: leave discriminator.bidirectional out")
 
 
 class ScratchGAN(PolicyGradient, Adversary):
@@ -74,14 +72,9 @@ class ScratchGAN(PolicyGradient, Adversary):
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.register_buffer("baseline", torch.zeros(()))
 
-    def prefix_logits(self, tokens: Tensor) -> Tensor:
-        """Return the logit that each prefix is of a real sentence; (B, T) → (B, T)."""
-        features, _ = self.discriminator.read(tokens, self.discriminator.initial(len(tokens)))
-        return self.discriminator.score(features)
-
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return the cross entropy of all prefixes, and the accuracy; real (R, T), fake (F, T')."""
-        on_real, on_fake = (self.prefix_logits(tokens) for tokens in (real, fake))
+        on_real, on_fake = (prefix_logits(self.discriminator, tokens) for tokens in (real, fake))
         masks = real != PAD, fake != PAD
         loss = cross_entropy(on_real, on_fake, smoothing=self.config.label_smoothing, masks=masks)
         return loss, {"d_accuracy": accuracy(on_real, on_fake, masks=masks)}
@@ -89,7 +82,7 @@ class ScratchGAN(PolicyGradient, Adversary):
     def token_rewards(self, tokens: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         """Return the discounted sum of 2 D - 1 of each token and those after it; (B, T)."""
         with evaluating(self.discriminator):
-            probs = torch.sigmoid(self.prefix_logits(tokens).float())
+            probs = torch.sigmoid(prefix_logits(self.discriminator, tokens).float())
         return rewards.discounted((2 * probs - 1) * mask, self.config.discount)
 
     def advantages(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from seqgen import algorithms, corpora
+from seqgen.algorithms.base import TextAlgorithm
 from seqgen.bench import controls
 from seqgen.bench.controls import MixtureSteps, NetworkSteps, Sampler
 from seqgen.bench.controls import StepSampler as Steps
@@ -49,6 +50,15 @@ class Text:
     """Whether the seed divides training and test sentences anew: published splits differ in their topics."""
 
 
+def comparable() -> tuple[str, ...]:
+    """Name the adversarial algorithms that can be trained on any text: from its likelihood model or nothing.
+
+    Others learn from labels, or start from an autoencoder.
+    """
+    found = {name: entry.cls for name, entry in algorithms.ADVERSARIAL.items()}
+    return tuple(name for name, cls in found.items() if not cls.needs_labels and not cls.latent)
+
+
 @dataclass(frozen=True)
 class Scale:
     """How much of everything a benchmark does."""
@@ -62,12 +72,14 @@ class Scale:
     temperatures: tuple[float, ...] = (1.2, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
     top_p: tuple[float, ...] = (0.98, 0.9, 0.8, 0.6)
     min_p: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
-    adversarial: tuple[str, ...] = ("residual", "seqgan", "maligan", "rankgan", "relgan", "scratchgan")
-    """those of them that this version has"""
+    adversarial: tuple[str, ...] = field(default_factory=comparable)
+    """adversarial algorithms, by their names; two controls are sized by the first"""
     mle: Mapping[str, Any] | None = None
     """settings of every likelihood model"""
     gan: Mapping[str, Any] | None = None
     """settings of every adversarial algorithm that has them"""
+    from_nothing: Mapping[str, Any] | None = None
+    """settings of one that starts from random weights, which shows nothing before some thousand steps"""
     energy: Mapping[str, Any] | None = None
     """settings of a residual model, which shows nothing before some hundred steps"""
     rewards: tuple[str, ...] = tuple(controls.REWARDS)
@@ -166,7 +178,7 @@ class Case:
 
     def pretrain(self, name: str, values: Mapping[str, Any], **options: Any) -> Result:
         """Train a likelihood model; → its parameters and steps."""
-        given = dict(SMALL if self.regime == "unlimited" else {}) | dict(self.scale.mle or {}) | dict(values)
+        given = self._of_mle() | dict(values)
         seed = options.pop("seed", self.seed)
         data = self.data(fresh="init" not in options)
         job = setup.pretrain_job(
@@ -175,14 +187,27 @@ class Case:
         done = job.train()
         return {"parameters": parameters(job.algorithm), "steps": done.step}
 
+    def _of_mle(self) -> dict[str, Any]:
+        """Return the settings of the case's likelihood models."""
+        return dict(SMALL if self.regime == "unlimited" else {}) | dict(self.scale.mle or {})
+
+    def _of_adversary(self, cls: type[TextAlgorithm]) -> dict[str, Any]:
+        """Return settings of an adversarial algorithm; from nothing, its generator is as large as mle's."""
+        if cls.takes_candidates:
+            return dict(self.scale.energy or {})
+        if cls.needs_start:
+            return dict(self.scale.gan or {})
+        own = {key: value for key, value in self._of_mle().items() if key.startswith("generator.")}
+        return own | dict(self.scale.from_nothing or {})
+
     def adversarial(
         self, name: str, algorithm: str, values: Mapping[str, Any], *, start: str = "mle"
     ) -> Result:
         """Train an adversarial algorithm, from the training `start` where it starts from one."""
         entry = algorithms.get(algorithm, algorithms.ADVERSARIAL)
         known = {key for key, *_ in settings.describe(entry.cls.Config, entry.config())}
-        scaled = self.scale.energy if entry.cls.takes_candidates else self.scale.gan
-        given = {key: value for key, value in (scaled or {}).items() if key in known} | dict(values)
+        scaled = self._of_adversary(entry.cls)
+        given = {key: value for key, value in scaled.items() if key in known} | dict(values)
         options: dict[str, Any] = {"path": self.path(name), "values": given, "device_name": self.device}
         if entry.cls.needs_start:
             job = setup.adversarial_job(self.path(start), algorithm, **options)

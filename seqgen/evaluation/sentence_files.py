@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seqgen.core.errors import UserError
 from seqgen.data import files
+from seqgen.data.conditions import SEPARATOR, joined, parted
 from seqgen.data.corpus import compose
 from seqgen.data.reading import Reading, Taken
 
@@ -23,6 +24,8 @@ def read_sentences(
     Blank ones are kept, so that sentence i is that of line or row i. Characters are normalised to NFC; white
     space is collapsed unless it is kept. `option` is the name of the option, for the UserError if the file is
     missing, not text, or blank; `notify` is told which column was read, and how many rows hold no sentence.
+    Where `how` names a column of labels, a row's label stands before its sentence, and UserError for a row
+    without either.
     """
     given = f"{option} '{path}'"
     if str(path) != "-" and not path.exists():
@@ -31,13 +34,25 @@ def read_sentences(
     how = replace(files.fitting(how, found), column=how.column)  # a separator may be meant for other files
     taken = Taken()
     chunks = (chunk for file in found for chunk in files.read(file, how, taken))
-    sentences = [_clean(each, keep_whitespace) for chunk in chunks for each in chunk]
+    rows = [each for chunk in chunks for each in chunk]
+    if how.given is not None:
+        return _conditioned(rows, given, how.given, keep_whitespace)
+    sentences = [_clean(each, keep_whitespace) for each in rows]
     if not any(each.strip() for each in sentences):
         raise UserError(f"{given} is empty: it holds no sentence; give one sentence a line")
     empty = [f"{count:,} {reason}, which count as empty" for reason, count in taken.dropped.items()]
     if taken.facts or empty:
         notify(f"{given}: {'; '.join([*taken.facts, *empty])}")
     return sentences
+
+
+def _conditioned(rows: list[str | None], given: str, column: str, keep_whitespace: bool) -> list[str]:
+    """Return sentences with what they are given before them."""
+    for number, row in enumerate(rows, 1):
+        if row is None or SEPARATOR not in row or not parted(row)[1].strip():
+            raise UserError(f"{given}: row {number} has no sentence or no '{column}'; leave such rows out")
+    pairs = [parted(row or "") for row in rows]
+    return [joined(compose(condition), _clean(sentence, keep_whitespace)) for condition, sentence in pairs]
 
 
 def _clean(sentence: str | None, keep_whitespace: bool) -> str:

@@ -8,5 +8,6 @@ contrastive_losses  contrastive losses, and rewards computed from the same simil
 dropout             dropout that costs little on the CPU
 gaussian            KL, samples and densities of diagonal Gaussians, active units, mutual information
 implicit_posterior  posteriors without a density, and bounds of their divergence from the prior
+max_over_time       the maximum of filters over time, whose gradient reads one window of each
 vocab_projection    products with the vocabulary matrix in chunks that stay in the cache
 """

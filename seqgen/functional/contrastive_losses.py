@@ -4,9 +4,20 @@ Embeddings are compared by their cosine, so their norms do not matter; the two f
 similarity compare by Euclidean distance instead. B sentences, T tokens, H hidden and Z embedding dimensions.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Objective = Literal["supervised", "nt_xent", "ranking", "logistic"]
+"""What an encoder learns from two augmentations of each real sentence and from fake ones: the supervised loss
+(Khosla et al. 2020) with the real sentences as one class and the fake ones as its negatives; NT-Xent (Chen et
+al. 2020), where a sentence's other augmentation is told from all other sentences; RankGAN's own objective
+(Lin et al. 2017); or half the squared distance of a sentence's augmentations less their logistic similarity
+over that to other sentences and to fake ones."""
+Similarity = Literal["distance", "ranking"]
+"""How a sentence is rewarded: its similarity to real ones less that to fake ones, or RankGAN's ranking."""
 
 
 def token_contrastive(states: Tensor, mask: Tensor, *, margin: float = 0.5) -> Tensor:
@@ -178,3 +189,40 @@ def ranking_loss(real: Tensor, references: Tensor, fake: Tensor, *, gamma: float
     high = ranking_reward(real, references, fake, gamma=gamma)
     low = ranking_reward(fake, references, real, gamma=gamma)
     return -high.log().mean() - torch.log1p(-low).mean()
+
+
+def loss_with_fakes(
+    objective: Objective,
+    first: Tensor,
+    second: Tensor,
+    fake: Tensor,
+    *,
+    temperature: float = 0.1,
+    strength: float = 1.0,
+    gamma: float = 1.0,
+) -> Tensor:
+    """Return the loss of two augmentations of each real sentence, and of fake ones; (R, Z), (F, Z) → scalar.
+
+    `temperature` divides cosines (1 / γ of RankGAN); `strength` and `gamma` are `logistic_contrastive`'s.
+    """
+    if objective == "nt_xent":
+        return nt_xent(first, second, others=fake, temperature=temperature)
+    if objective == "ranking":
+        return ranking_loss(first, second, fake, gamma=1 / temperature)
+    if objective == "logistic":
+        return logistic_contrastive(first, second, others=fake, strength=strength, gamma=gamma)
+    embeddings = torch.cat((first, second, fake))
+    is_real = torch.arange(len(embeddings), device=embeddings.device) < len(embeddings) - len(fake)
+    return supervised_contrastive(embeddings, is_real, anchors=is_real, temperature=temperature)
+
+
+def reward_by(
+    similarity: Similarity, embeddings: Tensor, real: Tensor, fake: Tensor, *, temperature: float = 0.1
+) -> Tensor:
+    """Return the similarity of embeddings to real ones rather than fake ones; (N, Z), (R, Z), (F, Z) → (N,).
+
+    `temperature` divides the cosines of the ranking (1 / γ of RankGAN).
+    """
+    if similarity == "distance":
+        return distance_reward(embeddings, real, fake)
+    return ranking_reward(embeddings, real, fake, gamma=1 / temperature)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqgen.core.errors import UserError
+from seqgen.data.conditions import joined
 from seqgen.data.tokenizer import UNK
 from seqgen.inference.sentence import SamplingPosition, Sentence
 from seqgen.training.data_config import length_limit
@@ -22,14 +23,23 @@ Given = Callable[[int, torch.Generator], Tensor]
 """What so many sentences are given, drawn by a generator: token ids (n, P)."""
 
 
-def drawn_labels(trained: Trained, labels: Mapping[str, float]) -> Given:
-    """Return what draws labels by their weights; UserError for labels that the run has not, or no weight."""
-    condition = trained.algorithm.condition
-    if condition is None or not condition.labels:
+def has_labels(trained: Trained) -> bool:
+    """Whether the sentences of a run are given labels."""
+    return trained.algorithm.condition is not None and bool(trained.algorithm.condition.labels)
+
+
+def require_labels(trained: Trained, option: str) -> None:
+    """Raise UserError for a run of text without labels, as an option asks for them."""
+    if not has_labels(trained):
         raise UserError(
             f"'{trained.run.path}' was trained without labels; train one with --label-column, or leave "
-            "--label out"
+            f"{option} out"
         )
+
+
+def drawn_labels(trained: Trained, labels: Mapping[str, float]) -> Given:
+    """Return what draws labels by their weights; UserError for labels that the run has not, or no weight."""
+    require_labels(trained, "--label")
     ids = torch.tensor(trained.tokenizer.encode_conditions(list(labels)), device=trained.device)
     weights = torch.tensor(list(labels.values()), device=trained.device, dtype=torch.float32)
     if not (weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0):
@@ -37,6 +47,12 @@ def drawn_labels(trained: Trained, labels: Mapping[str, float]) -> Given:
             f"the weights of labels are {list(labels.values())}; they must be from 0 on, and one above 0"
         )
     return lambda n, rng: ids[torch.multinomial(weights, n, replacement=True, generator=rng)]
+
+
+def labelled(trained: Trained, sentences: Sequence[str], label: str) -> list[str]:
+    """Return sentences with a label before them; UserError where the run has not that label."""
+    drawn_labels(trained, {label: 1.0})
+    return [joined(label, each) for each in sentences]
 
 
 def go_on_from(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.dropout import Dropout
+from seqgen.functional.max_over_time import max_over_time
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
 from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.rnn_generator import RNNConfig
@@ -327,10 +328,10 @@ class MultiEmbeddingDiscriminator(nn.Module):
             embedded.unflatten(2, (self.embeddings, -1)).permute(0, 2, 3, 1).flatten(0, 1)
         )  # (B R, E, T)
         pooled = [
-            F.relu(convolution(F.pad(channels, (0, width)))).amax(dim=2)
-            for convolution, width in zip(self.convolutions, self.WIDTHS, strict=True)
+            max_over_time(F.pad(channels, (0, width)), *each.parameters())
+            for each, width in zip(self.convolutions, self.WIDTHS, strict=True)
         ]
-        features = torch.cat(pooled, dim=1)
+        features = F.relu(torch.cat(pooled, dim=1))
         gate = torch.sigmoid(self.gate(features))
         features = gate * F.relu(self.transform(features)) + (1 - gate) * features
         return self.output(features).squeeze(-1)
@@ -347,3 +348,9 @@ def scores(discriminator: nn.Module, tokens: Tensor, *, rows: int = SCORED_ROWS)
     """
     with evaluating(discriminator):
         return torch.cat([discriminator(part) for part in tokens.split(rows)])
+
+
+def prefix_logits(reader: PrefixReader, tokens: Tensor) -> Tensor:
+    """Return the logit that each prefix is of a real sentence; (B, T) → (B, T)."""
+    features, _ = reader.read(tokens, reader.initial(len(tokens)))
+    return reader.score(features)

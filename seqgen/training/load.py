@@ -228,10 +228,11 @@ def ids_of(trained: Trained, sentences: Sequence[str]) -> Ids:
 def _parted(trained: Trained, lines: Sequence[str]) -> tuple[list[str], list[str]]:
     pairs = [parted(line) for line in lines]
     if any(SEPARATOR not in line for line in lines):
-        kind = "a label" if trained.tokenizer.then is None else "a source"
+        kind, how = "a source", "generate from sources by 'seqgen sample --source FILE'"
+        if trained.tokenizer.then is None:
+            kind, how = "a label", "give --label, or --label-column where a table has labels"
         raise UserError(
-            f"every sentence of '{trained.run.path}' is given {kind}, and here they are given none; "
-            "score, sample and evaluate take a --label"
+            f"every sentence of '{trained.run.path}' is given {kind}, and here they are given none; {how}"
         )
     return [condition for condition, _ in pairs], [sentence for _, sentence in pairs]
 

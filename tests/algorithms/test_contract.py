@@ -1,6 +1,8 @@
 """The contract, held by every algorithm of both registries with each of its examples."""
 
+import inspect
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -312,3 +314,13 @@ def test_a_step_on_cuda(name, values):
 def test_every_adversarial_algorithm_is_in_one_group_of_the_help():
     grouped = [name for names in algorithms.GROUPS.values() for name in names]
     assert sorted(grouped) == sorted(algorithms.ADVERSARIAL)
+
+
+LONGER = {"leakgan": 200, "catgan": 200, "seqgan": 180, "residual": 400, "aegan": 400}
+"""Lines of what is more than one idea: a manager, an evolution, the user's reward, a calibration, cycles."""
+
+
+@pytest.mark.parametrize("name", algorithms.ADVERSARIAL)
+def test_the_file_of_an_algorithm_is_short(name):
+    source = Path(inspect.getfile(algorithms.ADVERSARIAL[name].cls))
+    assert len(source.read_text(encoding="utf-8").splitlines()) < LONGER.get(name, 100)

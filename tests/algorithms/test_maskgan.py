@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import batch, build, moved, sentences, weights
 
-from seqgen.algorithms import maskgan
+from seqgen.algorithms import infill_policy
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.core import settings
 from seqgen.core.errors import UserError
@@ -51,7 +51,7 @@ def test_the_critics_estimate_is_taken_off():
 
 def test_the_discriminator_learns_at_the_blanks(monkeypatch):
     algorithm = build("maskgan")
-    monkeypatch.setattr(maskgan, "mask_words", lambda tokens, rate: tokens.masked_fill(MASK, UNK))
+    monkeypatch.setattr(infill_policy, "mask_words", lambda tokens, rate: tokens.masked_fill(MASK, UNK))
     filled = TOKENS.where(~MASK, 10)
     monkeypatch.setattr(algorithm, "infill", lambda template: Samples(filled, torch.zeros(2, 4)))
     scores = {10: logit(0.25), 5: logit(0.75), 7: logit(0.5), 9: logit(0.9)}  # others count for nothing

@@ -6,11 +6,12 @@ import pytest
 import torch
 from helpers import build, padded, sentences
 
-from seqgen.algorithms import rewards
+from seqgen.algorithms import rewards, scratchgan
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import EOS, PAD
+from seqgen.models.discriminator import prefix_logits
 
 TOKENS = torch.tensor([[5, 6, EOS], [7, EOS, PAD]])
 MASK = TOKENS != PAD
@@ -31,7 +32,7 @@ def test_discounted_returns_by_hand():
 
 def test_a_tokens_return_is_discounted_and_padding_has_none(monkeypatch):
     algorithm = build("scratchgan", {"discount": 0.5})
-    monkeypatch.setattr(algorithm, "prefix_logits", lambda tokens: LOGITS)
+    monkeypatch.setattr(scratchgan, "prefix_logits", lambda reader, tokens: LOGITS)
     found = algorithm.token_rewards(TOKENS, MASK, sentences())
     # rewards 2 D - 1: 0, ½, -½; 0.8, 0.2, nothing. Returns: ½ (½ - ¼), ½ - ¼, -½; 0.8 + ½ 0.2, 0.2
     wanted = [[0.125, 0.25, -0.5], [0.9, 0.2, 0.0]]
@@ -56,7 +57,7 @@ def test_the_discriminator_learns_from_every_prefix(monkeypatch):
     algorithm = build("scratchgan", {"label_smoothing": 0.1})
     on_fake = -LOGITS[:, :2]
     monkeypatch.setattr(
-        algorithm, "prefix_logits", lambda tokens: LOGITS if tokens.shape[1] == 3 else on_fake
+        scratchgan, "prefix_logits", lambda reader, tokens: LOGITS if tokens.shape[1] == 3 else on_fake
     )
     loss, metrics = algorithm.discriminator_loss(TOKENS, torch.tensor([[5, EOS], [EOS, PAD]]))
     real = [0.5, 0.75, 0.25, 0.9, 0.6]
@@ -72,11 +73,11 @@ def test_the_discriminator_learns_from_every_prefix(monkeypatch):
 def test_prefixes_are_scored_as_sentences_of_their_own(values):
     algorithm = build("scratchgan", values).eval()
     tokens = sentences()
-    logits = algorithm.prefix_logits(tokens)
+    logits = prefix_logits(algorithm.discriminator, tokens)
     for t in (0, 3):
-        alone = algorithm.prefix_logits(tokens[:, : t + 1])[:, t]
+        alone = prefix_logits(algorithm.discriminator, tokens[:, : t + 1])[:, t]
         torch.testing.assert_close(alone, logits[:, t], rtol=1e-4, atol=1e-5)
-    longer = algorithm.prefix_logits(padded(tokens))[:, : tokens.shape[1]]
+    longer = prefix_logits(algorithm.discriminator, padded(tokens))[:, : tokens.shape[1]]
     torch.testing.assert_close(longer, logits, rtol=1e-4, atol=1e-5)
 
 
@@ -84,7 +85,7 @@ def test_it_needs_no_start_and_no_likelihood():
     algorithm = build("scratchgan")
     assert not algorithm.needs_start
     assert "nll" not in algorithm.generator_step(None, 0.0, sentences())
-    with pytest.raises(UserError, match=r"scratchgan scores prefixes: leave discriminator.bidirectional out"):
+    with pytest.raises(UserError, match="here prefixes are scored; leave it out"):
         settings.override(algorithm.config, {"discriminator.bidirectional": True})
 
 

@@ -10,9 +10,10 @@ import torch
 from helpers import generator, write_lines
 from typer.testing import CliRunner
 
+from seqgen import algorithms
 from seqgen.bench import controls
 from seqgen.bench import generators as bench
-from seqgen.bench.case import Scale, Text
+from seqgen.bench.case import Scale, Text, comparable
 from seqgen.bench.controls import NetworkSteps, StepSampler
 from seqgen.bench.frontier import COLUMNS, table
 from seqgen.bench.generators import summary
@@ -282,6 +283,14 @@ def test_the_command(tmp_path, monkeypatch):
         (["--regime", "limitd"], "no regime 'limitd'; did you mean 'limited'"),
         (["--oracle", "scene"], "no oracle 'scene'"),
         (["--algorithms", "residul"], "no algorithm 'residul'; did you mean 'residual'"),
+        (
+            ["--algorithms", "residual,sentigan"],
+            "'sentigan' learns from labels, which this benchmark has none of",
+        ),
+        (
+            ["--algorithms", "aegan"],
+            "'aegan' starts from an autoencoder, which this benchmark has none of; leave",
+        ),
         (["--rewards", "noise,nois"], "no reward 'nois'; did you mean 'noise'"),
     ],
 )
@@ -289,3 +298,27 @@ def test_wrong_options(arguments, message, tmp_path):
     result = CliRunner().invoke(app, ["oracle", "--out", str(tmp_path), *arguments])
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
+
+
+def test_all_are_the_algorithms_but_those_of_labels_and_autoencoders(monkeypatch):
+    assert set(algorithms.ADVERSARIAL) - set(comparable()) == {"sentigan", "aegan"}
+    assert Scale().adversarial == comparable()
+    assert bench.QUICK.adversarial == comparable()[:1] == ("residual",)
+    chosen = []
+    monkeypatch.setattr(bench, "run", lambda *given, scale, **options: chosen.append(scale.adversarial))
+    for quick in ([], ["--quick"]):
+        CliRunner().invoke(app, ["oracle", *quick, "--algorithms", "all"])
+    assert chosen == [comparable(), comparable()]
+
+
+def test_one_from_nothing_has_a_length_of_its_own_and_a_generator_as_large_as_the_others(tmp_path):
+    scale = replace(TINY, n=31, temperatures=(), top_p=(), min_p=(), rewards=())
+    scale = replace(scale, adversarial=("seqgan", "scratchgan"), from_nothing={"steps": 3, "batch_size": 5})
+    results = bench.run([NAME], tmp_path, lengths=[T], regimes=["limited"], scale=scale, device="cpu")
+    trained = {name.split(".train-")[1]: each for name, each in results["trainings"].items()}
+    assert trained["scratchgan"]["steps"] == 3  # and no step of the discriminator alone
+    assert trained["seqgan"]["steps"] == 3  # two after one of the discriminator alone
+    settings = {path.parent.name: json.loads(path.read_text())["settings"] for path in
+                tmp_path.glob("runs/*/*/config.json")}  # fmt: skip
+    assert settings["scratchgan"]["generator"] == settings["mle"]["generator"]
+    assert settings["scratchgan"]["batch_size"] == 5

@@ -1,6 +1,7 @@
 """Contrastive losses and rewards: hand numbers, references written as loops, and what must not matter."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 
 from seqgen.functional import contrastive_losses
 
-B, Z = 7, 5
+B, FAKES, Z = 7, 3, 5
 
 
 def embeddings(rows=B, seed=0, dtype=torch.float64):
@@ -239,3 +240,33 @@ def test_embeddings_near_real_ones_have_higher_rewards():
         contrastive_losses.ranking_reward(torch.cat((real, fake)), real, fake, gamma=10.0),
     ):
         assert reward[:5].min() > reward[5:].max()
+
+
+def test_each_objective_has_the_fakes_as_negatives():
+    first, second, fake = embeddings(B, seed=1), embeddings(B, seed=2), embeddings(FAKES, seed=3)
+    is_real = torch.arange(2 * B + FAKES) < 2 * B
+    together = torch.cat((first, second, fake))
+    wanted = {
+        "supervised": contrastive_losses.supervised_contrastive(
+            together, is_real, anchors=is_real, temperature=0.3
+        ),
+        "nt_xent": contrastive_losses.nt_xent(first, second, others=fake, temperature=0.3),
+        "ranking": contrastive_losses.ranking_loss(first, second, fake, gamma=1 / 0.3),
+        "logistic": contrastive_losses.logistic_contrastive(
+            first, second, others=fake, strength=2.0, gamma=0.5
+        ),
+    }
+    assert set(wanted) == set(get_args(contrastive_losses.Objective))
+    for objective, loss in wanted.items():
+        how = {"temperature": 0.3, "strength": 2.0, "gamma": 0.5}
+        found = contrastive_losses.loss_with_fakes(objective, first, second, fake, **how)
+        assert torch.allclose(found, loss, atol=1e-6), objective
+
+
+def test_each_reward_compares_with_real_and_fake_embeddings():
+    each, real, fake = embeddings(B, seed=1), embeddings(B + 2, seed=2), embeddings(FAKES, seed=3)
+    distance = contrastive_losses.reward_by("distance", each, real, fake, temperature=0.25)
+    ranking = contrastive_losses.reward_by("ranking", each, real, fake, temperature=0.25)
+    assert torch.allclose(distance, contrastive_losses.distance_reward(each, real, fake), atol=1e-6)
+    wanted = contrastive_losses.ranking_reward(each, real, fake, gamma=4.0)
+    assert torch.allclose(ranking, wanted, atol=1e-6)
