@@ -31,7 +31,7 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, RNNDiscriminatorConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.data import augment
 from seqgen.data.batch import stacked
 from seqgen.functional import contrastive_losses
@@ -100,8 +100,9 @@ class ContrastiveGAN(RolloutPolicy, Adversary):
         """Return what the encoder minimises on real (R, T) and fake sentences (F, T'), and the gap."""
         first, second, negative = self._embed([real, real, fake])
         similarity = contrastive_losses.cosines
-        gap = similarity(first, second).mean() - similarity(first, negative).mean()
-        return self._loss(first, second, negative), {"d_gap": gap.detach()}
+        one, other, fakes = (distributed.gather(each.detach()) for each in (first, second, negative))
+        gap = similarity(one, other).mean() - similarity(one, fakes).mean()
+        return self._loss(first, second, negative), {"d_gap": gap}
 
     def _embed(self, batches: list[Tensor]) -> list[Tensor]:
         """Embed an augmentation of each sentence; batches (B, T) of any T → (B, D) each.
@@ -134,8 +135,9 @@ class ContrastiveGAN(RolloutPolicy, Adversary):
 
         Sentences are compared with the step's real ones and as many that the generator samples.
         """
-        real = scores(self.discriminator, without_unknown(context)).float()
-        fake = scores(self.discriminator, self.generate(len(context))).float()
+        # Here, as rollouts ask for rewards a number of times that differs between processes.
+        real = distributed.gather(scores(self.discriminator, without_unknown(context)).float())
+        fake = distributed.gather(scores(self.discriminator, self.generate(len(context))).float())
         if self.config.reward == "distance":
             reward = partial(contrastive_losses.distance_reward, real=real, fake=fake)
         else:

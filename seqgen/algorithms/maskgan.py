@@ -30,7 +30,7 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, TokenReaderConfig
 from seqgen.algorithms.policy_gradient import PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.data.augment import mask_words
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
@@ -92,7 +92,7 @@ class MaskGAN(PolicyGradient, Adversary):
 
     def prepare(self, context: Tensor) -> Rollout:
         """Fill blanks of real sentences, and reward the words; the mask is where they stand."""
-        real = without_unknown(context)[: self.config.batch_size]
+        real = without_unknown(context)[: distributed.part(self.config.batch_size)]
         template = mask_words(real, self.config.mask_rate)
         tokens, mask = self.infill(template).tokens, template == UNK
         return Rollout(tokens, mask, self.token_rewards(tokens, mask, context))

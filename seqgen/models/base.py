@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgen.core import plugins, settings
+from seqgen.core import distributed, plugins, settings
 from seqgen.core.errors import UserError
+from seqgen.models.dropout import Dropout
 from seqgen.models.state import State
 from seqgen.models.vocab_head import NEVER, VocabHead, ruled_out
 
@@ -96,7 +97,7 @@ class Generator(nn.Module):
         super().__init__()
         self.vocab_size, self.latent_dim = vocab_size, latent_dim
         self.embedding = nn.Embedding(vocab_size, embedding)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.projection: nn.Linear | None = None
         self.latent_skip: nn.Linear | None = None
 
@@ -159,7 +160,7 @@ class Generator(nn.Module):
             return self.first_state(batch, None)
         weight = self.head.weight
         if condition is None:
-            condition = torch.randn(batch, self.latent_dim, device=weight.device).to(weight.dtype)
+            condition = distributed.randn(batch, self.latent_dim, device=weight.device).to(weight.dtype)
         return (*self.first_state(batch, condition), condition)
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqgen.core.device import widened
 from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.models.discriminator import embed, real_positions
+from seqgen.models.dropout import Dropout
 
 WIDTHS = (1, 2, 3, 4, 5)
 """Tokens that a filter of the critic of sentences covers."""
@@ -86,7 +87,7 @@ class SentenceCritic(_Critic):
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.widths = tuple(widths)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, kernel_size=w) for w in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         features = filters * len(widths)
         self.head = nn.Sequential(
             nn.Linear(features, features), nn.LeakyReLU(LEAK), self.dropout, nn.Linear(features, 1)
@@ -115,7 +116,7 @@ class RNNCritic(_Critic):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embedding)
         self.rnn = nn.GRU(embedding, hidden, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Sequential(
             nn.Linear(hidden, hidden), nn.LeakyReLU(LEAK), self.dropout, nn.Linear(hidden, 1)
         )

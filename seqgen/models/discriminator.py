@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
+from seqgen.models.batch_norm import BatchNorm1d
+from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.rnn_generator import RNNConfig
 from seqgen.models.state import State
@@ -93,7 +95,7 @@ def output_layer(features: int, projection_dim: int) -> nn.Module:
     if not projection_dim:
         return nn.Linear(features, 1)
     hidden = nn.Linear(features, features)
-    normalisation = nn.BatchNorm1d(projection_dim, affine=False)
+    normalisation = BatchNorm1d(projection_dim, affine=False)
     return nn.Sequential(hidden, nn.ReLU(), nn.Linear(features, projection_dim), normalisation)
 
 
@@ -128,7 +130,7 @@ class RNNDiscriminator(nn.Module):
         self.backwards = copy.deepcopy(self.rnn) if bidirectional else None
         if self.backwards is not None:
             self.backwards.reset_parameters()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = output_layer(2 * hidden if bidirectional else hidden, projection_dim)
 
     @property
@@ -179,7 +181,7 @@ class TrunkDiscriminator(nn.Module):
         del trunk.head
         trunk.projection = None
         self.trunk, self.projection_dim = trunk, projection_dim
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = output_layer(features, projection_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -255,7 +257,7 @@ class CNNDiscriminator(nn.Module):
         total = sum(numbers.values())
         self.transform = nn.Linear(total, total)
         self.gate = nn.Linear(total, total)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(total, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -317,7 +319,7 @@ class MultiEmbeddingDiscriminator(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, width) for width in self.WIDTHS)
         features = filters * len(self.WIDTHS)
         self.transform, self.gate = nn.Linear(features, features), nn.Linear(features, features)
-        self.output = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 100), nn.Linear(100, 1))
+        self.output = nn.Sequential(Dropout(dropout), nn.Linear(features, 100), nn.Linear(100, 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Read whole sentences, ids (B, T) or soft one-hots (B, T, V); → logits (B · R,)."""
@@ -332,7 +334,8 @@ class MultiEmbeddingDiscriminator(nn.Module):
         features = torch.cat(pooled, dim=1)
         gate = torch.sigmoid(self.gate(features))
         features = gate * F.relu(self.transform(features)) + (1 - gate) * features
-        return self.output(features).squeeze(-1)
+        of_sentences = features.unflatten(0, (-1, self.embeddings))  # dropout has the batch first
+        return self.output(of_sentences).flatten()
 
 
 SCORED_ROWS = 2048

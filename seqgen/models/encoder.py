@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.models.discriminator import embed, last_states, real_positions, reverse
+from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS
 
 Pooling = Literal["last", "mean", "max"]
@@ -58,7 +59,7 @@ class RNNEncoder(nn.Module):
         self.forwards = CELLS[cell](embedding, hidden, batch_first=True)
         self.backwards = CELLS[cell](embedding, hidden, batch_first=True) if bidirectional else None
         self.pooling = pooling
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         features = 2 * hidden if bidirectional else hidden
         self.mean = nn.Linear(features, latent_dim)
         self.log_var = nn.Linear(features, latent_dim)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.data.tokenizer import PAD
 from seqgen.models.discriminator import reverse
+from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import LSTM
 
 LOG_PROB_SCALE = 0.3
@@ -80,9 +81,9 @@ class SentenceEnergy(nn.Module):
             self.embedding = nn.Embedding(vocab_size, config.embedding)
             self.network = NETWORKS[config.network](config.embedding + 1, config)
             first = nn.Linear(self.network.features + 1, 128)
-            drops = (nn.Dropout(config.dropout) for _ in range(2))
+            drops = (Dropout(config.dropout) for _ in range(2))
             self.output = nn.Sequential(next(drops), first, nn.LeakyReLU(0.1), next(drops), last)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for layer in (self.linear, last):
             if layer is not None:
                 nn.init.zeros_(layer.weight)
@@ -161,6 +162,8 @@ class _Transformer(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, config.heads, 2 * width, config.dropout, batch_first=True, norm_first=True
         )
+        # Of attention alone the masks are not drawn for a whole batch that processes share.
+        layer.dropout, layer.dropout1, layer.dropout2 = (Dropout(config.dropout) for _ in range(3))
         self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
         self.features = 2 * width
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.models.discriminator import real_positions, reverse
+from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS
 
 
@@ -24,7 +25,7 @@ class TokenReader(nn.Module):
         self.rnn = CELLS[cell](embedding, hidden, batch_first=True)
         self.backwards = copy.deepcopy(self.rnn)
         self.backwards.reset_parameters()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = nn.Linear(2 * hidden, outputs)
 
     def forward(self, *versions: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.models.base import Generator, GeneratorConfig
+from seqgen.models.dropout import Dropout
 from seqgen.models.state import State
 
 ROTARY_BASE = 10_000.0
@@ -110,7 +111,7 @@ class _Layer(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(hidden, expansion * hidden), nn.GELU(), nn.Linear(expansion * hidden, hidden)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, hidden: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor
