@@ -169,6 +169,17 @@ def gather(rows: Tensor) -> Tensor:
     return rows if shards() == 1 else _Gather.apply(rows)
 
 
+def by_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Return a function of rows, each by itself and without chance, to which each process gives its part.
+
+    rows (B, …) → (B, …). A batch that cannot be divided evenly every process gives as a whole.
+    """
+    if count() == 1 or len(rows) % count():
+        return function(rows)
+    with sharded():
+        return gather(function(shard(rows)))
+
+
 def average_gradients(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return gradients averaged over ranks, in one message for each type of number."""
     if count() == 1:
@@ -254,8 +265,8 @@ def check_same(tensors: Iterable[Tensor], what: str) -> None:
         dist.all_reduce(ends, dist.ReduceOp.MAX)
     if not torch.equal(ends[0], -ends[1]):
         raise UserError(
-            f"{what} differ between the processes of this training, which has stopped; the same command goes "
-            "on from the last checkpoint, and does so in one process as well"
+            f"{what} have come to differ between the processes, so training has stopped; the same command "
+            "goes on from the last checkpoint, also in one process"
         )
 
 
@@ -353,6 +364,6 @@ def _noticing() -> Iterator[None]:
         yield
     except RuntimeError as error:  # of gloo and NCCL alike, without a class of its own
         raise UserError(
-            "another process of this training has ended or does not answer, so it has stopped; the same "
-            f"command goes on from the last checkpoint ({' '.join(str(error).split())[:80]})"
+            "another of the processes has ended, or has not answered for so long that this one ends, too; a "
+            "training goes on from its last checkpoint by the same command"
         ) from error

@@ -49,8 +49,9 @@ def _by_layers(rnn: nn.RNNBase, inputs: Tensor, state: Any = None) -> tuple[Tens
             by_time = read.transpose(0, 1).contiguous()
             read = (by_time * dropout_mask(by_time, rnn.dropout, batch_dim=1)).transpose(0, 1)
         own = tuple(part[layer : layer + 1] for part in given)
-        run = torch.lstm if is_lstm else torch.gru
-        read, *states = run(read, own if is_lstm else own[0], weights, rnn.bias, 1, 0.0, True, False, True)
+        tensors: list[Tensor] = list(weights)
+        how = (tensors, rnn.bias, 1, 0.0, True, False, True)
+        read, *states = torch.lstm(read, own, *how) if is_lstm else torch.gru(read, own[0], *how)
         after.append(states)
     joint = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
     return read, joint if is_lstm else joint[0]
