@@ -32,7 +32,13 @@ PROCESSES = 2
 STEPS = 3
 RELAXED = ("relgan", "catgan", "gsgan", "textgan-mmd", "aegan")
 """Algorithms that on the CPU of one process draw for the sentences that go on alone."""
-FURTHER = {"mle": (1, 3, 4), "sentence-vae": (3, 5), "autoencoder": (2,), "residual": (2,), "seqgan": (1, 3, 9)}
+FURTHER = {
+    "mle": (1, 3, 4),
+    "sentence-vae": (3, 5),
+    "autoencoder": (2,),
+    "residual": (2,),
+    "seqgan": (1, 3, 9),
+}
 """The examples of algorithms that are tried beside their first ones, by their numbers."""
 MORE = {
     "aegan": {"samples": 6, "losses.gradient_penalty": 0.0},
@@ -81,7 +87,9 @@ def steps(algorithm: Any, batches: list[Any]) -> dict[str, Any]:
     rows = []
     for i, each in enumerate(batches):
         metrics = loop.learn(algorithm, each, i / len(batches), torch.device("cpu"))
-        rows.append(dict(zip(metrics, distributed.averages([float(x) for x in metrics.values()]), strict=True)))
+        rows.append(
+            dict(zip(metrics, distributed.averages([float(x) for x in metrics.values()]), strict=True))
+        )
     weights = {name: part.clone() for name, part in algorithm.state_dict().items()}
     return {"metrics": rows, "weights": weights, "random state": torch.get_rng_state()}
 
@@ -121,9 +129,9 @@ def losses_of_whole_batches() -> dict[str, Any]:
         ),
         "masked": lambda a, b, c, y, m: gan_losses.cross_entropy(a, b, masks=(m, ~m)),
         "norm": lambda a, b, c, *_: (_norm(BatchNorm1d(5))(a) * b).square().mean(),
-        "norm of maps": lambda a, b, c, *_: _norm(BatchNorm2d(5))(
-            (a + b.square())[..., None, None]
-        ).exp().mean(),
+        "norm of maps": lambda a, b, c, *_: (
+            _norm(BatchNorm2d(5))((a + b.square())[..., None, None]).exp().mean()
+        ),
         "squared mean": lambda a, b, c, *_: distributed.mean((a * b).mean()) * (a + c).square().mean(),
     }
     found = {}
@@ -181,11 +189,27 @@ def together(folder: Path, *trials: Callable[[], Any]) -> list[dict[str, Any]]:
     """Let processes run trials at the same time; return what each of them found, by their names."""
     names = ",".join(trial.__name__ for trial in trials)
     files = [folder / f"{rank}.pt" for rank in range(PROCESSES)]
-    running = start([sys.executable, __file__, names], last=files)
+    running = start([sys.executable, str(Path(__file__).resolve()), names], last=files)
     for process in running:
         errors = process.communicate(timeout=300)[1]
         assert process.returncode == 0, errors
     return [torch.load(file, weights_only=False) for file in files]
+
+
+def assert_same_steps(
+    of_ranks: list[dict[str, Any]], whole: dict[str, Any], *, rtol: float = 1e-4, atol: float = 1e-5
+) -> None:
+    """Compare what `steps` returned in each process with what it returned in one that had whole batches."""
+    near = {"rtol": rtol, "atol": atol, "equal_nan": True}
+    assert whole.keys() == of_ranks[0].keys()
+    for name, expected in whole.items():
+        first, second = (each[name] for each in of_ranks)
+        torch.testing.assert_close(first, second, rtol=0, atol=0, equal_nan=True, msg=f"{name}: ranks")
+        for mine, theirs in zip(first["metrics"], expected["metrics"], strict=True):
+            torch.testing.assert_close(mine, theirs, **near, msg=f"{name}: {mine} {theirs}")
+        for part, weight in expected["weights"].items():
+            torch.testing.assert_close(first["weights"][part], weight, **near, msg=f"{name}: {part}")
+        assert torch.equal(first["random state"], expected["random state"]), name
 
 
 def start(command: list[str], *, last: list[Path] | None = None, **how: Any) -> list[Any]:

@@ -88,5 +88,7 @@ def test_each_process_has_a_device_of_its_own(monkeypatch):
     assert device.pick() == device.pick("cuda") == torch.device("cuda", 1)
     assert chosen == [1, 1]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="has 1 CUDA devices and at least 2 processes; give torchrun --nproc-"):
+    with pytest.raises(
+        UserError, match="has 1 CUDA devices and at least 2 processes; give torchrun --nproc-"
+    ):
         device.pick()
