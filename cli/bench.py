@@ -28,6 +28,9 @@ def speed(
     sentence_vae: Annotated[
         bool, typer.Option(help="Also a sentence-VAE: V 10,000, E 300, H 256, Z 16, B 32, T 10 to 50.")
     ] = True,
+    default_step: Annotated[
+        bool, typer.Option(help="Also a step of seqgen pretrain's defaults, beside plain PyTorch.")
+    ] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the median is reported.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
@@ -52,6 +55,10 @@ def speed(
         from seqgen.bench import latent
 
         rows += latent.run(place, repeats=repeats)
+    if default_step:
+        from seqgen.bench import default_step as steps
+
+        rows += steps.run(place, repeats=repeats)
     if sentences:
         from seqgen.bench import metrics
 

@@ -12,7 +12,7 @@ from seqgen.algorithms.base import RunningMean, TextAlgorithm
 from seqgen.core import distributed, optim
 from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import Samples
-from seqgen.models.calibration import calibrate
+from seqgen.models.calibration import calibrate, one_by_one
 
 C = TypeVar("C", bound=Any)
 
@@ -95,9 +95,10 @@ class LatentAlgorithm(TextAlgorithm):
 
     def calibrate(self, held_out: Iterable[Tensor]) -> float:
         """Calibrate the decoder by the NLL given a draw of each posterior; return the temperature."""
+        head = self.generator.head
         return calibrate(
-            self.generator.head,
-            lambda: vae_objective.one_draw_nll(self.encoder, self.generator, held_out),
+            head,
+            one_by_one(head, lambda: vae_objective.one_draw_nll(self.encoder, self.generator, held_out)),
             fraction=self.config.calibration,
         )
 

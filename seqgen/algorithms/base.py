@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.algorithms.teacher import Teacher
 from seqgen.core import settings
 from seqgen.core.device import widened
@@ -75,7 +76,7 @@ class TrainingConfig:
             teacher_temperature=(1e-3, None),
         )
 
-    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+    def fitted(self, text: TextSize, steps: int | None = None) -> Self:
         """Return the settings with what was left to the size of the training text filled in.
 
         steps: the length of training where that is given and not by the settings.

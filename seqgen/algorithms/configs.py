@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from torch import nn
 
 from seqgen.algorithms.base import TrainingConfig
-from seqgen.algorithms.regularisation import decay_for, with_dropout
+from seqgen.algorithms.regularisation import TextSize, decay_for, with_dropout
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.models.base import GeneratorConfig
@@ -243,11 +243,12 @@ class PretrainingConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, epochs=(1, None))
 
-    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+    def fitted(self, text: TextSize, steps: int | None = None) -> Self:
         """Fill in the epochs by the sentences, dropout and weight decay by tokens and length of training."""
-        epochs = self.epochs or min(max(round(600_000 / max(sentences, 1)), 3), 25)
-        passes = epochs if steps is None else steps * self.batch_size / max(sentences, 1)
-        generator = with_dropout(self.generator, tokens, passes)
+        sentences = max(text.sentences, 1)
+        epochs = self.epochs or min(max(round(600_000 / sentences), 3), 25)
+        passes = epochs if steps is None else steps * self.batch_size / sentences
+        generator = with_dropout(self.generator, text, passes)
         decay = decay_for(generator.dropout) if self.weight_decay is None else self.weight_decay
         return replace(self, generator=generator, epochs=epochs, weight_decay=decay)
 
@@ -272,10 +273,10 @@ class TunedConfig(TrainingConfig):
         super().__post_init__()
         settings.bounds(self, steps=(1, None), batch_size=(2, None))
 
-    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
+    def fitted(self, text: TextSize, steps: int | None = None) -> Self:
         """Fill in the generator's dropout where no run gave it."""
-        passes = (steps or self.steps) * self.batch_size / max(sentences, 1)
-        return replace(self, generator=with_dropout(self.generator, tokens, passes))
+        passes = (steps or self.steps) * self.batch_size / max(text.sentences, 1)
+        return replace(self, generator=with_dropout(self.generator, text, passes))
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps."""

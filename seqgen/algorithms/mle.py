@@ -20,7 +20,7 @@ the training loss, and the counts' part of a mixture's `valid_nll`, which are a 
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,15 +30,14 @@ from seqgen.algorithms.base import Metrics, RunningMean, StepMetrics, TextAlgori
 from seqgen.algorithms.configs import NGramConfig, PretrainingConfig
 from seqgen.algorithms.finetune import alignment
 from seqgen.core import distributed, optim, settings
-from seqgen.core.device import autocast
+from seqgen.core.device import autocast, widened
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional import contrastive_losses
 from seqgen.functional.chunked_log_probs import HeadInputs, head_log_probs
 from seqgen.functional.chunked_loss import head_loss, real_rows
-from seqgen.generation.likelihood import generator_likelihood
-from seqgen.generation.sample import log_not, log_prob, shifted
+from seqgen.generation.sample import log_not, log_prob, log_prob_of_states, shifted
 from seqgen.models import calibration
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import HeldOut, NGramMixture
@@ -247,12 +246,21 @@ def log_no_early_end(generator: Generator, hidden: Tensor, bias: Tensor) -> Tens
 
 def calibrate(generator: Generator, batches: Iterable[Tensor], *, fraction: float) -> float:
     """Calibrate a generator's head by the NLL of held-out batches; see `seqgen.models.calibration`."""
+    head = generator.head
 
-    def nll() -> float:
-        found = generator_likelihood(generator, batches)
-        return found.nats_per_token if found.tokens else 0.0
+    def losses(scales: Sequence[float]) -> list[float]:
+        """Sum the NLL at each scale; the states, which are most of the work, are computed once."""
+        sums = [0.0 for _ in scales]
+        for tokens in batches:
+            head.scale.fill_(1.0)
+            states, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens)))
+            for i, scale in enumerate(scales):
+                head.scale.fill_(scale)
+                sums[i] -= float(widened(log_prob_of_states(head, tokens, states * scale)).sum())
+        return sums
 
-    return calibration.calibrate(generator.head, nll, fraction=fraction)
+    with evaluating(generator):
+        return calibration.calibrate(head, losses, fraction=fraction)
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ from seqgen.algorithms import vae_objective
 from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder, with_paths
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast
 from seqgen.data import augment
@@ -103,9 +104,9 @@ class SentenceVAEConfig(PretrainingConfig):
             calibration=(0.0, 1.0),
         )
 
-    def fitted(self, sentences: int, tokens: int, steps: int | None = None) -> Self:
-        """Fill in what was left to the number of training sentences, and the paths of latent vectors."""
-        return with_paths(super().fitted(sentences, tokens, steps), latent_skip=True, pooling="max")
+    def fitted(self, text: TextSize, steps: int | None = None) -> Self:
+        """Fill in what was left to the size of the training text, and the paths of latent vectors."""
+        return with_paths(super().fitted(text, steps), latent_skip=True, pooling="max")
 
     @property
     def read_size(self) -> int:

@@ -102,14 +102,19 @@ def train(
             break
         for group in optimizer.param_groups:
             group["lr"] = model.lr * min(spent / WARMUP, (1 + math.cos(math.pi * spent)) / 2)
-        optimizer.zero_grad()
-        total, tokens = _nll(model, batch.tokens.to(device))
-        (total / tokens).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
+        step(model, optimizer, batch.tokens.to(device))
         steps += 1
     model.load_state_dict(weights)
     return steps
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, tokens: Tensor) -> None:
+    """Update a model by the mean negative log-likelihood of a batch (B, T)."""
+    optimizer.zero_grad()
+    total, count = _nll(model, tokens)
+    (total / count).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
 
 
 @torch.no_grad()

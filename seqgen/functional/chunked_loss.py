@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -19,6 +20,8 @@ from seqgen.functional.vocab_projection import (
 )
 
 LN2 = math.log(2)
+FEW = 2
+"""Up to so many times the width of the states, a vocabulary's logits of all rows are computed at once."""
 
 
 class HeadLoss(NamedTuple):
@@ -47,7 +50,14 @@ def head_loss(
     computed a chunk of rows at a time, and the gradients of hidden, weight and bias are computed in the
     forward pass, from the chunk's softmax. Leave rows of padding out beforehand (`real_rows`): a weight of 0
     costs as much as any other. Not twice differentiable; weights get no gradient.
+
+    Of a small vocabulary, characters for example, logits need little more memory than the states do, and are
+    held: a chunk's many operations would take longer than the products.
     """
+    is_exact = hidden.dtype == weight.dtype and hidden.dtype in (torch.float32, torch.float64)
+    if is_exact and len(weight) <= FEW * weight.shape[1]:
+        with no_autocast(hidden.device):
+            return _few_tokens_loss(hidden, weight, bias, targets, weights, entropy_weights)
     wanted = torch.is_grad_enabled() and any(part.requires_grad for part in (hidden, weight, bias))
     with no_autocast(hidden.device):
         loss, nll, entropy = _HeadLoss.apply(hidden, weight, bias, targets, weights, entropy_weights, wanted)
@@ -61,8 +71,27 @@ def real_rows(mask: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     of padding the weight 0.
     """
     if is_host(mask.device):
-        return tuple(part[mask] for part in parts)
+        places = mask.flatten().nonzero()[:, 0]
+        return tuple(part.flatten(0, 1).index_select(0, places) for part in parts)
     return tuple(part.flatten(0, 1) for part in parts)
+
+
+def _few_tokens_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    entropy_weights: Tensor | None,
+) -> HeadLoss:
+    """Return `head_loss` by torch's own operations, whose gradients are computed in the backward pass."""
+    log_probs = F.log_softmax(F.linear(hidden, weight, bias), dim=-1)
+    nll = -log_probs.gather(1, targets[:, None])[:, 0]
+    loss = (nll * weights.detach()).sum()
+    if entropy_weights is None:
+        return HeadLoss(loss, nll.detach(), None)
+    entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+    return HeadLoss(loss - (entropy * entropy_weights.detach()).sum(), nll.detach(), entropy.detach())
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -83,7 +83,11 @@ def sample(
     def run(given: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
         # Of all positions before the first: which number a draw takes does not depend on what others drew.
         numbers = 1 if mixture is None else numbers_of_a_draw(temperature=temperature, cut=cut)
-        uniform = distributed.rand(batch, length, numbers, device=device, generator=rng)
+
+        def draw(rows: int) -> Tensor:
+            return torch.rand(length, rows, numbers, device=device, generator=rng).transpose(0, 1)
+
+        uniform = distributed.rows_of(draw, batch).transpose(0, 1)
         draws = _Draws(generator, mixture, min_length, forbid, how | {"cut": cut}, uniform)
         loop = _compacted if is_host(device) else _in_full
         return loop(reading(generator, mixture), draws, given, state, length)
@@ -143,7 +147,7 @@ class _Draws:
         uniform: Tensor,
     ) -> None:
         self.head, self.mixture, self.min_length = generator.head, mixture, min_length
-        self.forbid, self.how, self.uniform = forbid, how, uniform.transpose(0, 1).contiguous()
+        self.forbid, self.how, self.uniform = forbid, how, uniform
         self.drawers: dict[bool, MixtureDrawer] = {}
 
     def __call__(
@@ -218,17 +222,23 @@ def log_prob(
     (B, T, V). Dropout is as the generator's mode has it.
     """
     state = generator.initial(tokens.shape[0]) if state is None else state
+    with torch.no_grad():
+        hidden, _ = generator.hidden(shifted(tokens), state)
+        return log_prob_of_states(generator.head, tokens, hidden, mixture=mixture)
+
+
+def log_prob_of_states(
+    head: VocabHead, tokens: Tensor, hidden: Tensor, *, mixture: NGramMixture | None = None
+) -> Tensor:
+    """Return `log_prob` where what the head reads before each token, (B, T, H), is known; (B, T) → (B, T)."""
     real = tokens != PAD
     with torch.no_grad():
-        read = shifted(tokens)
-        hidden, _ = generator.hidden(read, state)
         rows, targets = real_rows(real, hidden, tokens)
-        head = generator.head
         ones = torch.ones_like(targets, dtype=hidden.dtype)
         found = -head_loss(rows, head.weight, head.bias, targets, ones).nll
         contexts = None
         if mixture is not None:
-            contexts = mixture.tables.read(read, mixture.tables.begin(len(read)))
+            contexts = mixture.tables.read(shifted(tokens), mixture.tables.begin(len(tokens)))
             found = mixture.log_probs(rows, found, *real_rows(real, contexts, tokens))
         if is_host(tokens.device):
             found = torch.zeros(tokens.shape, dtype=found.dtype).masked_scatter(real, found)

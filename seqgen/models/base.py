@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from seqgen.core import distributed, plugins, settings
 from seqgen.core.errors import UserError
-from seqgen.models.dropout import Dropout
+from seqgen.functional.dropout import Dropout
 from seqgen.models.state import State
 from seqgen.models.vocab_head import NEVER, VocabHead, ruled_out
 

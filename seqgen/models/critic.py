@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.core.device import widened
+from seqgen.functional.dropout import Dropout
 from seqgen.functional.gan_losses import gradient_penalty
 from seqgen.models.discriminator import embed, real_positions
-from seqgen.models.dropout import Dropout
 
 WIDTHS = (1, 2, 3, 4, 5)
 """Tokens that a filter of the critic of sentences covers."""

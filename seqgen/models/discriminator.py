@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.data.tokenizer import PAD
+from seqgen.functional.dropout import Dropout
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
 from seqgen.models.batch_norm import BatchNorm1d
-from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.rnn_generator import RNNConfig
 from seqgen.models.state import State

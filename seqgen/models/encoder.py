@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import embed, last_states, real_positions, reverse
-from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS
 
 Pooling = Literal["last", "mean", "max"]

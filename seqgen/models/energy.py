@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.data.tokenizer import PAD
+from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import reverse
-from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import LSTM
 
 LOG_PROB_SCALE = 0.3

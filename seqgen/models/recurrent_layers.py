@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from seqgen.core import distributed
 from seqgen.core.device import is_host
+from seqgen.functional.dropout import dropout_mask
 from seqgen.functional.vocab_projection import no_autocast
-from seqgen.models.dropout import dropout_mask
 from seqgen.models.state import State
 
 

@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import real_positions, reverse
-from seqgen.models.dropout import Dropout
 from seqgen.models.recurrent_layers import CELLS
 
 

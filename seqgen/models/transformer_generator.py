@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.core.errors import UserError
+from seqgen.functional.dropout import Dropout
 from seqgen.models.base import Generator, GeneratorConfig
-from seqgen.models.dropout import Dropout
 from seqgen.models.state import State
 
 ROTARY_BASE = 10_000.0

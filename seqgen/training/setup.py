@@ -12,6 +12,7 @@ from typing import Any
 
 from seqgen import algorithms
 from seqgen.algorithms import Entry, finetune
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.core import device as devices
 from seqgen.core import settings
 from seqgen.core.errors import UserError
@@ -291,8 +292,8 @@ def _job_from_corpus(
     if start and not own:
         tokenizer = tokenizer.extended(corpus.train)
     encoded = encode_lines(corpus.train, tokenizer, max_length=length_limit(data, tokenizer))
-    size = len(encoded), len(encoded.tokens)
-    fit = partial(_fitted, config, data, *size)
+    size = TextSize(len(encoded), len(encoded.tokens), tokenizer.vocab_size)
+    fit = partial(_fitted, config, data, size)
     config = _as_begun(config, fit(steps), folder) if own else fit(steps)
     init = start.run.path if start else None
     keys = config_keys(
@@ -343,9 +344,9 @@ def _check_length(
     time_budget.check(minutes, {**lengths, **by_settings})
 
 
-def _fitted(config: Any, data: DataConfig, sentences: int, tokens: int, steps: int | None) -> Any:
+def _fitted(config: Any, data: DataConfig, text: TextSize, steps: int | None) -> Any:
     """Return settings with what was left to the size of the text and the length of training filled in."""
-    fitted = config.fitted(sentences, tokens, steps)
+    fitted = config.fitted(text, steps)
     return oracle_corpus.regularised(config, fitted) if oracles.is_oracle(data.corpus) else fitted
 
 

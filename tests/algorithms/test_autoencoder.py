@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from helpers import LENGTH, Z, batch, sentences
 
 from seqgen import algorithms
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.core import optim, settings
 from seqgen.data.batch import Batch
 from seqgen.data.batches import Batches, pack
@@ -129,7 +130,7 @@ def test_the_denoising_one_differs_by_its_defaults_alone():
     one, other = (settings.flatten(settings.to_dict(entry.config())) for entry in (plain, denoising))
     assert {key for key in one if one[key] != other[key]} == {"delete_rate", "shuffle_distance"}
     assert (denoising.config().delete_rate, denoising.config().shuffle_distance) == (0.3, 3.0)
-    assert denoising.config().fitted(10_000, 100_000).epochs == 25
+    assert denoising.config().fitted(TextSize(10_000, 100_000, 1_001)).epochs == 25
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "denoising-autoencoder"])

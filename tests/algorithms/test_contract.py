@@ -25,6 +25,7 @@ from helpers import (
 from seqgen import algorithms
 from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import TextAlgorithm, TrainingConfig
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.algorithms.tuned_generator import TunedGenerator
 from seqgen.core import device, optim, settings
 from seqgen.core.errors import UserError
@@ -233,7 +234,9 @@ def test_every_registry_entry_resolves_and_its_settings_build(name):
     entry = algorithms.get(name)
     assert issubclass(entry.cls, TextAlgorithm)
     assert entry.cls.__doc__
-    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(10_000, 100_000)
+    built = settings.override(entry.config(), {"generator.dropout": 0.1}).fitted(
+        TextSize(10_000, 100_000, 1_001)
+    )
     assert isinstance(built, TrainingConfig)
     assert isinstance(built, entry.cls.Config)
     assert built.total_steps(7) > 0

@@ -39,7 +39,7 @@ def sentences(rows, low=4, high=V, seed=1):
 def test_the_encoder_learns_what_is_real_and_its_rewards_say_so(values):
     for seed in range(3):
         algorithm = build(seed, **values)
-        for i in range(40):
+        for i in range(80):
             algorithm.discriminator_step(sentences(31, high=8, seed=i), sentences(31, seed=100 + i))
         good, bad = sentences(17, high=8, seed=777), sentences(17, low=8, seed=778)
         tokens = torch.cat((good, bad))

@@ -17,6 +17,7 @@ from seqgen.algorithms.mle import (
     nll_and_states,
     sentence_log_probs,
 )
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
@@ -92,16 +93,17 @@ def test_training_goes_on_from_weights_that_are_not_calibrated():
 
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     def fitted(sentences, tokens, steps=None, **values):
-        config = settings.override(algorithms.get("mle").config(), values).fitted(sentences, tokens, steps)
+        text = TextSize(sentences, tokens, 5_003)
+        config = settings.override(algorithms.get("mle").config(), values).fitted(text, steps)
         return config.generator.dropout, config.weight_decay, config.epochs
 
     assert fitted(100, 900)[2] == fitted(10_000, 100_000)[2] == 25
-    assert fitted(30_000, 330_000) == (0.25, 0.0233, 20)
+    assert fitted(30_000, 330_000) == (0.272, 0.0253, 20)
     assert fitted(60_000, 700_000) == (0.1, 0.01, 10)
     assert fitted(10_000_000, 10**8) == (0.1, 0.01, 3)
     # fewer passes need less of it, of 469 steps each
     assert fitted(30_000, 330_000, 10 * 469)[0] == fitted(30_000, 330_000, epochs=7)[0] == 0.1
-    assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.25, 0.0233)
+    assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.272, 0.0253)
     # weight decay goes with the dropout, whoever chose that
     assert fitted(30_000, 330_000, dropout=0.325)[:2] == (0.325, 0.03)
     assert fitted(30_000, 330_000, dropout=0.0)[:2] == (0.0, 0.01)

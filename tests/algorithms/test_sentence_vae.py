@@ -12,6 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from seqgen import algorithms
 from seqgen.algorithms import vae_objective
+from seqgen.algorithms.regularisation import TextSize
 from seqgen.core import optim, settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
@@ -234,12 +235,15 @@ def test_sampling_and_scoring_follow_their_random_state():
 
 
 def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
-    config = algorithms.get("sentence-vae").config().fitted(10_000, 100_000)
-    assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.25, 0.0233, 25)
+    text = TextSize(10_000, 100_000, 1_001)
+    config = algorithms.get("sentence-vae").config().fitted(text)
+    assert (config.generator.dropout, config.weight_decay, config.epochs) == (0.301, 0.0279, 25)
     assert (config.generator.latent_skip, config.encoder.pooling) == (True, "max")
-    chosen = settings.override(config, {"latent_skip": False, "pooling": "mean"}).fitted(10_000, 100_000)
+    chosen = settings.override(config, {"latent_skip": False, "pooling": "mean"}).fitted(
+        TextSize(10_000, 100_000, 1_001)
+    )
     assert (chosen.generator.latent_skip, chosen.encoder.pooling) == (False, "mean")
-    autoencoder = algorithms.get("autoencoder").config().fitted(10_000, 100_000)
+    autoencoder = algorithms.get("autoencoder").config().fitted(text)
     assert (autoencoder.generator.latent_skip, autoencoder.encoder.pooling) == (False, "last")
     with pytest.raises(UserError, match="target_kl=-1"):
         settings.override(config, {"target_kl": -1})

@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from seqgen.algorithms.vae_objective import reconstruction
-from seqgen.bench import latent, reference_loops, speed
+from seqgen.bench import default_step, latent, plain_models, reference_loops, speed
 from seqgen.bench.timing import Row, Timing, interleaved, table
 from seqgen.cli.bench import app
 from seqgen.core import optim
@@ -160,6 +160,25 @@ def test_a_row_of_a_sentence_vae():
     assert row.floor is not None
 
 
+def test_rows_of_the_default_step_count_real_tokens_and_move_only_what_they_train():
+    few, many = (default_step.Text(name, vocab, 2, 13) for name, vocab in (("few", 23), ("many", 599)))
+    rows = default_step.run(torch.device("cpu"), (few, many), batch=5, repeats=1)
+    assert [row.task for row in rows] == ["default step, few", "default step, many"]
+    assert [row.work for row in rows] == [2 + 5 + 8 + 10 + 13] * 2
+    assert all(row.ratio > 0 and row.floor is not None and 0 < row.floor < row.naive.most for row in rows)
+
+
+def test_the_plain_step_lowers_the_loss_of_its_batch():
+    torch.manual_seed(0)
+    tokens = latent.batch(UNEVEN)
+    model = plain_models.PlainLSTM(UNEVEN.vocab, UNEVEN.longest)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    before = float(plain_models._nll(model.eval(), tokens)[0])
+    for _ in range(7):
+        plain_models.step(model.train(), optimizer, tokens)
+    assert float(plain_models._nll(model.eval(), tokens)[0]) < 0.8 * before
+
+
 def test_run_makes_a_row_of_every_task():
     rows = speed.run(TINY, torch.device("cpu"), repeats=1)
     assert [row.task for row in rows] == ["pretraining step", "sampling", "adversarial update"]
@@ -172,6 +191,7 @@ def test_command_prints_a_table_or_json():
         "speed",
         "--sentences=0",
         "--no-sentence-vae",
+        "--no-default-step",
         *(f"--{name}={value}" for name, value in sizes.items()),
     ]
     result = CliRunner().invoke(app, options)

@@ -23,9 +23,10 @@ def parts(dtype=torch.float32, scale=1.0):
     return leaves, targets, weights
 
 
-@pytest.fixture(params=[4, 128], ids=["chunks", "one chunk"], autouse=True)
+@pytest.fixture(params=[4, 128, None], ids=["chunks", "one chunk", "few tokens"], autouse=True)
 def rows(request, monkeypatch):
-    monkeypatch.setattr(chunked_loss, "chunk_rows", lambda vocab_size, device: request.param)
+    monkeypatch.setattr(chunked_loss, "chunk_rows", lambda vocab_size, device: request.param or 128)
+    monkeypatch.setattr(chunked_loss, "FEW", math.inf if request.param is None else 0)
 
 
 def reference(leaves, targets, weights, entropy_weights=None):
@@ -142,6 +143,7 @@ def test_bfloat16_states_give_float32_losses():
 
 def test_no_gradient_work_where_none_is_wanted(monkeypatch):
     leaves, targets, weights = parts()
+    monkeypatch.setattr(chunked_loss, "FEW", 0)
     monkeypatch.delattr(chunked_loss, "_Gradients")
     with torch.no_grad():
         head_loss(*leaves, targets, weights)

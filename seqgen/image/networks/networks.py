@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.core.errors import UserError
+from seqgen.functional.dropout import Dropout
 from seqgen.models.batch_norm import BatchNorm1d, BatchNorm2d
-from seqgen.models.dropout import Dropout
 
 Network = TypeVar("Network", "ImageEncoder", "ImageDecoder")
 Shape = tuple[int, int, int]
