@@ -4,5 +4,6 @@ Imports `training` and the folders above it. Start with `generate`, which sample
 
 latent_space               encoding, decoding, interpolation, nearest neighbours
 scoring                    log-probabilities and energies of sentences, and what they detect
+shared_draw                sampling that several processes share
 latent_map, projection_2d  latent vectors in the plane
 """
