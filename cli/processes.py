@@ -7,15 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+from seqgen.core import launcher
 from seqgen.core.errors import UserError
 
 COMMANDS = ("pretrain", "adversarial", "sample", "evaluate")
 """The commands that several processes can share, beside `image train`."""
-
-
-def are_several() -> bool:
-    """Whether this process is one of several; found without torch, which a command may not need."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 class _Silence(io.TextIOBase):
@@ -31,13 +27,13 @@ class _Silence(io.TextIOBase):
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Join the other processes within a `with` block; all but the first are silent."""
-    if not are_several():
+    if not launcher.is_launched():
         yield
         return
     from seqgen.core import distributed
 
     with contextlib.ExitStack() as stack:
-        if os.environ["RANK"] != "0":
+        if not launcher.is_first():
             stack.enter_context(contextlib.redirect_stdout(_Silence(sys.stdout)))
             stack.enter_context(contextlib.redirect_stderr(_Silence(sys.stderr)))
         stack.enter_context(distributed.joined())
@@ -46,7 +42,7 @@ def joined() -> Iterator[None]:
 
 def may_speak() -> bool:
     """Whether this process is to say why the command ends: of several that fail, the first."""
-    if not are_several():
+    if not launcher.is_launched():
         return True
     from seqgen.core import distributed
 
@@ -60,14 +56,9 @@ def errors() -> TextIO:
 
 def check_command(name: str | None, allowed: Sequence[str] = COMMANDS, *, group: str = "") -> None:
     """Raise UserError where several processes were started for a command of one."""
-    if are_several() and name is not None and name not in allowed:
+    if launcher.is_launched() and name is not None and name not in allowed:
         raise UserError(
             f"'seqgen {group}{name}' is a command of one process, and torchrun has started "
             f"{os.environ['WORLD_SIZE']}; start it without torchrun, which is for {', '.join(COMMANDS)} and "
             "image train"
         )
-
-
-def is_writer() -> bool:
-    """Whether this process writes the command's files."""
-    return not are_several() or os.environ["RANK"] == "0"

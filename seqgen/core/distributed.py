@@ -25,14 +25,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from seqgen.core import launcher
 from seqgen.core.errors import UserError
 
 PATIENCE = timedelta(seconds=60)
 """How long a rank waits for the others within a step; that one has ended it sees at once."""
 LONG_PATIENCE = timedelta(hours=1)
 """How long it waits where they may differ much: before the first step and around a report."""
-LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What `torchrun` says in the environment of every process that it starts."""
 Draw = Callable[[int], Tensor]
 """Random numbers of so many rows; n → (n, …)."""
 
@@ -52,15 +51,10 @@ _group: ContextVar[_Group] = ContextVar("_group", default=_ALONE)
 _shards: ContextVar[_Group] = ContextVar("_shards", default=_ALONE)
 
 
-def is_launched() -> bool:
-    """Whether this process is one of several that were started to train together."""
-    return all(name in os.environ for name in LAUNCHED) and int(os.environ["WORLD_SIZE"]) > 1
-
-
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that `torchrun` started, within a `with` block; alone where it started one."""
-    if not is_launched():
+    if not launcher.is_launched():
         yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -70,10 +64,9 @@ def joined() -> Iterator[None]:
     token = _group.set(_Group(dist.get_rank(), dist.get_world_size(), patient))
     try:
         yield
+        dist.destroy_process_group()  # not after an error: it would wait for a process that is lost
     finally:
         _group.reset(token)
-        with contextlib.suppress(RuntimeError):  # of a group that has lost a process
-            dist.destroy_process_group()
 
 
 @contextlib.contextmanager

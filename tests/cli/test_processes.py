@@ -12,6 +12,7 @@ from distributed_trials import PROCESSES, start
 from helpers import coin_corpus
 
 from seqgen.cli import processes
+from seqgen.core import launcher
 from seqgen.core.errors import UserError
 from seqgen.training import run_folder
 
@@ -92,12 +93,19 @@ def test_a_training_goes_on_with_another_number_of_processes(folder):
 
 
 def test_samples_are_those_of_one_process(folder):
-    asked = ["sample", "--run", "whole", "--n", "40", "--seed", "3", "--format", "jsonl", "--threads", "1"]
-    expected = subprocess.run([*SEQGEN, *asked], cwd=folder, capture_output=True, text=True, check=True)
-    running = start([*SEQGEN, *asked], cwd=folder)
-    (written, _), silent = (each.communicate(timeout=120) for each in running)
+    options = "--run whole --n 40 --seed 3 --format jsonl --threads 1"
+    asked = [*SEQGEN, "sample", *options.split()]
+    subprocess.run([*asked, "--out", "one.jsonl"], cwd=folder, capture_output=True, check=True)
+    running = start([*asked, "--out", "two.jsonl"], cwd=folder)
+    first, silent = (each.communicate(timeout=120) for each in running)
+    assert [each.returncode for each in running] == [0, 0], first
+    assert first[0] == ""
     assert silent == ("", "")
-    mine, theirs = ([json.loads(line) for line in each.splitlines()] for each in (written, expected.stdout))
+    theirs, mine = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert len(theirs) == 40
     assert [each["text"] for each in mine] == [each["text"] for each in theirs]
     log_probs = ([each["log_prob"] for each in rows] for rows in (mine, theirs))
     assert next(log_probs) == pytest.approx(next(log_probs), rel=1e-4)
@@ -105,8 +113,8 @@ def test_samples_are_those_of_one_process(folder):
 
 def test_commands_of_one_process_are_refused(monkeypatch):
     processes.check_command("report")
-    monkeypatch.setenv("WORLD_SIZE", str(PROCESSES))
-    monkeypatch.setenv("RANK", "0")
+    for name in launcher.SAID:
+        monkeypatch.setenv(name, str(PROCESSES))
     for name in (None, *processes.COMMANDS):
         processes.check_command(name)
     with pytest.raises(

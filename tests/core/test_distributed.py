@@ -8,7 +8,7 @@ from distributed_trials import (
     what_processes_agree_on,
 )
 
-from seqgen.core import device, distributed
+from seqgen.core import device, distributed, launcher
 from seqgen.core.errors import UserError
 
 
@@ -50,9 +50,10 @@ def test_what_processes_agree_on(found):
 
 
 def test_a_single_process_is_left_as_it_is(monkeypatch):
-    for name in distributed.LAUNCHED:
+    for name in launcher.SAID:
         monkeypatch.setenv(name, "1")
-    assert not distributed.is_launched()
+    assert not launcher.is_launched()
+    assert launcher.is_first()
     rows = torch.arange(6.0)
     with distributed.joined(), distributed.sharded():
         assert (distributed.rank(), distributed.count(), distributed.shards()) == (0, 1, 1)
@@ -62,6 +63,17 @@ def test_a_single_process_is_left_as_it_is(monkeypatch):
         assert distributed.part(6) == 6
         assert distributed.average_gradients([rows, None]) == [rows, None]
         assert distributed.speaks_first()
+
+
+def test_what_started_without_torchrun_is_alone(monkeypatch):
+    for name in launcher.SAID:
+        monkeypatch.setenv(name, "2")
+    assert launcher.is_launched()
+    assert not launcher.is_first()
+    monkeypatch.setenv("RANK", "0")
+    assert launcher.is_first()
+    monkeypatch.delenv("LOCAL_RANK")  # as under srun alone
+    assert not launcher.is_launched()
 
 
 def in_group(monkeypatch, rank=0, count=2):
