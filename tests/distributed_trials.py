@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from seqgen import image
 from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
+from seqgen.data.tokenizer import UNK
 from seqgen.functional import contrastive_losses, gan_losses
 from seqgen.functional.mmd import squared_mmd
+from seqgen.generation.sample import Samples, sample
+from seqgen.inference import shared_draw
 from seqgen.models.batch_norm import BatchNorm1d, BatchNorm2d
 from seqgen.training import loop
 
@@ -105,6 +109,42 @@ def batch_that_cannot_be_divided() -> dict[str, Any]:
         algorithm = build("dgsan", {"batch_size": 6})
         found["dgsan"] = steps(algorithm, [Batch(unknown), batch(6, seed=2)])
     return found
+
+
+def samples() -> dict[str, Any]:
+    """Return samples of models that draw differently, drawn together, and the random numbers after them."""
+    mixed = build("mle", {"ngram.order": 3})
+    mixed.mixture.is_used = True
+    given = {name: torch.arange(66.0).view(6, 1, 11).sin() for name in ("first", "second")}
+    template = sentences(6, seed=5).masked_fill(sentences(6, seed=5) > 8, UNK)
+    draws: dict[str, tuple[shared_draw.Draw, dict[str, torch.Tensor], bool]] = {
+        "mle": (build("mle").sample, {}, True),
+        "n-grams": (mixed.sample, {}, True),
+        "cold n-grams": (partial(mixed.sample, temperature=0.7), {}, True),
+        "prompt": (build("mle").sample, {"prompt": sentences(6, 3, seed=4, shortest=3)[:, :2]}, True),
+        "latents": (build("sentence-vae").sample, {}, True),
+        "state": (_from_states, given, True),
+        "infill": (_filled, {"template": template}, True),
+        "candidates": (build("residual").sample, {}, False),
+    }
+    rng = torch.Generator().manual_seed(3)
+    found = {}
+    for name, (draw, options, by_rows) in draws.items():
+        drawn = shared_draw.divided(draw, by_rows=by_rows)(6, rng=rng, **options)
+        found[name] = drawn.tokens, drawn.log_probs, torch.rand(3, generator=rng)
+        odd = shared_draw.divided(build("mle").sample)(5, rng=rng)  # which two cannot divide
+        found[f"odd after {name}"] = odd.tokens, odd.log_probs, torch.rand(3, generator=rng)
+    scored = partial(distributed.by_rows, build("mle").log_likelihood)
+    found["likelihood"] = scored(sentences(6, seed=5)), scored(sentences(5, seed=6))
+    return found
+
+
+def _filled(n: int, rng: torch.Generator, template: torch.Tensor) -> Samples:
+    return build("maskgan").infill(template, rng=rng)
+
+
+def _from_states(n: int, rng: torch.Generator, **how: torch.Tensor) -> Samples:
+    return sample(build("mle").generator, n, 7, state=(how["first"], how["second"]), rng=rng)
 
 
 def losses_of_whole_batches() -> dict[str, Any]:
