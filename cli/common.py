@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqgen.cli import streams
+from seqgen.core import launcher
 from seqgen.core.atomic_files import is_written_in_place, write_atomic
 from seqgen.core.errors import UserError
 
@@ -260,7 +261,10 @@ def label_weights(pairs: list[str] | None) -> dict[str, float] | None:
 
 
 def write_to(path: Path | None, write: Callable[[IO[str]], None]) -> None:
-    """Write text to stdout as a stream, or to a file atomically."""
+    """Write text to stdout as a stream, or to a file atomically; of several processes the first one does."""
+    if not launcher.is_first():
+        write(sys.stdout)  # which is silent: to take part in what is written
+        return
     if path is None:
         try:
             write(sys.stdout)

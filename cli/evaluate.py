@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli import common
+from seqgen.core import launcher
 from seqgen.core.errors import UserError
 
 RUN_SAMPLES = 10_000
@@ -135,7 +136,7 @@ def evaluate(
         names, results = _evaluate_runs(
             run or [None], grid, options, given, device=device, trust=trust, corpus=corpus, quiet=quiet
         )
-    if plot is not None:
+    if plot is not None and launcher.is_first():
         from seqgen.evaluation import quality_diversity
 
         quality_diversity.save(quality_diversity.points(results, names[0]), plot, title=_title(results))

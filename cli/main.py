@@ -23,6 +23,7 @@ from seqgen.cli import (
     neighbours,
     output_encoding,
     pretrain,
+    processes,
     reconstruct,
     replay,
     report,
@@ -70,7 +71,11 @@ USAGE_ERROR = typer.BadParameter.__base__
 
 
 @app.callback(invoke_without_command=True)
-def _version(show: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+def _version(
+    context: typer.Context,
+    show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    processes.check_command(context.invoked_subcommand, (*processes.COMMANDS, "image"))
     if show:
         from importlib.metadata import version
 
@@ -90,7 +95,9 @@ def main() -> None:
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks is computed on the CPU
     output_encoding.prepare()
     with signals.raising(), streams.guarded(), one_line_errors():
-        sys.exit(app(standalone_mode=False) or 0)
+        with processes.joined(), one_line_errors():
+            code = app(standalone_mode=False) or 0
+        sys.exit(code)
 
 
 @contextmanager
@@ -117,7 +124,9 @@ def one_line_errors() -> Iterator[None]:
 
 def _end(message: str, code: int) -> None:
     line = " ".join(message.split())
-    typer.echo(f"seqgen: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}", err=True)
+    if processes.may_speak():
+        shown = f"seqgen: {line if len(line) <= LONGEST else line[:LONGEST] + ' …'}"
+        typer.echo(shown, file=processes.errors())
     sys.exit(code)
 
 

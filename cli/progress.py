@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from seqgen.cli import streams, terminal
+from seqgen.core import launcher
 from seqgen.core.printable import printable
 from seqgen.data.reading import Reading
 from seqgen.training import run_folder
@@ -122,7 +123,7 @@ class Events:
 
     def add(self, metrics: Metrics, step: int) -> None:
         """Write a row of metrics, unless writing has failed before."""
-        if self.has_failed:
+        if self.has_failed or not launcher.is_first():
             return
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar

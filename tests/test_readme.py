@@ -26,6 +26,7 @@ from command_server import ADDRESS, make_clients
 from helpers import oracle_arrays
 from made_texts import make
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = [
@@ -41,7 +42,7 @@ def read(readme: str) -> str:
     return (ROOT / readme).read_text(encoding="utf-8")
 
 
-PROGRAMS = ("seqgen ", "python ", "pip ", "make ", "head ")
+PROGRAMS = ("seqgen ", "python ", "pip ", "make ", "head ", "torchrun ")
 PLACEHOLDER = re.compile(r"\b(NAME|RUN|FILE|CORPUS|M|mymodule)\b|…|\[|key=value")
 PARSED = {
     "seqgen corpora fetch": "it needs the network",
@@ -54,6 +55,7 @@ PARSED = {
     "seqgen image train gan --data cifar10": "it needs the network",
     "pip install": "it needs the network",
     "make ": "it installs from the network; what `make demo` runs is run by another test",
+    "torchrun --": "processes that each import torch; tests/cli/test_processes.py runs two of them",
     "python tests/": "it takes minutes; the test suite runs the same with small numbers",
 }
 """What is parsed but not run, by how it begins, and why."""
@@ -245,6 +247,13 @@ def test_what_is_not_run_is_parsed(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True) if not PLACEHOLDER.search(word)]
     if called(shlex.join(words))[1]:  # else the text only names the command
         assert parse(line)
+
+
+@pytest.mark.parametrize("line", [each for each in SHOWN if each.startswith("torchrun --n")])
+def test_what_several_processes_run_is_parsed(line: str) -> None:
+    options, _, command = line.partition(" -m -- ")
+    get_args_parser().parse_args([*shlex.split(options)[1:], "seqgen"])
+    assert parse(command)
 
 
 @pytest.mark.parametrize("line", [each for each in SHOWN if each.startswith("python tests/")])

@@ -6,11 +6,16 @@ from typing import Annotated
 
 import typer
 
-from seqgen.cli import common
+from seqgen.cli import common, processes
 from seqgen.cli.image import applications, pictures
 from seqgen.cli.image import common as image_common
 
 app = typer.Typer(help="Train image models, draw samples, evaluate and apply them.", no_args_is_help=True)
+
+
+@app.callback()
+def _check(context: typer.Context) -> None:
+    processes.check_command(context.invoked_subcommand, ("train",), group="image ")
 
 
 @app.command()

@@ -5,11 +5,10 @@ The posterior has no density; a critic that learns to tell its draws from those 
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.functional.gan_losses import GAN_LOSSES
 from seqgen.functional.implicit_posterior import Contrast, GaussianReference, ImplicitPosterior, log_mean_exp
 from seqgen.models.posterior_critic import PosteriorCritic, PosteriorCriticConfig
@@ -50,7 +49,7 @@ def update_critic(
     for _ in range(config.steps):
         latents = reference.whiten(posterior.draw(config.draws))
         posterior_scores = critic(posterior.features, latents)
-        gaussian_scores = critic(posterior.features, torch.randn_like(latents))
+        gaussian_scores = critic(posterior.features, distributed.randn(*latents.shape, device=latents.device))
         loss = GAN_LOSSES["logistic"].discriminator(posterior_scores, gaussian_scores)
         optim.update({optimizer: loss}, clip=clip)
     return {"critic_loss": loss.detach(), "critic_bias": log_mean_exp(gaussian_scores.detach())}

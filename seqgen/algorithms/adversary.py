@@ -13,7 +13,7 @@ from torch import Tensor
 from seqgen.algorithms.base import StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import AdversarialConfig
 from seqgen.algorithms.tuned_generator import TunedGenerator, without_unknown
-from seqgen.core import optim
+from seqgen.core import distributed, optim
 from seqgen.core.device import autocast
 from seqgen.data.batch import Batch
 from seqgen.functional.gan_losses import accuracy, gan_loss
@@ -74,14 +74,15 @@ class Adversary(TunedGenerator):
         c, real = self.config, batch.tokens
         metrics: StepMetrics = {}
         with autocast(real.device, bf16=c.bf16):
-            parts = real.split(c.batch_size)
+            rows = distributed.part(c.batch_size)
+            parts = real.split(rows)
             if self.updates >= c.discriminator_pretraining_steps:
                 done = self.generator_progress(progress)
                 self.set_learning_rate(done)
                 metrics |= self.generator_step(Batch(parts[-1]), done, real)
             else:
                 metrics |= self.pretraining_step(Batch(parts[-1]))
-            for part, fake in zip(parts, self.fakes(real).split(c.batch_size), strict=True):
+            for part, fake in zip(parts, self.fakes(real).split(rows), strict=True):
                 metrics |= self.discriminator_step(part, fake)
             self.updates += 1
         return metrics

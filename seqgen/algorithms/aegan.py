@@ -35,8 +35,8 @@ from seqgen.algorithms.autoencoder_base import LatentAlgorithm
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, TrainingConfig
 from seqgen.algorithms.configs import EncoderConfig, default_generator
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import optim, settings
-from seqgen.core.device import autocast, is_host
+from seqgen.core import distributed, optim, settings
+from seqgen.core.device import autocast, leaves_out
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.tokenizer import PAD, UNK
@@ -234,21 +234,21 @@ class AEGAN(LatentAlgorithm):
     def _generate(self, tau: float) -> Generated:
         """Decode latent vectors of the prior, without unknown words or dropout."""
         c = self.config
-        latents = self.prior(c.samples)
+        latents = self.prior(distributed.part(c.samples))
         if c.relaxation == "policy_gradient" or not (self._is_adversarial() or c.losses.contrastive):
             tokens = self.decode(latents, temperature=1.0, forbid=(UNK,)).tokens
-            if is_host(tokens.device):
+            if leaves_out(tokens.device):
                 tokens = tokens[:, : int((tokens != PAD).any(dim=0).sum())]
             return Generated(latents, tokens, tokens)
         with self.generator.without_dropout():
             soft, tokens = sample_relaxed(
                 self.generator,
-                c.samples,
+                len(latents),
                 self.length,
                 temperature=tau,
                 hard=c.relaxation == "straight_through",
                 forbid=(UNK,),
-                state=self.generator.initial(c.samples, latents),
+                state=self.generator.initial(len(latents), latents),
             )
         return Generated(latents, tokens, soft)
 
@@ -261,7 +261,8 @@ class AEGAN(LatentAlgorithm):
         """Update the critics whose loss has a weight, by a real batch, its latents and what was generated."""
         weights, every = self.config.losses, self.config.critic.penalty_every
         known = without_unknown(real)
-        fake, prior = generated.relaxed.detach(), torch.randn_like(latents)
+        fake = generated.relaxed.detach()
+        prior = distributed.randn(*latents.shape, device=latents.device, dtype=latents.dtype)
         is_penalised = bool(weights.gradient_penalty) and int(self.updates) % every == 0
         parts: dict[str, Tensor] = {}
         penalties: list[Tensor] = []
@@ -285,7 +286,7 @@ class AEGAN(LatentAlgorithm):
             cost = vae_objective.reconstruction(
                 self.generator, real, latents, mask_rate=self.config.word_dropout
             )
-            parts["cross_entropy"] = cost / (real != PAD).sum()
+            parts["cross_entropy"] = cost / distributed.mean((real != PAD).sum())
         if weights.adversarial_latents:
             parts["adversarial_latents"] = self.critics.encoder_loss(latents)
         if self._is_adversarial():
@@ -302,7 +303,7 @@ class AEGAN(LatentAlgorithm):
         if weights.latent_l2:
             parts["latent_l2"] = latents.square().sum(dim=1).mean() / 2
         if weights.derivatives:
-            few = slice(DIRICHLET_SENTENCES)
+            few = slice(distributed.part(DIRICHLET_SENTENCES))
             with self.generator.without_dropout():
                 parts["derivatives"] = aegan_losses.decoder_energy(
                     self.generator, generated.latents[few], generated.tokens[few]

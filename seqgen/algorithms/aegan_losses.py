@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seqgen.algorithms import rewards
+from seqgen.core import distributed
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional import chunked_loss
 from seqgen.functional.contrastive_losses import info_nce, logistic_contrastive
@@ -83,7 +84,8 @@ def reinforce(generator: Generator, latents: Tensor, tokens: Tensor, scores: Ten
     mask = tokens != PAD
     earned = scores.detach()[:, None] * mask
     advantages = rewards.advantages(earned, rewards.leave_one_out(earned, mask), mask)
-    weights = rewards.normalise(advantages, mask) / mask.sum().clamp(min=1)
+    count = distributed.mean(mask.sum()).clamp(min=1)
+    weights = rewards.normalise(advantages, mask) / count
     hidden, _ = generator.hidden(shifted(tokens), generator.initial(len(tokens), latents))
     bias = generator.bias(forbid=(UNK,))  # the policy that sampled the tokens
     rows, targets, row_weights = chunked_loss.real_rows(mask, hidden, tokens, weights)

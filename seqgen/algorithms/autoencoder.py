@@ -30,7 +30,6 @@ from seqgen.core import optim, settings
 from seqgen.core.device import autocast, widened
 from seqgen.data import augment
 from seqgen.data.batch import Batch, TokensOf
-from seqgen.data.tokenizer import PAD
 from seqgen.models.base import evaluating
 
 
@@ -91,7 +90,7 @@ class Autoencoder(PretrainedAutoencoder):
         factor = optim.warmup_cosine(progress, warmup=c.warmup)
         self.set_learning_rates(factor)
         self.train()
-        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.mean_tokens(tokens)
         with autocast(tokens.device, bf16=c.bf16):
             latents = self.encoder(self.corrupted(tokens))[0].float()
             recon = vae_objective.reconstruction(self.generator, tokens, latents, mask_rate=c.word_dropout)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from seqgen.algorithms import vae_objective
 from seqgen.algorithms.base import RunningMean, TextAlgorithm
-from seqgen.core import optim
+from seqgen.core import distributed, optim
+from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import Samples
 from seqgen.models.calibration import calibrate, one_by_one
 
@@ -43,7 +44,7 @@ class LatentAlgorithm(TextAlgorithm):
     def prior(self, n: int, rng: torch.Generator | None = None) -> Tensor:
         """Draw n latent vectors from N(0, I); (n, Z)."""
         device = self.generator.head.weight.device
-        return torch.randn(n, self.config.latent_dim, device=device, generator=rng)
+        return distributed.randn(n, self.config.latent_dim, device=device, generator=rng)
 
     def sample(
         self, n: int, length: int | None = None, *, rng: torch.Generator | None = None, **options: Any
@@ -116,6 +117,13 @@ class PretrainedAutoencoder(LatentAlgorithm):
         self.tokens_per_batch = RunningMean()
         self.register_buffer("latent_mean", torch.zeros(config.latent_dim))
         self.register_buffer("latent_cov", torch.eye(config.latent_dim))
+
+    def mean_tokens(self, tokens: Tensor) -> Tensor:
+        """Count a batch's real tokens, (B, T), and return the mean number of all batches so far; scalar.
+
+        Where several processes share a batch it is that of a process's part.
+        """
+        return self.tokens_per_batch.add(distributed.total((tokens != PAD).sum())) / distributed.shards()
 
     @property
     def moments(self) -> vae_objective.Moments:

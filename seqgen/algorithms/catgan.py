@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.relgan import RelGAN, RelGANConfig
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 from seqgen.functional.gan_losses import GAN_LOSSES
@@ -139,7 +139,7 @@ class CatGAN(RelGAN):
         """Return how real the generator's sentences are scored, and how diverse they are; real (R, T)."""
         drawn = self._drawn(real)
         quality = scores(self.discriminator, drawn.tokens).mean() - scores(self.discriminator, real).mean()
-        return quality - self.config.diversity * drawn.log_probs.sum(dim=1).mean()
+        return distributed.mean(quality - self.config.diversity * drawn.log_probs.sum(dim=1).mean())
 
     def fakes(self, real: Tensor) -> Tensor:
         """Return generated sentences of the labels of real ones (R, T)."""
@@ -147,7 +147,9 @@ class CatGAN(RelGAN):
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, StepMetrics]:
         """Return the relativistic loss of pairs of one label, and how often the real one scores higher."""
-        by_label = (each[each[:, 0].argsort(stable=True)] for each in (real, fake))
+        by_label = []
+        for each in map(distributed.gather, (real, fake)):
+            by_label.append(distributed.shard(each[each[:, 0].argsort(stable=True)]))
         return super().discriminator_loss(*by_label)
 
     @property

@@ -25,7 +25,7 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, ContrastiveEncoderConfig
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.data import augment
 from seqgen.data.batch import stacked
 from seqgen.functional.contrastive_losses import Objective, Similarity, cosines, loss_with_fakes, reward_by
@@ -80,18 +80,20 @@ class ContrastiveGAN(RolloutPolicy, Adversary):
         # Read as one batch: normalised by themselves, real and fake embeddings would have one mean.
         embeddings = self.discriminator(augmented).float()
         first, second, negative = embeddings.split([len(real), len(real), len(fake)])
-        gap = cosines(first, second).mean() - cosines(first, negative).mean()
+        one, other, fakes = (distributed.gather(each.detach()) for each in (first, second, negative))
+        gap = cosines(one, other).mean() - cosines(one, fakes).mean()
         how = {"temperature": c.temperature, "strength": c.strength, "gamma": c.gamma}
         loss = loss_with_fakes(c.loss, first, second, negative, **how)
-        return loss, {"d_gap": gap.detach()}
+        return loss, {"d_gap": gap}
 
     def token_rewards(self, tokens: Tensor, mask: Tensor, context: Tensor) -> Tensor:
         """Return the encoder's mean reward of what follows each token; (B, T).
 
         Sentences are compared with the step's real ones and as many that the generator samples.
         """
-        real = scores(self.discriminator, without_unknown(context)).float()
-        fake = scores(self.discriminator, self.generate(len(context))).float()
+        # Here, as rollouts ask for rewards a number of times that differs between processes.
+        real = distributed.gather(scores(self.discriminator, without_unknown(context)).float())
+        fake = distributed.gather(scores(self.discriminator, self.generate(len(context))).float())
         c = self.config
         reward = partial(reward_by, c.reward, real=real, fake=fake, temperature=c.temperature)
         return self.rollout_rewards(tokens, self.discriminator, reward)

@@ -22,7 +22,7 @@ from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, LanguageModelConfig
 from seqgen.algorithms.mle import sentence_log_probs
-from seqgen.core import optim
+from seqgen.core import distributed, optim
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional.chunked_log_probs import HeadInputs, head_kl
@@ -53,13 +53,16 @@ class CoT(Adversary):
 
     def generator_step(self, real: Batch, progress: float, context: Tensor) -> StepMetrics:
         """Update the generator towards the mediator at the prefixes of sentences that it samples."""
-        optimizer, tokens = self.optimizers["generator"], self.generate(self.config.batch_size)
+        optimizer, tokens = (
+            self.optimizers["generator"],
+            self.generate(distributed.part(self.config.batch_size)),
+        )
         mask = tokens != PAD
         with self.generator.without_dropout():
             mine = self.next_tokens(self.generator, tokens)
         with evaluating(self.discriminator):
             mixture = self.next_tokens(self.discriminator, tokens)
-        (weights,) = real_rows(mask, mask / mask.sum())
+        (weights,) = real_rows(mask, mask / distributed.mean(mask.sum()))
         loss = (head_kl(mine, mixture) * weights).sum()
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
         return {"g_loss": loss.detach(), "grad_norm": norms[optimizer]}
@@ -75,5 +78,5 @@ class CoT(Adversary):
         """Return -log M a token of the mixture, half real (R, T) and half generated sentences (F, T')."""
         halves = (real, fake)
         nats = [-sentence_log_probs(self.discriminator, half).mean() for half in halves]
-        tokens = [(half != PAD).sum() / len(half) for half in halves]
+        tokens = [distributed.mean((half != PAD).sum() / len(half)) for half in halves]
         return (nats[0] + nats[1]) / (tokens[0] + tokens[1]), {}

@@ -19,7 +19,7 @@ from seqgen.algorithms import rewards
 from seqgen.algorithms.configs import TokenReaderConfig
 from seqgen.algorithms.policy_gradient import PolicyGradient, PolicyGradientConfig, Rollout
 from seqgen.algorithms.tuned_generator import without_unknown
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.data.augment import mask_words
 from seqgen.data.tokenizer import UNK
 from seqgen.generation.infill import NO_WORDS, blank_nll, infill, read_filled
@@ -74,7 +74,8 @@ class InfillPolicy(PolicyGradient):
 
     def prepare(self, context: Tensor) -> Rollout:
         """Fill blanks of real sentences, and reward the words; the mask is where they stand."""
-        template = self.blanked(without_unknown(context)[: self.config.batch_size])
+        real = without_unknown(context)[: distributed.part(self.config.batch_size)]
+        template = self.blanked(real)
         tokens, mask = self.infill(template).tokens, template == UNK
         return Rollout(tokens, mask, self.token_rewards(tokens, mask, context))
 

@@ -27,7 +27,7 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import TunedConfig
 from seqgen.algorithms.mle import sentence_log_probs
 from seqgen.algorithms.tuned_generator import TunedGenerator, without_unknown
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.data.batch import Batch
 from seqgen.data.token_ids import Ids
 from seqgen.data.tokenizer import PAD
@@ -73,8 +73,10 @@ class JSDGAN(TunedGenerator):
         optimizer, tokens = self.optimizers["generator"], without_unknown(real.tokens)
         self.generator.train()
         log_probs = sentence_log_probs(self.generator, tokens)
-        weights = self.weights(log_probs.detach())
-        nll = -(weights * log_probs).sum() / (weights * (tokens != PAD).sum(dim=1)).sum()
+        whole = self.weights(distributed.gather(log_probs.detach()))
+        weights = distributed.shard(whole)
+        nll = -(weights * log_probs).sum()
+        nll = nll / distributed.mean((weights * (tokens != PAD).sum(dim=1)).sum())
         norms = optim.update({optimizer: nll}, clip=self.config.clip)
-        effective = 1 / weights.square().sum()
+        effective = 1 / whole.square().sum()
         return {"nll": nll.detach(), "effective_sentences": effective, "grad_norm": norms[optimizer]}

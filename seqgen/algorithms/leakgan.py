@@ -36,7 +36,7 @@ from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.mle import mean_nll
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.algorithms.rollout_policy import RolloutConfig, RolloutPolicy, RolloutPolicyConfig
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD
@@ -138,7 +138,7 @@ class LeakGAN(RolloutPolicy, Adversary):
         """Update networks by the likelihood of sentences (B, T), the manager by how their features change."""
         self.policy.train()
         nll, mask = mean_nll(self.policy, real, bf16=self.config.bf16), real != PAD
-        cosine, _ = self.follow(real, mask / mask.sum())
+        cosine, _ = self.follow(real, mask / distributed.mean(mask.sum()))
         losses = dict.fromkeys((self.optimizers[name] for name in names), nll)
         optim.update(losses | {self.optimizers["manager"]: -cosine}, clip=self.config.clip)
         return {"nll": nll.detach(), "goal_cosine": cosine.detach()}
@@ -153,7 +153,8 @@ class LeakGAN(RolloutPolicy, Adversary):
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
         """Return the intrinsic rewards less their baseline (B, T), and the manager's loss."""
         ranked = rescaled(rollout.rewards, rollout.mask, self.config.rescaling)
-        earned, intrinsic = self.follow(rollout.tokens, ranked * rollout.mask / rollout.mask.sum())
+        weights = ranked * rollout.mask / distributed.mean(rollout.mask.sum())
+        earned, intrinsic = self.follow(rollout.tokens, weights)
         worker = rollout._replace(rewards=intrinsic * rollout.mask)
         advantages, losses = super().advantages(worker, hidden, progress)
         return advantages, losses | {self.optimizers["manager"]: -earned}
@@ -192,6 +193,7 @@ def rescaled(rewards: Tensor, mask: Tensor, steepness: float) -> Tensor:
 
     A reward is ranked among those of its position, the B sentences that reach it; the highest has rank 1.
     """
-    is_above = (rewards[None] > rewards[:, None]) & mask[None]  # (B, those above, T)
-    rank, count = is_above.sum(dim=1) + 1, mask.sum(dim=0).clamp(min=1)
+    others, reaches = distributed.gather(rewards), distributed.gather(mask)
+    is_above = (others[None] > rewards[:, None]) & reaches[None]  # (B, those above, T)
+    rank, count = is_above.sum(dim=1) + 1, reaches.sum(dim=0).clamp(min=1)
     return torch.sigmoid(steepness * (0.5 - rank / count))

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.policy_gradient import PolicyGradient, PolicyGradientConfig, Rollout
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.models.discriminator import scores
 
 
@@ -50,7 +50,8 @@ class MaliGAN(PolicyGradient, Adversary):
         """Return each sentence's weight, B r(x) / Σ r, at all of its tokens; (B, T)."""
         bound = self.config.max_log_ratio
         log_ratio = scores(self.discriminator, tokens).float().clamp(-bound, bound)
-        return (torch.softmax(log_ratio, dim=0) * len(tokens))[:, None] * mask
+        whole = distributed.gather(log_ratio)
+        return distributed.shard(torch.softmax(whole, dim=0) * len(whole))[:, None] * mask
 
     def advantages(
         self, rollout: Rollout, hidden: Tensor, progress: float

@@ -29,7 +29,7 @@ from torch import Tensor
 from seqgen.algorithms.base import Metrics, RunningMean, StepMetrics, TextAlgorithm, perplexity
 from seqgen.algorithms.configs import NGramConfig, PretrainingConfig
 from seqgen.algorithms.finetune import alignment
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast, widened
 from seqgen.data.batch import Batch, TokensOf
 from seqgen.data.token_ids import Ids
@@ -154,7 +154,7 @@ class MLE(TextAlgorithm):
         self.train()
         self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         mask = batch.tokens != PAD
-        tokens = mask.sum()
+        tokens = distributed.total(mask.sum())
         mean_tokens = self.tokens_per_batch.add(tokens)
         nll, states = nll_and_states(self.generator, batch.tokens, bf16=self.config.bf16)
         contrastive, metrics = self._contrastive(states, mask)
@@ -211,7 +211,8 @@ def nll_and_states(generator: Generator, tokens: Tensor, *, bf16: bool = False) 
     with autocast(tokens.device, bf16=bf16):
         states, _ = generator.representations(shifted(tokens), generator.initial(len(tokens)))
         head = generator.head
-        hidden, targets, weights = real_rows(mask, generator.dropout(states), tokens, mask / mask.sum())
+        weights = mask / distributed.mean(mask.sum())
+        hidden, targets, weights = real_rows(mask, generator.dropout(states), tokens, weights)
         return head_loss(hidden, head.weight, head.bias, targets, weights).loss, states
 
 

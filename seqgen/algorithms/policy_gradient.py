@@ -21,7 +21,7 @@ from seqgen.algorithms.base import StepMetrics
 from seqgen.algorithms.configs import TunedConfig
 from seqgen.algorithms.mle import log_no_early_end, mean_nll
 from seqgen.algorithms.tuned_generator import TunedGenerator
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.device import is_host
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD, UNK
@@ -107,6 +107,7 @@ class PolicyGradient(TunedGenerator):
             metrics["nll"] = nll.detach()
         learners = [self.optimizers[name] for name in self.policy_optimizers]
         norms = optim.update(dict.fromkeys(learners, loss) | losses, clip=self.config.clip)
+        entropy = distributed.mean(entropy)
         self.hold_entropy(entropy)
         last = (rollout.mask * torch.arange(rollout.mask.shape[1], device=entropy.device)).amax(dim=1)
         return metrics | {
@@ -118,10 +119,12 @@ class PolicyGradient(TunedGenerator):
 
     def prepare(self, context: Tensor) -> Rollout:
         """Sample sentences and reward their tokens; no longer than the longest of them."""
-        tokens = self.generate(self.config.batch_size)
+        tokens = self.generate(distributed.part(self.config.batch_size))
         mask = self.of_sentence(tokens)
         rewards = self.token_rewards(tokens, mask, context)  # before the cut: completions may be longer
-        longest = int((tokens != PAD).any(dim=0).sum()) if is_host(mask.device) else mask.shape[1]
+        longest = mask.shape[1]
+        if is_host(mask.device):
+            longest = distributed.maximum(int((tokens != PAD).any(dim=0).sum()))
         return Rollout(tokens[:, :longest], mask[:, :longest], rewards[:, :longest])
 
     def read(self, rollout: Rollout) -> Tensor:
@@ -145,7 +148,7 @@ class PolicyGradient(TunedGenerator):
     def policy_loss(self, rollout: Rollout, hidden: Tensor, advantages: Tensor) -> tuple[Tensor, Tensor]:
         """Return -Σ advantage · log p(token) / count less the weighted mean entropy, and that entropy."""
         generator, mask = self.policy, rollout.mask
-        mean = mask / mask.sum().clamp(min=1)
+        mean = mask / distributed.mean(mask.sum()).clamp(min=1)
         rows, targets, *weights, mean_rows = real_rows(
             mask, hidden, rollout.tokens, advantages * mean, self.entropy_coefficient * mean, mean
         )

@@ -40,7 +40,7 @@ from seqgen.algorithms.base import (
     perplexity,
 )
 from seqgen.algorithms.configs import NGramConfig, default_generator
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
@@ -219,7 +219,7 @@ class Residual(TextAlgorithm):
     def _logits(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Return the logits that sentences are real, not calibrated; (B, T), (B, T) → (B,)."""
         if is_host(tokens.device):
-            longest = max(1, int((tokens != PAD).any(dim=0).sum()))
+            longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
             tokens, log_probs = tokens[:, :longest], log_probs[:, :longest]
         return self.discriminator(tokens, log_probs, summaries.summarise(tokens, log_probs)).float()
 

@@ -1,13 +1,15 @@
 """What sentences earn, and what is taken off it: rewards, control rewards, returns, baselines, advantages.
 
 Every tensor here is (B, T), and `mask` (B, T) is True at real positions, EOS included. Results are 0 at
-padding.
+padding. Where several processes share a batch, baselines and normalisations are those of the whole.
 """
 
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from seqgen.core import distributed
 
 
 class Reward(Protocol):
@@ -33,7 +35,7 @@ def noise(rng: torch.Generator | None = None) -> Reward:
     """Reward every token at random, uniform in [0, 1): a control with a spread but no content."""
 
     def reward(tokens: Tensor, mask: Tensor) -> Tensor:
-        return mask.float() * torch.rand(tokens.shape, device=tokens.device, generator=rng)
+        return mask.float() * distributed.rand(*tokens.shape, device=tokens.device, generator=rng)
 
     return reward
 
@@ -50,8 +52,8 @@ def discounted(rewards: Tensor, discount: float) -> Tensor:
 
 def batch_mean(rewards: Tensor, mask: Tensor) -> Tensor:
     """Baseline: the mean at each position, over the sentences that reach it."""
-    count = mask.sum(dim=0).clamp(min=1)
-    return (rewards * mask).sum(dim=0) / count * mask
+    count = distributed.total(mask.sum(dim=0)).clamp(min=1)
+    return distributed.total((rewards * mask).sum(dim=0)) / count * mask
 
 
 def leave_one_out(rewards: Tensor, mask: Tensor) -> Tensor:
@@ -61,8 +63,8 @@ def leave_one_out(rewards: Tensor, mask: Tensor) -> Tensor:
     A sentence alone at a position has nobody to be compared with: its own reward, so its advantage is 0.
     """
     rewards = rewards * mask
-    others = mask.sum(dim=0) - 1
-    mean = (rewards.sum(dim=0) - rewards) / others.clamp(min=1)
+    others = distributed.total(mask.sum(dim=0)) - 1
+    mean = (distributed.total(rewards.sum(dim=0)) - rewards) / others.clamp(min=1)
     return torch.where(others > 0, mean, rewards) * mask
 
 
@@ -77,10 +79,10 @@ def normalise(values: Tensor, mask: Tensor, *, centre: bool = True, eps: float =
     The deviation is the population's, √(Σ(x - mean)² / count), in both cases. Where it is at most `eps`,
     which rounding alone can make of rewards that are all alike, values are not divided by it.
     """
-    count = mask.sum().clamp(min=1)
-    mean = (values * mask).sum() / count
+    count = distributed.total(mask.sum()).clamp(min=1)
+    mean = distributed.total((values * mask).sum()) / count
     centred = (values - mean) * mask
-    deviation = (centred.square().sum() / count).sqrt()
+    deviation = (distributed.total(centred.square().sum()) / count).sqrt()
     scale = torch.where(deviation > eps, deviation, 1.0)
     return (centred if centre else values * mask) / scale
 
@@ -88,4 +90,4 @@ def normalise(values: Tensor, mask: Tensor, *, centre: bool = True, eps: float =
 def value_loss(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error of predicted values (B, T) over real positions; a scalar."""
     errors = (values - returns.detach()).square() * mask
-    return errors.sum() / mask.sum().clamp(min=1)
+    return errors.sum() / distributed.mean(mask.sum()).clamp(min=1)

@@ -22,7 +22,7 @@ from seqgen.algorithms.adversary import Adversary
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import AdversarialConfig, PrefixDiscriminatorConfig
 from seqgen.algorithms.policy_gradient import PolicyConfig, PolicyGradient, PolicyGradientConfig, Rollout
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.models.base import evaluating
@@ -89,7 +89,7 @@ class ScratchGAN(PolicyGradient, Adversary):
         self, rollout: Rollout, hidden: Tensor, progress: float
     ) -> tuple[Tensor, dict[Optimizer, Tensor]]:
         """Return the returns less their moving average; (B, T)."""
-        mean = rollout.rewards.sum() / rollout.mask.sum()
+        mean = distributed.total(rollout.rewards.sum()) / distributed.total(rollout.mask.sum())
         self.baseline.lerp_(mean, 1 - self.config.baseline_decay)
         return (rollout.rewards - self.baseline) * rollout.mask, {}
 

@@ -36,7 +36,6 @@ from seqgen.algorithms.sentence_vae import SentenceVAE, SentenceVAEConfig
 from seqgen.core import optim
 from seqgen.core.device import autocast
 from seqgen.data import augment
-from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
 from seqgen.functional.implicit_posterior import (
     ImplicitPosterior,
@@ -96,7 +95,7 @@ class SentenceAVB(SentenceVAE):
     def _loss(self, tokens: Tensor, beta: float) -> tuple[Tensor, StepMetrics]:
         """Train the critic on a batch (B, T); return the negative bound as of the sentence-VAE, and parts."""
         c = self.config
-        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.mean_tokens(tokens)
         with autocast(tokens.device, bf16=c.bf16):
             posterior = self.implicit_posterior(augment.mask_words(tokens, c.encoder_word_dropout))
         reference = gaussian_reference(posterior, c.contrast)

@@ -40,11 +40,10 @@ from seqgen.algorithms.autoencoder_base import PretrainedAutoencoder, with_paths
 from seqgen.algorithms.base import Metrics, StepMetrics
 from seqgen.algorithms.configs import EncoderConfig, PretrainingConfig
 from seqgen.algorithms.regularisation import TextSize
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast
 from seqgen.data import augment
 from seqgen.data.batch import Batch, TokensOf
-from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
 
 COLLAPSED = 0.1
@@ -161,7 +160,7 @@ class SentenceVAE(PretrainedAutoencoder):
         self.generator.head.scale.fill_(1.0)  # the last report has calibrated what it measured and kept
         factor, beta = self._schedule(progress)
         self.set_learning_rates(factor)
-        parts = batch.tokens.split(c.batch_size)
+        parts = batch.tokens.split(distributed.part(c.batch_size))
         is_aggressive = bool(self.encoder_lags) and not self.is_warming_up
         window = _LossWindow(c.aggressive_window)
         metrics: StepMetrics = {}
@@ -169,7 +168,7 @@ class SentenceVAE(PretrainedAutoencoder):
             loss, metrics = self._loss(part, beta)
             if is_aggressive and i + 1 < len(parts) and not window.stopped_falling():
                 optim.update({self.optimizers["encoder"]: loss}, clip=c.clip)
-                window.add(float(loss.detach()))
+                window.add(float(distributed.mean(loss.detach())))
                 continue
             both = (self.optimizers[name] for name in ("generator", "encoder"))
             norms = optim.update(dict.fromkeys(both, loss), clip=c.clip)
@@ -195,7 +194,7 @@ class SentenceVAE(PretrainedAutoencoder):
     def _loss(self, tokens: Tensor, beta: float) -> tuple[Tensor, StepMetrics]:
         """Return the negative bound over the mean number of tokens of a batch, and its parts; (B, T)."""
         c = self.config
-        mean_tokens = self.tokens_per_batch.add((tokens != PAD).sum())
+        mean_tokens = self.mean_tokens(tokens)
         with autocast(tokens.device, bf16=c.bf16):
             mean, log_var = self.encoder(augment.mask_words(tokens, c.encoder_word_dropout))
             mean, log_var = mean.float(), log_var.float()

@@ -32,7 +32,7 @@ from seqgen.algorithms.base import StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import AdversarialConfig, DiscriminatorConfig
 from seqgen.algorithms.policy_gradient import Rollout
 from seqgen.algorithms.rollout_policy import RolloutPolicy, RolloutPolicyConfig
-from seqgen.core import settings, user_functions
+from seqgen.core import distributed, settings, user_functions
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.core.user_functions import SentenceFunction
 from seqgen.data.batch import Batch, stacked
@@ -173,6 +173,7 @@ class SeqGAN(RolloutPolicy, Adversary):
 
 def shuffled(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Divide real (R, T) and generated sentences (F, T') at random into as many of each, padded alike."""
-    both = stacked([real, fake])
+    both = distributed.gather(stacked([real, fake]))
     both = both[torch.randperm(len(both), device=both.device)]
-    return both[: len(real)], both[len(real) :]
+    first = len(real) * distributed.shards()
+    return distributed.shard(both[:first]), distributed.shard(both[first:])

@@ -17,8 +17,8 @@ from torch import Tensor
 from seqgen.algorithms import collapse
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm
 from seqgen.algorithms.configs import TunedConfig
-from seqgen.core import optim
-from seqgen.core.device import autocast, is_host
+from seqgen.core import distributed, optim
+from seqgen.core.device import autocast, leaves_out
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
 
@@ -77,12 +77,14 @@ class TunedGenerator(TextAlgorithm):
 def without_unknown(real: Tensor) -> Tensor:
     """Leave out real sentences (R, T) with unknown words, unless all have them.
 
-    On an accelerator, where counting them would wait for the device, others take their places in turn.
+    On an accelerator, where counting them would wait for the device, others take their places in turn; so
+    they do where several processes share a batch.
     """
     is_known = ~(real == UNK).any(dim=1)
-    if is_host(real.device):
+    if leaves_out(real.device):
         known = real[is_known]
         return known if len(known) else real
+    real, is_known = distributed.gather(real), distributed.gather(is_known)
     count = is_known.sum()
     places = torch.arange(len(real), device=real.device) % count.where(count > 0, len(real))
-    return real[is_known.int().argsort(descending=True, stable=True)[places]]
+    return distributed.shard(real[is_known.int().argsort(descending=True, stable=True)[places]])

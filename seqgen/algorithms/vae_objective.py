@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.device import is_host, widened
 from seqgen.data.augment import mask_words
 from seqgen.data.tokenizer import EOS, PAD, UNK
@@ -52,7 +53,7 @@ def penalty(kl: Tensor, kind: Penalty, target: float) -> Tensor:
     below target / Z, target / Z, counts as that much and is not pushed further down (Kingma et al. 2016).
     hinge: the same bound on the sum. target: the sum's distance from the target (Burgess et al. 2018).
     """
-    dimensions = kl.mean(dim=0)
+    dimensions = distributed.mean(kl.mean(dim=0))
     if kind == "free_bits":
         return dimensions.clamp(min=target / len(dimensions)).sum()
     total = dimensions.sum()
@@ -81,12 +82,12 @@ class Moments(NamedTuple):
         """Return the covariance about the mean of latents (B, Z), or of Gaussians with such variances."""
         errors = mean - self.mean
         cov = errors.t() @ errors / len(mean)
-        return cov if var is None else cov + var.mean(dim=0).diag()
+        return distributed.mean(cov if var is None else cov + var.mean(dim=0).diag())
 
     @torch.no_grad()
     def follow(self, rate: Tensor, mean: Tensor, var: Tensor | None = None) -> None:
         """Go `rate` of the way to a batch's moments."""
-        self.mean.lerp_(mean.mean(dim=0), rate)
+        self.mean.lerp_(distributed.mean(mean.mean(dim=0)), rate)
         self.cov.lerp_(self.of_batch(mean, var), rate)
 
 

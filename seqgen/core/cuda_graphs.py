@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from seqgen.core import distributed
+
 Function = Callable[..., tuple[Tensor, ...]]
 
 MOST_GRAPHS = 8
@@ -40,7 +42,7 @@ def replay(
         return function(*inputs)
     weights = tuple(weight.data_ptr() for module in modules for weight in module.parameters())
     shapes = tuple((part.shape, part.dtype) for part in inputs)
-    full_key = (key, weights, shapes, _autocast_dtype())
+    full_key = (key, weights, shapes, _autocast_dtype(), distributed.shards())
     known = _graphs.setdefault(modules[0], OrderedDict())
     if full_key not in known:
         known[full_key] = None

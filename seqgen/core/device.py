@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 
 WITHOUT_FLOAT64 = frozenset({"mps"})
@@ -15,8 +16,11 @@ MOST_THREADS = 1024
 def pick(name: str = "auto") -> torch.device:
     """Return the device named `auto` (CUDA, else MPS, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    Raise UserError for any other name, and if this machine has no such device.
+    Of several processes that train together each has the CUDA device of its own number. Raise UserError for
+    any other name, and if this machine has no such device.
     """
+    if distributed.count() > 1:
+        return _pick_own(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -42,6 +46,25 @@ def pick(name: str = "auto") -> torch.device:
     return device
 
 
+def _pick_own(name: str) -> torch.device:
+    """Return the device of one of several processes; UserError where there is none for each."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if name not in ("auto", "cuda"):
+        raise UserError(
+            f"--device {name}: several processes take --device cpu, or cuda, of which each has its own; "
+            "leave --device out, or start one process"
+        )
+    own, found = distributed.local_rank(), torch.cuda.device_count()
+    if own >= found:
+        raise UserError(
+            f"this machine has {found} CUDA devices and at least {own + 1} processes; give torchrun "
+            f"--nproc-per-node {found}, or use --device cpu"
+        )
+    torch.cuda.set_device(own)
+    return torch.device("cuda", own)
+
+
 def is_host(device: torch.device) -> bool:
     """Whether the host can look at a tensor of this device without waiting for anything.
 
@@ -49,6 +72,15 @@ def is_host(device: torch.device) -> bool:
     the rows, so all shapes are fixed and masks say what counts.
     """
     return device.type == "cpu"
+
+
+def leaves_out(device: torch.device) -> bool:
+    """Whether a step may leave out rows by what it finds in them: on the host, in one process.
+
+    Where a batch is divided among processes all shapes are the same on each of them, as are the random
+    numbers that are drawn for these shapes.
+    """
+    return is_host(device) and distributed.shards() == 1
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

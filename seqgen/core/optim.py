@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from seqgen.core import distributed
 from seqgen.core.device import is_host
 
 Kind = Literal["adam", "sgd"]
@@ -84,26 +85,17 @@ def update(
 
     All gradients are computed before any step, and a loss changes the parameters of its own optimizer only.
     Optimizers with the same loss (the same tensor) share one backward pass. `clip` bounds the gradient norm
-    of each optimizer. Where a gradient is not finite no parameter changes: on the CPU that is an error at
-    once; an accelerator leaves the update out by itself, its norms stay tensors, and `check_finite` raises
+    of each optimizer. Where several processes train together (`seqgen.core.distributed`) gradients are
+    averaged over them first. Where a gradient is not finite no parameter changes: on the CPU that is an error
+    at once; an accelerator leaves the update out by itself, its norms stay tensors, and `check_finite` raises
     the error once the host looks.
 
     Raises:
         FloatingPointError: a gradient is not finite (CPU).
     """
-    norms: dict[Optimizer, Tensor] = {}
-    shared: dict[Tensor, list[Optimizer]] = {}
-    for optimizer, loss in losses.items():
-        shared.setdefault(loss, []).append(optimizer)
-    for i, (loss, optimizers) in enumerate(shared.items()):
-        parts = [list(_parameters(optimizer)) for optimizer in optimizers]
-        flat = [parameter for part in parts for parameter in part]
-        gradients = torch.autograd.grad(loss, flat, retain_graph=i + 1 < len(shared), allow_unused=True)
-        for parameter, gradient in zip(flat, gradients, strict=True):
-            parameter.grad = gradient
-        limit = math.inf if clip is None else clip
-        for optimizer, part in zip(optimizers, parts, strict=True):
-            norms[optimizer] = nn.utils.clip_grad_norm_(part, limit)
+    _set_gradients(losses)
+    limit = math.inf if clip is None else clip
+    norms = {optimizer: nn.utils.clip_grad_norm_(list(_parameters(optimizer)), limit) for optimizer in losses}
     if all(is_host(norm.device) for norm in norms.values()):
         _raise_if_not_finite(norms, losses)
     else:
@@ -114,17 +106,35 @@ def update(
     return {o: float(norm) if is_host(norm.device) else norm for o, norm in norms.items()}
 
 
+def _set_gradients(losses: Mapping[Optimizer, Tensor]) -> None:
+    """Give the parameters of each optimizer the gradient of its loss, that of all processes' mean loss."""
+    shared: dict[Tensor, list[Optimizer]] = {}
+    for optimizer, loss in losses.items():
+        shared.setdefault(loss, []).append(optimizer)
+    parameters: list[nn.Parameter] = []
+    gradients: list[Tensor | None] = []
+    for i, (loss, optimizers) in enumerate(shared.items()):
+        flat = [parameter for optimizer in optimizers for parameter in _parameters(optimizer)]
+        parameters += flat
+        gradients += torch.autograd.grad(loss, flat, retain_graph=i + 1 < len(shared), allow_unused=True)
+    for parameter, gradient in zip(parameters, distributed.average_gradients(gradients), strict=True):
+        parameter.grad = gradient
+
+
 @contextmanager
 def added_gradients(
     optimizers: Iterable[Optimizer], gradients: Mapping[nn.Parameter, Tensor], *, clip: float
 ) -> Iterator[None]:
     """Add gradients, by parameter, to those of every step that optimisers take inside.
 
-    Their common norm is bounded by `clip`, as `update` bounds that of a loss, before they are added.
+    Their common norm is bounded by `clip`, as `update` bounds that of a loss, before they are added; as there
+    they are averaged over processes.
 
     Raises:
         FloatingPointError: one of them is not finite (CPU).
     """
+    averaged = distributed.average_gradients(list(gradients.values()))
+    gradients = {p: g for p, g in zip(gradients, averaged, strict=True) if g is not None}
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()]))
     if is_host(norm.device) and not math.isfinite(float(norm)):
         raise FloatingPointError(f"the norm of the gradient that is added is {float(norm)}")

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
 
@@ -53,7 +54,7 @@ def mask_span(tokens: Tensor, rate: float) -> Tensor:
     """
     is_word = words(tokens)
     counts = is_word.sum(dim=1)
-    uniform = torch.rand(2, len(tokens), device=tokens.device)
+    uniform = distributed.rand(len(tokens), 2, device=tokens.device).t()
     lengths = (rate * counts + uniform[0]).long().clamp(max=counts)
     starts = (uniform[1] * (counts - lengths + 1)).long()
     places = is_word.cumsum(dim=1) - 1  # (B, T): the index of a word among the words of its sentence
@@ -75,7 +76,7 @@ def shuffle_words(tokens: Tensor, distance: float) -> Tensor:
     if not distance:
         return tokens
     places = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-    moved = places + distance * torch.rand(tokens.shape, device=tokens.device)
+    moved = places + distance * distributed.rand(*tokens.shape, device=tokens.device)
     # BOS sorts before every word, EOS and PAD after.
     fixed = places + (distance + 1.0) * (tokens != BOS)
     return tokens.gather(1, moved.where(words(tokens), fixed).argsort(dim=1))
@@ -83,4 +84,4 @@ def shuffle_words(tokens: Tensor, distance: float) -> Tensor:
 
 def _select(tokens: Tensor, rate: float) -> Tensor:
     """Choose each word with probability `rate`; (B, T) → bool (B, T)."""
-    return (torch.rand(tokens.shape, device=tokens.device) < rate) & words(tokens)
+    return (distributed.rand(*tokens.shape, device=tokens.device) < rate) & words(tokens)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.data.tokenizer import PAD
 
 
@@ -24,6 +25,15 @@ class Batch:
     def __len__(self) -> int:
         """Return the number of sentences B."""
         return len(self.tokens)
+
+    def divides_by(self, parts: int) -> bool:
+        """Whether it can be divided into so many parts of equal size."""
+        return all(not len(rows) % parts for rows in (self.tokens, self.replay) if rows is not None)
+
+    def shard(self) -> "Batch":
+        """Return this process's rows of a batch that is divided (`seqgen.core.distributed`), T as before."""
+        replay = None if self.replay is None else distributed.shard(self.replay)
+        return Batch(distributed.shard(self.tokens), replay)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return a copy on a device; without waiting for it where `non_blocking`."""

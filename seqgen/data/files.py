@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import IO, cast
 
-from seqgen.core import cache
+from seqgen.core import cache, distributed
 from seqgen.core.errors import UserError
 from seqgen.data.conditions import FOLDER, joined
 from seqgen.data.decoding import BLOCK_BYTES, items
@@ -66,6 +66,8 @@ def find(spec: str, name: str | None = None) -> list[TextFile]:
     `spec` in messages. Raise UserError if nothing can be read.
     """
     if spec == "-":
+        if distributed.count() > 1:
+            raise UserError(f"{name or 'standard input'} can be read by one process alone; give a file")
         return [_spool(name or "standard input", sys.stdin.buffer)]
     path = Path(spec)
     with reading(name or spec):

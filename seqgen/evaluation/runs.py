@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
 from seqgen.corpora import load as load_grammar
@@ -220,7 +222,8 @@ def likelihood_of_test(
         encoded = encode_lines(lines, trained.tokenizer, max_length=trained.run.config.get("fixed_length"))
         batches = (tokens.to(trained.device) for tokens in bounded_batches(encoded))
         counted = algorithm.of_sentence
-        return sentence_likelihood(algorithm.log_likelihood, batches, counted=counted, seed=seed)
+        score_rows = partial(distributed.by_rows, algorithm.log_likelihood)
+        return sentence_likelihood(score_rows, batches, counted=counted, seed=seed)
     if algorithm.likelihood is None:
         return None
     how = estimate or Estimate()

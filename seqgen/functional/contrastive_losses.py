@@ -2,6 +2,8 @@
 
 Embeddings are compared by their cosine, so their norms do not matter; the two functions of the logistic
 similarity compare by Euclidean distance instead. B sentences, T tokens, H hidden and Z embedding dimensions.
+Where several processes share a batch, a loss compares sentences with those of all of them; a reward's
+references are to be gathered before.
 """
 
 from typing import Literal
@@ -9,6 +11,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from seqgen.core import distributed
 
 Objective = Literal["supervised", "nt_xent", "ranking", "logistic"]
 """What an encoder learns from two augmentations of each real sentence and from fake ones: the supervised loss
@@ -53,7 +57,7 @@ def _mean_of_pairs(values: Tensor, mask: Tensor) -> Tensor:
     pairs = mask[:, :, None] & mask[:, None, :] & ~itself
     counts = pairs.sum(dim=(1, 2))
     means = (values * pairs).sum(dim=(1, 2)) / counts.clamp(min=1)
-    return means.sum() / (counts > 0).sum().clamp(min=1)
+    return means.sum() / distributed.mean((counts > 0).sum()).clamp(min=1)
 
 
 def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tensor:
@@ -62,6 +66,7 @@ def info_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.1) -> Tens
     queries (B, Z), keys (B, Z), row b of `keys` being the key of row b of `queries` → scalar: the mean over i
     of -log softmaxⱼ(cos(qᵢ, kⱼ) / temperature) at j = i. It is log B by chance.
     """
+    queries, keys = distributed.gather(queries), distributed.gather(keys)
     logits = cosines(queries, keys) / temperature
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
@@ -81,7 +86,9 @@ def nt_xent(
     all 2 B augmentations, each compared with every other one. It is log(2 B - 1) by chance. `others` (O, Z)
     are further negatives.
     """
+    first, second = distributed.gather(first), distributed.gather(second)
     embeddings = torch.cat((first, second))
+    others = None if others is None else distributed.gather(others)
     logits = _without_self(cosines(embeddings, embeddings) / temperature)
     if others is not None:
         logits = torch.cat((logits, cosines(embeddings, others) / temperature), dim=1)
@@ -98,6 +105,8 @@ def supervised_contrastive(
     `anchors` (N,) marks the embeddings that are anchors, all by default; an embedding alone in its class is
     never one. 0 if there is no anchor.
     """
+    embeddings, labels = distributed.gather(embeddings), distributed.gather(labels)
+    anchors = None if anchors is None else distributed.gather(anchors)
     logits = _without_self(cosines(embeddings, embeddings) / temperature)
     others = ~torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
     positives = (labels[:, None] == labels) & others
@@ -143,6 +152,8 @@ def logistic_contrastive(
     the negatives w′, and so are the rows of `others`, (O, Z). Without the negatives nothing would keep all
     vectors from becoming equal.
     """
+    first, second = distributed.gather(first), distributed.gather(second)
+    others = None if others is None else distributed.gather(others)
     similarities = logistic_similarity(first[:, None], second[None], gamma=gamma)  # (B, B)
     positives = similarities.diagonal()
     sums, count = similarities.sum(dim=1) - positives, len(first) - 1
@@ -186,6 +197,7 @@ def ranking_loss(real: Tensor, references: Tensor, fake: Tensor, *, gamma: float
     real (R, Z), references (U, Z) of real sentences, fake (F, Z) → scalar. R is `ranking_reward`: a real
     sentence is ranked among the fake ones, a fake sentence among the real ones.
     """
+    real, references, fake = (distributed.gather(each) for each in (real, references, fake))
     high = ranking_reward(real, references, fake, gamma=gamma)
     low = ranking_reward(fake, references, real, gamma=gamma)
     return -high.log().mean() - torch.log1p(-low).mean()

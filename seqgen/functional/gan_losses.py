@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError, did_you_mean
 
 Kind = Literal["logistic", "least_squares", "hinge", "wasserstein", "energy"]
@@ -68,7 +69,9 @@ def cross_entropy(
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    return values.mean() if mask is None else (values * mask).sum() / mask.sum().clamp(min=1)
+    if mask is None:
+        return values.mean()
+    return (values * mask).sum() / distributed.mean(mask.sum()).clamp(min=1)
 
 
 def _relativistic(high: Tensor, low: Tensor) -> Tensor:
@@ -79,7 +82,8 @@ def _relativistic(high: Tensor, low: Tensor) -> Tensor:
 
 def _relativistic_average(high: Tensor, low: Tensor) -> Tensor:
     """-½ E[log σ(high - E[low])] - ½ E[log σ(E[high] - low)]."""
-    return (F.softplus(low.mean() - high).mean() + F.softplus(low - high.mean()).mean()) / 2
+    mean_low, mean_high = (distributed.mean(scores.mean()) for scores in (low, high))
+    return (F.softplus(mean_low - high).mean() + F.softplus(low - mean_high).mean()) / 2
 
 
 def _clipped(scores: Tensor) -> Tensor:
@@ -169,7 +173,7 @@ def gradient_penalty(
     """
     if real.shape != fake.shape:
         raise ValueError(f"pairs need one shape, not {tuple(real.shape)} and {tuple(fake.shape)}")
-    weight = torch.rand(len(real), *[1] * (real.dim() - 1), generator=rng, device=real.device)
+    weight = distributed.rand(len(real), *[1] * (real.dim() - 1), generator=rng, device=real.device)
     # Under autocast real embeddings are float32 where generated ones are bfloat16.
     dtype = torch.promote_types(real.dtype, fake.dtype)
     between = torch.lerp(fake.detach().to(dtype), real.detach().to(dtype), weight.to(dtype))
@@ -205,7 +209,10 @@ def dirichlet_energy(
     values = function(latents)
     energy = values.new_zeros(())
     for _ in range(probes):
-        signs = torch.randint(2, values.shape, generator=rng, device=values.device)
+        signs = distributed.rows_of(
+            lambda rows: torch.randint(2, (rows, *values.shape[1:]), generator=rng, device=values.device),
+            len(values),
+        )
         (pulled,) = torch.autograd.grad(values, latents, (2 * signs - 1).to(values.dtype), create_graph=True)
         energy = energy + pulled.flatten(1).square().sum(dim=1).mean() / 2
     return energy / probes

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.device import widened
 
 LOG_2PI = math.log(2 * math.pi)
@@ -23,7 +24,7 @@ def sample(mean: Tensor, log_var: Tensor, rng: torch.Generator | None = None) ->
 
     The sample is differentiable with respect to both arguments.
     """
-    noise = torch.randn(mean.shape, device=mean.device, dtype=mean.dtype, generator=rng)
+    noise = distributed.randn(*mean.shape, device=mean.device, dtype=mean.dtype, generator=rng)
     return mean + (0.5 * log_var).exp() * noise
 
 

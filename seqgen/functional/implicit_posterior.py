@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.functional import gaussian
 
 Contrast = Literal["none", "diagonal", "full"]
@@ -45,8 +46,10 @@ class ImplicitPosterior(NamedTuple):
         """Draw latents, (B, S, Z), and return them with their common noise, (B, S, E)."""
         batch, dimensions, functions = self.loadings.shape
         common_dimensions = functions // 2
-        noise = torch.randn(
-            (batch, draws, dimensions + common_dimensions),
+        noise = distributed.randn(
+            batch,
+            draws,
+            dimensions + common_dimensions,
             generator=rng,
             device=self.mean.device,
             dtype=self.mean.dtype,
@@ -89,7 +92,7 @@ def divergence_bounds(
     latents, own = posterior.draw_with_noise(draws, rng)
     whitened = (latents - posterior.mean[:, None]) / posterior.std[:, None]
     mean, root = _noise_posterior(posterior, whitened)
-    noise = torch.randn((*own.shape[:2], inner, own.shape[2]), generator=rng, device=own.device)
+    noise = distributed.randn(*own.shape[:2], inner, own.shape[2], generator=rng, device=own.device)
     is_informed = torch.arange(inner, device=own.device)[:, None] % 2 == 0
     noise = torch.where(is_informed, mean[:, :, None] + noise @ root.mT[:, None], noise)
     points = torch.cat([own[:, :, None], noise], dim=2)  # (B, S, 1 + inner, E)
@@ -146,7 +149,7 @@ class GaussianReference(NamedTuple):
     def draw(self, draws: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draw latents; return them, (B, S, Z), and their log densities, (B, S)."""
         shape = len(self.mean), draws, self.mean.shape[1]
-        noise = torch.randn(shape, generator=rng, device=self.mean.device)
+        noise = distributed.randn(*shape, generator=rng, device=self.mean.device)
         latents = self.mean[:, None] + noise @ self.cholesky.mT
         return latents, gaussian.prior_log_density(noise) - self._log_determinant()[:, None]
 

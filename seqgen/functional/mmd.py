@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.functional.vocab_projection import no_autocast
 
 WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -17,8 +18,10 @@ def squared_mmd(first: Tensor, second: Tensor) -> Tensor:
 
     mean k(x, x′) + mean k(y, y′) - 2 mean k(x, y) over all pairs (Gretton et al. 2012, eq. 5), k the mean of
     Gaussian kernels exp(-‖x - y‖² / 2 σ²), with σ² the `WIDTHS` times the mean squared distance of all
-    vectors, through which no gradient flows: so it is the same for features of any scale.
+    vectors, through which no gradient flows: so it is the same for features of any scale. Where several
+    processes share a batch, the vectors are those of all of them.
     """
+    first, second = distributed.gather(first), distributed.gather(second)
     both = torch.cat((first, second))
     both = both.to(torch.promote_types(both.dtype, torch.float32))
     with no_autocast(both.device):  # a difference of large products

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.functional.vocab_projection import (
     Project,
@@ -52,7 +53,8 @@ class Truncation(NamedTuple):
                 raise UserError(f"{name} is {value}; it must be in (0, 1]")
 
 
-Drawer = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+Drawer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Draws at uniform numbers in [0, 1): what the head reads (R, H), numbers (R, N) → tokens, log p, (R, N)."""
 WHOLE = Truncation()
 FusedDraw = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
@@ -83,8 +85,9 @@ def draw(
     no token is left, or logits are not finite (an accelerator is not waited for).
     """
     cut = Truncation(top_k, top_p, min_p)
-    drawn = drawer(weight, bias, hidden.dtype, temperature=temperature, cut=cut, forbid=forbid, rng=rng)
-    tokens, log_probs = drawn(hidden, count or 1)
+    drawn = drawer(weight, bias, hidden.dtype, temperature=temperature, cut=cut, forbid=forbid)
+    uniform = distributed.rand(len(hidden), count or 1, device=hidden.device, generator=rng)
+    tokens, log_probs = drawn(hidden, uniform)
     return (tokens[:, 0], log_probs[:, 0]) if count is None else (tokens, log_probs)
 
 
@@ -96,9 +99,8 @@ def drawer(
     temperature: float = 1.0,
     cut: Truncation = WHOLE,
     forbid: Sequence[int] = (),
-    rng: torch.Generator | None = None,
 ) -> Drawer:
-    """Prepare `draw` for many calls with states of one type: (hidden (R, H), N) → (R, N), (R, N)."""
+    """Prepare `draw` for many calls with states of one type, at uniform numbers that are given."""
     if temperature and not COLDEST <= temperature <= HOTTEST:
         raise UserError(
             f"temperature is {temperature}; it must be 0, which is greedy, or from {COLDEST:g} to {HOTTEST:g}"
@@ -116,9 +118,8 @@ def drawer(
     def draw_chunk(states: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         return draw_from(project, states, uniform, is_greedy=temperature == 0, cut=cut)
 
-    def draw_rows(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    def draw_rows(hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
-            uniform = torch.rand(len(hidden), count, device=hidden.device, generator=rng)
             if not len(hidden):
                 return uniform.long(), uniform
             if fused:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD
 
@@ -54,7 +55,11 @@ class Condition:
         if not self.labels:
             return None
         labels, weights = _on(self, device)
-        return labels[torch.multinomial(weights, n, replacement=True, generator=rng)][:, None]
+
+        def draw(rows: int) -> Tensor:
+            return torch.multinomial(weights, rows, replacement=True, generator=rng)
+
+        return labels[distributed.rows_of(draw, n)][:, None]
 
     def begun(self, n: int, options: dict[str, Any], *, device: torch.device) -> dict[str, Any]:
         """Return options of sampling n sentences, `condition` at the head of the prompt.

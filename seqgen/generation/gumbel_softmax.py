@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.core.device import is_host
+from seqgen.core import distributed
+from seqgen.core.device import leaves_out
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.models.base import Generator
 from seqgen.models.state import State, select
@@ -69,7 +70,7 @@ def sample_relaxed(
         tokens = soft.detach().argmax(dim=1)
         return (_StraightThrough.apply(soft, tokens) if hard else soft), tokens, state
 
-    advance = _compacted if is_host(device) else _in_full
+    advance = _compacted if leaves_out(device) else _in_full
     if first is None:
         return advance(step, given, state, length)
     read = torch.cat((given, first), dim=1)
@@ -125,7 +126,8 @@ def _one_hot_of_padding(vectors: Tensor) -> Tensor:
 def _soften(logits: Tensor, temperature: float, rng: torch.Generator | None) -> Tensor:
     """softmax((logits + Gumbel noise) / temperature); (R, V) → (R, V)."""
     with torch.no_grad():  # in place: the noise is as large as all that is kept of a step
-        noise = torch.empty_like(logits).uniform_(generator=rng).log_().neg_().log_().neg_()
+        uniform = distributed.rand(*logits.shape, device=logits.device, generator=rng)
+        noise = uniform.log_().neg_().log_().neg_()
     return torch.softmax(noise.add(logits) / temperature, dim=1)
 
 

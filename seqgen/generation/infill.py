@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seqgen.core import distributed
 from seqgen.data.tokenizer import BOS, EOS, UNK
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.categorical import Truncation, drawer
@@ -45,11 +46,11 @@ def infill(
             temperature=temperature,
             cut=Truncation(top_k, top_p, min_p),
             forbid=(*NO_WORDS, *forbid),
-            rng=rng,
         )
+        uniform = distributed.rand(*template.shape, device=template.device, generator=rng)
         for t in range(template.shape[1]):
             hidden, state = generator.hidden(given, state)
-            drawn, scores = draw((hidden[:, 0] + context[:, t]).to(context.dtype), 1)
+            drawn, scores = draw((hidden[:, 0] + context[:, t]).to(context.dtype), uniform[:, t : t + 1])
             tokens[:, t] = drawn[:, 0].where(blanks[:, t], template[:, t])
             log_probs[:, t] = scores[:, 0].where(blanks[:, t], 0)
             given = tokens[:, t : t + 1]
@@ -69,5 +70,5 @@ def blank_nll(generator: Generator, encoder: nn.Module, tokens: Tensor, template
     """
     head, mask = generator.head, (template == UNK) & (tokens != UNK)
     hidden = read_filled(generator, encoder, tokens, template)
-    rows, targets, weights = real_rows(mask, hidden, tokens, mask / mask.sum().clamp(min=1))
+    rows, targets, weights = real_rows(mask, hidden, tokens, mask / distributed.mean(mask.sum()).clamp(min=1))
     return head_loss(rows, head.weight, generator.bias(NO_WORDS), targets, weights).loss

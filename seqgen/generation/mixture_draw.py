@@ -19,7 +19,14 @@ from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.vocab_head import VocabHead, ruled_out
 from seqgen.ngrams.count_tables import BITS, DRAW_BITS, NGramTables, rest
 
-MixtureDrawer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+MixtureDrawer = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Draws at uniform numbers in [0, 1): what the head reads (R, H), contexts (R, L), numbers (R, K) → tokens,
+log-probabilities, (R,)."""
+
+
+def numbers_of_a_draw(*, temperature: float, cut: Truncation) -> int:
+    """Return how many uniform numbers a draw needs (K)."""
+    return 5 if temperature == 1 and cut.is_none else 1
 
 
 def mixture_drawer(
@@ -30,7 +37,6 @@ def mixture_drawer(
     temperature: float = 1.0,
     cut: Truncation = WHOLE,
     forbid: Sequence[int] = (),
-    rng: torch.Generator | None = None,
 ) -> MixtureDrawer:
     """Prepare draws for states of one type: hidden (R, H), contexts (R, L) → tokens, log-probabilities, (R,).
 
@@ -38,31 +44,30 @@ def mixture_drawer(
     the distribution that the token was drawn from: temperature and truncation are those of the mixture.
     """
     # Once for both ways: the settings are checked here.
-    network = drawer(head.weight, head.bias, dtype, temperature=temperature, cut=cut, forbid=forbid, rng=rng)
+    network = drawer(head.weight, head.bias, dtype, temperature=temperature, cut=cut, forbid=forbid)
     if temperature == 1 and cut.is_none:
-        by_component = _ByComponent(head, mixture, forbid, rng)
+        by_component = _ByComponent(head, mixture, forbid)
 
-        def draw_rows(hidden: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
-            drawn, scores = network(hidden, 1)
-            return by_component(hidden, contexts, drawn[:, 0], scores[:, 0])
+        def draw_rows(hidden: Tensor, contexts: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+            drawn, scores = network(hidden, uniform[:, :1])
+            return by_component(hidden, contexts, drawn[:, 0], scores[:, 0], uniform[:, 1:].t())
 
         return draw_rows
     step = max(1, chunk_rows(len(head.weight), head.weight.device) // 4)  # four numbers of each are held
     bias = head.bias.detach()
 
-    def draw_chunk(hidden: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
+    def draw_chunk(hidden: Tensor, contexts: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         log_probs = log_distribution(hidden, contexts, head.weight, bias, mixture)
         log2_probs = ruled_out(log_probs, forbid, -torch.inf).mul_(LOG2E / (temperature or 1.0))
         log2_probs.sub_(log2_probs.amax(dim=-1, keepdim=True))
-        uniform = torch.rand(len(hidden), 1, device=hidden.device, generator=rng)
         tokens, scores = draw_from(
             lambda states, subtract_max: log2_probs, hidden, uniform, is_greedy=temperature == 0, cut=cut
         )
         return tokens[:, 0], scores[:, 0]
 
-    def draw_in_chunks(hidden: Tensor, contexts: Tensor) -> tuple[Tensor, Tensor]:
+    def draw_in_chunks(hidden: Tensor, contexts: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
-            parts = map(draw_chunk, hidden.split(step), contexts.split(step))
+            parts = map(draw_chunk, hidden.split(step), contexts.split(step), uniform.split(step))
             tokens, scores = zip(*parts, strict=True)
             return torch.cat(tokens), torch.cat(scores)
 
@@ -83,17 +88,18 @@ def log_distribution(
 class _ByComponent:
     """Draws the component, then takes the network's draw or one from the counts."""
 
-    def __init__(
-        self, head: VocabHead, mixture: NGramMixture, forbid: Sequence[int], rng: torch.Generator | None
-    ) -> None:
-        self.mixture, self.forbid, self.rng = mixture, sorted(set(forbid)), rng
+    def __init__(self, head: VocabHead, mixture: NGramMixture, forbid: Sequence[int]) -> None:
+        self.mixture, self.forbid = mixture, sorted(set(forbid))
         self.weight, self.bias = head.weight.detach(), head.bias.detach()
         self.counts = _CountDraw(mixture.tables, self.forbid)
 
     def __call__(
-        self, hidden: Tensor, contexts: Tensor, drawn: Tensor, scores: Tensor
+        self, hidden: Tensor, contexts: Tensor, drawn: Tensor, scores: Tensor, uniform: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Draw tokens; hidden (R, H), contexts (R, L), the network's draws and their log p → (R,), (R,)."""
+        """Draw tokens at four uniform numbers a row, (4, R); → tokens, log-probabilities, (R,).
+
+        hidden (R, H), contexts (R, L), the network's draws and their log p (R,).
+        """
         with torch.no_grad(), no_autocast(hidden.device):
             states = hidden.to(self.mixture.unigrams.dtype)
             log_allowed = (
@@ -103,7 +109,6 @@ class _ByComponent:
             if self.forbid:
                 forbidden = [self._logits(states, token) for token in self.forbid]
                 log_sum = torch.logsumexp(torch.stack((log_allowed, *forbidden)), dim=0)
-            uniform = torch.rand(4, len(hidden), device=hidden.device, generator=self.rng)
             counted, allowed = self.counts(contexts, uniform[:3])
             of_network, of_counts = self.mixture.log_weights(hidden)
             by_network = of_network + log_allowed - log_sum

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgen.core import cuda_graphs
+from seqgen.core import cuda_graphs, distributed
 from seqgen.core.device import is_host
 from seqgen.data.tokenizer import BOS, EOS, PAD
-from seqgen.generation.categorical import draw
+from seqgen.generation.categorical import Drawer, drawer
 from seqgen.models.base import Generator, evaluating, state_bytes
 from seqgen.models.discriminator import PrefixReader, scores
 from seqgen.models.state import State, concatenate, repeat, select
@@ -49,6 +49,7 @@ def rollout_rewards(
     forbid: ids that no completion draws. state: the policy's initial state, B rows, where it is not zeros.
     max_state_bytes: bounds the states of policy and discriminator that are held at once, by taking parts of
         the batch, then of the n, one after the other; at least one completion of each prefix of one sentence.
+        The random numbers, 4 bytes for each token of each completion, are drawn before and come on top.
 
     Dropout and gradients are off while it runs.
     """
@@ -57,7 +58,9 @@ def rollout_rewards(
     batch, length = tokens.shape
     reader = _prefix_reader(reward, tokens.device, of_logits)
     rewards = torch.zeros(batch, length, device=tokens.device)
-    how: dict[str, Any] = {"temperature": temperature, "forbid": forbid, "rng": rng}
+    how: dict[str, Any] = {"temperature": temperature, "forbid": forbid}
+    # Of every token of every completion, so that what one draws does not depend on where others end.
+    uniform = distributed.rand(batch, length, n, length, device=tokens.device, generator=rng)
     with evaluating(policy), evaluating(reward):
         given = policy.initial(batch) if state is None else state
         rows = None
@@ -66,10 +69,12 @@ def rollout_rewards(
                 raise ValueError(f"max_state_bytes is {max_state_bytes}; it must be at least 1")
             rows = max(1, max_state_bytes // (state_bytes(policy, length) + state_bytes(reader, length)))
         for part, counts in _parts(tokens, n, rows):
+            first = 0
             for count in counts:
+                numbers, first = uniform[part, :, first : first + count], first + count
                 lock_step = _Compacted if is_host(tokens.device) else _InFull
                 of_completions, of_sentences = lock_step(
-                    policy, reader, tokens[part], select(given, part), count, how
+                    policy, reader, tokens[part], select(given, part), numbers, how
                 ).run()
                 rewards[part] += of_completions.sum(dim=-1) / n
             last = (tokens[part] != PAD).sum(dim=1, keepdim=True) - 1
@@ -94,12 +99,25 @@ def _parts(tokens: Tensor, n: int, max_rows: int | None) -> Iterator[tuple[slice
         yield slice(start, min(start + sentences, batch)), [count] * full + [rest] * (rest > 0)
 
 
+class _Draw:
+    """Draws tokens at uniform numbers by what the policy's head reads; (R, H), (R, N) → (R, N)."""
+
+    def __init__(self, policy: Generator, how: dict[str, Any]) -> None:
+        self.head, self.how = policy.head, how
+        self.prepared: Drawer | None = None
+
+    def __call__(self, hidden: Tensor, uniform: Tensor) -> Tensor:
+        if self.prepared is None:  # of the type that autocast makes
+            self.prepared = drawer(self.head.weight, self.head.bias, hidden.dtype, **self.how)
+        return self.prepared(hidden, uniform)[0]
+
+
 class _Compacted:
     """A batch of sentences and n completions of each of their prefixes, advanced together while they last.
 
     The rows alive are the sentences that have not ended, in order, then the completions, oldest first. A
     row's `slot` is the place of its reward, so rows need no order: slots of completions come first, (B, T, n)
-    of them, then one for each sentence.
+    of them, then one for each sentence. uniform: a number for each token of each completion, (B, T, n, T).
     """
 
     def __init__(
@@ -108,12 +126,13 @@ class _Compacted:
         reader: "_Reader",
         tokens: Tensor,
         state: State,
-        n: int,
+        uniform: Tensor,
         how: dict[str, Any],
     ) -> None:
-        batch, length = tokens.shape
+        (batch, length), n = tokens.shape, uniform.shape[2]
         self.policy, self.reader, self.tokens, self.n = policy, reader, tokens, n
-        self.weight, self.bias, self.how = policy.head.weight, policy.head.bias, how
+        self.draw = _Draw(policy, how)
+        self.uniform = uniform.flatten(0, 2)  # by slots
         self.lengths = (tokens != PAD).sum(dim=1)
         self.first = batch * length * n
         self.rewards = torch.zeros(self.first + batch, device=tokens.device)
@@ -144,21 +163,25 @@ class _Compacted:
         hidden, self.state = self.policy.hidden(self.newest[:, None], self.state)
         hidden = hidden[:, -1]  # what the head reads to draw token t
         sentence = self.slot[: self.sentences] - self.first
-        drawn, _ = draw(hidden[self.sentences :], self.weight, self.bias, **self.how)
+        drawn = self._draw(hidden[self.sentences :], self.slot[self.sentences :, None], t)[:, 0]
         self.newest = torch.cat((self.tokens[sentence, t], drawn))
         if t > 0:
             self._branch(hidden[: self.sentences], sentence, t)
 
     def _branch(self, hidden: Tensor, sentence: Tensor, t: int) -> None:
         """Add n completions of each sentence's first t tokens, which differ from their token t on."""
-        drawn, _ = draw(hidden, self.weight, self.bias, count=self.n, **self.how)  # (sentences, n)
         prefix = (sentence * self.tokens.shape[1] + t - 1)[:, None]
-        slots = prefix * self.n + torch.arange(self.n, device=prefix.device)
+        slots = prefix * self.n + torch.arange(self.n, device=prefix.device)  # (sentences, n)
+        drawn = self._draw(hidden, slots, t)
         self.slot = torch.cat((self.slot, slots.flatten()))
         self.newest = torch.cat((self.newest, drawn.flatten()))
         own = slice(self.sentences)
         self.state = concatenate((self.state, repeat(select(self.state, own), self.n)))
         self.reader_state = concatenate((self.reader_state, repeat(select(self.reader_state, own), self.n)))
+
+    def _draw(self, hidden: Tensor, slots: Tensor, t: int) -> Tensor:
+        """Draw token t of the completions of some slots; (R, H), (R, N) → (R, N)."""
+        return self.draw(hidden, self.uniform[slots, t])
 
     def _score_ended(self, features: Tensor, t: int) -> None:
         """Score the rows that end with token t, and drop them."""
@@ -189,11 +212,11 @@ class _InFull:
         reader: "_Reader",
         tokens: Tensor,
         state: State,
-        n: int,
+        uniform: Tensor,
         how: dict[str, Any],
     ) -> None:
-        self.policy, self.reader, self.n, self.how = policy, reader, n, how
-        self.given = (tokens, *state)
+        self.policy, self.reader, self.n, self.how = policy, reader, uniform.shape[2], how
+        self.given = (tokens, uniform, *state)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Advance all rows to the full length; rewards as of `_Compacted.run`."""
@@ -210,16 +233,14 @@ class _InFull:
 
     def _endings(self) -> Tensor:
         """Return what is kept of every row's end, by a CUDA graph where there can be one."""
-        if self.how["rng"] is not None:
-            return self._advanced(*self.given)[0]
         key = ("rollouts", self.n, self.how["temperature"], tuple(self.how["forbid"]), self.reader.key)
         modules = (self.policy, *self.reader.modules)
         return cuda_graphs.replay(self._advanced, self.given, modules=modules, key=key)[0]
 
-    def _advanced(self, tokens: Tensor, *state: Tensor) -> tuple[Tensor]:
+    def _advanced(self, tokens: Tensor, uniform: Tensor, *state: Tensor) -> tuple[Tensor]:
         batch, length = tokens.shape
-        self.tokens, self.lengths = tokens, (tokens != PAD).sum(dim=1)
-        self.weight, self.bias = self.policy.head.weight, self.policy.head.bias
+        self.tokens, self.lengths, self.uniform = tokens, (tokens != PAD).sum(dim=1), uniform
+        self.draw = _Draw(self.policy, self.how)
         self.state, self.reader_state = state, self.reader.initial(batch)
         self.newest = torch.full_like(tokens[:, 0], BOS)
         self.alive = self.lengths > 0
@@ -236,10 +257,11 @@ class _InFull:
         batch = len(self.tokens)
         hidden, self.state = self.policy.hidden(self.newest[:, None], self.state)
         hidden = hidden[:, -1]
-        drawn, _ = draw(hidden[batch:], self.weight, self.bias, **self.how)
+        numbers = self.uniform[..., t].transpose(0, 1)  # (T, B, n)
+        drawn = self.draw(hidden[batch:], numbers[: max(t - 1, 0)].reshape(-1, 1))[:, 0]
         self.newest = torch.cat((self.tokens[:, t], drawn))
         if t > 0:
-            branches, _ = draw(hidden[:batch], self.weight, self.bias, count=self.n, **self.how)
+            branches = self.draw(hidden[:batch], numbers[t - 1])
             self.newest = torch.cat((self.newest, branches.flatten()))
             own, n = slice(batch), self.n
             self.state = concatenate((self.state, repeat(select(self.state, own), n)))

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seqgen.core import cuda_graphs
+from seqgen.core import cuda_graphs, distributed
 from seqgen.core.device import is_host, widened
 from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
 from seqgen.generation.categorical import Drawer, Truncation, drawer
-from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer
+from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer, numbers_of_a_draw
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, select
@@ -60,9 +60,10 @@ def sample(
     advances all of them to the full length, so that nothing waits for it.
     """
     cut = Truncation(top_k, top_p, min_p)
-    how: dict[str, Any] = {"temperature": temperature, "rng": rng}
+    how: dict[str, Any] = {"temperature": temperature}
     if search is not None:
         how |= cut._asdict() | {
+            "rng": rng,
             "prompt": prompt,
             "min_length": min_length,
             "forbid": forbid,
@@ -80,7 +81,14 @@ def sample(
         given = torch.cat((given, prompt.to(device).expand(batch, -1)), dim=1)
 
     def run(given: Tensor, *state: Tensor) -> tuple[Tensor, Tensor]:
-        draws = _Draws(generator, mixture, min_length, forbid, how | {"cut": cut})
+        # Of all positions before the first: which number a draw takes does not depend on what others drew.
+        numbers = 1 if mixture is None else numbers_of_a_draw(temperature=temperature, cut=cut)
+
+        def draw(rows: int) -> Tensor:
+            return torch.rand(length, rows, numbers, device=device, generator=rng).transpose(0, 1)
+
+        uniform = distributed.rows_of(draw, batch).transpose(0, 1)
+        draws = _Draws(generator, mixture, min_length, forbid, how | {"cut": cut}, uniform)
         loop = _compacted if is_host(device) else _in_full
         return loop(reading(generator, mixture), draws, given, state, length)
 
@@ -136,18 +144,22 @@ class _Draws:
         min_length: int,
         forbid: Sequence[int],
         how: dict[str, Any],
+        uniform: Tensor,
     ) -> None:
         self.head, self.mixture, self.min_length = generator.head, mixture, min_length
-        self.forbid, self.how = forbid, how
+        self.forbid, self.how, self.uniform = forbid, how, uniform
         self.drawers: dict[bool, MixtureDrawer] = {}
 
-    def __call__(self, hidden: Tensor, state: State, t: int) -> tuple[Tensor, Tensor]:
-        """Draw token t of every row by what the head reads, (R, H) → tokens, log-probabilities, (R,)."""
+    def __call__(
+        self, hidden: Tensor, state: State, t: int, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw token t of some rows (R,), or all, by what the head reads, (R, H) → tokens, log p, (R,)."""
         is_early = t < self.min_length or t == self.head.never_ends_at
         if is_early not in self.drawers:
             forbid = (*self.forbid, EOS) if is_early else self.forbid
             self.drawers[is_early] = self._drawer(hidden.dtype, forbid)
-        return self.drawers[is_early](hidden, state[-1])
+        uniform = self.uniform[t] if rows is None else self.uniform[t].index_select(0, rows)
+        return self.drawers[is_early](hidden, state[-1], uniform)
 
     def _drawer(self, dtype: torch.dtype, forbid: Sequence[int]) -> MixtureDrawer:
         """Return a draw by what the head reads and, of a mixture, the contexts."""
@@ -156,8 +168,8 @@ class _Draws:
             return mixture_drawer(head, self.mixture, dtype, forbid=forbid, **self.how)
         draw: Drawer = drawer(head.weight, head.bias, dtype, forbid=forbid, **self.how)
 
-        def draw_one(hidden: Tensor, unread: Tensor) -> tuple[Tensor, Tensor]:
-            drawn, scores = draw(hidden, 1)
+        def draw_one(hidden: Tensor, unread: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+            drawn, scores = draw(hidden, uniform)
             return drawn[:, 0], scores[:, 0]
 
         return draw_one
@@ -169,7 +181,7 @@ def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: in
     active: Tensor | None = None  # all of them
     for t in range(given.shape[1] - 1, tokens.shape[1]):
         hidden, state = read(given, state)
-        drawn, scores = draw(hidden[:, -1], state, t)
+        drawn, scores = draw(hidden[:, -1], state, t, active)
         rows = slice(None) if active is None else active
         tokens[rows, t], log_probs[rows, t] = drawn, scores
         alive = drawn != EOS

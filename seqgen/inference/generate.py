@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.core.user_functions import SentenceFunction
 from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.generation.sample import Samples
-from seqgen.inference import template
+from seqgen.inference import shared_draw, template
 from seqgen.inference.conditional import drawn_labels
 from seqgen.inference.sentence import SamplingPosition, Sentence
 from seqgen.inference.steering import Steering, steered_sample
@@ -95,7 +96,8 @@ def generate(
             sample = partial(steered_sample, trained.algorithm, energy=steering.energy(trained.tokenizer))
         given = torch.tensor(ids, device=trained.device) if ids else None
         how = {"length": length, "min_length": min_length, "prompt": given, "forbid": forbid}
-        draw = partial(sample, **how, **options)
+        by_rows = steering is None and shared_draw.is_by_rows(trained.algorithm, options)
+        draw = shared_draw.divided(partial(sample, **how, **options), by_rows=by_rows)
     rng = torch.Generator(trained.device).manual_seed(seed)
     scoring = torch.Generator(trained.device).manual_seed(
         seed
@@ -203,7 +205,7 @@ def _filling(
             rows = torch.cat((condition, rows), dim=1)
         return trained.algorithm.infill(rows, rng=rng, **options)
 
-    return fill
+    return shared_draw.divided(fill)
 
 
 def _key(text: str) -> bytes:
@@ -223,7 +225,9 @@ def _sentences(
 ) -> Iterator[Sentence]:
     scores = None
     if with_log_prob and len(tokens) and trained.algorithm.likelihood:
-        scores = log_likelihood(trained, tokens, samples=SCORE_SAMPLES, rng=rng).tolist()
+        score = partial(log_likelihood, trained, samples=SCORE_SAMPLES, rng=rng)
+        is_exact = trained.algorithm.likelihood == "exact"  # an estimate draws for all of them, in its order
+        scores = (distributed.by_rows(score, tokens) if is_exact else score(tokens)).tolist()
     counts = trained.algorithm.of_sentence(tokens).sum(dim=1).tolist()
     for i, text in enumerate(texts):
         label = trained.tokenizer.label(tokens[i, :1].tolist()) if trained.tokenizer.labels else None

@@ -10,4 +10,5 @@ state                                                     states as tuples of te
 discriminator, critic                                     scores of sentences, of soft one-hots, of latents
 posterior_critic                                          the critic of adversarial variational Bayes
 encoder                                                   sentences to latent vectors
+batch_norm                                                batch normalisation, of a batch that processes share
 """

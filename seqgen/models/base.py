@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqgen.core import plugins, settings
+from seqgen.core import distributed, plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.functional.dropout import Dropout
 from seqgen.models.state import State
@@ -160,7 +160,7 @@ class Generator(nn.Module):
             return self.first_state(batch, None)
         weight = self.head.weight
         if condition is None:
-            condition = torch.randn(batch, self.latent_dim, device=weight.device).to(weight.dtype)
+            condition = distributed.randn(batch, self.latent_dim, device=weight.device).to(weight.dtype)
         return (*self.first_state(batch, condition), condition)
 
     def features(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:

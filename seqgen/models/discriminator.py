@@ -12,6 +12,7 @@ from seqgen.data.tokenizer import PAD
 from seqgen.functional.dropout import Dropout
 from seqgen.functional.max_over_time import max_over_time
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
+from seqgen.models.batch_norm import BatchNorm1d
 from seqgen.models.recurrent_layers import CELLS, recur
 from seqgen.models.rnn_generator import RNNConfig
 from seqgen.models.state import State
@@ -95,7 +96,7 @@ def output_layer(features: int, projection_dim: int) -> nn.Module:
     if not projection_dim:
         return nn.Linear(features, 1)
     hidden = nn.Linear(features, features)
-    normalisation = nn.BatchNorm1d(projection_dim, affine=False)
+    normalisation = BatchNorm1d(projection_dim, affine=False)
     return nn.Sequential(hidden, nn.ReLU(), nn.Linear(features, projection_dim), normalisation)
 
 
@@ -334,7 +335,8 @@ class MultiEmbeddingDiscriminator(nn.Module):
         features = F.relu(torch.cat(pooled, dim=1))
         gate = torch.sigmoid(self.gate(features))
         features = gate * F.relu(self.transform(features)) + (1 - gate) * features
-        return self.output(features).squeeze(-1)
+        of_sentences = features.unflatten(0, (-1, self.embeddings))  # dropout has the batch first
+        return self.output(of_sentences).flatten()
 
 
 SCORED_ROWS = 2048

@@ -162,6 +162,8 @@ class _Transformer(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, config.heads, 2 * width, config.dropout, batch_first=True, norm_first=True
         )
+        # Of attention alone the masks are not drawn for a whole batch that processes share.
+        layer.dropout, layer.dropout1, layer.dropout2 = (Dropout(config.dropout) for _ in range(3))
         self.layers = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
         self.features = 2 * width
 

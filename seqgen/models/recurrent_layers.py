@@ -1,12 +1,15 @@
 """LSTM and GRU layers, run whole or a step at a time, in a type in which they do not overflow."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seqgen.core import distributed
 from seqgen.core.device import is_host
+from seqgen.functional.dropout import dropout_mask
 from seqgen.functional.vocab_projection import no_autocast
 from seqgen.models.state import State
 
@@ -16,7 +19,8 @@ class LSTM(nn.LSTM):
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:  # type: ignore[override]
         """Read inputs as `torch.nn.LSTM` does; what comes out has the type that autocast asks for."""
-        return _outside_autocast(super().forward, inputs, state)
+        forward = partial(_by_layers, self) if _drops_for_all(self) else super().forward
+        return _outside_autocast(forward, inputs, state)
 
 
 class GRU(nn.GRU):
@@ -24,7 +28,33 @@ class GRU(nn.GRU):
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:  # type: ignore[override]
         """Read inputs as `torch.nn.GRU` does; what comes out has the type that autocast asks for."""
-        return _outside_autocast(super().forward, inputs, state)
+        forward = partial(_by_layers, self) if _drops_for_all(self) else super().forward
+        return _outside_autocast(forward, inputs, state)
+
+
+def _drops_for_all(rnn: nn.RNNBase) -> bool:
+    """Whether masks between layers are to be drawn for the whole of a batch that several processes share."""
+    return distributed.shards() > 1 and rnn.training and rnn.dropout > 0 and rnn.num_layers > 1
+
+
+def _by_layers(rnn: nn.RNNBase, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    """Read inputs (B, T, E) as torch does, with the masks that one process would draw on the CPU."""
+    is_lstm = isinstance(rnn, nn.LSTM)
+    zeros = inputs.new_zeros(rnn.num_layers, len(inputs), rnn.hidden_size)
+    given = (state if is_lstm else (state,)) if state is not None else (zeros, zeros)[: 1 + is_lstm]
+    after = []
+    read = inputs
+    for layer, weights in enumerate(rnn.all_weights):
+        if layer:  # torch's layers have the batch second
+            by_time = read.transpose(0, 1).contiguous()
+            read = (by_time * dropout_mask(by_time, rnn.dropout, batch_dim=1)).transpose(0, 1)
+        own = tuple(part[layer : layer + 1] for part in given)
+        tensors: list[Tensor] = list(weights)
+        how = (tensors, rnn.bias, 1, 0.0, True, False, True)
+        read, *states = torch.lstm(read, own, *how) if is_lstm else torch.gru(read, own[0], *how)
+        after.append(states)
+    joint = tuple(torch.cat(parts) for parts in zip(*after, strict=True))
+    return read, joint if is_lstm else joint[0]
 
 
 def _outside_autocast(

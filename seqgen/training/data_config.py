@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seqgen.core import distributed
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.errors import UserError
 from seqgen.corpora import names as built_in_names
@@ -66,7 +67,7 @@ def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None)
     UserError where the run's folder keeps another such text.
     """
     if data.corpus == "-":
-        piped = sys.stdin.buffer.read() if texts is None else _as_jsonl(texts)
+        piped = _read_pipe() if texts is None else _as_jsonl(texts)
         copy = folder / (f"corpus{format_of(piped) or '.txt'}" if texts is None else "corpus.jsonl")
         check_link(copy, folder)
         has_begun = any((folder / name).exists() for name in (run_folder.STATE, run_folder.WEIGHTS))
@@ -79,6 +80,13 @@ def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None)
         return replace(data, corpus=str(oracles.parse(data.corpus)))
     names = {*built_in_names(), *KINDS}
     return _with_paths(data, lambda spec: resolved(spec) if spec not in names else spec)
+
+
+def _read_pipe() -> bytes:
+    """Read standard input; of several processes, which have one together, the first reads it for all."""
+    piped = sys.stdin.buffer.read() if distributed.is_writer() else b""
+    distributed.wait_for_all()
+    return distributed.share(piped)
 
 
 def _as_jsonl(texts: Sequence[str]) -> bytes:

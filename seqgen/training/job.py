@@ -4,6 +4,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from seqgen.algorithms.base import Algorithm
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream
@@ -74,7 +75,9 @@ class Job:
         `train_fold` trains what goes before, of which every finished part is left as it is. A training that
         has been done is left as it is, too: its folder may be one that can only be read.
         """
-        with run_folder.locked(self.run.path) as self.run.held:
+        distributed.wait_for_all()  # until each has read what is in the folder
+        with self._held() as self.run.held:
+            distributed.wait_for_all()
             self.check()  # another process may have trained here since this one looked
             is_done = loop.has_done(self.run, self.plan)
             if self.folds:
@@ -86,11 +89,9 @@ class Job:
                 self.randomness = job.randomness  # the last one's go on
                 with self.randomness:
                     self.use_folds(runs)
-            if not is_done:
-                run_folder.write_config(self.run)
-                for name, content in self.files.items():
-                    write_text(self.run.writable(name), content)
-            run_folder.mark_latest(self.run.path)
+            distributed.wait_for_all()
+            if distributed.is_writer():
+                self._write(is_done)
             return loop.train(
                 self.algorithm,
                 self.batches,
@@ -102,6 +103,18 @@ class Job:
                 randomness=self.randomness,
                 observe=observe,
             )
+
+    def _held(self) -> AbstractContextManager[int | None]:
+        """Hold the run folder; of several processes, the one that writes holds it."""
+        return run_folder.locked(self.run.path) if distributed.is_writer() else nullcontext()
+
+    def _write(self, is_done: bool) -> None:
+        """Write what the folder holds before the first report, unless the training has been done."""
+        if not is_done:
+            run_folder.write_config(self.run)
+            for name, content in self.files.items():
+                write_text(self.run.writable(name), content)
+        run_folder.mark_latest(self.run.path)
 
 
 @dataclass(frozen=True)
@@ -203,6 +216,7 @@ def assemble(
     """
     if steps is not None and steps < 1:
         raise UserError(f"steps={steps}: the length of training must be at least 1 step")
+    _check_divisible(config.batch_size)
     epoch = len(batches)
     run = Run(asked.folder, asked.run_config(facts))
 
@@ -266,6 +280,16 @@ def assemble(
         check=asked.check,
         randomness=randomness,
     )
+
+
+def _check_divisible(batch_size: int) -> None:
+    """Raise UserError where a batch has not as many rows for each of several processes."""
+    count = distributed.count()
+    if batch_size % count:
+        raise UserError(
+            f"a batch of batch_size={batch_size} cannot be divided among {count} processes; give --set "
+            f"batch_size={-(-batch_size // count) * count}, or another number of processes"
+        )
 
 
 def _threads_note(existing: Run | None, length: int, device: torch.device) -> list[str]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqgen import algorithms
 from seqgen.algorithms import Entry
 from seqgen.core import device as devices
-from seqgen.core import plugins, settings
+from seqgen.core import distributed, plugins, settings
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import apart
 from seqgen.core.untrusted import read_fields
@@ -252,7 +252,7 @@ def over_sentences(
     ids = ids_of(trained, sentences)
     found: Tensor | None = None
     for chosen in bounded_rows(ids.lengths(), rows=rows):
-        values = function(ids.batch(chosen).to(trained.device)).cpu()
+        values = distributed.by_rows(function, ids.batch(chosen).to(trained.device)).cpu()
         if found is None:
             found = values.new_empty(len(ids), *values.shape[1:])
         found[torch.from_numpy(chosen)] = values

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
-from seqgen.core import optim, signals
+from seqgen.core import distributed, optim, signals
 from seqgen.core.device import is_host, widened
 from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.random_state import RandomStream, device_states, own_randomness, set_device_states
@@ -121,6 +121,9 @@ def train(
 
     A signal is heeded after the step under way; a report under way is broken off, and made by what resumes.
 
+    Several processes (`seqgen.core.distributed`) train as one: each learns from its part of a batch, all of
+    them make the same report, and the first one writes.
+
     Raises:
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
@@ -130,7 +133,8 @@ def train(
         progress = resume(algorithm, batches, run)
     if is_done(progress, plan):
         return progress
-    run_folder.forget_after(run, progress.step if progress.first else -1)
+    if distributed.is_writer():
+        run_folder.forget_after(run, progress.step if progress.first else -1)
     progress.finished = ""  # a longer plan goes on where a shorter one was done
     started = clock() - progress.seconds
     due = not progress.first or progress.unreported
@@ -140,7 +144,7 @@ def train(
             with randomness:
                 if not due:
                     batch = next(batches)
-                    metrics = algorithm.learn(batch.to(device, non_blocking=True), progress.step / plan.steps)
+                    metrics = learn(algorithm, batch, progress.step / plan.steps, device)
                     progress.step += 1
                     _add(progress, metrics, counted=medium.count(batch))
                     progress.seconds = clock() - started
@@ -154,13 +158,24 @@ def train(
             if ended and not progress.finished:
                 progress.finished = f"done: {progress.step} steps"
             observe(progress, row)
-            asked_to_stop = bool(caught)  # once: a signal after the save must wait for the next step's
-            if row is not None or asked_to_stop or progress.step % plan.checkpoint_every == 0:
+            # Once: a signal after the save must wait for the next step's. Any process may have got it.
+            signal_number = distributed.any_asks(caught[0] if caught else 0)
+            if row is not None or signal_number or progress.step % plan.checkpoint_every == 0:
                 with randomness:
                     save(algorithm, batches, run, progress)
-            if asked_to_stop and not ended:
-                raise Interrupted(progress.step, caught[0])
+            if signal_number and not ended:
+                raise Interrupted(progress.step, signal_number)
+    distributed.wait_for_all()
     return progress
+
+
+def learn(algorithm: Algorithm, batch: Any, progress: float, device: torch.device) -> StepMetrics:
+    """Take a step with a batch, of which each of several processes takes its part.
+
+    A batch that cannot be divided evenly, as an epoch's last one, they all learn from as a whole.
+    """
+    with distributed.sharded(batch.divides_by(distributed.count())):
+        return algorithm.learn(batch.shard().to(device, non_blocking=True), progress)
 
 
 def is_done(progress: Progress, plan: Plan) -> bool:
@@ -213,15 +228,23 @@ def _restore(algorithm: Algorithm, batches: Stream, state: dict[str, Any]) -> Pr
         optimizer.load_state_dict(checkpoint.checked(state["optimizers"][name], optimizer))
     batches.load_state_dict(state["batches"])
     torch.set_rng_state(state["rng"])
-    set_device_states({"cuda": state["cuda_rng"], "mps": state.get("mps_rng", [])})
+    set_device_states({"cuda": _of_own_device(state["cuda_rng"]), "mps": state.get("mps_rng", [])})
     progress = read_fields(Progress, state["progress"])
     checkpoint.check_means(progress.sums, progress.counts)
     checkpoint.check_report(progress.first)
     return progress
 
 
+def _of_own_device(states: list[Tensor]) -> list[Tensor]:
+    """Return the random states of CUDA devices as this process needs them: all processes' are alike."""
+    return [states[0]] * torch.cuda.device_count() if states and distributed.count() > 1 else states
+
+
 def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) -> None:
     """Write the checkpoint that `resume` reads."""
+    _sum_up(progress)
+    if not distributed.is_writer():
+        return
     on_devices = device_states()
     run_folder.save_state(
         run,
@@ -232,7 +255,7 @@ def save(algorithm: Algorithm, batches: Stream, run: Run, progress: Progress) ->
             "rng": torch.get_rng_state(),
             "cuda_rng": on_devices.get("cuda", []),
             "mps_rng": on_devices.get("mps", []),
-            "progress": vars(progress) | {"sums": {name: float(x) for name, x in progress.sums.items()}},
+            "progress": vars(progress),
         },
     )
 
@@ -244,6 +267,12 @@ def _add(progress: Progress, metrics: StepMetrics, *, counted: int) -> None:
         progress.sums[name] = progress.sums.get(name, 0.0) + number
         progress.counts[name] = progress.counts.get(name, 0) + 1
     progress.counted += counted
+
+
+def _sum_up(progress: Progress) -> None:
+    """Read the sums of metrics from the device, and give all processes their mean, that of whole batches."""
+    values = distributed.averages([float(total) for total in progress.sums.values()])
+    progress.sums = dict(zip(progress.sums, values, strict=True))
 
 
 def throughput(count: int, seconds: float) -> float:
@@ -267,6 +296,7 @@ def _report(
     None where a signal comes while it measures: then nothing is written, and everything is as before.
     """
     optim.check_finite(algorithm.optimizers.values())
+    _sum_up(progress)
     row: Metrics = {"step": progress.step, "epoch": round(epoch, 4), "seconds": round(progress.seconds, 3)}
     spent = progress.seconds - progress.seconds_at_report
     row[f"{medium.unit}_per_second"] = round(throughput(progress.counted, spent), 1)
@@ -276,9 +306,16 @@ def _report(
         with own_randomness(plan.seed + progress.step), caught.breaking_off():
             row |= algorithm.evaluate(validation)
             samples = algorithm.samples(medium.shown)
+        is_broken_off = False
     except signals.BrokenOff:
+        is_broken_off = True
+    distributed.wait_for_all()
+    if distributed.any_asks(is_broken_off):
         _put_back(algorithm, before)
         return None
+    row = distributed.share(row)
+    distributed.copy_from_writer(part for _, part in _parts_not_trained(algorithm))
+    _check_alike(algorithm)
     if not progress.first:
         progress.first = dict(row)
     progress.sums, progress.counts, progress.counted = {}, {}, 0
@@ -288,15 +325,25 @@ def _report(
         progress.finished = f"stopped: {reason}"
     else:
         _keep_best(algorithm, run, plan, progress, row)
-    medium.write(run.writable("samples") / run_folder.samples_name(progress.step), samples)
-    run_folder.append_metrics(run, row)
+    if distributed.is_writer():
+        medium.write(run.writable("samples") / run_folder.samples_name(progress.step), samples)
+        run_folder.append_metrics(run, row)
     return row
 
 
 def _not_trained(algorithm: Algorithm) -> dict[str, Tensor]:
     """Copy what a report may change of an algorithm, such as a calibration: all but what optimisers train."""
+    return {name: part.clone() for name, part in _parts_not_trained(algorithm)}
+
+
+def _parts_not_trained(algorithm: Algorithm) -> list[tuple[str, Tensor]]:
     trained = {name for name, parameter in algorithm.named_parameters() if parameter.requires_grad}
-    return {name: part.clone() for name, part in algorithm.state_dict().items() if name not in trained}
+    return [(name, part) for name, part in algorithm.state_dict().items() if name not in trained]
+
+
+def _check_alike(algorithm: Algorithm) -> None:
+    """Raise UserError where the weights of several processes have come to differ."""
+    distributed.check_same([*algorithm.state_dict().values(), torch.get_rng_state()], "the weights")
 
 
 @torch.no_grad()
@@ -319,7 +366,7 @@ def _keep_best(algorithm: Algorithm, run: Run, plan: Plan, progress: Progress, r
         progress.best, progress.since_best = value, 0
     else:
         progress.since_best += 1
-    if has_improved or algorithm.monitor is None:
+    if (has_improved or algorithm.monitor is None) and distributed.is_writer():
         run_folder.save_weights(run, algorithm.state_dict())
     if plan.patience is not None and progress.since_best >= plan.patience:
         best = f"{name} has not improved on {progress.best:.4f}"

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from seqgen.algorithms.base import Algorithm
+from seqgen.core import distributed
 from seqgen.core.device import wait
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream, own_randomness
 from seqgen.training import run_config
-from seqgen.training.loop import Medium, Stream
+from seqgen.training.loop import Medium, Stream, learn
 from seqgen.training.run_folder import CONFIG, Run
 
 LONGEST = 525_600
@@ -94,7 +95,8 @@ def fix_steps(
         return _recorded_steps(existing, minutes), []
     begun = clock()
     timing = measured(seconds=60 * minutes, first_steps=first_steps)
-    length = timing.steps_in(60 * minutes - (clock() - begun), report_every)
+    spent = distributed.agreed(clock() - begun)
+    length = timing.steps_in(60 * minutes - spent, report_every)
     if length <= first_steps:
         alone = f"{first_steps:,} steps of the discriminator alone, " if first_steps else ""
         fewest = timing.seconds_of(1, report_every) / 60
@@ -148,11 +150,11 @@ def measure(
         start = clock()
         work()
         wait(device)
-        return clock() - start
+        return distributed.agreed(clock() - start)
 
     def step_seconds(algorithm: Algorithm, most: float = math.inf) -> float:
         def step() -> None:
-            algorithm.learn(next(batches).to(device, non_blocking=True), 0.5)
+            learn(algorithm, next(batches), 0.5, device)
 
         untimed = int(min(UNTIMED, most - 1))
         for _ in range(untimed):

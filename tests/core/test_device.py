@@ -17,6 +17,7 @@ ON_THE_CPU = {
     "seqgen/bench/controls.py": "log-densities come back from the device first",
     "seqgen/bench/truths.py": "densities of a grammar",
     "seqgen/core/device.py": "`widened` itself",
+    "seqgen/core/distributed.py": "numbers of the host that processes compare",
     "seqgen/evaluation/known_distribution.py": "densities of a grammar",
     "seqgen/evaluation/runs.py": "`over_sentences` returns what is on the CPU",
     "seqgen/generation/categorical.py": "a type that it compares, of a draw that asks for it",

@@ -14,7 +14,7 @@ from seqgen.generation import mixture_draw
 from seqgen.generation.categorical import Truncation
 from seqgen.generation.contrastive_search import ContrastiveSearch
 from seqgen.generation.likelihood import generator_likelihood
-from seqgen.generation.mixture_draw import log_distribution, mixture_drawer
+from seqgen.generation.mixture_draw import log_distribution, mixture_drawer, numbers_of_a_draw
 from seqgen.generation.sample import log_prob, reading, sample, sentence_log_prob, started
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import concatenate, repeat, select
@@ -93,8 +93,10 @@ def test_frequencies_and_log_probabilities_are_those_of_the_mixture(how):
         probs = torch.zeros_like(probs).scatter(1, ids, ordered)
     probs /= probs.sum(dim=1, keepdim=True)
     cut = Truncation(**{name: how.pop(name) for name in Truncation._fields if name in how})
-    draw = mixture_drawer(top, made, torch.float32, rng=rng(), cut=cut, **how)
-    tokens, log_probs = draw(hidden.repeat_interleave(DRAWS, dim=0), contexts.repeat_interleave(DRAWS, dim=0))
+    draw = mixture_drawer(top, made, torch.float32, cut=cut, **how)
+    hidden, contexts = (part.repeat_interleave(DRAWS, dim=0) for part in (hidden, contexts))
+    numbers = numbers_of_a_draw(temperature=how.get("temperature", 1.0), cut=cut)
+    tokens, log_probs = draw(hidden, contexts, torch.rand(len(hidden), numbers, generator=rng()))
     for row, of_row in enumerate(tokens.view(-1, DRAWS)):
         assert chi_square(of_row, probs[row]) > 1e-4, PREFIXES[row]
     assert not torch.isin(tokens, torch.tensor([PAD, BOS, *how.get("forbid", ())])).any()
@@ -108,7 +110,7 @@ def test_temperature_0_is_the_likeliest_token_of_the_mixture():
     best = log_distribution(hidden, contexts, top.weight, top.bias, made)
     best[:, EOS] = -math.inf
     tokens, log_probs = mixture_drawer(top, made, torch.float32, temperature=0, forbid=(EOS,))(
-        hidden, contexts
+        hidden, contexts, torch.rand(len(hidden), 1)
     )
     assert torch.equal(tokens, best.argmax(dim=1))
     assert (log_probs == 0).all()
@@ -119,7 +121,8 @@ def test_chunks_of_rows_change_nothing(monkeypatch):
     hidden, contexts = torch.randn(23, H, generator=rng(1)), contexts_of(made, PREFIXES[:1]).expand(23, -1)
     whole = log_distribution(hidden, contexts, top.weight, top.bias, made)
     monkeypatch.setattr(mixture_draw, "chunk_rows", lambda vocab_size, device: 28)
-    tokens, log_probs = mixture_drawer(top, made, torch.float32, cut=Truncation(top_k=V))(hidden, contexts)
+    draw = mixture_drawer(top, made, torch.float32, cut=Truncation(top_k=V))
+    tokens, log_probs = draw(hidden, contexts, torch.rand(23, 1, generator=rng()))
     torch.testing.assert_close(log_probs, whole.gather(1, tokens[:, None])[:, 0], atol=1e-5, rtol=0)
 
 

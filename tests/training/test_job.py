@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import coin_corpus, write_lines
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError
 from seqgen.image.runs import setup as images
 from seqgen.training import load, run_folder
@@ -220,3 +221,13 @@ def test_a_newest_game_does_not_take_the_place_of_the_folder_named(corpus):
     second = adversarial(None, "seqgan", run="runs/second", steps=3, values=GAN)
     assert (str(second.path), second.config["init"]) == ("runs/second", "../a")
     assert (first.path / run_folder.WEIGHTS).read_bytes() == weights
+
+
+def test_processes_that_cannot_have_equal_parts_of_a_batch_are_refused(corpus, monkeypatch):
+    monkeypatch.setattr(distributed, "count", lambda: 3)
+    with pytest.raises(
+        UserError, match="batch_size=8 cannot be divided among 3 processes; give --set batch_s"
+    ):
+        job(corpus)
+    monkeypatch.setattr(distributed, "count", lambda: 4)
+    job(corpus)

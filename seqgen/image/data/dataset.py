@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.errors import UserError, did_you_mean
 from seqgen.data.batches import Stream
 from seqgen.image.data import files
@@ -36,6 +37,14 @@ class Batch(NamedTuple):
     """(B, C, H, W) float32 in [0, 1]"""
     labels: Tensor
     """(B,) int64; -1 where there is none"""
+
+    def divides_by(self, parts: int) -> bool:
+        """Whether it can be divided into so many parts of equal size."""
+        return not len(self.images) % parts
+
+    def shard(self) -> "Batch":
+        """Return this process's images of a batch that is divided (`seqgen.core.distributed`)."""
+        return Batch(*(distributed.shard(part) for part in self))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch on a device."""

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
 from seqgen.image.data.dataset import Batch
@@ -134,7 +134,7 @@ class ImageAEGAN(AdversarialModel):
         """Return the losses by the names of their optimisers, and metrics."""
         c, labels = self.config, self.network_labels(batch.labels)
         images = batch.images
-        latents = torch.randn(len(images), c.latent_dim, device=images.device)
+        latents = distributed.randn(len(images), c.latent_dim, device=images.device)
         encoded = self.encoder(images, labels)
         both_labels = None if labels is None else labels.repeat(2)
         # One batch, so that batch normalisation treats both alike.

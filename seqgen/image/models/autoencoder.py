@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.functional import gaussian
 from seqgen.image.data.dataset import Batch
 from seqgen.image.models.base import EncoderDecoderModel, mean_metrics
@@ -100,7 +100,7 @@ class Autoencoder(EncoderDecoderModel):
         loss = reconstruction = self.reconstruction_loss(latents, batch.images, batch.labels).mean()
         metrics = {"reconstruction": reconstruction}
         if c.sparsity_weight:
-            penalty = sparsity_penalty(latents.mean(dim=0), c.sparsity_target)
+            penalty = sparsity_penalty(distributed.mean(latents.mean(dim=0)), c.sparsity_target)
             loss = reconstruction + c.sparsity_weight * penalty
             metrics |= {"sparsity_penalty": penalty, "activity": latents.mean()}
         return latents, metrics | {"loss": loss}
@@ -113,7 +113,7 @@ class Autoencoder(EncoderDecoderModel):
         """Return images with Gaussian noise of `noise_std`, clipped to [0, 1]; (B, C, H, W)."""
         if not self.config.noise_std:
             return images
-        noise = torch.randn(images.shape, generator=rng, device=rng.device if rng else images.device)
+        noise = distributed.randn(*images.shape, generator=rng, device=rng.device if rng else images.device)
         return (images + self.config.noise_std * noise.to(images.device)).clamp(0, 1)
 
     @torch.no_grad()
@@ -122,8 +122,8 @@ class Autoencoder(EncoderDecoderModel):
         self.batches_seen += 1
         weight = torch.clamp(1 / self.batches_seen, min=MIN_UPDATE_WEIGHT)
         errors = latents - self.latent_mean
-        self.latent_mean += weight * errors.mean(dim=0)
-        self.latent_covariance.lerp_(errors.T @ errors / len(latents), weight)
+        self.latent_mean += weight * distributed.mean(errors.mean(dim=0))
+        self.latent_covariance.lerp_(distributed.mean(errors.T @ errors / len(latents)), weight)
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:

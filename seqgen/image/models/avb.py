@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from seqgen.algorithms.adversarial_bayes import ImplicitPosteriorConfig, update_critic
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import optim
+from seqgen.core import distributed, optim
 from seqgen.functional import gaussian
 from seqgen.functional.implicit_posterior import (
     DivergenceBounds,
@@ -155,7 +155,8 @@ class AVB(VAE):
             }
             measured.append((len(batch.images), {name: each.mean() for name, each in metrics.items()}))
             means.append(posterior.mean)
-            gaussian_scores.append(self.critic(posterior.features, torch.randn_like(latents)[:, None]))
+            normal = distributed.randn(*latents.shape, device=latents.device)[:, None]
+            gaussian_scores.append(self.critic(posterior.features, normal))
         return {
             **mean_metrics(measured),
             "valid_critic_bias": float(log_mean_exp(torch.cat(gaussian_scores))),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
-from seqgen.core import optim
+from seqgen.core import distributed, optim
 from seqgen.image.data.dataset import Batch, at_a_time
 from seqgen.image.networks import adversarial, pixel_losses
 from seqgen.image.networks.networks import ImageDecoder, ImageEncoder
@@ -65,7 +65,9 @@ class ImageModel(Algorithm):
         labels: (n,) of a conditional model; the `drawn_labels` in turn where not given.
         """
         device = next(self.parameters()).device
-        noise = torch.randn(n, self.config.latent_dim, generator=rng, device=rng.device if rng else device)
+        noise = distributed.randn(
+            n, self.config.latent_dim, generator=rng, device=rng.device if rng else device
+        )
         if labels is None:
             labels = cycle_labels(n, self.drawn_labels, device)
         return self.decode(self.prior(noise.to(device)), labels)

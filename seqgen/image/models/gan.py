@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.image.data.dataset import Batch
 from seqgen.image.models.base import AdversarialModel, cycle_labels
 from seqgen.image.networks.adversarial import AdversarialConfig
@@ -126,7 +126,8 @@ class GAN(AdversarialModel):
         Where the data hold fewer images than a step reads, the parts overlap: there are as many as otherwise,
         and none has so few images that their mean and variance mean nothing.
         """
-        size, parts = min(self.config.batch_size, len(batch.images)), self.config.critic_updates
+        size, parts = distributed.part(self.config.batch_size), self.config.critic_updates
+        size = min(size, len(batch.images))
         if len(batch.images) == size * parts:
             return [Batch(*part) for part in zip(*(x.split(size) for x in batch), strict=True)]
         rows = torch.arange(size * parts, device=batch.images.device) % len(batch.images)
@@ -145,7 +146,7 @@ class GAN(AdversarialModel):
 
     def _generate(self, labels: Tensor) -> Tensor:
         """Generate an image of each label, with gradient; (B,) → (B, C, H, W)."""
-        latents = torch.randn(len(labels), self.config.latent_dim, device=labels.device)
+        latents = distributed.randn(len(labels), self.config.latent_dim, device=labels.device)
         return torch.sigmoid(self.generator(latents, self.network_labels(labels)))
 
     def _scores(self, images: Tensor, labels: Tensor | None) -> Tensor:

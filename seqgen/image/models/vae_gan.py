@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics
-from seqgen.core import settings
+from seqgen.core import distributed, settings
 from seqgen.functional import gan_losses, gaussian
 from seqgen.image.data.dataset import Batch
 from seqgen.image.models.base import AdversarialModel
@@ -142,7 +142,9 @@ class VAEGAN(AdversarialModel):
     def _decode_pairs(self, mean: Tensor, log_var: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return reconstructions of a draw of the posterior, and samples of the prior; (B, C, H, W) each."""
         # One batch, so that where the decoder has batch normalisation both have the same mean and variance.
-        latents = torch.cat([gaussian.sample(mean, log_var), torch.randn_like(mean)])
+        latents = torch.cat(
+            [gaussian.sample(mean, log_var), distributed.randn(*mean.shape, device=mean.device)]
+        )
         both_labels = None if labels is None else labels.repeat(2)
         reconstructions, generated = torch.sigmoid(self.decoder(latents, both_labels)).chunk(2)
         return reconstructions, generated

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from seqgen.algorithms.base import Metrics
-from seqgen.core import optim, settings
+from seqgen.core import distributed, optim, settings
 from seqgen.core.errors import UserError
 from seqgen.functional import gan_losses
 from seqgen.image.data.dataset import at_a_time
@@ -126,7 +126,8 @@ class GANLossConfig:
         total, metrics = real.new_zeros(()), {}
         if self.gradient_penalty_weight:
             rows = torch.arange(len(real), device=real.device)
-            fake = torch.stack([each.detach() for each in fakes])[rows % len(fakes), rows]
+            kinds = distributed.rows_of(lambda n: torch.arange(n, device=real.device), len(real)) % len(fakes)
+            fake = torch.stack([each.detach() for each in fakes])[kinds, rows]
             metrics["gradient_penalty"] = gan_losses.gradient_penalty(critic, real, fake)
             total = total + self.gradient_penalty_weight * metrics["gradient_penalty"]
         if weight := self.r1_weight(net):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional.dropout import Dropout
+from seqgen.models.batch_norm import BatchNorm1d, BatchNorm2d
 
 Network = TypeVar("Network", "ImageEncoder", "ImageDecoder")
 Shape = tuple[int, int, int]
@@ -290,7 +291,7 @@ def _layers(
 def _dense(net: NetConfig, inputs: int, outputs: int, *, dropout: float = 0.0) -> nn.Sequential:
     parts: list[nn.Module] = [nn.Linear(inputs, outputs)]
     if net.normalise != "none":
-        parts.append(nn.BatchNorm1d(outputs) if net.normalise == "batch" else nn.LayerNorm(outputs))
+        parts.append(BatchNorm1d(outputs) if net.normalise == "batch" else nn.LayerNorm(outputs))
     parts.append(ACTIVATIONS[net.activation]())
     if dropout:
         parts.append(Dropout(dropout))
@@ -308,7 +309,7 @@ def _unflatten(net: NetConfig, shape: Shape) -> tuple[nn.Module, Shape]:
 def _normalisation(net: NetConfig, channels: int) -> list[nn.Module]:
     if net.normalise == "none":
         return []
-    return [nn.BatchNorm2d(channels) if net.normalise == "batch" else nn.GroupNorm(1, channels)]
+    return [BatchNorm2d(channels) if net.normalise == "batch" else nn.GroupNorm(1, channels)]
 
 
 def _shapes(net: NetConfig, shape: Shape) -> list[Shape]:
