@@ -343,7 +343,9 @@ def _parts_not_trained(algorithm: Algorithm) -> list[tuple[str, Tensor]]:
 
 def _check_alike(algorithm: Algorithm) -> None:
     """Raise UserError where the weights or random states of several processes have come to differ."""
-    distributed.check_same([*algorithm.state_dict().values(), torch.get_rng_state()], "the weights or random numbers")
+    distributed.check_same(
+        [*algorithm.state_dict().values(), torch.get_rng_state()], "the weights or random numbers"
+    )
 
 
 @torch.no_grad()
