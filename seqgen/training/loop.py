@@ -174,6 +174,8 @@ def learn(algorithm: Algorithm, batch: Any, progress: float, device: torch.devic
 
     A batch that cannot be divided evenly, as an epoch's last one, they all learn from as a whole.
     """
+    if distributed.count() == 1:
+        return algorithm.learn(batch.to(device, non_blocking=True), progress)
     with distributed.sharded(batch.divides_by(distributed.count())):
         return algorithm.learn(batch.shard().to(device, non_blocking=True), progress)
 
