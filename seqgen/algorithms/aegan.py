@@ -165,7 +165,7 @@ class AEGAN(LatentAlgorithm):
     examples = (
         {},
         # Fast enough for scores to leave the hinge's margin, within which no last bias has a gradient.
-        {"relaxation": "policy_gradient", "critic.loss": "hinge", "critic.lr": 0.3, "pairing": "logistic"},
+        {"relaxation": "policy_gradient", "critic.loss": "hinge", "critic.lr": 1.0, "pairing": "logistic"},
         {"relaxation": "gumbel", "critic.loss": "energy", "losses.derivatives": 0.1},
         {"critic.kind": "rnn", "critic.rnn_hidden": 7, "critic.penalty_every": 1, "losses.latent_l2": 0.1},
         {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3},

@@ -174,6 +174,8 @@ def learn(algorithm: Algorithm, batch: Any, progress: float, device: torch.devic
 
     A batch that cannot be divided evenly, as an epoch's last one, they all learn from as a whole.
     """
+    if distributed.count() == 1:
+        return algorithm.learn(batch.to(device, non_blocking=True), progress)
     with distributed.sharded(batch.divides_by(distributed.count())):
         return algorithm.learn(batch.shard().to(device, non_blocking=True), progress)
 
@@ -342,8 +344,10 @@ def _parts_not_trained(algorithm: Algorithm) -> list[tuple[str, Tensor]]:
 
 
 def _check_alike(algorithm: Algorithm) -> None:
-    """Raise UserError where the weights of several processes have come to differ."""
-    distributed.check_same([*algorithm.state_dict().values(), torch.get_rng_state()], "the weights")
+    """Raise UserError where the weights or random states of several processes have come to differ."""
+    distributed.check_same(
+        [*algorithm.state_dict().values(), torch.get_rng_state()], "the weights or random numbers"
+    )
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ def test_the_learning_rate_rises_then_falls_to_a_tenth():
 
 
 def test_on_an_accelerator_known_sentences_take_the_places_of_unknown_ones(monkeypatch):
-    monkeypatch.setattr(tuned_generator, "is_host", lambda device: False)
+    monkeypatch.setattr(tuned_generator, "leaves_out", lambda device: False)
     real = torch.tensor([[5, 6], [UNK, 7], [8, 9], [4, UNK], [10, 11]])
     assert without_unknown(real).tolist() == [[5, 6], [8, 9], [10, 11], [5, 6], [8, 9]]
     unknown = torch.full((3, 2), UNK)
