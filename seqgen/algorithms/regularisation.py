@@ -15,8 +15,8 @@ from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
-LEAST, MOST = 0.1, 0.36
-"""Dropout of many passes over long texts, and over short ones."""
+LEAST = 0.1
+"""Dropout of many passes over long texts; over short ones it is that of the kind, `most_dropout`."""
 FITS = 60.0, 330.0
 PASSES = 10.0, 20.0
 """Where it rises from the least to the most."""
@@ -38,7 +38,7 @@ def with_dropout(generator: G, text: TextSize, passes: float) -> G:
     if generator.dropout is not None:
         return generator
     fits = _parameters(generator, text.vocab_size) * passes / max(text.tokens, 1)
-    more = (MOST - LEAST) * min(_rise(fits, FITS), _rise(passes, PASSES))
+    more = (generator.most_dropout - LEAST) * min(_rise(fits, FITS), _rise(passes, PASSES))
     return replace(generator, dropout=round(LEAST * _rise(passes, FIRST_PASSES) + more, 3))
 
 

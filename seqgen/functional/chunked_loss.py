@@ -54,7 +54,7 @@ def head_loss(
     Of a small vocabulary, characters for example, logits need little more memory than the states do, and are
     held: a chunk's many operations would take longer than the products.
     """
-    is_exact = hidden.dtype == weight.dtype and hidden.dtype in (torch.float32, torch.float64)
+    is_exact = hidden.dtype == weight.dtype == torch.promote_types(hidden.dtype, torch.float32)
     if is_exact and len(weight) <= FEW * weight.shape[1]:
         with no_autocast(hidden.device):
             return _few_tokens_loss(hidden, weight, bias, targets, weights, entropy_weights)

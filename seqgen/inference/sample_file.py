@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from seqgen.core import signals
+from seqgen.core import distributed, signals
 from seqgen.core.errors import UserError
 from seqgen.core.partial_files import PartialFile, partial_file
 from seqgen.inference.sentence import SamplingPosition, Sentence
@@ -70,19 +70,25 @@ def write_samples(
 ) -> None:
     """Write what `draw` samples to a file, or what is left of it where a command of these settings stopped.
 
-    total: sentences asked for, for messages. unique: give `draw` the texts that were sampled before. Raise
-    UserError where the part of the file is of other settings (`seqgen.core.partial_files.partial_file`).
+    Of several processes the first one writes, and all of them draw from where it stands. total: sentences
+    asked for, for messages. unique: give `draw` the texts that were sampled before. Raise UserError where the
+    part of the file is of other settings (`seqgen.core.partial_files.partial_file`).
     """
+    if not distributed.is_writer():
+        stood, before = distributed.share(None)
+        for _ in draw(SamplingPosition(**stood), before):
+            pass
+        return
     with partial_file(path, settings) as part:
         position = SamplingPosition(**part.position or {})
         if position.sentences:
             notify(f"going on from {position.sentences:,} of {total:,} sentences")
         before = _before(part, layout, position.sentences) if unique else []
+        distributed.share((asdict(position), before))
         try:
             _fill(part, draw(position, before), layout, position)
         except signals.Terminated:
-            if part.position:
-                whole = part.position["sentences"]
+            if whole := (part.position or {}).get("sentences"):
                 notify(f"{whole:,} of {total:,} sentences are kept; the same command goes on")
             raise
 

@@ -36,6 +36,8 @@ class GeneratorConfig:
 
     generator_class: ClassVar[str]
     """`module:Class` of the generator that the settings describe."""
+    most_dropout: ClassVar[float] = 0.36
+    """What the default rises to, in many passes over a short text (`seqgen.algorithms.regularisation`)."""
 
     kind: str = "rnn"
     """rnn, transformer or relational-memory; each has settings of its own"""
@@ -43,7 +45,7 @@ class GeneratorConfig:
     """size of a token's embedding"""
     dropout: float | None = None
     """fraction dropped of embeddings, between layers and of what the vocabulary head reads; none: by how
-    often training has each parameter fit each token, 0.1 where it seldom does to 0.4"""
+    often training has the parameters fit each token, 0 in the first passes to 0.36"""
     tied: bool = False
     """one matrix for the embedding and the vocabulary head (Press & Wolf 2017)"""
     latent_skip: bool | None = None

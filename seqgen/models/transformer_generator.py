@@ -25,6 +25,7 @@ class TransformerConfig(GeneratorConfig):
     """The Transformer generator."""
 
     generator_class: ClassVar[str] = "seqgen.models.transformer_generator:TransformerGenerator"
+    most_dropout: ClassVar[float] = 0.25  # it acts on every layer, too
 
     kind: str = "transformer"
     """rnn, transformer or relational-memory; each has settings of its own"""

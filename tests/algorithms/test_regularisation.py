@@ -61,16 +61,18 @@ def test_a_larger_network_and_more_words_get_more_of_it_of_as_much_text():
     assert given(97, 5_003) == pytest.approx(0.1 + 0.26 * math.log(210.3 / 60) / math.log(330 / 60), abs=2e-3)
 
 
-@pytest.mark.parametrize("kind", ["rnn", "transformer", "relational-memory"])
-def test_every_kind_of_generator_is_counted(kind):
+@pytest.mark.parametrize(
+    ("kind", "most"), [("rnn", 0.36), ("transformer", 0.25), ("relational-memory", 0.36)]
+)
+def test_every_kind_of_generator_is_counted(kind, most):
     config = GeneratorConfig.of_kind(kind)()
     assert with_dropout(config, text(10**9), 10).dropout == 0.1
-    assert with_dropout(config, text(100), 20).dropout == 0.36
+    assert with_dropout(config, text(100), 20).dropout == most
 
 
 def test_a_network_that_is_too_large_to_be_built_is_counted():
     config = TransformerConfig(embedding=2**17, hidden=2**17, layers=97)  # 20 trillion parameters
-    assert with_dropout(config, text(10**9), 20).dropout == 0.36
+    assert with_dropout(config, text(10**9), 20).dropout == 0.25
 
 
 def test_weight_decay_goes_with_dropout():

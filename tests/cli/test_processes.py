@@ -111,6 +111,24 @@ def test_samples_are_those_of_one_process(folder):
     assert next(log_probs) == pytest.approx(next(log_probs), rel=1e-4)
 
 
+def test_a_file_of_samples_is_gone_on_with_by_several_processes(folder):
+    options = "--run whole --n 60000 --seed 3 --threads 1 --out many.txt"
+    asked = [*SEQGEN, "sample", *options.split()]
+    subprocess.run([*asked[:-1], "whole.txt"], cwd=folder, capture_output=True, check=True)
+    stopped = subprocess.Popen(asked, cwd=folder, stderr=subprocess.PIPE, text=True)
+    part = folder / "many.txt.part"
+    while not part.exists() or part.stat().st_size < 60_000:  # a batch has some 10,000 bytes
+        assert stopped.poll() is None
+        time.sleep(0.001)
+    stopped.send_signal(signal.SIGTERM)
+    said = stopped.communicate()[1]
+    assert "of 60,000 sentences are kept; the same command goes on" in said
+    first, silent = (each.communicate(timeout=120) for each in start(asked, cwd=folder))
+    assert "going on from" in first[1]
+    assert silent == ("", "")
+    assert (folder / "many.txt").read_text() == (folder / "whole.txt").read_text()
+
+
 def test_commands_of_one_process_are_refused(monkeypatch):
     processes.check_command("report")
     for name in launcher.SAID:
