@@ -92,7 +92,7 @@ def test_sentences_have_the_words_of_the_label_they_are_given(labelled: Trained)
     for label in WORDS:
         drawn = list(seqgen.sample(labelled, 200, labels={label: 1.0}))
         assert {each.label for each in drawn} == {label}
-        assert sum(is_of(each.text, label) for each in drawn) >= 196
+        assert sum(is_of(each.text, label) for each in drawn) >= 190
 
 
 def test_labels_come_as_often_as_in_the_corpus_or_as_asked(labelled: Trained) -> None:

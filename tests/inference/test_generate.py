@@ -76,6 +76,8 @@ def test_characters_between_spaces_take_an_unspaced_prompt(tmp_path: Path) -> No
 class SameText:
     """Samples two texts, each by token ids of its own in every row: PAD inside is no part of the text."""
 
+    takes_candidates = False
+
     def __init__(self, one: list[int], other: list[int]) -> None:
         self.rows = [[*one, 2, 0], [*one, 2, 5], [*other, 2, 0], [*other, 2, 7]]
 
