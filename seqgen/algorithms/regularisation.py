@@ -1,8 +1,9 @@
 """How much dropout and weight decay a training needs: by how often its parameters have to fit each token.
 
 That is the number of parameters for each token of the text, times the passes over it: the more often, the
-more is learnt by heart. In the first six passes nothing has been yet, whatever the text. Chosen by validation
-sentences of seven kinds of text; seqgen/bench/README.md has the figures.
+more is learnt by heart. Those of the vocabulary's rows, embedding and head, count twice: each row has the
+occurrences of its own word alone. In the first six passes nothing has been learnt by heart, whatever the
+text. Chosen by validation sentences of seven kinds of text; seqgen/bench/README.md has the figures.
 """
 
 import math
@@ -11,17 +12,20 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from seqgen.data.tokenizer import SPECIALS
 from seqgen.models.base import GeneratorConfig
 
 G = TypeVar("G", bound=GeneratorConfig)
 
 LEAST = 0.1
 """Dropout of many passes over long texts; over short ones it is that of the kind, `most_dropout`."""
-FITS = 60.0, 330.0
+FITS = 90.0, 550.0
 PASSES = 10.0, 20.0
 """Where it rises from the least to the most."""
 FIRST_PASSES = 6.0, 10.0
 """Where it rises from none to the least."""
+OF_VOCABULARY = 2
+"""How much a parameter of the vocabulary's rows counts."""
 
 
 class TextSize(NamedTuple):
@@ -54,7 +58,13 @@ def decay_for(dropout: float | None) -> float:
 
 
 def _parameters(generator: GeneratorConfig, vocab_size: int) -> int:
-    """Count a generator's parameters, by building it where that takes no memory."""
+    """Count a generator's parameters, those of the vocabulary as often as they count."""
+    inner = _size(generator, len(SPECIALS))
+    return inner + OF_VOCABULARY * (_size(generator, vocab_size) - inner)
+
+
+def _size(generator: GeneratorConfig, vocab_size: int) -> int:
+    """Count the parameters of a generator, by building it where that takes no memory."""
     with torch.device("meta"):
         built = replace(generator, dropout=0.0, latent_skip=False).build(vocab_size)
     return sum(weight.numel() for weight in built.parameters())

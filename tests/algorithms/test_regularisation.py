@@ -11,8 +11,8 @@ from seqgen.models.transformer_generator import TransformerConfig
 
 SMALL = RNNConfig(embedding=5, hidden=7)
 WORDS = 11
-PARAMETERS = 4 * 7 * (5 + 7) + 2 * 4 * 7 + WORDS * 5 + WORDS * (7 + 1)
-"""Weights and biases of the LSTM, and the words of the embedding and of the head."""
+PARAMETERS = 4 * 7 * (5 + 7) + 2 * 4 * 7 + (4 + 2 * (WORDS - 4)) * (5 + 7 + 1)
+"""Weights and biases of the LSTM, and the words of embedding and head: all but the special ones twice."""
 
 
 def text(tokens, vocab_size=WORDS):
@@ -22,12 +22,12 @@ def text(tokens, vocab_size=WORDS):
 @pytest.mark.parametrize(
     ("fits", "expected"),
     [
-        *((0.001, 0.1), (60.0, 0.1), (330.0, 0.36), (2e4, 0.36)),
-        (math.sqrt(60 * 330), 0.23),  # half way in the logarithm
+        *((0.001, 0.1), (90.0, 0.1), (550.0, 0.36), (2e4, 0.36)),
+        (math.sqrt(90 * 550), 0.23),  # half way in the logarithm
     ],
 )
 def test_dropout_is_by_how_often_a_parameter_has_to_fit_a_token(fits, expected):
-    assert PARAMETERS == 535
+    assert PARAMETERS == 626
     for passes in (23, 997):
         tokens = round(PARAMETERS * passes / fits)
         assert with_dropout(SMALL, text(tokens), passes).dropout == pytest.approx(expected, abs=5e-3)
@@ -55,10 +55,14 @@ def test_a_larger_network_and_more_words_get_more_of_it_of_as_much_text():
         config = RNNConfig(embedding=hidden, hidden=hidden)
         return with_dropout(config, text(100_000, vocab_size), 20).dropout
 
-    # 8 H (H + 1) parameters of an LSTM and (2 H + 1) of a word
-    assert given(97, 101) == 0.1  # 19.1 times for each token
-    assert given(307, 101) == pytest.approx(0.1 + 0.26 * math.log(163.7 / 60) / math.log(330 / 60), abs=2e-3)
-    assert given(97, 5_003) == pytest.approx(0.1 + 0.26 * math.log(210.3 / 60) / math.log(330 / 60), abs=2e-3)
+    def expected(hidden, vocab_size):
+        parameters = 8 * hidden * (hidden + 1) + (2 * vocab_size - 4) * (2 * hidden + 1)
+        return 0.1 + 0.26 * math.log(parameters * 20 / 100_000 / 90) / math.log(550 / 90)
+
+    assert given(97, 101) == 0.1
+    assert given(307, 101) == pytest.approx(expected(307, 101), abs=2e-3)
+    assert given(97, 3_001) == pytest.approx(expected(97, 3_001), abs=2e-3)
+    assert 0.1 < given(307, 101) < given(97, 3_001) < 0.36
 
 
 @pytest.mark.parametrize(
