@@ -130,7 +130,7 @@ def test_a_command_that_writes_a_file_leaves_nothing_half_written(whole, tmp_pat
     assert (tmp_path / "a.tsv").read_text() == "old"
 
 
-N = 80_000
+N = 240_000
 
 
 def sampling(whole, folder, **options):
@@ -160,14 +160,14 @@ def test_the_same_command_goes_on_with_a_file_of_samples(whole, samples, tmp_pat
     assert 0 < kept < N
     assert process.returncode == CODES.get(number, -number)
     if number in CODES:
-        said = [f"{kept:,} of 80,000 sentences are kept; the same command goes on"]
+        said = [f"{kept:,} of 240,000 sentences are kept; the same command goes on"]
         assert err[-2:] == [*said, f"seqgen: interrupted ({number.name})"]
     assert (tmp_path / "a.txt").read_text() == "old"
     other = seqgen("sample", "--run", whole, "--n", 3, "--out", "a.txt", cwd=tmp_path)
-    assert "a.txt.part' was begun with n 80000, not 3; run that command again, or" in other.communicate()[1]
+    assert "a.txt.part' was begun with n 240000, not 3; run that command again, or" in other.communicate()[1]
     assert other.returncode == 2
     process = sampling(whole, tmp_path)
-    assert f"going on from {kept:,} of 80,000 sentences\n" in process.communicate()[1]
+    assert f"going on from {kept:,} of 240,000 sentences\n" in process.communicate()[1]
     assert process.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == samples
