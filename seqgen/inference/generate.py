@@ -99,9 +99,8 @@ def generate(
         by_rows = steering is None and shared_draw.is_by_rows(trained.algorithm, options)
         draw = shared_draw.divided(partial(sample, **how, **options), by_rows=by_rows)
     rng = torch.Generator(trained.device).manual_seed(seed)
-    scoring = torch.Generator(trained.device).manual_seed(
-        seed
-    )  # separate, so that scoring does not change the samples
+    # A generator of its own, so that scoring does not change the samples.
+    scoring = torch.Generator(trained.device).manual_seed(seed)
     at = SamplingPosition() if position is None else position
     at.restore(rng, scoring)
     seen = set(map(_key, before))
