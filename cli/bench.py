@@ -343,11 +343,8 @@ def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
         chosen = comparable() if algorithms == "all" else _chosen("algorithm", algorithms, tuple(ADVERSARIAL))
         for name in chosen:
             if name not in comparable():
-                what = (
-                    "learns from labels"
-                    if ADVERSARIAL[name].cls.needs_labels
-                    else "starts from an autoencoder"
-                )
+                needs_labels = ADVERSARIAL[name].cls.needs_labels
+                what = "learns from labels" if needs_labels else "starts from an autoencoder"
                 raise UserError(
                     f"'{name}' {what}, which this benchmark has none of; leave it out of --algorithms"
                 )

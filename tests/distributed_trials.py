@@ -210,9 +210,8 @@ def what_processes_agree_on() -> dict[str, Any]:
     distributed.copy_from_writer([given])
     found = {
         "largest": distributed.any_asks(15 * rank),
-        "agreed": distributed.agreed(2.5 + rank),
         "averages": distributed.averages([1.0 + rank, 4.0]),
-        "shared": distributed.share({"of": rank}),
+        "shared": distributed.share({"of": rank, "seconds": 2.5 + rank}),
         "copied": given,
         "speaks": distributed.speaks_first(),
     }

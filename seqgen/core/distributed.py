@@ -199,16 +199,6 @@ def any_asks(number: int) -> int:
     return number if count() == 1 else _largest(number)
 
 
-def agreed(value: float) -> float:
-    """Return the first rank's number, such as a time that it has measured."""
-    if count() == 1:
-        return value
-    given = torch.tensor(value, dtype=torch.float64)
-    with _noticing():
-        dist.broadcast(given, 0)
-    return float(given)
-
-
 def averages(values: Sequence[float]) -> list[float]:
     """Return the mean over ranks of each number."""
     if count() == 1:
@@ -232,7 +222,7 @@ def copy_from_writer(tensors: Iterable[Tensor]) -> None:
 
 
 def share(thing: Any) -> Any:
-    """Return the first rank's object, of kinds that can be pickled."""
+    """Return the first rank's object, such as a time that it has measured, of kinds that can be pickled."""
     if count() == 1:
         return thing
     box = [thing]

@@ -95,7 +95,7 @@ def fix_steps(
         return _recorded_steps(existing, minutes), []
     begun = clock()
     timing = measured(seconds=60 * minutes, first_steps=first_steps)
-    spent = distributed.agreed(clock() - begun)
+    spent = distributed.share(clock() - begun)
     length = timing.steps_in(60 * minutes - spent, report_every)
     if length <= first_steps:
         alone = f"{first_steps:,} steps of the discriminator alone, " if first_steps else ""
@@ -150,7 +150,7 @@ def measure(
         start = clock()
         work()
         wait(device)
-        return distributed.agreed(clock() - start)
+        return distributed.share(clock() - start)
 
     def step_seconds(algorithm: Algorithm, most: float = math.inf) -> float:
         def step() -> None:
