@@ -40,7 +40,7 @@ FURTHER = {
     "mle": (1, 3, 4),
     "sentence-vae": (3, 5),
     "autoencoder": (2,),
-    "residual": (2,),
+    "residual": (2, 5),
     "seqgan": (1, 3, 9),
 }
 """The examples of algorithms that are tried beside their first ones, by their numbers."""

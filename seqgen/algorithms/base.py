@@ -226,6 +226,13 @@ class TextAlgorithm(Algorithm):
         """Return an embedding of each sentence, with a gradient; (B, T) → (B, H)."""
         return sentence_embeddings(self.generator, tokens)
 
+    @classmethod
+    def inherited(cls, start: "TextAlgorithm") -> dict[str, Any]:
+        """Return the settings, by name, that it takes from the algorithm of the run that it starts from."""
+        given = settings.to_dict(start.config)
+        keeps_ngrams = cls.keeps_ngrams and start.mixed is not None
+        return {name: given[name] for name in (*cls.inherits, *(("ngram",) if keeps_ngrams else ()))}
+
     def read_corpus(self, train: Ids) -> None:
         """Take from the training split what is counted, not learned by steps; called once, before any."""
 

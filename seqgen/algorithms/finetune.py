@@ -20,7 +20,7 @@ from seqgen.functional.contrastive_losses import symmetric_info_nce
 from seqgen.generation.embeddings import sentence_embeddings
 from seqgen.models.base import Generator, evaluating
 
-SHAPES = ("generator", "encoder", "latent_dim")
+SHAPES = ("generator", "encoder", "latent_dim", "energy")
 """Settings that say what shapes a model's weights have; a model that starts from a run has the run's."""
 
 

@@ -14,7 +14,8 @@ has memorised for a sign of real text: f is the logit, its negative part and the
 that a logistic regression on held-out sentences finds. And where g finds the sentences that it was trained on
 much likelier than others, training sentences and samples come from generators that were trained without them
 (`seqgen.training.cross_fitting`): the discriminator would else learn which sentences g has seen. g may be the
-mixture of a network with n-grams.
+mixture of a network with n-grams. A training that starts from a run of its kind is a further round: its
+discriminator learns from samples of that run, and f is the sum of both (`seqgen.algorithms.energy_rounds`).
 
 Report metrics: of training batches `d_loss`, the binary cross entropy, log 2 by chance, and `d_accuracy`; of
 held-out sentences against samples of g, each half of them under a calibration that was fitted to the other:
@@ -40,6 +41,7 @@ from seqgen.algorithms.base import (
     perplexity,
 )
 from seqgen.algorithms.configs import NGramConfig, default_generator
+from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
 from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
@@ -58,8 +60,6 @@ ROWS = 4096
 """Candidates held at a time."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
-START = (1.0, *(0.0 for _ in ("negative part", *summaries.NAMES)))
-"""The calibration before any: the logit as it is."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class ResidualConfig(TrainingConfig):
     generator: GeneratorConfig = field(default_factory=default_generator)
     ngram: NGramConfig = field(default_factory=NGramConfig)
     energy: EnergyConfig = field(default_factory=EnergyConfig)
+    rounds: int = 1
+    """discriminators whose energies are added, one more than the run has that training starts from"""
     steps: int = 3000
     """updates of the energy at most"""
     batch_size: int = 64
@@ -95,8 +97,8 @@ class ResidualConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        limits = {"steps": (1, None), "candidates": (1, None), "held_out_samples": (100, None)}
-        settings.bounds(self, folds=(2, None), **limits)
+        at_least = {"steps": 1, "rounds": 1, "candidates": 1, "folds": 2, "held_out_samples": 100}
+        settings.bounds(self, **{name: (least, None) for name, least in at_least.items()})
 
     def cross_fitted(self, is_needed: bool) -> Self:
         """Return the settings with what was left open decided by whether cross-fitting is needed."""
@@ -119,7 +121,7 @@ class Residual(TextAlgorithm):
     takes_candidates: ClassVar[bool] = True
     keeps_ngrams: ClassVar[bool] = True
     monitor: str | None = "valid_loss"
-    idle_parameters = ("generator.",)
+    idle_parameters = ("generator.", "earlier.")
     examples = (
         {},
         {"energy.network": "transformer", "energy.linear": True},
@@ -136,9 +138,10 @@ class Residual(TextAlgorithm):
             "generator.head_size": 5,
         },
         {"ngram.order": 3},
+        {"rounds": 3, "energy.network": "cnn", "candidates": 2},
     )
     calibration: Tensor
-    """Weights of the logit, of its negative part and of the standardised summaries in f; (2 + S,)."""
+    """Weights of the terms of f (`seqgen.algorithms.energy_rounds.terms`); (2 + S,), or (3 + S,)."""
     log_z: Tensor
     """log Z = log E_g exp f, estimated; scalar."""
 
@@ -146,15 +149,33 @@ class Residual(TextAlgorithm):
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.generator = config.generator.build(vocab_size).requires_grad_(False)
         self.discriminator = config.energy.build(vocab_size, len(summaries.NAMES))
+        self.earlier = EarlierRounds(config.energy, vocab_size, config.rounds - 1)
         if config.ngram.order:
             self.mixture = NGramMixture(self.generator.head.weight.shape[1], config.ngram.order)
         self.folds: list[TextAlgorithm] = []  # of which nothing is saved with the weights
         self._pool: Samples | None = None  # drawn again by a resumed training
-        self.register_buffer("calibration", torch.tensor(START))
+        self.register_buffer("calibration", torch.tensor(uncalibrated(config.rounds)))
         self.register_buffer("log_z", torch.zeros(()))
 
+    @classmethod
+    def inherited(cls, start: TextAlgorithm) -> dict[str, Any]:
+        """Return the settings that it takes from a run: of one of its kind all but those of the training."""
+        parts = super().inherited(start)
+        if isinstance(start, Residual):
+            given = settings.to_dict(start.config)
+            parts |= {name: given[name] for name in ("energy", "cross_fitting", "folds", "candidates")}
+            parts["rounds"] = start.config.rounds + 1
+        return parts
+
     def start_from(self, start: TextAlgorithm) -> None:
-        """Take over the generator of a run, its n-grams, and what its embedding knows of words."""
+        """Take over the generator of a run, its n-grams, energies, and what its embedding knows of words."""
+        before = (*start.earlier, start) if isinstance(start, Residual) else ()
+        if self.config.rounds != len(before) + 1:
+            raise UserError(
+                f"setting rounds={self.config.rounds} does not fit the run to start from, after which it is "
+                f"{len(before) + 1}; leave it out"
+            )
+        self.earlier.take_over(before)
         self.generator.load_state_dict(start.generator.state_dict())
         if self.mixture is not None and start.mixture is not None:
             self.mixture.load_state_dict(start.mixture.state_dict())
@@ -190,9 +211,19 @@ class Residual(TextAlgorithm):
     def _fakes(self, n: int) -> list[Samples]:
         """Draw n sentences, or as many of each fold's generator that there are n or a few more."""
         if not self.folds:
-            return [self.propose(n)]
+            return [self._fakes_of(self, n)]
         each = -(-n // len(self.folds))
-        return [self._proposed(fold, each, self.length, **self.begun(each, {})) for fold in self.folds]
+        return [self._fakes_of(fold, each) for fold in self.folds]
+
+    def _fakes_of(self, of: TextAlgorithm, n: int) -> Samples:
+        """Draw n sentences from a generator, chosen by the energies of earlier rounds where there are any."""
+        options, count = self.begun(n, {}), self.config.candidates if len(self.earlier) else 1
+        if "prompt" in options:
+            options["prompt"] = options["prompt"].repeat(count, 1)
+        drawn = self._proposed(of, count * n, self.length, **options)
+        energies = self.earlier(*drawn)
+        # A sentence's candidates are n rows apart: so a process that shares the batch has all of its own.
+        return drawn if energies is None else resampling.chosen(drawn, energies.view(count, n).t(), apart=n)
 
     def propose(self, n: int, length: int | None = None, **options: Any) -> Samples:
         """Draw n candidates from g, with the options of `seqgen.generation.sample.sample`."""
@@ -221,16 +252,14 @@ class Residual(TextAlgorithm):
         if is_host(tokens.device):
             longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
             tokens, log_probs = tokens[:, :longest], log_probs[:, :longest]
-        return self.discriminator(tokens, log_probs, summaries.summarise(tokens, log_probs)).float()
+        return logits(self.discriminator, tokens, log_probs)
 
     def terms(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        """Return what calibration weights: logit, negative part, summaries; (B, T), (B, T) → (B, 2 + S)."""
+        """Return what calibration weights (`energy_rounds.terms`); (B, T), (B, T) → (B, D)."""
         found = []
         with evaluating(self.discriminator):
             for part in zip(tokens.split(ROWS), log_probs.split(ROWS), strict=True):
-                logits = self._logits(*part)[:, None]
-                standardised = self.discriminator.standardised(summaries.summarise(*part))
-                found.append(torch.cat((logits, logits.clamp(max=0.0), standardised), dim=1))
+                found.append(terms(self.discriminator, self._logits(*part), *part, self.earlier(*part)))
         return torch.cat(found)
 
     def weigh(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
@@ -314,10 +343,7 @@ class Residual(TextAlgorithm):
         energies = self.weigh(drawn.tokens, self._scored(drawn.tokens))
         if bonus is not None:
             energies = energies + bonus(drawn.tokens)
-        energies = energies.view(rows, -1)
-        first = torch.arange(rows, device=energies.device) * energies.shape[1]
-        places = first + resampling.choose(energies, rng=rng)
-        return Samples(drawn.tokens[places], drawn.log_probs[places])
+        return resampling.chosen(drawn, energies.view(rows, -1), rng=rng)
 
     def samples(self, n: int) -> Tensor:
         """Draw n sentences; (n, T)."""
@@ -337,7 +363,7 @@ class Residual(TextAlgorithm):
             tokens += int(self.of_sentence(batch.tokens).sum())
         on_real = torch.cat(parts) if parts else on_fake[:0]
         if parts:
-            weights, _ = resampling.calibrate(on_real, on_fake, on_real.new_tensor(START))
+            weights, _ = resampling.calibrate(on_real, on_fake, self._uncalibrated())
             self.calibration.copy_(weights)
         self.log_z.copy_(resampling.log_normaliser(on_fake @ self.calibration))
         metrics = self._held_out(on_real, on_fake)
@@ -351,9 +377,12 @@ class Residual(TextAlgorithm):
             }
         return metrics | {"log_z": float(self.log_z)} | self._sample_metrics()
 
+    def _uncalibrated(self) -> Tensor:
+        return self.calibration.new_tensor(uncalibrated(self.config.rounds))
+
     def _held_out(self, on_real: Tensor, on_fake: Tensor) -> Metrics:
         """Measure either half of held-out sentences and samples by what the other half calibrates."""
-        found = resampling.cross_calibrated(on_real, on_fake, on_real.new_tensor(START))
+        found = resampling.cross_calibrated(on_real, on_fake, self._uncalibrated())
         if found is None:
             return {}
         loss, gain = found

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqgen.core import distributed
 from seqgen.core.device import widened
 from seqgen.functional.gan_losses import cross_entropy
+from seqgen.generation.sample import Samples
 
 
 def log_normaliser(energies: Tensor) -> Tensor:
@@ -52,10 +54,23 @@ def choose(energies: Tensor, *, rng: torch.Generator | None = None) -> Tensor:
 
     This is sampling–importance–resampling: as K grows the chosen follow p, at K = 1 they follow g.
     """
-    uniform = torch.rand(len(energies), 1, device=energies.device, generator=rng)
+    uniform = distributed.rand(len(energies), 1, device=energies.device, generator=rng)
     cdf = torch.softmax(energies.float(), dim=1).cumsum(dim=1)
     places = torch.searchsorted(cdf, uniform * cdf[:, -1:], right=True)
     return places[:, 0].clamp(max=energies.shape[1] - 1)
+
+
+def chosen(
+    drawn: Samples, energies: Tensor, *, apart: int = 1, rng: torch.Generator | None = None
+) -> Samples:
+    """Choose one of the K candidates of each row by its energy; drawn (N · K, T), energies (N, K) → (N, T).
+
+    apart: how many rows of `drawn` are between two candidates of a row: 1 where they stand together, or N.
+    """
+    n, count = energies.shape
+    first = torch.arange(n, device=energies.device) * (count if apart == 1 else 1)
+    places = first + choose(energies, rng=rng) * apart
+    return Samples(drawn.tokens[places], drawn.log_probs[places])
 
 
 def log_chosen(energies: Tensor, candidates: int, pool: Tensor) -> Tensor:

@@ -64,7 +64,5 @@ def steered_sample(
         )
         if given is not None:
             options["condition"] = given.repeat_interleave(count, dim=0)
-    tokens, log_probs = algorithm.sample(n * count, **options)
-    first = torch.arange(n, device=tokens.device) * count
-    places = first + resampling.choose(energy(tokens).view(n, count), rng=options.get("rng"))
-    return Samples(tokens[places], log_probs[places])
+    drawn = algorithm.sample(n * count, **options)
+    return resampling.chosen(drawn, energy(drawn.tokens).view(n, count), rng=options.get("rng"))

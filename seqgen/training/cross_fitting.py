@@ -25,6 +25,7 @@ from seqgen.training import load, run_folder
 from seqgen.training.data_config import length_limit
 from seqgen.training.job import Job, request
 from seqgen.training.load import Trained
+from seqgen.training.start import start_of
 from seqgen.training.text_job import config_keys, text_job
 
 LIKELIER = 0.05
@@ -78,6 +79,8 @@ def cross_fitted(
     folder: Path,
     start: Trained,
     device: torch.device,
+    *,
+    trust: bool,
 ) -> Job:
     """Return a training, with those of the folds' generators before it where they are needed.
 
@@ -87,26 +90,45 @@ def cross_fitted(
         keys: what the configuration of the run asked for must say.
         folder: its run folder.
         start: the run that it starts from.
+        trust: whether the run of the generator, where that is another, may name code outside this package.
     """
     decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
-    gap = 0.0 if decided == "off" else _memorised_by(start)
+    first, place, gap = start, folder, 0.0
+    if decided != "off":
+        first, place = _first_round(start, folder, config.folds, trust=trust)
+        gap = _memorised_by(first)
     is_needed = decided == "on" or gap > LIKELIER
     config = config.cross_fitted(is_needed)
     asked = request(folder, keys | {"settings": settings.to_dict(config)}, config)
     job = build(config, asked, start.corpus, start.tokenizer)
     if not is_needed:
         return job
-    check(start)
+    check(first)
     algorithm: Any = job.algorithm
     job.folds = [
-        partial(_fold_job, start, fold, config.folds, folder=folder, device=device)
+        partial(_fold_job, first, fold, config.folds, folder=place, device=device)
         for fold in range(config.folds)
     ]
     job.use_folds = lambda runs: algorithm.take_folds(
         [load.load(run, str(device), trust=True).algorithm for run in runs]
     )
-    job.notes = [*job.notes, note(start, gap, config.folds)]
+    if place == folder:
+        job.notes = [*job.notes, note(first, gap, config.folds)]
     return job
+
+
+def _first_round(start: Trained, folder: Path, folds: int, *, trust: bool) -> tuple[Trained, Path]:
+    """Return the run of the generator, and the run folder that has the folds' generators, or is to have them.
+
+    A further round starts from a run of the round before, and takes over the folds of the first.
+    """
+    place = folder
+    while start.algorithm.takes_candidates:
+        given = start.run.config["settings"]
+        if (given["cross_fitting"], given["folds"]) == ("on", folds):
+            place = start.run.path
+        start = load.load(start_of(start.run), "cpu", trust=trust, corpus=start.moved_corpus)
+    return start, place
 
 
 def _memorised_by(start: Trained) -> float:

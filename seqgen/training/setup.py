@@ -229,10 +229,8 @@ def adversarial_job(
     # Whatever led to it: its settings are read next, and may name code.
     found = initial_run(found, None, algorithm, entry.cls, trust=trust)
     start = load.load(found, "cpu", trust=trust, corpus=data.corpus if data else None)
-    keeps_ngrams = entry.cls.keeps_ngrams and start.algorithm.mixed is not None
-    inherited = (*entry.cls.inherits, "ngram") if keeps_ngrams else entry.cls.inherits
-    parts = {part: found.config["settings"][part] for part in inherited}
-    config = settings.override(settings.override(entry.config(), parts), given)
+    inherited = entry.cls.inherited(start.algorithm)
+    config = settings.override(settings.override(entry.config(), inherited), given)
     finetune.check(config, found.config)
     taught_by = load_teacher(teacher, algorithm, entry.cls, config, trust=trust)
     if taught_by is not None:
@@ -262,7 +260,7 @@ def adversarial_job(
     )
     if not entry.cls.cross_fits:
         return build(config, request(folder, keys, config), start.corpus, start.tokenizer)
-    return cross_fitting.cross_fitted(build, config, keys, folder, start, device)
+    return cross_fitting.cross_fitted(build, config, keys, folder, start, device, trust=trust)
 
 
 def _job_from_corpus(

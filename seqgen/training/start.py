@@ -123,7 +123,7 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
         return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
     if cls.needs_labels and not found.config.get("labels"):
         return "its text has no labels; pretrain one with --label-column"
-    if start.takes_candidates:
+    if start.takes_candidates and not cls.takes_candidates:
         return (
             f"a run of {found.config['algorithm']} samples by its energy, which would be left out; "
             f"start from '{_place_of(found, 'init')}', on which it was trained"

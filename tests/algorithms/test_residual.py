@@ -63,6 +63,50 @@ def test_sentences_are_chosen_by_their_energy(candidates, monkeypatch):
     assert statistic < freedom + 5 * math.sqrt(2 * freedom)
 
 
+def test_a_further_round_learns_from_samples_of_the_one_before(monkeypatch):
+    algorithm = build("residual", {"rounds": 2, "candidates": 3}, vocab_size=7, length=2)
+    energies = torch.where(SENTENCES[:, 0] == 5, 1.5, torch.where(SENTENCES[:, 1] == EOS, -1.0, 0.25))
+    places = {tuple(sentence): place for place, sentence in enumerate(SENTENCES.tolist())}
+
+    def earlier(tokens, log_probs):
+        return energies[[places[tuple(sentence)] for sentence in tokens.tolist()]]
+
+    monkeypatch.setattr(algorithm.earlier, "forward", earlier)
+    probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
+    torch.manual_seed(4)
+    (fakes,) = algorithm._fakes(20_011)
+    pool = energies[torch.multinomial(probs, 200_000, replacement=True)]
+    expected = 20_011 * probs * resampling.log_chosen(energies, 3, pool).exp()
+    counts = (fakes.tokens[:, None] == SENTENCES).all(dim=2).sum(dim=0).double()
+    statistic = float(((counts - expected).square() / expected).sum())
+    freedom = len(SENTENCES) - 1
+    assert statistic < freedom + 5 * math.sqrt(2 * freedom)
+    # and what it adds is added to the energy of that
+    algorithm._logits = lambda tokens, log_probs: 0.5 * log_probs.sum(dim=1)
+    log_probs = algorithm._scored(SENTENCES)
+    torch.testing.assert_close(algorithm.weigh(SENTENCES, log_probs), energies + 0.5 * log_probs.sum(dim=1))
+
+
+def test_a_further_round_begins_where_the_one_before_ended():
+    first = build("residual", {"energy.linear": True})
+    for i in range(3):
+        first.step(batch(seed=i), i / 3)
+    first.evaluate([batch(seed=5), batch(seed=6)])
+    second = build("residual", {"energy.linear": True, "rounds": 2}, seed=4)
+    second.start_from(first)
+    third = build("residual", {"energy.linear": True, "rounds": 3}, seed=5)
+    third.start_from(second)
+    found = first.log_weights(sentences())
+    assert float(found[1].std()) > 0
+    for later in (second, third):
+        for mine, other in zip(later.log_weights(sentences()), found, strict=True):
+            torch.testing.assert_close(mine, other)
+        for i in range(3):
+            later.step(batch(seed=i), i / 3)
+        assert float((later.log_weights(sentences())[1] - found[1]).std()) > 0
+        torch.testing.assert_close(later.earlier(sentences(), later._scored(sentences())), found[1])
+
+
 def test_a_report_fits_calibration_and_normaliser():
     algorithm, energies, probs = enumerated()
     algorithm.config = type(algorithm.config)(held_out_samples=50_000)

@@ -146,13 +146,57 @@ def test_a_start_that_cannot_be_trained_again_is_named(start):
 
 def test_no_training_starts_from_a_run_whose_energy_it_would_lose(start):
     run = adversarial(start.path, "residual", run="runs/r", steps=2, values=ENERGY | {"cross_fitting": "off"})
-    for name in ("residual", "seqgan"):
-        with pytest.raises(
-            UserError, match=r"samples by its energy, which would be left out; start from '.*start'"
-        ):
-            adversarial_job(run.path, name, path="other")
+    with pytest.raises(
+        UserError, match=r"samples by its energy, which would be left out; start from '.*start'"
+    ):
+        adversarial_job(run.path, "seqgan", path="other")
     with pytest.raises(UserError, match="no run under 'runs/' that seqgan can start from"):
         adversarial_job(None, "seqgan", path="other")
+
+
+def test_a_further_round_takes_over_the_folds_of_the_first(start):
+    first = adversarial(start.path, "residual", run="runs/first", steps=2, values=ENERGY)
+    values = {key: ENERGY[key] for key in ("batch_size", "report_every", "held_out_samples")}
+    made = adversarial_job(first.path, path="runs/second", steps=2, values=values)
+    assert made.run.config["settings"]["rounds"] == 2
+    assert made.run.config["settings"]["energy"] == first.config["settings"]["energy"]
+    assert not [note for note in made.notes if note.startswith("cross-fitting")]  # nothing is trained first
+    trained = []
+    made.train(train_fold=lambda job: trained.append(job.run.path))
+    assert trained == [first.path / "folds" / str(fold) for fold in range(3)]
+    third = adversarial(made.run, run="runs/third", steps=2, values=values)
+    assert third.config["settings"]["rounds"] == 3
+    assert not (third.path / "folds").exists()
+    assert len(load.load(third, "cpu").algorithm.earlier) == 2
+    # The same command without a start goes on with that run, from the start that it had.
+    again = adversarial(run="runs/third", steps=3, values=values)
+    assert (again.config["settings"]["rounds"], again.metrics()[-1]["step"]) == (3, 3)
+    # Without those folds, or with another number of them, it has some of its own.
+    other = adversarial_job(first.path, path="runs/other", values=values | {"folds": 2})
+    assert [each().run.path.parent.parent.name for each in other.folds] == ["other", "other"]
+    assert [note for note in other.notes if note.startswith("cross-fitting")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("rounds", 3, "rounds=3 does not fit the run to start from, after which it is 2; leave it out"),
+        (
+            "energy.hidden",
+            7,
+            "energy.hidden=7 does not fit the run to start from, which has energy.hidden=6",
+        ),
+    ],
+)
+def test_a_further_round_has_the_shapes_of_the_first(start, setting, value, message):
+    first = adversarial(
+        start.path, "residual", run="runs/first", steps=2, values=ENERGY | {"cross_fitting": "off"}
+    )
+    with pytest.raises(UserError, match=message):
+        adversarial(first.path, run="runs/second", steps=2, values={setting: value})
+    assert not (first.path.parent / "second").exists()
+    with pytest.raises(UserError, match="rounds=2 does not fit the run to start from, after which it is 1"):
+        adversarial(start.path, run="runs/second", values={"rounds": 2, "cross_fitting": "off"})
 
 
 def test_a_resumed_run_keeps_to_what_it_decided(start, monkeypatch):
