@@ -1,36 +1,26 @@
 """`seqgen adversarial`: train a discriminator on a generator, or a generator against one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seqgen.algorithms import GROUPS
 from seqgen.cli import common
+from seqgen.cli.text_options import takes_text
 
 NAMES = "\b\n" + "\n".join(f"{how}: {', '.join(names)}" for how, names in GROUPS.items())
 """The epilog of the help; a backspace keeps its lines."""
 
 
+@takes_text
 def adversarial(
     algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "residual",
     init: Annotated[
         Path | None, typer.Option(help="The run to start from; the latest that fits if not given.")
     ] = None,
     teacher: common.Teacher = None,
-    corpus: common.Corpus = None,
-    column: common.Column = None,
-    encoding: common.Encoding = None,
-    separator: common.Separator = None,
-    label_column: common.LabelColumn = None,
-    source_column: common.SourceColumn = None,
-    valid: common.Valid = None,
-    test: common.Test = None,
-    tokenizer: common.Tokenizer = None,
-    lowercase: common.Lowercase = False,
-    max_vocab: common.MaxVocab = None,
-    min_count: common.MinCount = None,
-    max_length: common.MaxLength = None,
+    data: Any = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/ALGORITHM-CORPUS if not given.")
     ] = None,
@@ -59,21 +49,6 @@ def adversarial(
         common.list_settings(algorithm, algorithms.ADVERSARIAL, values)
     from seqgen.training import setup
 
-    data = common.data_config(
-        corpus=corpus,
-        column=column,
-        encoding=encoding,
-        separator=separator,
-        label_column=label_column,
-        source_column=source_column,
-        valid=valid,
-        test=test,
-        tokenizer=tokenizer,
-        lowercase=lowercase,
-        max_vocab=max_vocab,
-        min_count=min_count,
-        max_length=max_length,
-    )
     common.run_job(
         lambda: setup.adversarial_job(
             init,

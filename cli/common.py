@@ -19,7 +19,6 @@ from seqgen.core.errors import UserError
 
 if TYPE_CHECKING:
     from seqgen.algorithms import Entry
-    from seqgen.training.data_config import DataConfig
     from seqgen.training.load import Trained
     from seqgen.training.run_folder import Run
     from seqgen.training.setup import Job
@@ -29,13 +28,6 @@ Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads; the default of torch if not given.")
 ]
 NAME_HELP = "An algorithm's name, or module:Class of one outside seqgen."
-Corpus = Annotated[
-    str | None,
-    typer.Option(
-        help="A built-in name, a file (.txt .csv .tsv .json .jsonl .parquet, or .gz), a folder, -, hf:NAME "
-        "or oracle:NAME."
-    ),
-]
 Column = Annotated[
     str | None, typer.Option(help="The text column of a table; its number if it has no header.")
 ]
@@ -44,27 +36,6 @@ Separator = Annotated[
     str | None,
     typer.Option(help="What stands between sentences of several lines: blank (a blank line) or a string."),
 ]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN", help="The column of labels to learn; folder: the folders that text files are in."
-    ),
-]
-SourceColumn = Annotated[
-    str | None,
-    typer.Option(metavar="COLUMN", help="The column of texts that the sentences are to go on from."),
-]
-Valid = Annotated[str | None, typer.Option(help="A file held out for validation.")]
-Test = Annotated[str | None, typer.Option(help="A file held out for the final measure.")]
-Tokenizer = Annotated[
-    str | None, typer.Option(help="auto, word, character, bpe, byte, or a run or file to take it from.")
-]
-Lowercase = Annotated[bool, typer.Option("--lowercase", help="Fold the case of the words.")]
-MaxVocab = Annotated[int | None, typer.Option(min=5, help="Largest vocabulary.")]
-MinCount = Annotated[
-    int | None, typer.Option(min=1, help="Rarer words become unknown; 3 or less if not given.")
-]
-MaxLength = Annotated[int | None, typer.Option(min=2, help="Tokens a sentence, end included.")]
 Teacher = Annotated[
     Path | None,
     typer.Option(help="A run whose embeddings of sentences it learns as well, by a contrastive loss."),
@@ -123,14 +94,6 @@ def list_settings(name: str, registry: "Mapping[str, Entry]", values: Mapping[st
     typer.echo(settings.help_table(settings.override(entry.config(), values)))
     typer.echo(f"\nmetrics: python -m pydoc {entry.cls.__module__}")
     raise typer.Exit
-
-
-def data_config(**options: Any) -> "DataConfig | None":
-    """Return what the options of the data ask for; None where not one of them is given."""
-    from seqgen.training.data_config import DataConfig
-
-    given = {name: value for name, value in options.items() if value not in (None, False)}
-    return DataConfig(**given) if given else None
 
 
 def gather(config: Path | None, pairs: list[str] | None) -> dict[str, Any]:

@@ -1,32 +1,22 @@
 """`seqgen pretrain`: train a likelihood model on a corpus."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from seqgen.cli import common
+from seqgen.cli.text_options import takes_text
 
 
+@takes_text
 def pretrain(
     algorithm: Annotated[str, typer.Argument(metavar="NAME", help=common.NAME_HELP)] = "mle",
-    corpus: common.Corpus = None,
-    column: common.Column = None,
-    encoding: common.Encoding = None,
-    separator: common.Separator = None,
-    label_column: common.LabelColumn = None,
-    source_column: common.SourceColumn = None,
-    valid: common.Valid = None,
-    test: common.Test = None,
+    data: Any = None,
     init: Annotated[
         Path | None, typer.Option(help="A run on another corpus to start from; its words are kept.")
     ] = None,
     teacher: common.Teacher = None,
-    tokenizer: common.Tokenizer = None,
-    lowercase: common.Lowercase = False,
-    max_vocab: common.MaxVocab = None,
-    min_count: common.MinCount = None,
-    max_length: common.MaxLength = None,
     run: Annotated[
         Path | None, typer.Option(help="The run folder; runs/ALGORITHM-CORPUS if not given.")
     ] = None,
@@ -50,21 +40,6 @@ def pretrain(
         common.list_settings(algorithm, algorithms.PRETRAIN, values)
     from seqgen.training import setup
 
-    data = common.data_config(
-        corpus=corpus,
-        column=column,
-        encoding=encoding,
-        separator=separator,
-        label_column=label_column,
-        source_column=source_column,
-        valid=valid,
-        test=test,
-        tokenizer=tokenizer,
-        lowercase=lowercase,
-        max_vocab=max_vocab,
-        min_count=min_count,
-        max_length=max_length,
-    )
     common.run_job(
         lambda: setup.pretrain_job(
             data or setup.DataConfig(),
