@@ -24,7 +24,7 @@ from seqgen.data.batch import stacked
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import cross_entropy
 from seqgen.generation import summaries
-from seqgen.models.discriminator import PAPER_FILTERS
+from seqgen.models.discriminator import PAPER_FILTERS, RNNDiscriminator
 from seqgen.models.energy import LOG_PROB_SCALE, EnergyConfig
 
 CAPTIONS = Text("captions", 1_872, 7, 17)
@@ -35,7 +35,6 @@ SETTINGS = {
     "rnn both ways": DiscriminatorConfig(kind="rnn", bidirectional=True),
 }
 LR, WEIGHT_DECAY = 1e-3, 0.1
-Network = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def run(
     repeats: int = 5,
     clock: Clock | None = None,
 ) -> list[Row]:
-    """Time updates of a CNN, of recurrent layers one way and both ways, and of the residual model's energy."""
+    """Time updates of a CNN, of recurrent layers one way and both ways, and of the residual model."""
     names = (*SETTINGS, "residual")
     clock = clock or device_clock(device)
     return [_row(name, text, batch, device, repeats, clock) for text in texts for name in names]
@@ -89,7 +88,7 @@ def networks(name: str, vocab_size: int) -> tuple[nn.Module, nn.Module]:
         return energy.build(vocab_size, len(summaries.NAMES)), PlainEnergy(vocab_size, energy)
     config = SETTINGS[name]
     ours = config.build(vocab_size, default_generator())
-    if name == "cnn":
+    if not isinstance(ours, RNNDiscriminator):
         return ours, PlainCNN(vocab_size, config.embedding, config.dropout)
     return ours, PlainRNN(vocab_size, ours.rnn, config.bidirectional, config.dropout)
 
@@ -156,7 +155,7 @@ class PlainRNN(nn.Module):
 
 
 class PlainEnergy(nn.Module):
-    """The network of the residual model: a packed LSTM both ways, mean, maximum and last states, two layers."""
+    """That of the residual model: a packed LSTM both ways; mean, maximum and last states; two layers."""
 
     def __init__(self, vocab_size: int, config: EnergyConfig) -> None:
         super().__init__()
@@ -198,7 +197,7 @@ def _products(name: str, halves: Sequence[Tensor], plain: nn.Module) -> Callable
     else:
         rnn = plain.get_submodule("rnn")
         assert isinstance(rnn, nn.RNNBase)
-        gates = rnn.weight_hh_l0.shape[0]
+        gates = rnn.all_weights[0][0].shape[0]
         steps = [int((lengths > t).sum()) for t in range(int(lengths.max()))]
         one_way = [(sum(steps), rnn.input_size, gates), *((rows, rnn.hidden_size, gates) for rows in steps)]
         sizes = one_way * (1 + rnn.bidirectional)

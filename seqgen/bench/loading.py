@@ -24,7 +24,11 @@ BATCH = 64
 
 
 def run(
-    device: torch.device, sizes: tuple[int, int] = (FEW, MANY), *, repeats: int = 5, clock: Clock | None = None
+    device: torch.device,
+    sizes: tuple[int, int] = (FEW, MANY),
+    *,
+    repeats: int = 5,
+    clock: Clock | None = None,
 ) -> list[Row]:
     """Time a step with its batch, beside the same with torch's loader; the floor is a step less its batch.
 

@@ -14,12 +14,12 @@ from typing import Any
 
 CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 """Environment variables that bound the caches of compiled products, of oneDNN and of torch."""
-SHAPES = 128
+SHAPES = 64
 """Shapes kept by each; a training has a few dozen that repeat (`seqgen.functional.vocab_projection`)."""
 
 
 def bound_caches(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Bound torch's caches of compiled products, unless the user has; to be called before torch is imported."""
+    """Bound torch's caches of compiled products, unless the user has; called before torch is imported."""
     for name in CACHES:
         environment.setdefault(name, str(SHAPES))
 

@@ -1,7 +1,7 @@
 """A GRU layer over sentences of uneven length on the CPU, with whole-sequence products where they can be.
 
-torch's layer has some twenty nodes of its graph a step, and reads padding. Here the rows are sorted by length,
-so that a step is that of the sentences which have one; the gradients of a step are a product and two
+torch's layer has some twenty nodes of its graph a step, and reads padding. Here the rows are sorted by
+length, so that a step is that of the sentences which have one; the gradients of a step are a product and two
 operations, as what multiplies them is computed for all steps at once, and those of the weights are products
 over all tokens.
 """
@@ -42,7 +42,7 @@ def gru(rnn: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:
 class _GRU(torch.autograd.Function):
     """The states of N tokens (N, H), laid out step by step; `counts` of them are of each step, none growing.
 
-    r, z = σ(W x + U h + b), n = tanh(W x + b + r (U h + b)), h' = (1 - z) n + z h (Cho et al. 2014, as torch's).
+    r, z = σ(W x + U h + b), n = tanh(W x + b + r (U h + b)), h' = (1 - z) n + z h (Cho et al. 2014).
     """
 
     @staticmethod

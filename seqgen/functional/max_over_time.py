@@ -52,8 +52,9 @@ class _MaxOverTime(torch.autograd.Function):
 
 
 def max_within(inputs: Tensor, lengths: Tensor, weight: Tensor) -> Tensor:
-    """Return each filter's maximum over the windows within a sentence; CPU; (B, T, E), (B,), (F, E, W) → (B, F).
+    """Return each filter's maximum over the windows within a sentence, on the CPU.
 
+    inputs (B, T, E), lengths (B,), weight (F, E, W) → (B, F).
     A sentence shorter than the window has one, which begins with it; T ≥ W, and inputs behind a sentence are
     expected to be 0. Of equal maxima one has the gradient, which is not differentiable again.
     """

@@ -311,7 +311,7 @@ class CNNDiscriminator(nn.Module):
 
     @staticmethod
     def _strongest_within(convolution: nn.Module, width: int, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """The same by products of the real windows alone, as the largest activation is that of the maximum."""
+        """The same by products of the real windows: the largest activation is that of the maximum."""
         weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
         return F.relu(max_within(embedded, lengths, weight) + bias)
 

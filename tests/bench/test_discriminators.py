@@ -117,6 +117,7 @@ def test_the_plain_loader_yields_every_sentence_padded() -> None:
     torch.manual_seed(0)
     found = [row[row != PAD].tolist() for _ in range(2) for row in next(batches)]
     assert sorted(found) == sorted(ids[i].tolist() for i in range(71))
-    assert ids.lengths().min() >= 3 and ids.lengths().max() <= 11
+    assert ids.lengths().min() >= 3
+    assert ids.lengths().max() <= 11
     assert all(row[-1] == EOS and EOS not in row[:-1] for row in found)
     assert np.unique(ids.tokens).max() < VOCAB

@@ -126,7 +126,7 @@ with tempfile.TemporaryDirectory() as place:
 
 
 @pytest.mark.parametrize(
-    "used, prepare", [(False, "device.prepare(2)"), (True, "device.prepare(2)"), (True, FROM_A_PROGRAM)]
+    ("used", "prepare"), [(False, "device.prepare(2)"), (True, "device.prepare(2)"), (True, FROM_A_PROGRAM)]
 )
 def test_every_thread_takes_denormal_numbers_for_zero(used, prepare):
     """Torch's own threads too, also where they have worked before; by a training that a program calls."""

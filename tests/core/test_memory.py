@@ -13,7 +13,7 @@ MIB = 1 << 20
 def test_caches_are_bounded_unless_the_user_has():
     environment = {"LRU_CACHE_CAPACITY": "7"}
     memory.bound_caches(environment)
-    assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "7"}
+    assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "7"}
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told to")

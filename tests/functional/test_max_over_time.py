@@ -99,4 +99,7 @@ def test_within_equals_the_convolution_of_each_sentence_and_its_gradients() -> N
 def test_within_has_all_lengths_of_one_window() -> None:
     inputs = torch.tensor([[[2.0], [3.0], [0.0]], [[5.0], [0.0], [0.0]]])
     # The filter (1, 10, 100) has one window in three tokens: 2 + 30 and 5.
-    assert max_within(inputs, torch.tensor([2, 1]), torch.tensor([[[1.0, 10.0, 100.0]]])).tolist() == [[32], [5]]
+    assert max_within(inputs, torch.tensor([2, 1]), torch.tensor([[[1.0, 10.0, 100.0]]])).tolist() == [
+        [32],
+        [5],
+    ]
