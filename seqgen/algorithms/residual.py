@@ -56,6 +56,8 @@ from seqgen.models.state import State, repeat, select
 
 ROWS = 4096
 """Candidates held at a time."""
+READ = 1024
+"""Sentences that the networks read at a time: what they keep of all candidates would be the peak of memory."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
 START = (1.0, *(0.0 for _ in ("negative part", *summaries.NAMES)))
@@ -227,7 +229,7 @@ class Residual(TextAlgorithm):
         """Return what calibration weights: logit, negative part, summaries; (B, T), (B, T) → (B, 2 + S)."""
         found = []
         with evaluating(self.discriminator):
-            for part in zip(tokens.split(ROWS), log_probs.split(ROWS), strict=True):
+            for part in zip(tokens.split(READ), log_probs.split(READ), strict=True):
                 logits = self._logits(*part)[:, None]
                 standardised = self.discriminator.standardised(summaries.summarise(*part))
                 found.append(torch.cat((logits, logits.clamp(max=0.0), standardised), dim=1))
@@ -249,7 +251,9 @@ class Residual(TextAlgorithm):
         """
         of = by or self
         with evaluating(of.generator):
-            found = log_prob(of.generator, tokens, mixture=self._mixture_of(of))
+            mixture = self._mixture_of(of)
+            parts = [log_prob(of.generator, part, mixture=mixture) for part in tokens.split(READ)]
+            found = torch.cat(parts)
         return found.masked_fill(~self.of_sentence(tokens), 0)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
