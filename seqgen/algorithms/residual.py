@@ -57,7 +57,7 @@ from seqgen.models.state import State, repeat, select
 ROWS = 4096
 """Candidates held at a time."""
 READ = 1024
-"""Sentences that the networks read at a time: what they keep of all candidates would be the peak of memory."""
+"""Sentences that networks read at a time: what they keep of all candidates would be the peak of memory."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
 START = (1.0, *(0.0 for _ in ("negative part", *summaries.NAMES)))
