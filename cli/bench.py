@@ -31,6 +31,9 @@ def speed(
     default_step: Annotated[
         bool, typer.Option(help="Also a step of seqgen pretrain's defaults, beside plain PyTorch.")
     ] = True,
+    discriminators: Annotated[
+        bool, typer.Option(help="Also an update of each discriminator, and what batches cost a step.")
+    ] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the median is reported.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
@@ -59,6 +62,11 @@ def speed(
         from seqgen.bench import default_step as steps
 
         rows += steps.run(place, repeats=repeats)
+    if discriminators:
+        from seqgen.bench import discriminators as updates
+        from seqgen.bench import loading
+
+        rows += updates.run(place, repeats=repeats) + loading.run(place, repeats=repeats)
     if sentences:
         from seqgen.bench import metrics
 

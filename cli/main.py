@@ -34,7 +34,7 @@ from seqgen.cli import (
 )
 from seqgen.cli.image import main as image
 from seqgen.cli.map import draw_map
-from seqgen.core import signals
+from seqgen.core import memory, signals
 from seqgen.core.errors import UserError, is_out_of_memory
 
 app = typer.Typer(
@@ -93,6 +93,7 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is imported, as is the next one
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what MPS lacks is computed on the CPU
+    memory.bound_caches()
     output_encoding.prepare()
     with signals.raising(), streams.guarded(), one_line_errors():
         with processes.joined(), one_line_errors():

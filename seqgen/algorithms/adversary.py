@@ -15,7 +15,7 @@ from seqgen.algorithms.configs import AdversarialConfig
 from seqgen.algorithms.tuned_generator import TunedGenerator, without_unknown
 from seqgen.core import distributed, optim
 from seqgen.core.device import autocast
-from seqgen.data.batch import Batch
+from seqgen.data.batch import Batch, stacked
 from seqgen.functional.gan_losses import accuracy, gan_loss
 from seqgen.models.base import Generator
 from seqgen.models.discriminator import CNNDiscriminator, take_over_layers
@@ -39,7 +39,8 @@ class Adversary(TunedGenerator):
 
         That is the GAN loss of the setting `discriminator.loss`, and a CNN's penalty.
         """
-        on_real, on_fake = self.discriminator(real), self.discriminator(fake)
+        logits = self.discriminator(stacked([real, fake]))  # in one batch: its weights are passed over once
+        on_real, on_fake = logits[: len(real)], logits[len(real) :]
         loss = gan_loss(self.config.discriminator.loss)
         total = loss.discriminator(on_real, on_fake)
         if isinstance(self.discriminator, CNNDiscriminator):

@@ -58,6 +58,8 @@ from seqgen.models.state import State, repeat, select
 
 ROWS = 4096
 """Candidates held at a time."""
+READ = 1024
+"""Sentences that networks read at a time: what they keep of all candidates would be the peak of memory."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
 
@@ -258,7 +260,7 @@ class Residual(TextAlgorithm):
         """Return what calibration weights (`energy_rounds.terms`); (B, T), (B, T) → (B, D)."""
         found = []
         with evaluating(self.discriminator):
-            for part in zip(tokens.split(ROWS), log_probs.split(ROWS), strict=True):
+            for part in zip(tokens.split(READ), log_probs.split(READ), strict=True):
                 found.append(terms(self.discriminator, self._logits(*part), *part, self.earlier(*part)))
         return torch.cat(found)
 
@@ -278,7 +280,9 @@ class Residual(TextAlgorithm):
         """
         of = by or self
         with evaluating(of.generator):
-            found = log_prob(of.generator, tokens, mixture=self._mixture_of(of))
+            mixture = self._mixture_of(of)
+            parts = [log_prob(of.generator, part, mixture=mixture) for part in tokens.split(READ)]
+            found = torch.cat(parts)
         return found.masked_fill(~self.of_sentence(tokens), 0)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ frontier         its table and picture
 speed            tasks beside plain code and a lower bound
 reference_loops  the plain code of published implementations
 latent, metrics  the same for the sentence VAE and for BLEU
+discriminators   the same for a discriminator's update; loading: what batches cost a step
 scale            whole commands at growing sizes: time, peak memory, growth; child_usage measures a process
 user_texts       the default generator on texts that users bring, beside plain_models in plain PyTorch
 image_sizes      every image model with its defaults on images of every size

@@ -1,5 +1,6 @@
 """Devices and threads: choosing by name, and what torch needs set before training or sampling."""
 
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,6 +10,8 @@ from seqgen.core.errors import UserError
 
 WITHOUT_FLOAT64 = frozenset({"mps"})
 """The kinds of device that have no float64: torch raises an error where a tensor of it is made there."""
+OMP_PAUSE_HARD = 2
+"""The kind of pause, of the OpenMP standard, that also ends the threads."""
 MOST_THREADS = 1024
 """More than any machine has cores; torch crashes where it cannot start as many as it is told."""
 
@@ -111,4 +114,18 @@ def prepare(threads: int | None = None) -> None:
         if not 1 <= threads <= MOST_THREADS:
             raise UserError(f"--threads {threads}: it must be at least 1 and at most {MOST_THREADS:,}")
         torch.set_num_threads(threads)
+    flush_denormals()
+
+
+def flush_denormals() -> None:
+    """Take denormal numbers for zero from now on, in this thread and in those that compute for it.
+
+    A thread takes this over from the one that starts it. So those of OpenMP that torch already has, in a
+    program that has used it before, are ended; torch starts new ones when it next needs them.
+    """
     torch.set_flush_denormal(True)
+    if sys.platform.startswith("linux"):
+        import ctypes  # not at the start of every command
+
+        if (end_threads := getattr(ctypes.CDLL(None), "omp_pause_resource_all", None)) is not None:
+            end_threads(OMP_PAUSE_HARD)

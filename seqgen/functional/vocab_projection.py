@@ -25,7 +25,7 @@ CHUNK_ELEMENTS_CUDA = 1 << 28
 SAFE = 2.0**-60, 2.0**60
 """Row sums of exponentials between these are exact: no term overflows, none that matters underflows."""
 
-MOST_EXACT_ROWS, ROW_STEP = 64, 8
+MOST_EXACT_ROWS, ROW_STEP = 64, 32
 """More rows of a product are filled up to a multiple: oneDNN compiles, and keeps, a kernel for each number of
 them, and while sentences end one by one there is every number."""
 

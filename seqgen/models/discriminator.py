@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.core.device import is_host
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.dropout import Dropout
-from seqgen.functional.max_over_time import max_over_time
+from seqgen.functional.gru import can_read, gru
+from seqgen.functional.max_over_time import max_over_time, max_within
 from seqgen.models.base import Generator, GeneratorConfig, evaluating
 from seqgen.models.batch_norm import BatchNorm1d
 from seqgen.models.recurrent_layers import CELLS, recur
@@ -63,10 +65,15 @@ def last_states(rnn: nn.RNNBase, backwards: nn.RNNBase | None, embedded: Tensor,
     backwards.
     """
     rows = torch.arange(len(embedded), device=embedded.device)
-    ends = [rnn(embedded)[0][rows, lengths - 1]]
+    ends = [states_of(rnn, embedded, lengths)[rows, lengths - 1]]
     if backwards is not None:
-        ends.append(backwards(reverse(embedded, lengths))[0][rows, lengths - 1])
+        ends.append(states_of(backwards, reverse(embedded, lengths), lengths)[rows, lengths - 1])
     return torch.cat(ends, dim=1)
+
+
+def states_of(rnn: nn.RNNBase, inputs: Tensor, lengths: Tensor) -> Tensor:
+    """Return the states of layers at the tokens of sentences; (B, T, E), (B,) → (B, T, H), any at padding."""
+    return gru(rnn, inputs, lengths) if can_read(rnn, inputs) else rnn(inputs)[0]
 
 
 class PrefixReader(Protocol):
@@ -269,9 +276,13 @@ class CNNDiscriminator(nn.Module):
         """Return what the logit is computed from; ids (B, T) or soft one-hots (B, T, V) → (B, F)."""
         real = real_positions(tokens)
         lengths = real.sum(dim=1)
-        embedded = (embed(self.embedding, tokens) * real[..., None]).transpose(1, 2)  # (B, E, T)
+        embedded = embed(self.embedding, tokens) * real[..., None]  # (B, T, E)
+        embedded = F.pad(embedded, (0, 0, 0, max(0, max(self.widths) - tokens.shape[1])))
+        # Where nothing is learned, a convolution needs a fraction of the memory.
+        learns_here = torch.is_grad_enabled() and is_host(tokens.device)
+        strongest = self._strongest_within if learns_here else self._strongest
         pooled = [
-            self._strongest(convolution, width, embedded, lengths)
+            strongest(convolution, width, embedded, lengths)
             for convolution, width in zip(self.convolutions, self.widths, strict=True)
         ]
         return self.highway(torch.cat(pooled, dim=1))
@@ -291,13 +302,18 @@ class CNNDiscriminator(nn.Module):
 
     @staticmethod
     def _strongest(convolution: nn.Module, width: int, embedded: Tensor, lengths: Tensor) -> Tensor:
-        """Each filter's largest activation over the windows of a sentence; (B, E, T) → (B, filters)."""
-        short = max(0, width - embedded.shape[2])
-        activations = F.relu(convolution(F.pad(embedded, (0, short))))  # (B, filters, windows)
+        """Each filter's largest activation over the windows of a sentence; (B, T, E) → (B, filters)."""
+        activations = F.relu(convolution(embedded.transpose(1, 2)))  # (B, filters, windows)
         start = torch.arange(activations.shape[2], device=lengths.device)
         outside = (start + width > lengths[:, None]) & (start > 0)
         # An activation is never negative, so 0 is as good as minus infinity.
         return activations.masked_fill(outside[:, None], 0).amax(dim=2)
+
+    @staticmethod
+    def _strongest_within(convolution: nn.Module, width: int, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """The same by products of the real windows: the largest activation is that of the maximum."""
+        weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+        return F.relu(max_within(embedded, lengths, weight) + bias)
 
 
 class MultiEmbeddingDiscriminator(nn.Module):

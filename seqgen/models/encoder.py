@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.functional.dropout import Dropout
-from seqgen.models.discriminator import embed, last_states, real_positions, reverse
+from seqgen.models.discriminator import embed, last_states, real_positions, reverse, states_of
 from seqgen.models.recurrent_layers import CELLS
 
 Pooling = Literal["last", "mean", "max"]
@@ -22,9 +22,10 @@ def pooled_states(
     """
     if pooling == "last":
         return last_states(rnn, backwards, embedded, lengths)
-    parts = [rnn(embedded)[0]]
+    parts = [states_of(rnn, embedded, lengths)]
     if backwards is not None:
-        parts.append(backwards(reverse(embedded, lengths))[0])  # the order is no matter to mean and maximum
+        # The order is no matter to mean and maximum.
+        parts.append(states_of(backwards, reverse(embedded, lengths), lengths))
     states = torch.cat(parts, dim=2)
     is_real = (torch.arange(embedded.shape[1], device=embedded.device) < lengths[:, None])[..., None]
     if pooling == "max":

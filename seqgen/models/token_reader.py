@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.functional.dropout import Dropout
-from seqgen.models.discriminator import real_positions, reverse
+from seqgen.models.discriminator import real_positions, reverse, states_of
 from seqgen.models.recurrent_layers import CELLS
 
 
@@ -30,7 +30,8 @@ class TokenReader(nn.Module):
 
     def forward(self, *versions: Tensor) -> Tensor:
         """Read versions of sentences, ids (B, T) each, padded alike; → (B, T, O)."""
-        lengths = real_positions(versions[0]).sum(dim=1)
+        lengths = real_positions(versions[0]).sum(dim=1).clamp(min=1)
         embedded = self.dropout(torch.stack([self.embedding(tokens) for tokens in versions]).sum(dim=0))
-        ahead, back = self.rnn(embedded)[0], self.backwards(reverse(embedded, lengths))[0]
+        ahead = states_of(self.rnn, embedded, lengths)
+        back = states_of(self.backwards, reverse(embedded, lengths), lengths)
         return self.output(self.dropout(torch.cat((ahead, reverse(back, lengths)), dim=2)))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Algorithm, Metrics, StepMetrics
-from seqgen.core import distributed, optim, signals
-from seqgen.core.device import is_host, widened
+from seqgen.core import distributed, memory, optim, signals
+from seqgen.core.device import flush_denormals, is_host, widened
 from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.random_state import RandomStream, device_states, own_randomness, set_device_states
 from seqgen.core.untrusted import read_fields
@@ -128,6 +128,7 @@ def train(
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
         FloatingPointError: a loss or gradient is not finite; the last checkpoint stands.
     """
+    flush_denormals()  # of a program that calls this; a command has done so
     randomness = RandomStream() if randomness is None else randomness
     with randomness:
         progress = resume(algorithm, batches, run)
@@ -330,6 +331,7 @@ def _report(
     if distributed.is_writer():
         medium.write(run.writable("samples") / run_folder.samples_name(progress.step), samples)
         run_folder.append_metrics(run, row)
+    memory.release()
     return row
 
 

@@ -54,7 +54,8 @@ def test_the_corpus_is_of_the_size_asked_for_and_seeded() -> None:
 def test_the_command_adds_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "run", lambda *given, **options: [])
     monkeypatch.setitem(sys.modules, "fast_bleu", None)
-    result = CliRunner().invoke(app, ["speed", "--sentences=5", "--no-default-step", "--repeats=1", "--json"])
+    options = ["--sentences=5", "--no-default-step", "--no-discriminators", "--repeats=1", "--json"]
+    result = CliRunner().invoke(app, ["speed", *options])
     assert result.exit_code == 0, result.output
     assert [row["unit"] for row in json.loads(result.stdout)["rows"]] == ["tokens", "sentences", "sentences"]
     assert torch.get_num_threads() == 1

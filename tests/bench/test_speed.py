@@ -192,6 +192,7 @@ def test_command_prints_a_table_or_json():
         "--sentences=0",
         "--no-sentence-vae",
         "--no-default-step",
+        "--no-discriminators",
         *(f"--{name}={value}" for name, value in sizes.items()),
     ]
     result = CliRunner().invoke(app, options)

@@ -100,3 +100,41 @@ def test_the_command_line_lets_the_cpu_compute_what_mps_lacks(tmp_path):
             check=False,
         )
         assert ended.stdout.split()[0] == expected, ended.stderr
+
+
+DENORMAL = """
+import torch
+from seqgen.core import device
+def left():
+    tiny = torch.full((1 << 20,), 700_000, dtype=torch.int32).view(torch.float32)
+    return [int((half.view(torch.int32) != 0).sum()) for half in (tiny * 0.5).chunk(2)]
+torch.set_num_threads(2)
+before = left() if USED else None
+PREPARE
+print(before, left())
+"""
+FROM_A_PROGRAM = """
+import tempfile
+from helpers import coin_corpus
+from pathlib import Path
+from seqgen import pretrain
+with tempfile.TemporaryDirectory() as place:
+    small = {"generator.embedding": 5, "generator.hidden": 7, "batch_size": 8}
+    corpus = coin_corpus(Path(place) / "coins.txt")
+    pretrain(corpus, run=f"{place}/run", steps=1, values=small, device="cpu")
+"""
+
+
+@pytest.mark.parametrize(
+    ("used", "prepare"), [(False, "device.prepare(2)"), (True, "device.prepare(2)"), (True, FROM_A_PROGRAM)]
+)
+def test_every_thread_takes_denormal_numbers_for_zero(used, prepare):
+    """Torch's own threads too, also where they have worked before; by a training that a program calls."""
+    code = DENORMAL.replace("USED", str(used)).replace("PREPARE", prepare)
+    paths = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "2"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    expected = [1 << 19, 1 << 19] if used else None
+    assert ended.stdout.splitlines()[-1:] == [f"{expected} [0, 0]"], ended.stderr

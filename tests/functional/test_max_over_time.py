@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.functional.max_over_time import max_over_time
+from seqgen.functional.max_over_time import max_over_time, max_within
 
 ROWS, CHANNELS, TIME, FILTERS, WIDTH = 5, 2, 11, 7, 3
 
@@ -69,3 +69,37 @@ def test_equals_the_cpu_on_cuda() -> None:
     there.sum().backward()
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine.grad, other.grad.cpu(), atol=1e-3)
+
+
+LENGTHS = torch.tensor([3, 11, 1, 7, 5])
+
+
+def sentences() -> tuple[Tensor, Tensor]:
+    """Inputs (B, T, E), 0 behind a sentence, and a weight (F, E, W)."""
+    inputs, weight, _ = (each.detach() for each in arguments())
+    is_real = torch.arange(TIME) < LENGTHS[:, None]
+    return (inputs.transpose(1, 2) * is_real[..., None]).requires_grad_(), weight.requires_grad_()
+
+
+def test_within_equals_the_convolution_of_each_sentence_and_its_gradients() -> None:
+    wanted_gradient = torch.randn(ROWS, FILTERS, generator=torch.Generator().manual_seed(1))
+    ours, theirs = sentences(), sentences()
+    rows = [
+        F.conv1d(row[None, : max(int(length), WIDTH)].transpose(1, 2), theirs[1]).amax(dim=2)
+        for row, length in zip(theirs[0], LENGTHS, strict=True)
+    ]
+    found, wanted = max_within(ours[0], LENGTHS, ours[1]), torch.cat(rows)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    for maxima in (found, wanted):
+        maxima.backward(wanted_gradient)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(mine.grad, other.grad, atol=1e-5)
+
+
+def test_within_has_all_lengths_of_one_window() -> None:
+    inputs = torch.tensor([[[2.0], [3.0], [0.0]], [[5.0], [0.0], [0.0]]])
+    # The filter (1, 10, 100) has one window in three tokens: 2 + 30 and 5.
+    assert max_within(inputs, torch.tensor([2, 1]), torch.tensor([[[1.0, 10.0, 100.0]]])).tolist() == [
+        [32],
+        [5],
+    ]
