@@ -179,7 +179,7 @@ def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Ten
     """Return exp(logits) (R, V), up to a factor of each row, sums of its blocks (R, K) and running sums."""
     for subtract_max in attempts(states.device):
         exps = project(states, subtract_max).exp2_()
-        block_sums = _block_sums(exps)
+        block_sums = sums_of_blocks(exps)
         block_cdf = block_sums.cumsum(dim=1)
         if in_range(block_cdf[:, -1]):
             return exps, block_sums, block_cdf
@@ -229,7 +229,7 @@ def _block_width(vocab_size: int) -> int:
     return min(divisors, key=lambda width: abs(2 * width - 3 * root))
 
 
-def _block_sums(exps: Tensor) -> Tensor:
+def sums_of_blocks(exps: Tensor) -> Tensor:
     """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
     width = _block_width(exps.shape[1])
     even = exps.shape[1] // width * width

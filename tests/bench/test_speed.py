@@ -79,7 +79,7 @@ def test_rollout_rows_are_the_published_count():
 
 def networks() -> tuple[Generator, RNNDiscriminator]:
     torch.manual_seed(0)
-    generator, discriminator = speed.rnn_generator(23, 7, 11), RNNDiscriminator(23, 7, 11)
+    generator, discriminator = speed.build_generator(23, 7, 11), RNNDiscriminator(23, 7, 11)
     with torch.no_grad():
         generator.head.offset[EOS] = -1e4
         generator.embedding.weight *= 4  # what follows depends on the token before it
@@ -136,7 +136,7 @@ def test_reference_update_moves_the_generator_only():
 def test_reference_vae_step_is_our_step():
     def autoencoder() -> tuple[RNNEncoder, Generator]:
         torch.manual_seed(0)
-        return RNNEncoder(23, 7, 11, 3), speed.rnn_generator(23, 7, 11, latent_dim=3)
+        return RNNEncoder(23, 7, 11, 3), speed.build_generator(23, 7, 11, latent_dim=3)
 
     tokens = latent.batch(UNEVEN)
     assert (tokens != PAD).sum(dim=1).tolist() == [2, 5, 8, 10, 13]  # 2 to 13 in four steps of 2.75

@@ -14,7 +14,7 @@ from seqgen.generation import categorical
 from seqgen.generation.categorical import (
     COLDEST,
     HOTTEST,
-    _block_sums,
+    sums_of_blocks,
     _block_width,
     _draw_two_level,
     draw,
@@ -122,7 +122,7 @@ def test_aims_at_the_very_ends_of_blocks_land_on_likely_tokens(vocab_size):
     for place in (0, 1, -1, -2):  # impossible tokens at both ends of every block
         bits[:, place % width :: width] = -math.inf
     bits[:, -1] = -math.inf
-    sums = _block_sums(bits.exp2())
+    sums = sums_of_blocks(bits.exp2())
     ends = sums.cumsum(dim=1) / sums.cumsum(dim=1)[:, -1:]
     uniform = torch.cat((ends - sums / ends[:, -1:], ends[:, :-1], ends * (1 - 2**-23)), dim=1)
     uniform = uniform.clamp(0, 1 - 2**-24)
