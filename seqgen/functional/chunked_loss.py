@@ -14,6 +14,7 @@ from seqgen.functional.vocab_projection import (
     attempts,
     chunk_rows,
     in_range,
+    is_narrow,
     matmul,
     no_autocast,
     projection,
@@ -136,6 +137,8 @@ class _HeadLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outer: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        if is_host(outer.device) and outer.item() == 1:  # that of a loss by itself: nothing to multiply
+            return (*(gradient.to(dtype) for gradient, dtype in gradients), None, None, None, None)
         return (*((gradient * outer).to(dtype) for gradient, dtype in gradients), None, None, None, None)
 
 
@@ -173,7 +176,10 @@ class _Gradients:
         low = of_logits.to(states.dtype)
         self.of_hidden[part] = matmul(low, self.weight_t) * scale
         scaled = torch.cat((states * scale, scale.to(states.dtype)), dim=1).to(states.dtype)
-        self.of_head_t += matmul(scaled.t(), low.t())
+        if low.dtype == self.of_head_t.dtype and not is_narrow(self.weight):
+            self.of_head_t.addmm_(scaled.t(), low)  # a pass less over a gradient that exceeds the cache
+        else:
+            self.of_head_t += matmul(scaled.t(), low.t())
 
     def finish(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Subtract the part of the targets' one-hots; → gradients of hidden, weight and bias."""

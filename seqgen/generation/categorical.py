@@ -164,25 +164,30 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
 
     states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
     """
-    exps, block_sums, block_cdf = _exponentials(project, states)
-    total = block_cdf[:, -1:]
+    exps, sums, cdf = _exponentials(project, states)
+    total = cdf[:, -1:]
     target = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
-    block = invert(block_sums, block_cdf, target)
-    target = target.sub_((block_cdf - block_sums).gather(1, block)).clamp_(min=0)[..., None]
+    block = invert(sums, cdf, target)
+    target = target.sub_((cdf - sums).gather(1, block)).clamp_(min=0)
     start, inside = _block_contents(exps, block)
-    cdf = inside.cumsum(dim=-1)
-    position = invert(inside, cdf, target.minimum(cdf[..., -1:] * BELOW_ONE))
-    return start + position[..., 0], inside.gather(2, position)[..., 0].div_(total).log_()
+    if block.shape[1] == 1:  # the usual case has a dimension less, and cheaper calls
+        inside = inside[:, 0]
+    else:
+        target = target[..., None]
+    inside_cdf = inside.cumsum(dim=-1)
+    position = invert(inside, inside_cdf, target.minimum(inside_cdf[..., -1:] * BELOW_ONE))
+    found = inside.gather(-1, position).view(block.shape)
+    return start + position.view(block.shape), found.div_(total).log_()
 
 
 def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return exp(logits) (R, V), up to a factor of each row, sums of its blocks (R, K) and running sums."""
     for subtract_max in attempts(states.device):
         exps = project(states, subtract_max).exp2_()
-        block_sums = sums_of_blocks(exps)
-        block_cdf = block_sums.cumsum(dim=1)
-        if in_range(block_cdf[:, -1]):
-            return exps, block_sums, block_cdf
+        sums = sums_of_blocks(exps)
+        cdf = sums.cumsum(dim=1)
+        if in_range(cdf[:, -1]):
+            return exps, sums, cdf
     raise UserError("no token can be drawn: the logits are not finite, or every token is forbidden")
 
 
