@@ -67,18 +67,21 @@ def projection(weight: Tensor, bias: Tensor, dtype: torch.dtype, *, scale: float
     factor = scale * LOG2E
     weight, bias = weight.detach().to(dtype), bias.detach().to(dtype)
     scaled_bias = bias * factor
+    weight_t, writes_in_place = weight.t(), is_narrow(weight)
     kept: Tensor | None = None
 
     def narrow_product(states: Tensor) -> Tensor:
         nonlocal kept
-        if kept is None or len(kept) < len(states):
-            kept = states.new_empty(len(states), len(weight))
-        return torch.addmm(scaled_bias, states, weight.t(), alpha=factor, out=kept[: len(states)])
+        rows = states.shape[0]
+        if kept is None or kept.shape[0] < rows:
+            kept = states.new_empty(rows, weight.shape[0])
+        out = kept if kept.shape[0] == rows else kept[:rows]
+        return torch.addmm(scaled_bias, states, weight_t, alpha=factor, out=out)
 
     def project(states: Tensor, subtract_max: bool) -> Tensor:
         if dtype != exact:  # scaling a bfloat16 would round it once more
             log2_logits = F.linear(states, weight, bias).to(exact).mul_(factor)
-        elif is_narrow(weight):
+        elif writes_in_place:
             log2_logits = narrow_product(states.detach())
         else:
             log2_logits = matmul(states * factor, weight, scaled_bias)

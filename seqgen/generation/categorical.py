@@ -120,11 +120,11 @@ def drawer(
 
     def draw_rows(hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
-            if not len(hidden):
+            if not hidden.shape[0]:
                 return uniform.long(), uniform
             if fused:
                 return fused(hidden, weight, bias, uniform, 1 / temperature)
-            if len(hidden) <= step:
+            if hidden.shape[0] <= step:
                 return draw_chunk(hidden, uniform)
             parts = map(draw_chunk, hidden.split(step), uniform.split(step))
             tokens, log_probs = zip(*parts, strict=True)
@@ -237,10 +237,11 @@ def _block_width(vocab_size: int) -> int:
 def sums_of_blocks(exps: Tensor) -> Tensor:
     """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
     width = _block_width(exps.shape[1])
-    even = exps.shape[1] // width * width
+    rows, vocab_size = exps.shape
+    even = vocab_size // width * width
+    if even == vocab_size:
+        return exps.view(rows, -1, width).sum(dim=-1)
     sums = exps[:, :even].unflatten(1, (-1, width)).sum(dim=-1)
-    if even == exps.shape[1]:
-        return sums
     return torch.cat((sums, exps[:, even:].sum(dim=-1, keepdim=True)), dim=1)
 
 

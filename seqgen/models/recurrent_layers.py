@@ -116,7 +116,10 @@ def _step(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, State]
     read = inputs[:, 0]
     is_lstm = isinstance(rnn, nn.LSTM)
     after: list[State] = []
-    for layer, weights in enumerate(rnn.all_weights):
+    flat: list[Tensor] = rnn._flat_weights  # `all_weights` looks each of them up by its name
+    each = len(flat) // rnn.num_layers
+    for layer in range(rnn.num_layers):
+        weights = flat[layer * each : (layer + 1) * each]
         given = tuple(part[:, layer] for part in state[: 1 + is_lstm])
         new = torch.lstm_cell(read, given, *weights) if is_lstm else (torch.gru_cell(read, *given, *weights),)
         read = new[0]
