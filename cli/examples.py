@@ -94,7 +94,11 @@ EXAMPLES = {
     "corpora stats": ("seqgen corpora stats captions.txt", "seqgen corpora stats couplets --json"),
     "corpora fetch": ("seqgen corpora fetch coco", "seqgen corpora fetch coco --out data/coco"),
     "bench": ("seqgen bench speed", "seqgen bench oracle --quick", "seqgen bench text --quick"),
-    "bench speed": ("seqgen bench speed", "seqgen bench speed --vocab 20000 --threads 2 --json"),
+    "bench speed": (
+        "seqgen bench speed",
+        "seqgen bench speed --vocab 20000 --threads 2 --json",
+        "seqgen bench speed --sizes medium --cells lstm,gru,transformer --out runs/bench-speed",
+    ),
     "bench oracle": (
         "seqgen bench oracle --quick",
         "seqgen bench oracle --quick --algorithms all --rewards none",

@@ -1,9 +1,9 @@
-"""The lower bound of the speed benchmark: the matrix products of a task and the passes of its draws, alone.
+"""The lower bound of the speed benchmark: matrix products of a task and passes of its draws, alone.
 
-A task's work is a count of products by their shapes, and of passes over logits. It is measured by running each
-of them as often as the task has it and nothing else, on buffers that are there, with the fastest routine that
-torch has for the shape. What else a task does (embeddings, gates, softmax, losses, the optimiser's arithmetic)
-is not in it.
+A task's work is a count of products by their shapes, and of passes over logits. It is measured by running
+each of them as often as the task has it, one kind after the other and nothing else, on buffers that are
+there, with the fastest routine that torch has for the shape. What else a task does (embeddings, gates,
+softmax, losses, the optimiser's arithmetic) is not in it, nor is what it does for padding.
 """
 
 import time
@@ -86,10 +86,11 @@ def training(network: nn.Module, rows: Sequence[int]) -> Work:
     for module in network.modules():
         if isinstance(module, nn.RNNBase):
             for name, weight in module.named_parameters():
+                outputs, inputs = weight.shape[0], weight.shape[-1]
                 if name.startswith("weight_hh"):
-                    work.update(Product(now, *weight.shape) for now in rows if now)
-                    work.update(Product(now, *weight.shape[::-1]) for now in rows[1:] if now)
-                    work[Product(*weight.shape, tokens)] += 1
+                    work.update(Product(now, outputs, inputs) for now in rows if now)
+                    work.update(Product(now, inputs, outputs) for now in rows[1:] if now)
+                    work[Product(outputs, inputs, tokens)] += 1
                 elif name.startswith("weight_ih"):
                     work += of_linear(weight, tokens)
         elif isinstance(module, nn.Linear):
@@ -209,7 +210,7 @@ def _parts(generator: Generator, rows: Sequence[int]) -> Iterator[int]:
 
 
 def _matrices(network: nn.Module) -> Iterator[Tensor]:
-    """Return the matrices by which a network's layers multiply; not those of embedding and vocabulary head."""
+    """Return the matrices by which a network's layers multiply, but for embedding and vocabulary head."""
     for module in network.modules():
         if isinstance(module, nn.RNNBase):
             yield from (each for name, each in module.named_parameters() if name.startswith("weight"))
@@ -222,4 +223,4 @@ def _attention(network: nn.Module) -> Iterator[tuple[int, int]]:
     for module in network.modules():
         heads = getattr(module, "heads", None)
         if isinstance(heads, int):
-            yield heads, module.merge.in_features // heads  # type: ignore[operator, union-attr]
+            yield heads, module.merge.in_features // heads  # type: ignore[union-attr, operator, misc]

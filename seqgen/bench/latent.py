@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgen.algorithms.vae_objective import reconstruction
 from seqgen.bench import floor, reference_loops
@@ -51,10 +51,11 @@ def run(
 
     rows = floor.sentences_by_step((tokens != PAD).sum(dim=1))
     work = floor.head_pass(decoder, sum(rows))
-    for layers in (encoder.forwards, encoder.backwards, decoder.rnn):
-        work += floor.training(layers, rows)
-    for layer in (encoder.mean, encoder.log_var, decoder.from_latent):
-        work += floor.of_linear(layer.weight, len(tokens))
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, nn.RNNBase):
+            work += floor.training(module, rows)
+        elif isinstance(module, nn.Linear):  # of the latent vector, one of each sentence
+            work += floor.of_linear(module.weight, len(tokens))
     clock = clock or device_clock(device)
     timings = interleaved(
         {

@@ -1,10 +1,10 @@
 """Rows of exp(logits) over a large vocabulary: what the chunked loss and the sampler have in common.
 
 Two facts about CPUs shape it. oneDNN's float32 product is up to twice as fast as the BLAS behind `addmm` on
-processors that are not Intel's, and no slower on those that are; but it writes into fresh memory alone, and of
-narrow states, whose product is cheap, that memory costs more than it gains. And exp2 is vectorised where exp and softmax
-are several times slower; so logits are computed in base 2 and exponentiated in place. Their maximum is not
-subtracted first: that is only needed, and then done, where a row leaves the range of the type. An
+processors that are not Intel's, and no slower on those that are; but it writes into fresh memory alone, which
+for narrow states, whose product is cheap, costs more than it gains. And exp2 is vectorised where exp and
+softmax are several times slower; so logits are computed in base 2 and exponentiated in place. Their maximum
+is not subtracted first: that is only needed, and then done, where a row leaves the range of the type. An
 accelerator, where a look at the range would wait, always subtracts it.
 """
 

@@ -21,7 +21,7 @@ from seqgen.models.discriminator import PrefixReader, scores
 from seqgen.models.state import State, concatenate, repeat, select
 
 MOST_NUMBERS = 2**24
-"""Random numbers held at once, 64 MiB; more completions than they are for are made one part after the other."""
+"""Random numbers held at once, 64 MiB; completions that need more are made one part after the other."""
 Score = Callable[[Tensor], Tensor]
 """Rewards of whole sentences, (R, T) ids, PAD after the end → (R,): without gradient, each row by itself."""
 

@@ -116,7 +116,7 @@ def _step(rnn: nn.RNNBase, inputs: Tensor, state: State) -> tuple[Tensor, State]
     read = inputs[:, 0]
     is_lstm = isinstance(rnn, nn.LSTM)
     after: list[State] = []
-    flat: list[Tensor] = rnn._flat_weights  # `all_weights` looks each of them up by its name
+    flat: list[Any] = rnn._flat_weights  # `all_weights` looks each of them up by its name
     each = len(flat) // rnn.num_layers
     for layer in range(rnn.num_layers):
         weights = flat[layer * each : (layer + 1) * each]

@@ -149,7 +149,7 @@ class _Layer(nn.Module):
 
 
 def _rotation(past: int, new: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of each position's angles, the sine below 0 in its first half; (T, 1, D) each."""
+    """Return cosine and sine of each position's angles, the sine negated in its first half; (T, 1, D)."""
     frequencies = ROTARY_BASE ** (-torch.arange(0, size, 2, device=device) / size)
     angles = torch.arange(past, past + new, device=device)[:, None, None] * frequencies
     cos, sin = angles.cos(), angles.sin()

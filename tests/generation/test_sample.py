@@ -14,10 +14,10 @@ from seqgen.generation import categorical
 from seqgen.generation.categorical import (
     COLDEST,
     HOTTEST,
-    sums_of_blocks,
     _block_width,
     _draw_two_level,
     draw,
+    sums_of_blocks,
 )
 from seqgen.generation.sample import log_prob, sample
 from seqgen.models.base import Generator, evaluating
