@@ -97,7 +97,7 @@ EXAMPLES = {
     "bench speed": (
         "seqgen bench speed",
         "seqgen bench speed --vocab 20000 --threads 2 --json",
-        "seqgen bench speed --sizes medium --cells lstm,gru,transformer --out runs/bench-speed",
+        "seqgen bench speed --sizes medium --cells lstm,gru --out runs/speed",
     ),
     "bench oracle": (
         "seqgen bench oracle --quick",

@@ -174,7 +174,10 @@ class _Buffers:
         result = self.result[: batch * m * n]
         if batch > 1:
             factors = left.view(batch, m, k), right.view(batch, k, n)
-            return [lambda: torch.bmm(*factors, out=result.view(batch, m, n))]
+            ways: list[Callable[[], object]] = [lambda: torch.bmm(*factors, out=result.view(batch, m, n))]
+            if m == 1:  # many small ones, which a product and a sum may do faster
+                ways.append(lambda: (left.view(batch, k, 1) * factors[1]).sum(dim=1, keepdim=True))
+            return ways
         rows, columns, out = left.view(m, k), right.view(n, k), result.view(m, n)
         return [
             lambda: matmul(rows, columns),

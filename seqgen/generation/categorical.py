@@ -165,17 +165,18 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
     states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
     """
     exps, sums, cdf = _exponentials(project, states)
-    total = cdf[:, -1:]
+    total = cdf.narrow(1, -1, 1)
     target = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
     block = invert(sums, cdf, target)
     target = target.sub_((cdf - sums).gather(1, block)).clamp_(min=0)
     start, inside = _block_contents(exps, block)
     if block.shape[1] == 1:  # the usual case has a dimension less, and cheaper calls
-        inside = inside[:, 0]
+        inside = inside.select(1, 0)
     else:
         target = target[..., None]
     inside_cdf = inside.cumsum(dim=-1)
-    position = invert(inside, inside_cdf, target.minimum(inside_cdf[..., -1:] * BELOW_ONE))
+    highest = inside_cdf.narrow(-1, -1, 1) * BELOW_ONE
+    position = invert(inside, inside_cdf, target.minimum(highest))
     found = inside.gather(-1, position).view(block.shape)
     return start + position.view(block.shape), found.div_(total).log_()
 
@@ -186,7 +187,7 @@ def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Ten
         exps = project(states, subtract_max).exp2_()
         sums = sums_of_blocks(exps)
         cdf = sums.cumsum(dim=1)
-        if in_range(cdf[:, -1]):
+        if in_range(cdf.select(1, -1)):
             return exps, sums, cdf
     raise UserError("no token can be drawn: the logits are not finite, or every token is forbidden")
 

@@ -170,7 +170,7 @@ class _Draws:
 
         def draw_one(hidden: Tensor, unread: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
             drawn, scores = draw(hidden, uniform)
-            return drawn[:, 0], scores[:, 0]
+            return drawn.select(1, 0), scores.select(1, 0)
 
         return draw_one
 
@@ -181,9 +181,10 @@ def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: in
     active: Tensor | None = None  # all of them
     for t in range(given.shape[1] - 1, length):
         hidden, state = read(given, state)
-        drawn, scores = draw(hidden[:, -1], state, t, active)
+        drawn, scores = draw(hidden.select(1, -1), state, t, active)
         if active is None:
-            tokens[t], log_probs[t] = drawn, scores
+            tokens[t].copy_(drawn)
+            log_probs[t].copy_(scores)
         else:
             tokens[t].index_copy_(0, active, drawn)
             log_probs[t].index_copy_(0, active, scores.to(log_probs.dtype))

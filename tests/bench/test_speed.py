@@ -144,13 +144,13 @@ def test_a_floor_is_done_as_often_as_it_is_counted(monkeypatch):
 
 
 def test_every_routine_of_a_product_is_that_product():
-    for part in (Product(2, 3, 5), Product(2, 3, 5, batch=7)):
+    for part in (Product(2, 3, 5), Product(2, 3, 5, batch=7), Product(1, 3, 5, batch=7)):
         buffers = floor._Buffers(floor.Work([part]), torch.device("cpu"))
-        batch = max(1, part.batch)
-        left, right = buffers.left.view(batch, 2, 5), buffers.right
+        batch = part.batch
+        left, right = buffers.left.view(batch, -1, 5), buffers.right
         either = right.view(batch, 3, 5).transpose(1, 2), right.view(batch, 5, 3)
         for routine in buffers.routines(part):
-            found = routine().view(batch, 2, 3)
+            found = routine().view(batch, -1, 3)
             assert any(torch.allclose(found, left @ each, rtol=1e-5, atol=1e-6) for each in either)
 
 
