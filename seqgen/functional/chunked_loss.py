@@ -137,8 +137,6 @@ class _HeadLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, outer: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         gradients = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        if is_host(outer.device) and outer.item() == 1:  # that of a loss by itself: nothing to multiply
-            return (*(gradient.to(dtype) for gradient, dtype in gradients), None, None, None, None)
         return (*((gradient * outer).to(dtype) for gradient, dtype in gradients), None, None, None, None)
 
 

@@ -44,9 +44,10 @@ def probabilities(hidden, weight, bias, temperature=1.0) -> torch.Tensor:
     return torch.softmax((hidden.double() @ weight.double().t() + bias.double())[0] / temperature, dim=-1)
 
 
-@pytest.mark.parametrize("vocab_size", [2, 97, 1009])
+@pytest.mark.parametrize(("vocab_size", "narrow"), [(2, 64), (97, 64), (1009, 64), (97, 0)])
 @pytest.mark.parametrize("skew", [0.1, 6.0])
-def test_frequencies_are_the_softmax(vocab_size, skew):
+def test_frequencies_are_the_softmax(vocab_size, narrow, skew, monkeypatch):
+    monkeypatch.setattr(vocab_projection, "NARROW", narrow)
     parts = head(skew, vocab_size)
     tokens, log_probs = draw(*parts, count=DRAWS, rng=rng())
     probs = probabilities(*parts)
@@ -67,6 +68,9 @@ def test_chunks_and_onednn_change_nothing(monkeypatch):
     hidden, weight, bias = torch.randn(31, H, generator=rng(1)), *head()[1:]
     expected = draw(hidden, weight, bias, rng=rng())
     monkeypatch.setattr(categorical, "chunk_rows", lambda vocab_size, device: 4)
+    torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(vocab_projection, "NARROW", 0)
+    torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
     monkeypatch.setattr(vocab_projection, "_has_onednn", lambda: False)
     torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
 
