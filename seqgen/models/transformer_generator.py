@@ -138,7 +138,7 @@ class _Layer(nn.Module):
             self._split(keys),
             self._split(values),
             attn_mask=mask,
-            is_causal=new > 1 and not past,
+            is_causal=bool(new > 1 and not past),  # of a size that is traced a tensor comes
         )
         hidden = hidden + self.dropout(self.merge(context.transpose(1, 2).flatten(2)))
         return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden))), keys, values
