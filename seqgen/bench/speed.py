@@ -177,7 +177,8 @@ def _adversarial(task: _Task, with_naive: bool, repeats: int, clock: Clock) -> R
 
 def _adversarial_work(task: _Task, discriminator: RNNDiscriminator, batch: int) -> floor.Work:
     """Return the products and draws of a sampling, of its rollouts and of an update by their rewards."""
-    generator, length = task.generator, task.sizes.length
+    # A copy, of which no CUDA graph is recorded that would be replayed without a call.
+    generator, length = copied(task.generator), task.sizes.length
     with floor.rows_read(generator, "hidden", length) as sampled:
         tokens = task.sample(generator, batch)
     with (
