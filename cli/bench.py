@@ -118,6 +118,7 @@ def speed(
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "repeats": repeats,
+        "options": own,
     }
     kept = results.add(kept, rows, about)
     if file is not None:

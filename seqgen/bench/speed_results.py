@@ -30,9 +30,10 @@ def read(path: Path) -> Results:
 
 
 def add(kept: Results, rows: list[Row], about: dict[str, Any]) -> Results:
-    """Return what is kept with new rows, in place of older ones of the same task, model, device and threads.
+    """Return what is kept with new rows, in place of older ones of the same task, model and machine.
 
-    about: `instructions`, and whatever else the rows were measured with.
+    about: `instructions`, and whatever else the rows were measured with: `device`, `threads`, and `options`
+    that change a size.
     """
     fresh = [row.as_dict() | about for row in rows]
     replaced = {_key(row) for row in fresh}
@@ -55,4 +56,4 @@ def elsewhere(kept: Results, own: str) -> list[str]:
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(name) for name in ("task", "what", "device", "threads"))
+    return tuple(str(row.get(name)) for name in ("task", "what", "device", "threads", "options"))

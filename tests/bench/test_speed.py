@@ -184,11 +184,12 @@ def test_kept_rows_are_replaced_by_newer_ones_of_the_same_kind(tmp_path):
     kept = speed_results.add(kept, [row(7)], about)
     kept = speed_results.add(kept, [row(11)], about | {"threads": 2})
     kept = speed_results.add(kept, [row(13)], about | {"instructions": "AVX512"})
+    kept = speed_results.add(kept, [row(17)], about | {"options": {"batch": 3}})
     speed_results.write(tmp_path / "results.json", kept)
     kept = speed_results.read(tmp_path / "results.json")
     found = {name: [each["ours"]["median"] for each in rows] for name, rows in kept.items()}
-    assert found == {"AVX2": [5, 7, 11], "AVX512": [13]}
-    assert speed_results.elsewhere(kept, "AVX512") == ["AVX2: 3 rows kept", "DEFAULT: not measured"]
+    assert found == {"AVX2": [5, 7, 11, 17], "AVX512": [13]}
+    assert speed_results.elsewhere(kept, "AVX512") == ["AVX2: 4 rows kept", "DEFAULT: not measured"]
     assert speed_results.read(tmp_path / "none.json") == {}
     for text in ("[]", '{"AVX2": [3]}', "no JSON"):
         (tmp_path / "other.json").write_text(text)
@@ -330,6 +331,7 @@ def test_command_prints_a_table_or_json(tmp_path):
     assert len(json.loads((tmp_path / "results.json").read_text())[own]) == 3
     report = json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)
     assert report["instructions"] == own
+    assert report["options"]["batch"] == 3
     assert report["threads"] == 1
     assert [row["task"] for row in report["rows"]] == ["pretraining step", "sampling", "adversarial update"]
     assert report["rows"][0]["ratio"] == pytest.approx(
