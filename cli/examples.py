@@ -98,6 +98,7 @@ EXAMPLES = {
         "seqgen bench speed",
         "seqgen bench speed --vocab 20000 --threads 2 --json",
         "seqgen bench speed --no-sentence-vae --no-discriminators --sentences 0",
+        "seqgen bench speed --sizes medium --cells lstm,gru --out runs/speed",
     ),
     "bench oracle": (
         "seqgen bench oracle --quick",

@@ -9,6 +9,8 @@ controls         sharpened, truncated and mixed distributions of known density
 jobs             parts of a benchmark whose results are kept
 frontier         its table and picture
 speed            tasks beside plain code and a lower bound
+floor            the lower bound: the products and passes of a task, alone
+speed_results    rows kept by instruction set
 reference_loops  the plain code of published implementations
 latent, metrics  the same for the sentence VAE and for BLEU
 discriminators   the same for a discriminator's update; loading: what batches cost a step

@@ -1,19 +1,16 @@
 """The speed of a step of `seqgen pretrain` with its defaults, against plain PyTorch and the floor."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from seqgen import algorithms
-from seqgen.bench import latent, plain_models
+from seqgen.bench import floor, latent, plain_models
 from seqgen.bench.speed import device_clock
 from seqgen.bench.timing import Clock, Row, interleaved
 from seqgen.core import settings
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import PAD
-from seqgen.functional.vocab_projection import matmul
 
 PROGRESS = 0.5
 """Of training, by which a step takes its learning rate."""
@@ -42,8 +39,7 @@ def run(
 ) -> list[Row]:
     """Time an update of the default LSTM with dropout, beside one of `plain_models` of the same sizes.
 
-    The floor is both passes of torch's LSTM and of the head's products, without embedding, dropout, loss and
-    optimiser.
+    The floor is that of `seqgen.bench.floor`: the products of the LSTM and of the head, forward and backward.
     """
     return [_step(text, batch, device, repeats, clock or device_clock(device)) for text in texts]
 
@@ -59,36 +55,16 @@ def _step(text: Text, batch: int, device: torch.device, repeats: int, clock: Clo
     ours = entry.cls(config, vocab_size=text.vocab, length=text.longest).to(device)
     ours.configure()
     plain.train()
+    rows = floor.sentences_by_step((tokens != PAD).sum(dim=1))
+    work = floor.training(ours.generator, rows) + floor.head_pass(ours.generator, sum(rows))
     timings = interleaved(
         {
             "naive": (lambda: plain_models.step(plain, optimizer, tokens), 5),
             "ours": (lambda: ours.step(Batch(tokens), PROGRESS), 5),
-            "floor": (_bare_layers(tokens, text.vocab), 5),
+            "floor": floor.case(work, device, clock=clock),
         },
         repeats=2 * repeats,
         clock=clock,
     )
-    work = int((tokens != PAD).sum())
-    floor = timings["floor"].median
-    return Row(f"default step, {text.name}", "tokens", work, timings["naive"], timings["ours"], floor)
-
-
-def _bare_layers(tokens: Tensor, vocab_size: int) -> Callable[[], None]:
-    """Return both passes of a recurrent layer over so many tokens, and the three products of a head."""
-    device, hidden = tokens.device, plain_models.HIDDEN
-    lstm = nn.LSTM(plain_models.EMBEDDING, hidden, batch_first=True).to(device)
-    inputs = torch.randn(*tokens.shape, plain_models.EMBEDDING, device=device, requires_grad=True)
-    of_hidden = torch.randn(*tokens.shape, hidden, device=device)
-    leaves = [inputs, *lstm.parameters()]
-    states = torch.randn(int((tokens != PAD).sum()), hidden, device=device)
-    weight = torch.randn(vocab_size, hidden, device=device)
-    of_logits = torch.randn(len(states), vocab_size, device=device)
-
-    def both_passes() -> None:
-        torch.autograd.grad(lstm(inputs)[0], leaves, of_hidden)
-        with torch.no_grad():
-            matmul(states, weight)
-            matmul(of_logits, weight.t())
-            matmul(of_logits.t(), states.t())
-
-    return both_passes
+    least = timings["floor"].median
+    return Row(f"default step, {text.name}", "tokens", sum(rows), timings["naive"], timings["ours"], least)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqgen.algorithms.vae_objective import reconstruction
-from seqgen.bench import reference_loops
-from seqgen.bench.speed import chunks, copied, device_clock, product, rnn_generator
+from seqgen.bench import floor, reference_loops
+from seqgen.bench.speed import build_generator, copied, device_clock, uneven_sentences
 from seqgen.bench.timing import Clock, Row, interleaved
 from seqgen.core import optim
-from seqgen.data.tokenizer import EOS, PAD
+from seqgen.data.tokenizer import PAD
 from seqgen.functional import gaussian
 from seqgen.models.encoder import RNNEncoder
 
@@ -36,7 +36,7 @@ def run(
     torch.manual_seed(0)
     tokens = batch(sizes).to(device)
     encoder = RNNEncoder(sizes.vocab, sizes.embedding, sizes.hidden, sizes.latent_dim).to(device)
-    decoder = rnn_generator(sizes.vocab, sizes.embedding, sizes.hidden, latent_dim=sizes.latent_dim).to(
+    decoder = build_generator(sizes.vocab, sizes.embedding, sizes.hidden, latent_dim=sizes.latent_dim).to(
         device
     )
     plain = copied(encoder), copied(decoder)
@@ -49,23 +49,27 @@ def run(
         loss = (recon + gaussian.kl(mean, log_var).sum()) / len(tokens)
         optim.update({each: loss for each in optimizers}, clip=5.0)
 
+    rows = floor.sentences_by_step((tokens != PAD).sum(dim=1))
+    work = floor.head_pass(decoder, sum(rows))
+    for module in (*encoder.modules(), *decoder.modules()):
+        if isinstance(module, nn.RNNBase):
+            work += floor.training(module, rows)
+        elif isinstance(module, nn.Linear):  # of the latent vector, one of each sentence
+            work += floor.of_linear(module.weight, len(tokens))
+    clock = clock or device_clock(device)
     timings = interleaved(
         {
             "naive": (lambda: reference_loops.vae_step(*plain, plain_optimizers, tokens), 1),
             "ours": (ours, 1),
-            "product": product(decoder),
+            "floor": floor.case(work, device, clock=clock),
         },
         repeats=2 * repeats,
-        clock=clock or device_clock(device),
+        clock=clock,
     )
-    work = int((tokens != PAD).sum())
-    floor = timings["product"].median * chunks(decoder, 3 * work)
-    return [Row("sentence-VAE step", "tokens", work, timings["naive"], timings["ours"], floor)]
+    least = timings["floor"].median
+    return [Row("sentence-VAE step", "tokens", sum(rows), timings["naive"], timings["ours"], least)]
 
 
 def batch(sizes: Sizes) -> Tensor:
     """Return random sentences whose lengths, EOS included, are spread evenly; (B, T)."""
-    lengths = torch.linspace(sizes.shortest, sizes.longest, sizes.batch).round().long()[:, None]
-    tokens = torch.randint(EOS + 1, sizes.vocab, (sizes.batch, sizes.longest))
-    places = torch.arange(sizes.longest)
-    return tokens.masked_fill(places == lengths - 1, EOS).masked_fill(places >= lengths, PAD)
+    return uneven_sentences(sizes.vocab, sizes.shortest, sizes.longest, sizes.batch)

@@ -1,6 +1,7 @@
 """The speed benchmark: sampling, adversarial updates and pretraining, against references and the floor."""
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,21 +9,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from seqgen.algorithms.configs import default_generator
-from seqgen.bench import reference_loops
-from seqgen.bench.timing import Case, Clock, Row, Timing, interleaved
+from seqgen.bench import floor, reference_loops
+from seqgen.bench.timing import Case, Clock, Row, interleaved
 from seqgen.core import optim, settings
 from seqgen.core.device import wait
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.functional.chunked_loss import head_loss, real_rows
-from seqgen.functional.vocab_projection import chunk_rows, matmul
 from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import sample, shifted
-from seqgen.models.base import Generator
+from seqgen.models.base import Generator, GeneratorConfig
 from seqgen.models.discriminator import RNNDiscriminator
 
 NEVER = -1e4
 N = TypeVar("N", bound=nn.Module)
+CELLS = "lstm", "gru", "transformer"
+LARGE = 1_000_000
+"""Weights of a vocabulary head from which a step takes so long that it is timed by itself, not in fives."""
+LENGTHS = "fixed", "varied"
+"""Whether all sentences have the full length, or from a third of it on end by chance."""
 
 
 @dataclass(frozen=True)
@@ -35,96 +39,182 @@ class Sizes:
     hidden: int = 32
     batch: int = 64
     rollouts: int = 16
+    scored: int | None = None
+    """sentences of an adversarial update; none: those of a batch"""
 
-    def rollout_rows(self) -> int:
-        """Distributions that the rollouts of a batch need: one for each prefix, then one a token."""
-        first = self.batch * (self.length - 1)
-        return first + self.batch * self.rollouts * (self.length - 1) * (self.length - 2) // 2
+    def __str__(self) -> str:
+        return f"{self.vocab:,} / {self.hidden} / {self.length}"
 
 
-def run(sizes: Sizes, device: torch.device, *, repeats: int = 5, clock: Clock | None = None) -> list[Row]:
-    """Time the three tasks; reference, ours and the bare matrix products of each take turns.
+SIZES = {
+    "paper": Sizes(),
+    "medium": Sizes(10_000, 30, 256, 256, 64, 2, scored=16),
+    "large": Sizes(20_000, 50, 512, 512, 64, 1, scored=8),
+}
+"""Sizes by name: updates of the larger ones have so few completions that a run takes minutes."""
 
-    Pretraining comes first, in a process that has allocated nothing yet, as one that trains: the memory of
-    the reference's logits then goes back to the system after every step, and comes anew as page faults, half
-    its time. After other work the allocator may happen to keep it, and the reference is that much faster.
+
+class _Task:
+    """A generator of a kind and size whose sentences are all of one length, or are not."""
+
+    def __init__(self, sizes: Sizes, cell: str, lengths: str, device: torch.device) -> None:
+        self.sizes, self.is_varied = sizes, lengths == "varied"
+        self.what = f"{cell}, {sizes}, {lengths}"
+        torch.manual_seed(0)
+        self.generator = build_generator(sizes.vocab, sizes.embedding, sizes.hidden, cell=cell).to(device)
+        # The references have no means to stop: there no sentence ends early. Else the logit of the end, among
+        # others near 0, gives each token after a third of them the probability 2 / length to be the last.
+        ends = 2 / sizes.length
+        offset = math.log(ends / (1 - ends) * sizes.vocab) if self.is_varied else NEVER
+        with torch.no_grad():
+            self.generator.head.offset[EOS] = offset
+        self.shortest = sizes.length // 3
+        self.calls = 5 if sizes.vocab * sizes.hidden < LARGE else 1
+
+    def sample(self, generator: Generator, batch: int) -> Tensor:
+        """Draw the same sentences at every call; (B, T)."""
+        if generator.head.weight.device.type == "cpu":
+            torch.default_generator.manual_seed(1)  # torch.manual_seed takes a millisecond to format a stack
+        least = self.shortest if self.is_varied else 0
+        return sample(generator, batch, self.sizes.length, min_length=least).tokens
+
+    def sentences(self, device: torch.device) -> Tensor:
+        """Return random sentences to learn from; (B, T)."""
+        of = self.sizes
+        shortest = max(1, self.shortest) if self.is_varied else of.length
+        return uneven_sentences(of.vocab, shortest, of.length, of.batch).to(device)
+
+
+def run(
+    sizes: Sizes,
+    device: torch.device,
+    *,
+    cell: str = "lstm",
+    lengths: str = "fixed",
+    with_naive: bool = True,
+    repeats: int = 5,
+    clock: Clock | None = None,
+) -> list[Row]:
+    """Time the three tasks; reference, ours and the floor (`seqgen.bench.floor`) of each take turns.
+
+    The references have sentences of one length alone. Pretraining comes first, in a process that has
+    allocated nothing yet, as one that trains: the memory of the reference's logits then goes back to the
+    system after every step, and comes anew as page faults, half its time. After other work the allocator may
+    happen to keep it, and the reference is that much faster.
     """
     clock = clock or device_clock(device)
-    torch.manual_seed(0)
-    generator = rnn_generator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
-    with torch.no_grad():  # no sentence ends early: the references have no means to stop
-        generator.head.offset[EOS] = NEVER
-    tasks = (_pretraining, _sampling, _adversarial)
-    return [task(sizes, generator, repeats, clock) for task in tasks]
+    task = _Task(sizes, cell, lengths, device)
+    with_naive = with_naive and not task.is_varied
+    return [of(task, with_naive, repeats, clock) for of in (_pretraining, _sampling, _adversarial)]
 
 
-def rnn_generator(vocab_size: int, embedding: int, hidden: int, *, latent_dim: int = 0) -> Generator:
-    """Return a fresh LSTM generator without dropout."""
-    config = settings.override(
-        default_generator(), {"embedding": embedding, "hidden": hidden, "dropout": 0.0}
-    )
-    return config.build(vocab_size, latent_dim=latent_dim)
+def build_generator(
+    vocab_size: int, embedding: int, hidden: int, *, cell: str = "lstm", latent_dim: int = 0
+) -> Generator:
+    """Return a fresh generator without dropout; a Transformer has the two layers of the default."""
+    own = {} if cell == "transformer" else {"cell": cell}
+    config = GeneratorConfig.of_kind("rnn" if own else cell)()
+    values = {"embedding": embedding, "hidden": hidden, "dropout": 0.0, **own}
+    return settings.override(config, values).build(vocab_size, latent_dim=latent_dim)
 
 
-def _sampling(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
-    batch, length = sizes.batch, sizes.length
-    timings = interleaved(
-        {
-            "naive": (lambda: reference_loops.sample(generator, batch, length), 1),
-            "ours": (lambda: sample(generator, batch, length), 10),
-            "product": product(generator),
-        },
-        repeats=2 * repeats,
-        clock=clock,
-    )
-    return _row("sampling", "sentences", batch, timings, chunks=chunks(generator, batch * length))
+def uneven_sentences(vocab: int, shortest: int, longest: int, batch: int) -> Tensor:
+    """Return random sentences whose lengths, EOS included, are spread evenly; (batch, longest)."""
+    lengths = torch.linspace(shortest, longest, batch).round().long()[:, None]
+    tokens = torch.randint(EOS + 1, vocab, (batch, longest))
+    places = torch.arange(longest)
+    return tokens.masked_fill(places == lengths - 1, EOS).masked_fill(places >= lengths, PAD)
 
 
-def _adversarial(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
-    discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(
-        generator.head.weight.device
-    )
+def _pretraining(task: _Task, with_naive: bool, repeats: int, clock: Clock) -> Row:
+    generator = task.generator
+    device = generator.head.weight.device
+    tokens = task.sentences(device)
     plain, fast = copied(generator), copied(generator)
+    plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
+    ones = torch.ones(tokens.shape, device=device)
+    rows = floor.sentences_by_step((tokens != PAD).sum(dim=1))
+    work = floor.training(generator, rows) + floor.head_pass(generator, sum(rows))
+    cases: dict[str, Case] = {
+        "naive": (lambda: reference_loops.pretraining_step(plain, plain_optimizer, tokens), 5),
+        "ours": (lambda: _update(fast, fast_optimizer, tokens, ones), task.calls),
+    }
+    return _timed("pretraining step", "tokens", sum(rows), cases, work, task, with_naive, 2 * repeats, clock)
+
+
+def _sampling(task: _Task, with_naive: bool, repeats: int, clock: Clock) -> Row:
+    generator, batch, length = task.generator, task.sizes.batch, task.sizes.length
+    with floor.rows_read(generator, "hidden", length) as rows:
+        task.sample(generator, batch)
+    work = floor.reading(generator, rows) + floor.draws(generator, rows)
+    cases: dict[str, Case] = {
+        "naive": (lambda: reference_loops.sample(generator, batch, length), 1),
+        "ours": (lambda: task.sample(generator, batch), task.calls),
+    }
+    return _timed("sampling", "sentences", batch, cases, work, task, with_naive, 2 * repeats, clock)
+
+
+def _adversarial(task: _Task, with_naive: bool, repeats: int, clock: Clock) -> Row:
+    sizes, device = task.sizes, task.generator.head.weight.device
+    batch, length = sizes.scored or sizes.batch, sizes.length
+    discriminator = RNNDiscriminator(sizes.vocab, sizes.embedding, sizes.hidden).to(device)
+    plain, fast = copied(task.generator), copied(task.generator)
     plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-4), optim.adamw(fast, lr=1e-4)
-    shape = {"batch": sizes.batch, "length": sizes.length, "rollouts": sizes.rollouts}
+    shape = {"batch": batch, "length": length, "rollouts": sizes.rollouts}
 
     def ours() -> None:
-        tokens = sample(fast, sizes.batch, sizes.length).tokens
+        tokens = task.sample(fast, batch)
         rewards = rollout_rewards(fast, tokens, discriminator, sizes.rollouts)
         _update(fast, fast_optimizer, tokens, rewards - rewards.mean(dim=0))
 
-    timings = interleaved(
-        {
-            "naive": (
-                lambda: reference_loops.adversarial_update(plain, discriminator, plain_optimizer, **shape),
-                1,
-            ),
-            "ours": (ours, 1),
-            "product": product(generator),
-        },
-        repeats=repeats,
-        clock=clock,
-    )
-    products = sizes.rollout_rows() + 4 * sizes.batch * sizes.length
-    return _row("adversarial update", "updates", 1, timings, chunks=chunks(generator, products))
+    def naive() -> None:
+        reference_loops.adversarial_update(plain, discriminator, plain_optimizer, **shape)
+
+    work = _adversarial_work(task, discriminator, batch)
+    cases: dict[str, Case] = {"naive": (naive, 1), "ours": (ours, 1)}
+    return _timed("adversarial update", "updates", 1, cases, work, task, with_naive, repeats, clock)
 
 
-def _pretraining(sizes: Sizes, generator: Generator, repeats: int, clock: Clock) -> Row:
-    tokens = reference_loops.sample(generator, sizes.batch, sizes.length)
-    plain, fast = copied(generator), copied(generator)
-    plain_optimizer, fast_optimizer = optim.adamw(plain, lr=1e-3), optim.adamw(fast, lr=1e-3)
-    ones = torch.ones(tokens.shape, device=tokens.device)
-    timings = interleaved(
-        {
-            "naive": (lambda: reference_loops.pretraining_step(plain, plain_optimizer, tokens), 5),
-            "ours": (lambda: _update(fast, fast_optimizer, tokens, ones), 5),
-            "product": product(generator),
-        },
-        repeats=2 * repeats,
-        clock=clock,
+def _adversarial_work(task: _Task, discriminator: RNNDiscriminator, batch: int) -> floor.Work:
+    """Return the products and draws of a sampling, of its rollouts and of an update by their rewards."""
+    # A copy, of which no CUDA graph is recorded that would be replayed without a call.
+    generator, length = copied(task.generator), task.sizes.length
+    with floor.rows_read(generator, "hidden", length) as sampled:
+        tokens = task.sample(generator, batch)
+    with (
+        floor.rows_read(generator, "hidden", length) as rolled,
+        floor.rows_read(discriminator, "read", length) as judged,
+    ):
+        rollout_rewards(generator, tokens, discriminator, task.sizes.rollouts)
+    learned = floor.sentences_by_step((tokens != PAD).sum(dim=1))
+    return (
+        floor.reading(generator, sampled)
+        + floor.draws(generator, sampled)
+        + floor.reading(generator, rolled)
+        + floor.draws(generator, rolled[1:])  # first tokens are those of the sentences
+        + floor.reading(discriminator, judged)
+        + floor.training(generator, learned)
+        + floor.head_pass(generator, sum(learned))
     )
-    work = sizes.batch * sizes.length
-    return _row("pretraining step", "tokens", work, timings, chunks=chunks(generator, 3 * work))
+
+
+def _timed(
+    name: str,
+    unit: str,
+    amount: float,
+    cases: dict[str, Case],
+    work: floor.Work,
+    task: _Task,
+    with_naive: bool,
+    repeats: int,
+    clock: Clock,
+) -> Row:
+    """Time a task beside its floor, and beside the reference if that is asked for."""
+    if not with_naive:
+        del cases["naive"]
+    cases["floor"] = floor.case(work, task.generator.head.weight.device, clock=clock)
+    timings = interleaved(cases, repeats=repeats, clock=clock)
+    return Row(name, unit, amount, timings.get("naive"), timings["ours"], timings["floor"].median, task.what)
 
 
 def copied(network: N) -> N:
@@ -145,26 +235,6 @@ def _update(
     rows, targets, weights = real_rows(mask, hidden, tokens, token_weights * mask / mask.sum())
     loss = head_loss(rows, generator.head.weight, generator.head.bias, targets, weights).loss
     return optim.update({optimizer: loss}, clip=5.0)
-
-
-def product(generator: Generator) -> Case:
-    """The case that measures the floor: a chunk's product with the vocabulary, the fastest that torch has."""
-    weight = generator.head.weight.detach()
-    vocab_size, hidden = weight.shape
-    states = torch.randn(chunk_rows(vocab_size, weight.device), hidden, device=weight.device)
-    bias = torch.zeros(vocab_size, device=weight.device)
-    return (lambda: matmul(states, weight, bias), 20)
-
-
-def chunks(generator: Generator, rows: int) -> float:
-    """How many products of a chunk make a product of so many rows."""
-    return rows / chunk_rows(generator.vocab_size, generator.head.weight.device)
-
-
-def _row(task: str, unit: str, work: int, timings: dict[str, Timing], *, chunks: float) -> Row:
-    """Make a row whose floor is so many of the products that `product` times."""
-    floor = timings["product"].median * chunks
-    return Row(task, unit, work, timings["naive"], timings["ours"], floor)
 
 
 def device_clock(device: torch.device) -> Clock:

@@ -33,15 +33,18 @@ class Row:
     """what is counted, for example 'sentences'"""
     work: float
     """units of work in a call"""
-    naive: Timing
+    naive: Timing | None
+    """None where the reference was left out"""
     ours: Timing
     floor: float | None = None
-    """seconds that the matrix products alone would take"""
+    """seconds that the products of the task alone would take (`seqgen.bench.floor`)"""
+    what: str = ""
+    """of which model, where a task is timed for several"""
 
     @property
-    def ratio(self) -> float:
+    def ratio(self) -> float | None:
         """How many times faster than the reference, median by median."""
-        return self.naive.median / self.ours.median
+        return None if self.naive is None else self.naive.median / self.ours.median
 
     @property
     def fraction_of_floor(self) -> float | None:
@@ -51,7 +54,7 @@ class Row:
     def as_dict(self) -> dict[str, Any]:
         """Everything, with the derived numbers, for JSON."""
         rates = {
-            "naive_per_second": self.naive.throughput(self.work),
+            "naive_per_second": None if self.naive is None else self.naive.throughput(self.work),
             "ours_per_second": self.ours.throughput(self.work),
         }
         return asdict(self) | rates | {"ratio": self.ratio, "fraction_of_floor": self.fraction_of_floor}
@@ -82,7 +85,7 @@ def interleaved(
 
 def table(rows: list[Row]) -> str:
     """Lay rows out: throughput of both with milliseconds a call (least to most), ratio and floor."""
-    header = ("task", "naive", "ours", "ratio", "floor", "of floor")
+    header = ("task", "model", "naive", "ours", "ratio", "floor", "of floor")
     lines = [header]
     for row in rows:
         floor = (
@@ -90,7 +93,8 @@ def table(rows: list[Row]) -> str:
             if row.floor is None or row.fraction_of_floor is None
             else (_ms(row.floor), f"{row.fraction_of_floor:.0%}")
         )
-        lines.append((row.task, _cell(row, row.naive), _cell(row, row.ours), f"{row.ratio:.1f}×", *floor))
+        ratio = "-" if row.ratio is None else f"{row.ratio:.1f}×"
+        lines.append((row.task, row.what, _cell(row, row.naive), _cell(row, row.ours), ratio, *floor))
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -98,7 +102,9 @@ def table(rows: list[Row]) -> str:
     )
 
 
-def _cell(row: Row, timing: Timing) -> str:
+def _cell(row: Row, timing: Timing | None) -> str:
+    if timing is None:
+        return "-"
     spread = f"{_ms(timing.median)} ({_ms(timing.least)} to {_ms(timing.most)})"
     return f"{timing.throughput(row.work):,.3g} {row.unit}/s, {spread}"
 

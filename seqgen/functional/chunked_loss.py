@@ -14,6 +14,7 @@ from seqgen.functional.vocab_projection import (
     attempts,
     chunk_rows,
     in_range,
+    is_narrow,
     matmul,
     no_autocast,
     projection,
@@ -173,7 +174,10 @@ class _Gradients:
         low = of_logits.to(states.dtype)
         self.of_hidden[part] = matmul(low, self.weight_t) * scale
         scaled = torch.cat((states * scale, scale.to(states.dtype)), dim=1).to(states.dtype)
-        self.of_head_t += matmul(scaled.t(), low.t())
+        if low.dtype == self.of_head_t.dtype and not is_narrow(self.weight):
+            self.of_head_t.addmm_(scaled.t(), low)  # a pass less over a gradient that exceeds the cache
+        else:
+            self.of_head_t += matmul(scaled.t(), low.t())
 
     def finish(self, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Subtract the part of the targets' one-hots; → gradients of hidden, weight and bias."""

@@ -120,11 +120,11 @@ def drawer(
 
     def draw_rows(hidden: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad(), no_autocast(hidden.device):
-            if not len(hidden):
+            if not hidden.shape[0]:
                 return uniform.long(), uniform
             if fused:
                 return fused(hidden, weight, bias, uniform, 1 / temperature)
-            if len(hidden) <= step:
+            if hidden.shape[0] <= step:
                 return draw_chunk(hidden, uniform)
             parts = map(draw_chunk, hidden.split(step), uniform.split(step))
             tokens, log_probs = zip(*parts, strict=True)
@@ -164,25 +164,31 @@ def _draw_two_level(project: Project, states: Tensor, uniform: Tensor) -> tuple[
 
     states (R, H), uniform (R, N) in [0, 1) → tokens and their log-probabilities, (R, N) each.
     """
-    exps, block_sums, block_cdf = _exponentials(project, states)
-    total = block_cdf[:, -1:]
+    exps, sums, cdf = _exponentials(project, states)
+    total = cdf.narrow(1, -1, 1)
     target = uniform * total  # below total even when rounded, as float32 below 1 is at most 1 - 2⁻²⁴
-    block = invert(block_sums, block_cdf, target)
-    target = target.sub_((block_cdf - block_sums).gather(1, block)).clamp_(min=0)[..., None]
+    block = invert(sums, cdf, target)
+    target = target.sub_((cdf - sums).gather(1, block)).clamp_(min=0)
     start, inside = _block_contents(exps, block)
-    cdf = inside.cumsum(dim=-1)
-    position = invert(inside, cdf, target.minimum(cdf[..., -1:] * BELOW_ONE))
-    return start + position[..., 0], inside.gather(2, position)[..., 0].div_(total).log_()
+    if block.shape[1] == 1:  # the usual case has a dimension less, and cheaper calls
+        inside = inside.select(1, 0)
+    else:
+        target = target[..., None]
+    inside_cdf = inside.cumsum(dim=-1)
+    highest = inside_cdf.narrow(-1, -1, 1) * BELOW_ONE
+    position = invert(inside, inside_cdf, target.minimum(highest))
+    found = inside.gather(-1, position).view(block.shape)
+    return start + position.view(block.shape), found.div_(total).log_()
 
 
 def _exponentials(project: Project, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return exp(logits) (R, V), up to a factor of each row, sums of its blocks (R, K) and running sums."""
     for subtract_max in attempts(states.device):
         exps = project(states, subtract_max).exp2_()
-        block_sums = _block_sums(exps)
-        block_cdf = block_sums.cumsum(dim=1)
-        if in_range(block_cdf[:, -1]):
-            return exps, block_sums, block_cdf
+        sums = sums_of_blocks(exps)
+        cdf = sums.cumsum(dim=1)
+        if in_range(cdf.select(1, -1)):
+            return exps, sums, cdf
     raise UserError("no token can be drawn: the logits are not finite, or every token is forbidden")
 
 
@@ -229,13 +235,14 @@ def _block_width(vocab_size: int) -> int:
     return min(divisors, key=lambda width: abs(2 * width - 3 * root))
 
 
-def _block_sums(exps: Tensor) -> Tensor:
+def sums_of_blocks(exps: Tensor) -> Tensor:
     """Sum each row's blocks of columns, of which the last may be narrower: (R, V) → (R, blocks)."""
     width = _block_width(exps.shape[1])
-    even = exps.shape[1] // width * width
+    rows, vocab_size = exps.shape
+    even = vocab_size // width * width
+    if even == vocab_size:
+        return exps.view(rows, -1, width).sum(dim=-1)
     sums = exps[:, :even].unflatten(1, (-1, width)).sum(dim=-1)
-    if even == exps.shape[1]:
-        return sums
     return torch.cat((sums, exps[:, even:].sum(dim=-1, keepdim=True)), dim=1)
 
 

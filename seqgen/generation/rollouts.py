@@ -20,6 +20,8 @@ from seqgen.models.base import Generator, evaluating, state_bytes
 from seqgen.models.discriminator import PrefixReader, scores
 from seqgen.models.state import State, concatenate, repeat, select
 
+MOST_NUMBERS = 2**24
+"""Random numbers held at once, 64 MiB; completions that need more are made one part after the other."""
 Score = Callable[[Tensor], Tensor]
 """Rewards of whole sentences, (R, T) ids, PAD after the end → (R,): without gradient, each row by itself."""
 
@@ -49,7 +51,7 @@ def rollout_rewards(
     forbid: ids that no completion draws. state: the policy's initial state, B rows, where it is not zeros.
     max_state_bytes: bounds the states of policy and discriminator that are held at once, by taking parts of
         the batch, then of the n, one after the other; at least one completion of each prefix of one sentence.
-        The random numbers, 4 bytes for each token of each completion, are drawn before and come on top.
+        The random numbers, `MOST_NUMBERS` of them or those of one completion of each prefix, come on top.
 
     Dropout and gradients are off while it runs.
     """
@@ -59,8 +61,6 @@ def rollout_rewards(
     reader = _prefix_reader(reward, tokens.device, of_logits)
     rewards = torch.zeros(batch, length, device=tokens.device)
     how: dict[str, Any] = {"temperature": temperature, "forbid": forbid}
-    # Of every token of every completion, so that what one draws does not depend on where others end.
-    uniform = distributed.rand(batch, length, n, length, device=tokens.device, generator=rng)
     with evaluating(policy), evaluating(reward):
         given = policy.initial(batch) if state is None else state
         rows = None
@@ -68,18 +68,32 @@ def rollout_rewards(
             if max_state_bytes < 1:
                 raise ValueError(f"max_state_bytes is {max_state_bytes}; it must be at least 1")
             rows = max(1, max_state_bytes // (state_bytes(policy, length) + state_bytes(reader, length)))
-        for part, counts in _parts(tokens, n, rows):
-            first = 0
-            for count in counts:
-                numbers, first = uniform[part, :, first : first + count], first + count
-                lock_step = _Compacted if is_host(tokens.device) else _InFull
-                of_completions, of_sentences = lock_step(
-                    policy, reader, tokens[part], select(given, part), numbers, how
-                ).run()
-                rewards[part] += of_completions.sum(dim=-1) / n
-            last = (tokens[part] != PAD).sum(dim=1, keepdim=True) - 1
-            rewards[part] = rewards[part].scatter(1, last.clamp(min=0), of_sentences[:, None])
+        lock_step = _Compacted if is_host(tokens.device) else _InFull
+        for numbered in _numbered(batch, length, n):
+            # Of every token of every completion, so that what one draws does not depend on where others end.
+            uniform = distributed.rand(batch, length, numbered, length, device=tokens.device, generator=rng)
+            for part, counts in _parts(tokens, numbered, rows):
+                first = 0
+                for count in counts:
+                    numbers, first = uniform[part, :, first : first + count], first + count
+                    of_completions, of_sentences = lock_step(
+                        policy, reader, tokens[part], select(given, part), numbers, how
+                    ).run()
+                    rewards[part] += of_completions.sum(dim=-1) / n
+                last = (tokens[part] != PAD).sum(dim=1, keepdim=True) - 1
+                rewards[part] = rewards[part].scatter(1, last.clamp(min=0), of_sentences[:, None])
     return rewards
+
+
+def _numbered(batch: int, length: int, n: int) -> list[int]:
+    """Split n completions into counts whose random numbers are drawn together.
+
+    By sizes alone, those of the whole batch: so all processes that share it draw the same numbers.
+    """
+    of_each = max(1, batch * distributed.shards() * length**2)
+    most = max(1, MOST_NUMBERS // of_each)
+    full, rest = divmod(n, most)
+    return [most] * full + [rest] * (rest > 0)
 
 
 def _parts(tokens: Tensor, n: int, max_rows: int | None) -> Iterator[tuple[slice, list[int]]]:

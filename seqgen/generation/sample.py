@@ -128,10 +128,10 @@ def reading(generator: Generator, mixture: NGramMixture | None) -> Read:
 
 
 def _begun(given: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Return tokens (B, length), BOS and a prompt (B, P) being given, and their log-probabilities of 0."""
-    tokens = torch.full((len(given), length), PAD, device=given.device)
-    tokens[:, : given.shape[1] - 1] = given[:, 1:]
-    return tokens, torch.zeros(len(given), length, device=given.device)
+    """Return tokens (length, B), BOS and a prompt (B, P) being given, and their log-probabilities of 0."""
+    tokens = torch.full((length, given.shape[0]), PAD, device=given.device)
+    tokens[: given.shape[1] - 1] = given[:, 1:].t()
+    return tokens, torch.zeros(length, given.shape[0], device=given.device)
 
 
 class _Draws:
@@ -170,7 +170,7 @@ class _Draws:
 
         def draw_one(hidden: Tensor, unread: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
             drawn, scores = draw(hidden, uniform)
-            return drawn[:, 0], scores[:, 0]
+            return drawn.select(1, 0), scores.select(1, 0)
 
         return draw_one
 
@@ -179,33 +179,38 @@ def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: in
     """Generate after the tokens given (B, P); sentences that end leave the batch."""
     tokens, log_probs = _begun(given, length)
     active: Tensor | None = None  # all of them
-    for t in range(given.shape[1] - 1, tokens.shape[1]):
+    for t in range(given.shape[1] - 1, length):
         hidden, state = read(given, state)
-        drawn, scores = draw(hidden[:, -1], state, t, active)
-        rows = slice(None) if active is None else active
-        tokens[rows, t], log_probs[rows, t] = drawn, scores
+        drawn, scores = draw(hidden.select(1, -1), state, t, active)
+        if active is None:
+            tokens[t].copy_(drawn)
+            log_probs[t].copy_(scores)
+        else:
+            tokens[t].index_copy_(0, active, drawn)
+            log_probs[t].index_copy_(0, active, scores.to(log_probs.dtype))
         alive = drawn != EOS
         if not alive.all():
-            state, drawn = select(state, alive), drawn[alive]
-            active = alive.nonzero()[:, 0] if active is None else active[alive]
-        if not len(drawn):
+            places = alive.nonzero()[:, 0]
+            state, drawn = select(state, places), drawn.index_select(0, places)
+            active = places if active is None else active.index_select(0, places)
+        if not drawn.shape[0]:
             break
         given = drawn[:, None]
-    return tokens, log_probs
+    return tokens.t().contiguous(), log_probs.t().contiguous()
 
 
 def _in_full(read: Read, draw: _Draws, given: Tensor, state: State, length: int) -> tuple[Tensor, Tensor]:
     """Generate as `_compacted` does; sentences that have ended go on, and a mask leaves that out."""
     tokens, log_probs = _begun(given, length)
-    alive = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    for t in range(given.shape[1] - 1, tokens.shape[1]):
+    alive = torch.ones_like(tokens[0], dtype=torch.bool)
+    for t in range(given.shape[1] - 1, length):
         hidden, state = read(given, state)
         drawn, scores = draw(hidden[:, -1], state, t)
-        tokens[:, t] = drawn.where(alive, PAD)
-        log_probs[:, t] = scores.where(alive, 0)
+        tokens[t] = drawn.where(alive, PAD)
+        log_probs[t] = scores.where(alive, 0)
         alive = alive & (drawn != EOS)
-        given = tokens[:, t : t + 1]
-    return tokens, log_probs
+        given = tokens[t][:, None]
+    return tokens.t().contiguous(), log_probs.t().contiguous()
 
 
 def log_prob(

@@ -52,8 +52,8 @@ class TransformerConfig(GeneratorConfig):
 class TransformerGenerator(Generator):
     """Layers of causal self-attention and feed-forward networks between embedding and head.
 
-    The state is two tensors, keys and values of every position read so far, (B, layers, P, H) each. A latent
-    vector joins the input of every step.
+    The state is keys and values of every position read so far, of the first layer, of the second and so on,
+    (B, P, H) each. A latent vector joins the input of every step.
     """
 
     def __init__(
@@ -79,20 +79,17 @@ class TransformerGenerator(Generator):
 
     def first_state(self, batch: int, latent: Tensor | None) -> State:
         """Return an empty cache."""
-        nothing = self.input.weight.new_zeros(batch, len(self.layers), 0, self.hidden_size)
-        return nothing, nothing
+        nothing = self.input.weight.new_zeros(batch, 0, self.hidden_size)
+        return (nothing, nothing) * len(self.layers)
 
     def read(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Read inputs (B, T, E + Z) after P others; → (B, T, H), the cache of P + T positions."""
-        past, new = state[0].shape[2], inputs.shape[1]
-        rotation = _rotation(past, new, self.head_size, inputs.device)
-        visible = torch.ones(new, past + new, dtype=torch.bool, device=inputs.device).tril(past)
-        hidden, keys, values = self.input(inputs), [], []
+        rotation = _rotation(state[0].shape[1], inputs.shape[1], self.head_size, inputs.device)
+        hidden, after = self.input(inputs), []
         for i, layer in enumerate(self.layers):
-            hidden, key, value = layer(hidden, state[0][:, i], state[1][:, i], rotation, visible)
-            keys.append(key)
-            values.append(value)
-        return self.norm(hidden), (torch.stack(keys, dim=1), torch.stack(values, dim=1))
+            hidden, *cache = layer(hidden, *state[2 * i : 2 * i + 2], rotation)
+            after += cache
+        return self.norm(hidden), tuple(after)
 
     def own_latent_layers(self) -> list[tuple[Tensor, Tensor]]:
         """Return the map of the inputs."""
@@ -115,15 +112,33 @@ class _Layer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, hidden: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor], visible: Tensor
+        self, hidden: Tensor, keys: Tensor, values: Tensor, rotation: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Read (B, T, H) after keys and values (B, P, H); → (B, T, H), keys and values (B, P + T, H)."""
-        query, key, value = self.query_key_value(self.attention_norm(hidden)).chunk(3, dim=-1)
-        query, key = (_rotate(self._split(part), rotation) for part in (query, key))  # (B, heads, T, D)
-        keys = torch.cat((keys.to(hidden.dtype), key.transpose(1, 2).flatten(2)), dim=1)
-        values = torch.cat((values.to(hidden.dtype), value), dim=1)
+        past, (_, new, width) = keys.shape[1], hidden.shape
+        projected = self.query_key_value(self.attention_norm(hidden))
+        turned = _rotate(projected[..., : 2 * width].unflatten(2, (2 * self.heads, -1)), rotation)
+        query, key, value = (
+            turned[:, :, : self.heads],
+            turned[:, :, self.heads :],
+            projected[..., 2 * width :],
+        )
+        if past:
+            keys = torch.cat((keys.to(hidden.dtype), key.flatten(2)), dim=1)
+            values = torch.cat((values.to(hidden.dtype), value), dim=1)
+        else:
+            keys, values = key.flatten(2), value
+        # A token alone sees all before it; several see those up to themselves, which has a switch of its own
+        # where nothing was read before.
+        mask = None
+        if past and new > 1:
+            mask = torch.ones(new, past + new, dtype=torch.bool, device=hidden.device).tril(past)
         context = F.scaled_dot_product_attention(
-            query, self._split(keys), self._split(values), attn_mask=visible
+            query.transpose(1, 2),
+            self._split(keys),
+            self._split(values),
+            attn_mask=mask,
+            is_causal=bool(new > 1 and not past),  # of a size that is traced a tensor comes
         )
         hidden = hidden + self.dropout(self.merge(context.transpose(1, 2).flatten(2)))
         return hidden + self.dropout(self.feed_forward(self.feed_forward_norm(hidden))), keys, values
@@ -134,14 +149,17 @@ class _Layer(nn.Module):
 
 
 def _rotation(past: int, new: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of the angle of each position and pair of dimensions; (T, D / 2) each."""
+    """Return cosine and sine of each position's angles, the sine negated in its first half; (T, 1, D)."""
     frequencies = ROTARY_BASE ** (-torch.arange(0, size, 2, device=device) / size)
-    angles = torch.arange(past, past + new, device=device)[:, None] * frequencies
-    return angles.cos(), angles.sin()
+    angles = torch.arange(past, past + new, device=device)[:, None, None] * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def _rotate(states: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate each pair of dimensions by its position's angle (Su et al. 2021, eq. 34); (…, T, D)."""
+    """Rotate each pair of dimensions, i and i + D / 2, by its position's angle; (…, T, heads, D).
+
+    Su et al. 2021, eq. 34.
+    """
     cos, sin = (part.to(states.dtype) for part in rotation)
-    even, odd = states.chunk(2, dim=-1)
-    return torch.cat((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return torch.addcmul(states * cos, states.roll(states.shape[-1] // 2, dims=-1), sin)

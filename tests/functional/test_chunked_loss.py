@@ -23,10 +23,16 @@ def parts(dtype=torch.float32, scale=1.0):
     return leaves, targets, weights
 
 
-@pytest.fixture(params=[4, 128, None], ids=["chunks", "one chunk", "few tokens"], autouse=True)
+@pytest.fixture(
+    params=[(4, 64), (4, 0), (128, 64), (None, 64)],
+    ids=["chunks", "chunks of wide states", "one chunk", "few tokens"],
+    autouse=True,
+)
 def rows(request, monkeypatch):
-    monkeypatch.setattr(chunked_loss, "chunk_rows", lambda vocab_size, device: request.param or 128)
-    monkeypatch.setattr(chunked_loss, "FEW", math.inf if request.param is None else 0)
+    rows, narrow = request.param
+    monkeypatch.setattr(chunked_loss, "chunk_rows", lambda vocab_size, device: rows or 128)
+    monkeypatch.setattr(chunked_loss, "FEW", math.inf if rows is None else 0)
+    monkeypatch.setattr(vocab_projection, "NARROW", narrow)
 
 
 def reference(leaves, targets, weights, entropy_weights=None):

@@ -367,6 +367,42 @@ def test_max_state_bytes_bounds_the_bytes_held_at_once(kind, trunk, monkeypatch)
     assert limit / 2 < max(at_once) <= limit
 
 
+@both
+@pytest.mark.parametrize(("most", "counts"), [(2 * B * T * T, [2, 1]), (B * T, [1] * N), (2**24, [N])])
+def test_random_numbers_are_drawn_in_parts(most, counts, monkeypatch):
+    asked, drawn = [], torch.rand
+
+    def rand(*shape: int, **how) -> Tensor:
+        asked.append(shape)
+        return drawn(*shape, **how)
+
+    monkeypatch.setattr(torch, "rand", rand)
+    monkeypatch.setattr(rollouts, "MOST_NUMBERS", most)
+    policy, reward = generator(), discriminator()
+    for rows in (None, 17):  # a state's bound is no matter to what is drawn
+        limit = state_limit(policy, reward, rows)
+        asked.clear()
+        rewards = rollout_rewards(policy, SENTENCES, reward, N, temperature=0.0, max_state_bytes=limit)
+        assert asked == [(B, T, count, T) for count in counts]
+        monkeypatch.setattr(rollouts, "MOST_NUMBERS", 2**24)
+        expected = rollout_rewards(policy, SENTENCES, reward, N, temperature=0.0)
+        monkeypatch.setattr(rollouts, "MOST_NUMBERS", most)
+        torch.testing.assert_close(rewards, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_completions_of_different_parts_differ(monkeypatch):
+    monkeypatch.setattr(rollouts, "MOST_NUMBERS", 1)
+    seen = []
+
+    def reward(whole: Tensor) -> Tensor:
+        seen.append(whole)
+        return torch.zeros(len(whole))
+
+    rollout_rewards(generator(ends=-1e4), torch.full((B, T), 4), reward, 2)
+    first, second = seen
+    assert not torch.equal(first, second)
+
+
 def test_dropout_and_gradients_are_off_and_modes_come_back():
     policy, reward = generator(dropout=0.5, layers=2), discriminator(dropout=0.5)
     expected = rollout_rewards(policy, SENTENCES, reward.eval(), N, temperature=0.0)

@@ -14,10 +14,10 @@ from seqgen.generation import categorical
 from seqgen.generation.categorical import (
     COLDEST,
     HOTTEST,
-    _block_sums,
     _block_width,
     _draw_two_level,
     draw,
+    sums_of_blocks,
 )
 from seqgen.generation.sample import log_prob, sample
 from seqgen.models.base import Generator, evaluating
@@ -44,9 +44,10 @@ def probabilities(hidden, weight, bias, temperature=1.0) -> torch.Tensor:
     return torch.softmax((hidden.double() @ weight.double().t() + bias.double())[0] / temperature, dim=-1)
 
 
-@pytest.mark.parametrize("vocab_size", [2, 97, 1009])
+@pytest.mark.parametrize(("vocab_size", "narrow"), [(2, 64), (97, 64), (1009, 64), (97, 0)])
 @pytest.mark.parametrize("skew", [0.1, 6.0])
-def test_frequencies_are_the_softmax(vocab_size, skew):
+def test_frequencies_are_the_softmax(vocab_size, narrow, skew, monkeypatch):
+    monkeypatch.setattr(vocab_projection, "NARROW", narrow)
     parts = head(skew, vocab_size)
     tokens, log_probs = draw(*parts, count=DRAWS, rng=rng())
     probs = probabilities(*parts)
@@ -67,6 +68,9 @@ def test_chunks_and_onednn_change_nothing(monkeypatch):
     hidden, weight, bias = torch.randn(31, H, generator=rng(1)), *head()[1:]
     expected = draw(hidden, weight, bias, rng=rng())
     monkeypatch.setattr(categorical, "chunk_rows", lambda vocab_size, device: 4)
+    torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(vocab_projection, "NARROW", 0)
+    torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
     monkeypatch.setattr(vocab_projection, "_has_onednn", lambda: False)
     torch.testing.assert_close(draw(hidden, weight, bias, rng=rng()), expected, rtol=1e-5, atol=1e-5)
 
@@ -122,7 +126,7 @@ def test_aims_at_the_very_ends_of_blocks_land_on_likely_tokens(vocab_size):
     for place in (0, 1, -1, -2):  # impossible tokens at both ends of every block
         bits[:, place % width :: width] = -math.inf
     bits[:, -1] = -math.inf
-    sums = _block_sums(bits.exp2())
+    sums = sums_of_blocks(bits.exp2())
     ends = sums.cumsum(dim=1) / sums.cumsum(dim=1)[:, -1:]
     uniform = torch.cat((ends - sums / ends[:, -1:], ends[:, :-1], ends * (1 - 2**-23)), dim=1)
     uniform = uniform.clamp(0, 1 - 2**-24)

@@ -13,21 +13,21 @@ B, T, D = 3, 5, 6
 
 
 def rotated(states, past):
-    return transformer_generator._rotate(
-        states, transformer_generator._rotation(past, states.shape[-2], D, states.device)
-    )
+    """Rotate states (T, D) of one head from position `past` on."""
+    rotation = transformer_generator._rotation(past, states.shape[-2], D, states.device)
+    return transformer_generator._rotate(states[:, None], rotation)[:, 0]
 
 
 def test_rotation_by_hand():
     # two dimensions at position 3: an angle of 3 · 1, whatever the base
     given = torch.tensor([[1.0, 2.0]])
     angles = transformer_generator._rotation(3, 1, 2, given.device)
-    found = transformer_generator._rotate(given, angles)
+    found = transformer_generator._rotate(given[:, None], angles)[:, 0]
     wanted = [math.cos(3) - 2 * math.sin(3), math.sin(3) + 2 * math.cos(3)]
     assert found[0].tolist() == pytest.approx(wanted, rel=1e-5)
     # of four dimensions the second pair turns a hundred times slower: 10,000^(-2/4)
     cos, _ = transformer_generator._rotation(3, 1, 4, given.device)
-    assert cos[0].tolist() == pytest.approx([math.cos(3), math.cos(0.03)], rel=1e-5)
+    assert cos[0, 0].tolist() == pytest.approx([math.cos(3), math.cos(0.03)] * 2, rel=1e-5)
 
 
 def test_scores_of_rotated_queries_and_keys_depend_on_the_distance_alone():
@@ -54,8 +54,8 @@ def test_a_layer_is_a_plain_loop():
         for h in range(layer.heads):
             part = slice(h * size, (h + 1) * size)
             turn = lambda each, at: transformer_generator._rotate(  # noqa: E731
-                each[None], transformer_generator._rotation(at, 1, size, each.device)
-            )[0]
+                each[None, None], transformer_generator._rotation(at, 1, size, each.device)
+            )[0, 0]
             scores = torch.stack([turn(query[t, part], t) @ turn(key[s, part], s) for s in range(t + 1)])
             weights = torch.softmax(scores / math.sqrt(size), dim=0)
             heads.append(sum(weights[s] * value[s, part] for s in range(t + 1)))
@@ -69,9 +69,9 @@ def test_a_layer_is_a_plain_loop():
 def test_the_cache_grows_by_a_position_a_token():
     net = generator("transformer")
     state = net.initial(B)
-    assert [part.shape for part in state] == [(B, 2, 0, 12)] * 2
+    assert [part.shape for part in state] == [(B, 0, 12)] * 4
     _, state = net.hidden(sentences(B, T), state)
-    assert [part.shape for part in state] == [(B, 2, T, 12)] * 2
+    assert [part.shape for part in state] == [(B, T, 12)] * 4
 
 
 def test_two_prefixes_that_differ_in_order_differ():
