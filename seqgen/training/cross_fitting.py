@@ -78,6 +78,8 @@ def cross_fitted(
     folder: Path,
     start: Trained,
     device: torch.device,
+    *,
+    compile: bool = False,
 ) -> Job:
     """Return a training, with those of the folds' generators before it where they are needed.
 
@@ -87,6 +89,7 @@ def cross_fitted(
         keys: what the configuration of the run asked for must say.
         folder: its run folder.
         start: the run that it starts from.
+        compile: as of `seqgen.training.job.assemble`; so do the generators of the folds.
     """
     decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
     gap = 0.0 if decided == "off" else _memorised_by(start)
@@ -99,7 +102,7 @@ def cross_fitted(
     check(start)
     algorithm: Any = job.algorithm
     job.folds = [
-        partial(_fold_job, start, fold, config.folds, folder=folder, device=device)
+        partial(_fold_job, start, fold, config.folds, folder=folder, device=device, compile=compile)
         for fold in range(config.folds)
     ]
     job.use_folds = lambda runs: algorithm.take_folds(
@@ -123,7 +126,9 @@ def _decided(folder: Path) -> str:
     return str(run_folder.open_run(folder).config["settings"].get("cross_fitting", "auto"))
 
 
-def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: torch.device) -> Job:
+def _fold_job(
+    start: Trained, fold: int, folds: int, *, folder: Path, device: torch.device, compile: bool
+) -> Job:
     """Return the training of a run again, without a fold of its corpus, for as many passes."""
     given = start.run.config
     entry = load.entry_of(start.run, trust=True)
@@ -160,4 +165,5 @@ def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: to
         start=None,
         adopt=lambda fresh: None,
         select=others,
+        compile=compile,
     )
