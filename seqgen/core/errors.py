@@ -1,4 +1,4 @@
-"""What the command line prints as one line: UserError, with exit code 2, and Notice, after which it goes on."""
+"""What the command line prints as one line: UserError, with exit code 2, and Notice, and goes on."""
 
 import difflib
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -241,6 +241,8 @@ class CNNDiscriminator(nn.Module):
     sentence shorter than a filter is extended with zeros to its width.
     """
 
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
+
     def __init__(
         self,
         vocab_size: int,
@@ -309,6 +311,7 @@ class MultiEmbeddingDiscriminator(nn.Module):
     side by side. So the relativistic loss compares an embedding with the same embedding of its partner.
     """
 
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
     WIDTHS = (2, 3, 4, 5)
 
     def __init__(
