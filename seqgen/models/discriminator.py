@@ -241,8 +241,6 @@ class CNNDiscriminator(nn.Module):
     sentence shorter than a filter is extended with zeros to its width.
     """
 
-    compiled: ClassVar[tuple[str, ...]] = ("forward",)
-
     def __init__(
         self,
         vocab_size: int,
