@@ -22,7 +22,7 @@ import torch
 from helpers import batch, build, examples, sentences, without_compaction
 
 from seqgen import image
-from seqgen.core import distributed
+from seqgen.core import device, distributed
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
@@ -80,17 +80,47 @@ def steps_of_images() -> dict[str, Any]:
     return found
 
 
-def steps(algorithm: Any, batches: list[Any]) -> dict[str, Any]:
+def steps_on_gpus() -> dict[str, Any]:
+    """Train a few algorithms on a GPU a process by NCCL; what `steps` returns, by their names."""
+    own = device.pick("cuda")
+    found = {}
+    for name, values in (
+        ("mle", {"generator.dropout": 0.3}),
+        ("seqgan", {"rollouts": 2}),
+        ("scratchgan", {}),
+    ):
+        algorithm = build(name, {"batch_size": 6} | values).to(own)
+        algorithm.configure()
+        batches = [batch(algorithm.config.read_size, seed=i) for i in range(STEPS)]
+        found[name] = steps(algorithm, batches, on=own)
+    return found
+
+
+def agreement_on_gpus() -> dict[str, Any]:
+    """Return what processes tell each other of tensors on their GPUs and of objects on the host."""
+    own, rank = device.pick("cuda"), distributed.rank()
+    given = torch.tensor([1.5, 2.5], device=own) + rank
+    distributed.copy_from_writer([given])
+    distributed.check_same([given, torch.tensor(True, device=own)], "numbers")
+    with distributed.sharded():
+        mean = distributed.mean(torch.tensor(1.0 + rank, device=own))
+        rows = distributed.gather(torch.tensor([[rank], [rank + 2]], device=own))
+    found = {"copied": given.cpu(), "mean": mean.cpu(), "rows": rows.cpu(), "shared": distributed.share(rank)}
+    distributed.wait_for_all()
+    return found
+
+
+def steps(algorithm: Any, batches: list[Any], *, on: torch.device | str = "cpu") -> dict[str, Any]:
     """Train by batches; return the metrics of each step, the weights, and the random state after them."""
     _coarsen(algorithm)
     torch.manual_seed(7)
     rows = []
     for i, each in enumerate(batches):
-        metrics = loop.learn(algorithm, each, i / len(batches), torch.device("cpu"))
+        metrics = loop.learn(algorithm, each, i / len(batches), torch.device(on))
         rows.append(
             dict(zip(metrics, distributed.averages([float(x) for x in metrics.values()]), strict=True))
         )
-    weights = {name: part.clone() for name, part in algorithm.state_dict().items()}
+    weights = {name: part.cpu().clone() for name, part in algorithm.state_dict().items()}
     return {"metrics": rows, "weights": weights, "random state": torch.get_rng_state()}
 
 
@@ -259,6 +289,14 @@ def random_numbers() -> dict[str, Any]:
         }
         drawn["of all"] = distributed.gather(drawn["uniform"])
     return drawn | {"after": torch.rand(3), "rank": torch.tensor(distributed.rank())}
+
+
+def averaged_in_messages() -> list[torch.Tensor | None]:
+    """Return averages of gradients that take several messages."""
+    gradients = [None, *(torch.arange(n) * (1.0 + distributed.rank()) for n in (7, 11, 13))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "MESSAGE_BYTES", 80)
+        return distributed.average_gradients(gradients)
 
 
 def what_processes_agree_on() -> dict[str, Any]:

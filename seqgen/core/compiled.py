@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqgen.core import distributed
 from seqgen.core.errors import Notice, UserError
 
 NAMES = "compiled"
@@ -51,6 +52,7 @@ def compile_networks(model: nn.Module, *, backend: str = "inductor") -> None:
     backend: one of torch's: `inductor` needs a compiler of the machine, `eager` and `aot_eager` none.
     """
     _prepare()
+    distributed.be_patient()
     failed: set[type] = set()
     for module in model.modules():
         for name in getattr(type(module), NAMES, ()):

@@ -132,8 +132,8 @@ def test_a_network_that_cannot_be_compiled_goes_on_with_one_notice_for_its_class
     compiled.compile_networks(layers, backend=backend)
     given = torch.ones(3, requires_grad=True)
     with pytest.warns(Notice) as told:
-        for _ in range(3):
-            assert layers(given).tolist() == [4.0] * 3
+        outputs = [layers(given).tolist() for _ in range(3)]
+    assert outputs == [[4.0] * 3] * 3
     assert [str(each.message).partition(": backend")[0] for each in told] == [
         "--compile: Fails stays as it is"
     ]
@@ -150,9 +150,9 @@ def test_an_error_of_the_network_itself_is_raised():
 def test_a_backward_pass_that_cannot_be_compiled_is_one_line():
     from torch._inductor.exc import CppCompileError
 
-    with pytest.raises(UserError, match="the same command without --compile goes on"):
-        with compiled.explained(True):
-            raise CppCompileError(["g++"], "no space left")
+    goes_on = pytest.raises(UserError, match="the same command without --compile goes on")
+    with goes_on, compiled.explained(True):
+        raise CppCompileError(["g++"], "no space left")
     with pytest.raises(CppCompileError), compiled.explained(False):
         raise CppCompileError(["g++"], "no space left")
 
