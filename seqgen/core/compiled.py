@@ -45,6 +45,13 @@ def obstacle(device: torch.device) -> str | None:
     return f"--compile: {lacks} is not here; training goes on without compilation" if lacks else None
 
 
+def notes(model: nn.Module) -> list[str]:
+    """Say in a line where a model has nothing to compile."""
+    if any(getattr(type(module), NAMES, ()) for module in model.modules()):
+        return []
+    return ["--compile: there is nothing to compile; recurrent layers have kernels of their own"]
+
+
 def compile_networks(model: nn.Module, *, backend: str = "inductor") -> None:
     """Compile the networks within a model, each at its first call; called once the model is on its device.
 
@@ -126,6 +133,7 @@ def _prepare() -> None:
 
     # Several losses share a graph, whose passes must not write into what they read.
     backward_passes.donated_buffer = False
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\._(dynamo|inductor|functorch)")
     if "TORCH_LOGS" not in os.environ:
         for of in ("torch._dynamo", "torch._inductor", "torch._functorch"):
             logging.getLogger(of).setLevel(logging.ERROR)

@@ -267,6 +267,7 @@ def assemble(
             run.config["settings"] = run.config["settings"] | {"steps": length - first}
     run.config["steps"] = max(length, _steps_done(asked.existing))
     algorithm, randomness = make(run.config["settings"])
+    lacking = [lacks] if lacks else compiled.notes(algorithm) if compile else []
     every = report_every(length)
     plan = Plan(
         steps=length,
@@ -283,7 +284,7 @@ def assemble(
         plan,
         device,
         medium,
-        notes=[*notes, *timed, *([lacks] if lacks else []), *_threads_note(asked.existing, length, device)],
+        notes=[*notes, *timed, *lacking, *_threads_note(asked.existing, length, device)],
         files=files or {},
         check=asked.check,
         randomness=randomness,

@@ -99,6 +99,11 @@ def test_methods_that_a_class_names_are_compiled_where_gradients_are_recorded():
     assert set(network.state_dict()) == set(build("mle", TRANSFORMER).generator.state_dict())
 
 
+def test_a_model_without_such_methods_says_so():
+    assert compiled.notes(build("mle", TRANSFORMER)) == []
+    assert "nothing to compile" in compiled.notes(build("mle"))[0]
+
+
 def test_penalties_differentiate_the_plain_form_twice():
     critic = build_image(GAN, {"latent_dim": 3}).critic
     real = images().images
