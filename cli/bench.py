@@ -102,7 +102,7 @@ def speed(
             with_naive=naive and (size, cell) == ("paper", "lstm"),
             repeats=repeats,
         )
-        _notify(f"measured: {rows[-1].what}")
+        _notify(f"measured: {size} {cell}, {each} lengths")
     if sentence_vae:
         from seqgen.bench import latent
 

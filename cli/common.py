@@ -5,8 +5,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 from seqgen.cli import streams
 from seqgen.core import launcher
 from seqgen.core.atomic_files import is_written_in_place, write_atomic
-from seqgen.core.errors import UserError
+from seqgen.core.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from seqgen.algorithms import Entry
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Threads = Annotated[
     int | None, typer.Option("--threads", help="CPU threads; the default of torch if not given.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Let torch compile the networks; the first steps take longer.")
 ]
 NAME_HELP = "An algorithm's name, or module:Class of one outside seqgen."
 Column = Annotated[
@@ -124,7 +127,7 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
             fold.train(display)
 
     try:
-        with closing(Display(job.run, job.plan, quiet=quiet)) as display:
+        with _telling_notices(notify), closing(Display(job.run, job.plan, quiet=quiet)) as display:
             progress = job.train(display, train_fold=train_fold)
     except Interrupted as stop:
         notify(f"interrupted and saved at step {stop.step}; the same command resumes")
@@ -139,6 +142,24 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
         f"{progress.finished}, {progress.seconds:.0f} s of training; "
         f"next: {then.format(run=shlex.quote(str(job.run.path)))}"
     )
+
+
+@contextmanager
+def _telling_notices(notify: Callable[[str], None]) -> Iterator[None]:
+    """Tell a `Notice` within a `with` block as the line that it is; other warnings are shown as ever."""
+    shown = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            notify(str(message))
+        else:
+            shown(message, category, *place, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def temperatures(listed: str) -> list[float]:

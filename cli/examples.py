@@ -39,6 +39,7 @@ EXAMPLES = {
     "replay": (
         "seqgen replay runs/mle-scenes",
         "seqgen replay runs/residual-scenes/config.json --run runs/residual-2",
+        "seqgen replay runs/mle-scenes --compile --run runs/compiled",
     ),
     "runs": ("seqgen runs", "seqgen runs --json", "seqgen runs runs/mle-scenes"),
     "score": ("seqgen score test.txt", "seqgen score --auroc", "seqgen score test.txt --out scores.tsv"),

@@ -1,7 +1,7 @@
 """`seqgen replay`: train a run again from its configuration."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,7 @@ def replay(
     teacher: Annotated[Path | None, typer.Option(help="Where its teacher is now, if it has moved.")] = None,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    compile: common.Compile = False,
     trust: common.Trust = False,
     quiet: common.Quiet = False,
 ) -> None:
@@ -40,15 +41,16 @@ def replay(
         from seqgen.training import run_folder
 
         found = run_folder.open_run(source.parent if source.name == run_folder.CONFIG else source)
+        options: dict[str, Any] = {"device_name": device, "compile": compile, "trust": trust}
         if found.config["verb"] == "image":
             if teacher is not None:
                 raise UserError("a run on images has no teacher; leave --teacher out")
             from seqgen.image.runs import replay as images
 
-            return images.replay_job(found, run, data=corpus, init=init, device_name=device, trust=trust)
+            return images.replay_job(found, run, data=corpus, init=init, **options)
         from seqgen.training import replay as texts
 
         moved = {"corpus": corpus, "init": init, "teacher": teacher}
-        return texts.replay_job(found, run, **moved, device_name=device, trust=trust)
+        return texts.replay_job(found, run, **moved, **options)
 
     common.run_job(make, threads=threads, quiet=quiet, then="seqgen report --run {run}")

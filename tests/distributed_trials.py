@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from helpers import batch, build, examples, sentences, without_compaction
 
 from seqgen import image
-from seqgen.core import distributed
+from seqgen.core import device, distributed
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import UNK
@@ -30,7 +31,7 @@ from seqgen.functional.mmd import squared_mmd
 from seqgen.generation.sample import Samples, sample
 from seqgen.inference import shared_draw
 from seqgen.models.batch_norm import BatchNorm1d, BatchNorm2d
-from seqgen.training import loop
+from seqgen.training import loop, run_folder
 
 PROCESSES = 2
 STEPS = 3
@@ -79,23 +80,111 @@ def steps_of_images() -> dict[str, Any]:
     return found
 
 
-def steps(algorithm: Any, batches: list[Any]) -> dict[str, Any]:
-    """Train by batches; return the metrics of each step, the weights, and the random state after them.
+def steps_on_gpus() -> dict[str, Any]:
+    """Train a few algorithms on a GPU a process by NCCL; what `steps` returns, by their names."""
+    own = device.pick("cuda")
+    found = {}
+    for name, values in (
+        ("mle", {"generator.dropout": 0.3}),
+        ("seqgan", {"rollouts": 2}),
+        ("scratchgan", {}),
+    ):
+        algorithm = build(name, {"batch_size": 6} | values).to(own)
+        algorithm.configure()
+        batches = [batch(algorithm.config.read_size, seed=i) for i in range(STEPS)]
+        found[name] = steps(algorithm, batches, on=own)
+    return found
 
-    Adam divides a gradient of rounding errors alone by its size; a larger ε keeps these as small as they are.
-    """
-    for optimizer in algorithm.optimizers.values():
-        for group in optimizer.param_groups:
-            group["eps"] = 1e-2
+
+def agreement_on_gpus() -> dict[str, Any]:
+    """Return what processes tell each other of tensors on their GPUs and of objects on the host."""
+    own, rank = device.pick("cuda"), distributed.rank()
+    given = torch.tensor([1.5, 2.5], device=own) + rank
+    distributed.copy_from_writer([given])
+    distributed.check_same([given, torch.tensor(True, device=own)], "numbers")
+    with distributed.sharded():
+        mean = distributed.mean(torch.tensor(1.0 + rank, device=own))
+        rows = distributed.gather(torch.tensor([[rank], [rank + 2]], device=own))
+    found = {"copied": given.cpu(), "mean": mean.cpu(), "rows": rows.cpu(), "shared": distributed.share(rank)}
+    distributed.wait_for_all()
+    return found
+
+
+def steps(algorithm: Any, batches: list[Any], *, on: torch.device | str = "cpu") -> dict[str, Any]:
+    """Train by batches; return the metrics of each step, the weights, and the random state after them."""
+    _coarsen(algorithm)
     torch.manual_seed(7)
     rows = []
     for i, each in enumerate(batches):
-        metrics = loop.learn(algorithm, each, i / len(batches), torch.device("cpu"))
+        metrics = loop.learn(algorithm, each, i / len(batches), torch.device(on))
         rows.append(
             dict(zip(metrics, distributed.averages([float(x) for x in metrics.values()]), strict=True))
         )
-    weights = {name: part.clone() for name, part in algorithm.state_dict().items()}
+    weights = {name: part.cpu().clone() for name, part in algorithm.state_dict().items()}
     return {"metrics": rows, "weights": weights, "random state": torch.get_rng_state()}
+
+
+def reports_of_text() -> dict[str, Any]:
+    """Train every algorithm by its first example; return the rows of its metrics.jsonl, by its name."""
+    found: dict[str, Any] = {}
+    for name, values in examples():
+        if name not in found:
+            with pytest.MonkeyPatch.context() as patch:
+                if name in RELAXED:
+                    without_compaction(patch)
+                algorithm = build(name, {"batch_size": 6} | MORE.get(name, {}) | values)
+                size = algorithm.config.read_size
+                found[name] = reports(algorithm, lambda i, size=size: batch(size, seed=i))
+    return found
+
+
+def reports_of_images() -> dict[str, Any]:
+    """Train the first example of every image model; return the rows of its metrics.jsonl, by its name."""
+    found = {}
+    for name, entry in image.MODELS.items():
+        model = image_helpers.build(entry.cls, entry.cls.examples[0] | {"batch_size": 6})
+        size = model.config.read_size
+        found[name] = reports(model, lambda i, size=size: image_helpers.batch(size, seed=i))
+    return found
+
+
+class _Stream:
+    """Batches by their numbers, endless."""
+
+    epoch = 0.0
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make, self.number = make, 0
+
+    def __len__(self) -> int:
+        return 10
+
+    def __next__(self) -> Any:
+        self.number += 1
+        return self.make(self.number)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"number": self.number}
+
+
+def reports(algorithm: Any, make: Callable[[int], Any]) -> list[dict[str, float]]:
+    """Train by batches with two reports; return what each said of the steps, none where another writes."""
+    _coarsen(algorithm)
+    torch.manual_seed(7)
+    medium = loop.Medium("rows", len, 2, lambda path, samples: None)
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_folder.Run(Path(folder), {})
+        plan = loop.Plan(2 * STEPS, report_every=STEPS, checkpoint_every=STEPS)
+        validation = [make(0)]
+        loop.train(algorithm, _Stream(make), validation, run, plan, device=torch.device("cpu"), medium=medium)
+        return run.metrics() if distributed.is_writer() else []
+
+
+def _coarsen(algorithm: Any) -> None:
+    """Give Adam a larger ε: a gradient of rounding errors alone, divided by its size, would be no error."""
+    for optimizer in algorithm.optimizers.values():
+        for group in optimizer.param_groups:
+            group["eps"] = 1e-2
 
 
 def batch_that_cannot_be_divided() -> dict[str, Any]:
@@ -202,6 +291,14 @@ def random_numbers() -> dict[str, Any]:
     return drawn | {"after": torch.rand(3), "rank": torch.tensor(distributed.rank())}
 
 
+def averaged_in_messages() -> list[torch.Tensor | None]:
+    """Return averages of gradients that take several messages."""
+    gradients = [None, *(torch.arange(n) * (1.0 + distributed.rank()) for n in (7, 11, 13))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distributed, "MESSAGE_BYTES", 80)
+        return distributed.average_gradients(gradients)
+
+
 def what_processes_agree_on() -> dict[str, Any]:
     """Return what each rank is told of the others, and the error where weights differ."""
     rank = distributed.rank()
@@ -249,6 +346,22 @@ def assert_same_steps(
         for part, weight in expected["weights"].items():
             torch.testing.assert_close(first["weights"][part], weight, **near, msg=f"{name}: {part}")
         assert torch.equal(first["random state"], expected["random state"]), name
+
+
+def assert_same_reports(of_ranks: list[Any], whole: dict[str, Any]) -> None:
+    """Compare what `reports` returned in each process with what it returned in one that had whole batches."""
+    of_time = {"seconds", "rows_per_second"}
+    first, second = of_ranks
+    assert first.keys() == whole.keys()
+    assert not any(second.values())
+    for name, expected in whole.items():
+        assert [row["step"] for row in expected] == [0, STEPS, 2 * STEPS]
+        for mine, theirs in zip(first[name], expected, strict=True):
+            assert mine.keys() == theirs.keys(), name
+            kept = ({key: row[key] for key in row.keys() - of_time} for row in (mine, theirs))
+            torch.testing.assert_close(
+                *kept, rtol=1e-4, atol=1e-5, equal_nan=True, msg=f"{name}: {mine} {theirs}"
+            )
 
 
 def start(command: list[str], *, last: list[Path] | None = None, **how: Any) -> list[Any]:

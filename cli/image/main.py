@@ -55,6 +55,7 @@ def train(
     seed: Annotated[int, common.seed_option("Seed of the splits, the weights and the batches.")] = 0,
     device: common.Device = "auto",
     threads: common.Threads = None,
+    compile: common.Compile = False,
     quiet: common.Quiet = False,
     list_settings: common.ListSettings = False,
 ) -> None:
@@ -82,6 +83,7 @@ def train(
             minutes=minutes,
             seed=seed,
             device_name=device,
+            compile=compile,
             binarise=binarise,
             without=without,
             only=only or (),

@@ -279,11 +279,10 @@ class Residual(TextAlgorithm):
         What a sentence is given has 0, as it has where it is not drawn.
         """
         of = by or self
+        mixture = self._mixture_of(of)
         with evaluating(of.generator):
-            mixture = self._mixture_of(of)
             parts = [log_prob(of.generator, part, mixture=mixture) for part in tokens.split(READ)]
-            found = torch.cat(parts)
-        return found.masked_fill(~self.of_sentence(tokens), 0)
+        return torch.cat(parts).masked_fill(~self.of_sentence(tokens), 0)
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences, in nats, log Z being estimated; (B, T) → (B,).

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqgen.core import distributed
+from seqgen.core.errors import Notice
 
 Function = Callable[..., tuple[Tensor, ...]]
 
@@ -96,7 +97,7 @@ def _record(function: Function, inputs: tuple[Tensor, ...]) -> _Graph | None:
         generator.set_state(random_state)
         _anchors.pop(device, None)  # its memory pool may be left as if it were recording
         _failures.append(" ".join(str(error).split())[:120])
-        warnings.warn(f"CUDA graphs are off, which is slower: {_failures[0]}", stacklevel=2)
+        warnings.warn(f"CUDA graphs are off, which is slower: {_failures[0]}", Notice, stacklevel=2)
         return None
 
 

@@ -7,7 +7,7 @@ ranks, has every N-th row of a batch, and a step does what one process does with
   (`rand`, `randn`, `rows_of`), so that all generators stay alike and their state is that of one process;
 - what a loss or a baseline needs of the whole batch is a mean over ranks (`mean`), or the rows of all of them
   (`gather`); a sum over a batch that is divided by a count is divided by the mean count of a rank;
-- gradients are averaged over ranks, all of an update in one message (`average_gradients`).
+- gradients are averaged over ranks, once an update (`average_gradients`).
 
 Outside of `sharded`, as in a report, all ranks do the same with the same numbers. In a single process every
 function here returns what it is given. A rank that waits in vain raises UserError.
@@ -32,6 +32,8 @@ PATIENCE = timedelta(seconds=60)
 """How long a rank waits for the others within a step; that one has ended it sees at once."""
 LONG_PATIENCE = timedelta(hours=1)
 """How long it waits where they may differ much: before the first step and around a report."""
+MESSAGE_BYTES = 5 * 2**20
+"""Bytes of gradients in a message, unless one of them has more: by gloo as fast as any, and one is slower."""
 Draw = Callable[[int], Tensor]
 """Random numbers of so many rows; n → (n, …)."""
 
@@ -174,24 +176,47 @@ def by_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 
 def average_gradients(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Return gradients averaged over ranks, in one message for each type of number."""
+    """Return gradients averaged over ranks, in messages of some `MESSAGE_BYTES`, each of one type of number.
+
+    A message is under way while the next one is put together.
+    """
     if count() == 1:
         return list(gradients)
     averaged = list(gradients)
-    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    for i, gradient in enumerate(gradients):
-        if gradient is not None:
-            kinds.setdefault((gradient.dtype, gradient.device), []).append(i)
-    for places in kinds.values():
-        parts = [gradients[i] for i in places]
-        flat = torch.cat([each.reshape(-1) for each in parts if each is not None])
-        with _noticing():
-            dist.all_reduce(flat)
-        flat /= count()
-        sizes = [each.numel() for each in parts if each is not None]
-        for i, average in zip(places, flat.split(sizes), strict=True):
-            averaged[i] = average.view_as(gradients[i])  # type: ignore[arg-type]
+    sent: list[tuple[list[int], Tensor, Any]] = []
+    with _noticing():
+        for places in _messages(gradients):
+            flat = torch.cat([gradients[i].reshape(-1) for i in places])  # type: ignore[union-attr]
+            sent.append((places, flat, dist.all_reduce(flat, async_op=True)))
+        for places, flat, work in sent:
+            work.wait()
+            parts = flat.div_(count()).split([gradients[i].numel() for i in places])  # type: ignore[union-attr]
+            for i, average in zip(places, parts, strict=True):
+                averaged[i] = average.view_as(gradients[i])  # type: ignore[arg-type]
     return averaged
+
+
+def _messages(gradients: Sequence[Tensor | None]) -> list[list[int]]:
+    """Return the places of gradients that go in one message, in an order that is the same on all ranks."""
+    found: list[list[int]] = []
+    open_ones: dict[tuple[torch.dtype, torch.device], tuple[list[int], int]] = {}
+    for i, gradient in enumerate(gradients):
+        if gradient is None:
+            continue
+        kind, size = (gradient.dtype, gradient.device), gradient.numel() * gradient.element_size()
+        places, filled = open_ones.get(kind, ([], 0))
+        if not places or filled + size > MESSAGE_BYTES:
+            places, filled = [], 0
+            found.append(places)
+        places.append(i)
+        open_ones[kind] = places, filled + size
+    return found
+
+
+def be_patient() -> None:
+    """Wait long for the others from now on within a step, too, as what they compile may take minutes."""
+    if count() > 1:
+        dist.distributed_c10d._set_pg_timeout(LONG_PATIENCE)
 
 
 def any_asks(number: int) -> int:
@@ -227,7 +252,7 @@ def share(thing: Any) -> Any:
         return thing
     box = [thing]
     with _noticing():
-        dist.broadcast_object_list(box, 0)
+        dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
     return box[0]
 
 

@@ -1,4 +1,4 @@
-"""UserError, which the command line prints as one line with exit code 2, and its suggestions."""
+"""What the command line prints as one line: UserError, with exit code 2, and Notice, and goes on."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """An error the user can correct. The message says what was given, what is allowed and what to do."""
+
+
+class Notice(UserWarning):
+    """A warning of something that the user should know and need not correct; the message is one line."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

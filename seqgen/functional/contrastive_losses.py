@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqgen.core import distributed
+from seqgen.functional.vocab_projection import no_autocast
 
 Objective = Literal["supervised", "nt_xent", "ranking", "logistic"]
 """What an encoder learns from two augmentations of each real sentence and from fake ones: the supervised loss
@@ -197,9 +198,11 @@ def ranking_loss(real: Tensor, references: Tensor, fake: Tensor, *, gamma: float
     real (R, Z), references (U, Z) of real sentences, fake (F, Z) → scalar. R is `ranking_reward`: a real
     sentence is ranked among the fake ones, a fake sentence among the real ones.
     """
-    real, references, fake = (distributed.gather(each) for each in (real, references, fake))
-    high = ranking_reward(real, references, fake, gamma=gamma)
-    low = ranking_reward(fake, references, real, gamma=gamma)
+    wide = torch.promote_types(real.dtype, torch.float32)  # in bfloat16 a rank near 1 is 1, its loss infinite
+    real, references, fake = (distributed.gather(each.to(wide)) for each in (real, references, fake))
+    with no_autocast(real.device):
+        high = ranking_reward(real, references, fake, gamma=gamma)
+        low = ranking_reward(fake, references, real, gamma=gamma)
     return -high.log().mean() - torch.log1p(-low).mean()
 
 

@@ -22,7 +22,7 @@ class Dropout(nn.Dropout):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Set some of the inputs, (B, …) or of any shape in one process, to 0, and scale the others up."""
-        return dropout(inputs, self.p) if self.training else inputs
+        return dropout(inputs, self.p) if self.training and self.p else inputs
 
 
 def dropout(inputs: Tensor, rate: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqgen.core import distributed
+from seqgen.core import compiled, distributed
 from seqgen.core.errors import UserError, did_you_mean
 
 Kind = Literal["logistic", "least_squares", "hinge", "wasserstein", "energy"]
@@ -192,7 +192,9 @@ def _gradients(critic: Function, points: Tensor) -> Tensor:
     """∇D at each point, differentiable in the critic's parameters; (B, …) → (B, …)."""
     points = points.requires_grad_()
     # A sample's score depends on that sample alone, so the sum's gradient is every sample's own.
-    (gradients,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    with compiled.plainly():
+        scores = critic(points)
+    (gradients,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
     return gradients
 
 
@@ -206,7 +208,8 @@ def dirichlet_energy(
     result is differentiable in the function's parameters.
     """
     latents = latents.detach().requires_grad_()
-    values = function(latents)
+    with compiled.plainly():
+        values = function(latents)
     energy = values.new_zeros(())
     for _ in range(probes):
         signs = distributed.rows_of(

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -325,6 +325,7 @@ class MultiEmbeddingDiscriminator(nn.Module):
     side by side. So the relativistic loss compares an embedding with the same embedding of its partner.
     """
 
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
     WIDTHS = (2, 3, 4, 5)
 
     def __init__(

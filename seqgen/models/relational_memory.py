@@ -49,6 +49,8 @@ class RelationalMemoryGenerator(Generator):
     the input of every step. M slots, S = heads × head_size.
     """
 
+    compiled: ClassVar[tuple[str, ...]] = ("_step",)
+
     def __init__(
         self,
         vocab_size: int,

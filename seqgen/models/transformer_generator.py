@@ -99,6 +99,8 @@ class TransformerGenerator(Generator):
 class _Layer(nn.Module):
     """Self-attention and a feed-forward network, each after a LayerNorm and added to what came in."""
 
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
+
     def __init__(self, hidden: int, heads: int, expansion: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads

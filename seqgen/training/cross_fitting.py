@@ -81,6 +81,7 @@ def cross_fitted(
     device: torch.device,
     *,
     trust: bool,
+    compile: bool = False,
 ) -> Job:
     """Return a training, with those of the folds' generators before it where they are needed.
 
@@ -91,6 +92,7 @@ def cross_fitted(
         folder: its run folder.
         start: the run that it starts from.
         trust: whether the run of the generator, where that is another, may name code outside this package.
+        compile: as of `seqgen.training.job.assemble`; so do the generators of the folds.
     """
     decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
     first, place, gap = start, folder, 0.0
@@ -106,7 +108,7 @@ def cross_fitted(
     check(first)
     algorithm: Any = job.algorithm
     job.folds = [
-        partial(_fold_job, first, fold, config.folds, folder=place, device=device)
+        partial(_fold_job, first, fold, config.folds, folder=place, device=device, compile=compile)
         for fold in range(config.folds)
     ]
     job.use_folds = lambda runs: algorithm.take_folds(
@@ -145,7 +147,9 @@ def _decided(folder: Path) -> str:
     return str(run_folder.open_run(folder).config["settings"].get("cross_fitting", "auto"))
 
 
-def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: torch.device) -> Job:
+def _fold_job(
+    start: Trained, fold: int, folds: int, *, folder: Path, device: torch.device, compile: bool
+) -> Job:
     """Return the training of a run again, without a fold of its corpus, for as many passes."""
     given = start.run.config
     entry = load.entry_of(start.run, trust=True)
@@ -182,4 +186,5 @@ def _fold_job(start: Trained, fold: int, folds: int, *, folder: Path, device: to
         start=None,
         adopt=lambda fresh: None,
         select=others,
+        compile=compile,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from seqgen.algorithms.base import Algorithm
-from seqgen.core import distributed, settings
+from seqgen.core import compiled, distributed, settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream
@@ -63,6 +63,8 @@ class Job:
     """Raises UserError where the folder holds another run than the one asked for."""
     randomness: RandomStream = field(default_factory=RandomStream)
     """The random numbers that it goes on from."""
+    is_compiled: bool = False
+    """Whether torch compiles its networks."""
 
     def train(
         self,
@@ -92,17 +94,18 @@ class Job:
             distributed.wait_for_all()
             if distributed.is_writer():
                 self._write(is_done)
-            return loop.train(
-                self.algorithm,
-                self.batches,
-                self.validation,
-                self.run,
-                self.plan,
-                device=self.device,
-                medium=self.medium,
-                randomness=self.randomness,
-                observe=observe,
-            )
+            with compiled.explained(self.is_compiled):
+                return loop.train(
+                    self.algorithm,
+                    self.batches,
+                    self.validation,
+                    self.run,
+                    self.plan,
+                    device=self.device,
+                    medium=self.medium,
+                    randomness=self.randomness,
+                    observe=observe,
+                )
 
     def _held(self) -> AbstractContextManager[int | None]:
         """Hold the run folder; of several processes, the one that writes holds it."""
@@ -201,6 +204,7 @@ def assemble(
     medium: Medium,
     notes: Sequence[str] = (),
     files: Mapping[str, str] | None = None,
+    compile: bool = False,
 ) -> Job:
     """Build the algorithm that a request asks for, and return the training ready to start.
 
@@ -213,11 +217,13 @@ def assemble(
         minutes: length of training in their place; its first steps are timed (`seqgen.training.time_budget`).
         fit: from that length to settings with what was left to it filled in.
         fewest_steps_between_reports: by the length, where the settings leave it to an epoch.
+        compile: let torch compile the networks, where it can here (`seqgen.core.compiled`).
     """
     if steps is not None and steps < 1:
         raise UserError(f"steps={steps}: the length of training must be at least 1 step")
     _check_divisible(config.batch_size)
     epoch = len(batches)
+    lacks = compiled.obstacle(device) if compile else None
     run = Run(asked.folder, asked.run_config(facts))
 
     def report_every(length: int) -> int:
@@ -232,6 +238,8 @@ def assemble(
             start(algorithm)
             algorithm.to(device)
             algorithm.configure()
+            if compile and not lacks:
+                compiled.compile_networks(algorithm)
         return algorithm, randomness
 
     length = config.total_steps(epoch) if steps is None else steps
@@ -259,6 +267,7 @@ def assemble(
             run.config["settings"] = run.config["settings"] | {"steps": length - first}
     run.config["steps"] = max(length, _steps_done(asked.existing))
     algorithm, randomness = make(run.config["settings"])
+    lacking = [lacks] if lacks else compiled.notes(algorithm) if compile else []
     every = report_every(length)
     plan = Plan(
         steps=length,
@@ -275,10 +284,11 @@ def assemble(
         plan,
         device,
         medium,
-        notes=[*notes, *timed, *_threads_note(asked.existing, length, device)],
+        notes=[*notes, *timed, *lacking, *_threads_note(asked.existing, length, device)],
         files=files or {},
         check=asked.check,
         randomness=randomness,
+        is_compiled=compile and not lacks,
     )
 
 

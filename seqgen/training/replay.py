@@ -19,6 +19,7 @@ def replay_job(
     init: Path | str | None = None,
     teacher: Path | str | None = None,
     device_name: str = "auto",
+    compile: bool = False,
     trust: bool = False,
 ) -> Job:
     """Ask for a run on text again: its corpus, settings, seed and length, in a folder of its own.
@@ -30,6 +31,7 @@ def replay_job(
         path: the folder of the new run; that of the old one with `-again` where not given.
         corpus, init, teacher: where the text, the run to start from, and the teacher are now, if they have
             moved.
+        compile: as of `seqgen.training.setup.pretrain_job`; rounding is then another.
         trust: whether it may name code outside this package, which is then run.
 
     Raises:
@@ -49,6 +51,7 @@ def replay_job(
         "values": config["settings"],
         "seed": config["seed"],
         "device_name": device_name,
+        "compile": compile,
         "trust": trust,
     }
     refuse_code(source, entry.config, trust=trust)

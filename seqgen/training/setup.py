@@ -121,6 +121,7 @@ def pretrain_job(
     minutes: float | None = None,
     seed: int = 0,
     device_name: str = "auto",
+    compile: bool = False,
     trust: bool = False,
 ) -> Job:
     """Open the corpus, train or reload the tokenizer, and build the algorithm with its settings.
@@ -136,6 +137,7 @@ def pretrain_job(
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
         minutes: length of training in minutes, in their place: its first steps are timed, and the number of
             steps is fixed in the configuration of the run, which keeps it when it is resumed.
+        compile: let torch compile the networks, where it can here (`seqgen.core.compiled`).
         trust: whether a run to start from may name code outside this package.
 
     Raises:
@@ -169,6 +171,7 @@ def pretrain_job(
         minutes=minutes,
         seed=seed,
         device_name=device_name,
+        compile=compile,
     )
 
 
@@ -185,6 +188,7 @@ def adversarial_job(
     minutes: float | None = None,
     seed: int | None = None,
     device_name: str = "auto",
+    compile: bool = False,
     trust: bool = False,
 ) -> Job:
     """Start adversarial training from a pretrained run: its corpus, tokenizer, generator and seed.
@@ -216,6 +220,7 @@ def adversarial_job(
             minutes=minutes,
             seed=seed or 0,
             device_name=device_name,
+            compile=compile,
         )
     if texts is not None or (data is not None and data != DataConfig(corpus=data.corpus)):
         raise UserError(
@@ -257,10 +262,13 @@ def adversarial_job(
         start=start,
         adopt=lambda fresh: fresh.start_from(start.algorithm),
         teacher=taught_by,
+        compile=compile,
     )
     if not entry.cls.cross_fits:
         return build(config, request(folder, keys, config), start.corpus, start.tokenizer)
-    return cross_fitting.cross_fitted(build, config, keys, folder, start, device, trust=trust)
+    return cross_fitting.cross_fitted(
+        build, config, keys, folder, start, device, trust=trust, compile=compile
+    )
 
 
 def _job_from_corpus(
@@ -278,6 +286,7 @@ def _job_from_corpus(
     minutes: float | None,
     seed: int,
     device_name: str,
+    compile: bool,
 ) -> Job:
     """Open a corpus and build an algorithm that learns from it, from random weights or fine-tuning a run."""
     device = devices.pick(device_name)
@@ -331,6 +340,7 @@ def _job_from_corpus(
         start=start,
         adopt=adopt,
         teacher=teacher,
+        compile=compile,
     )
 
 

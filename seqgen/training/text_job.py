@@ -82,10 +82,12 @@ def text_job(
     adopt: Callable[[Any], None],
     teacher: Trained | None = None,
     select: Callable[[Ids], Ids] = lambda ids: ids,
+    compile: bool = False,
 ) -> Job:
     """Encode the corpus and assemble the training, by the training sentences that are selected.
 
-    fit: from a length of training to the settings, where minutes decide that; see `seqgen.training.job`.
+    fit: from a length of training to the settings, where minutes decide that; see `seqgen.training.job`, for
+    `compile`, too.
     """
     cls = entry.cls
     data = DataConfig(**asked.config["data"])
@@ -142,6 +144,7 @@ def text_job(
         medium=Medium("tokens", finetune.real_tokens, 10, partial(_write_sentences, tokenizer, end)),
         notes=_start_notes(start, cls.keeps_ngrams) + _teacher_notes(teacher) + notes,
         files={} if asked.existing else {run_folder.TOKENIZER: tokenizer.to_json()},
+        compile=compile,
     )
 
 

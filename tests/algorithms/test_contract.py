@@ -300,6 +300,15 @@ def test_a_step_with_masks_is_that_without_the_padding(name, monkeypatch):
         torch.testing.assert_close(weight, compacted[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
+@every_name
+def test_a_step_in_bfloat16_on_the_cpu(name):
+    algorithm = build(name, dict(EXAMPLES)[name] | {"bf16": True})
+    before = weights(algorithm)
+    for metrics in run(algorithm, 2):
+        assert all_finite(metrics), metrics
+    assert moved(algorithm, before)
+
+
 @pytest.mark.cuda
 @every
 def test_a_step_on_cuda(name, values):

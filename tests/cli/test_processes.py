@@ -129,6 +129,20 @@ def test_a_file_of_samples_is_gone_on_with_by_several_processes(folder):
     assert (folder / "many.txt").read_text() == (folder / "whole.txt").read_text()
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("count", [1, PROCESSES])
+def test_a_training_on_gpus_by_torchrun(folder, count):
+    if torch.cuda.device_count() < count:
+        pytest.skip("needs a GPU for each process")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), "-m", "--"]
+    command = [*torchrun, "seqgen.cli.main", *training(f"gpus-{count}")[3:], "--device", "cuda"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = (run_folder.open_run(folder / name).metrics()[-1] for name in (f"gpus-{count}", "whole"))
+    assert mine["step"] == STEPS
+    assert mine["valid_nll"] == pytest.approx(theirs["valid_nll"], rel=0.1)
+
+
 def test_commands_of_one_process_are_refused(monkeypatch):
     processes.check_command("report")
     for name in launcher.SAID:

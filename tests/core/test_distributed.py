@@ -2,6 +2,8 @@ import pytest
 import torch
 from distributed_trials import (
     PROCESSES,
+    agreement_on_gpus,
+    averaged_in_messages,
     losses_of_whole_batches,
     random_numbers,
     together,
@@ -15,7 +17,7 @@ from seqgen.core.errors import UserError
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What each of two processes found, by the names of the trials."""
-    trials = losses_of_whole_batches, random_numbers, what_processes_agree_on
+    trials = losses_of_whole_batches, random_numbers, what_processes_agree_on, averaged_in_messages
     return together(tmp_path_factory.mktemp("distributed"), *trials)
 
 
@@ -103,3 +105,29 @@ def test_each_process_has_a_device_of_its_own(monkeypatch):
         UserError, match="has 1 CUDA devices and at least 2 processes; give torchrun --nproc-"
     ):
         device.pick()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < PROCESSES, reason="needs a GPU for each process")
+def test_what_processes_agree_on_by_nccl(tmp_path):
+    for each in together(tmp_path, agreement_on_gpus):
+        of_rank = each["agreement_on_gpus"]
+        assert of_rank["copied"].tolist() == [1.5, 2.5]
+        assert of_rank["mean"].item() == 1.5
+        assert of_rank["rows"].flatten().tolist() == [0, 1, 2, 3]
+        assert of_rank["shared"] == 0
+
+
+def test_gradients_are_divided_into_messages_of_one_type(monkeypatch):
+    monkeypatch.setattr(distributed, "MESSAGE_BYTES", 20)
+    floats, halves = torch.zeros(2), torch.zeros(5, dtype=torch.float16)
+    given = [floats, None, halves, floats, floats, torch.zeros(7), halves, floats]
+    # 8, 8 and then 8 bytes too many; a message of its own for 28; halves of 10 bytes between.
+    assert distributed._messages(given) == [[0, 3], [2, 6], [4], [5], [7]]
+
+
+def test_gradients_of_several_messages_are_averaged(found):
+    for of_rank in found:
+        nothing, *averages = of_rank["averaged_in_messages"]
+        assert nothing is None
+        assert [each.tolist() for each in averages] == [[1.5 * i for i in range(n)] for n in (7, 11, 13)]

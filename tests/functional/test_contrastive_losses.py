@@ -270,3 +270,14 @@ def test_each_reward_compares_with_real_and_fake_embeddings():
     assert torch.allclose(distance, contrastive_losses.distance_reward(each, real, fake), atol=1e-6)
     wanted = contrastive_losses.ranking_reward(each, real, fake, gamma=4.0)
     assert torch.allclose(ranking, wanted, atol=1e-6)
+
+
+def test_a_rank_near_one_has_a_finite_loss_in_bfloat16():
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
+    expected = contrastive_losses.ranking_loss(
+        far, near, near, gamma=4.0
+    )  # a rank of 1 - 3e-4, which bfloat16 has not
+    assert 10 < float(expected) < 20
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = contrastive_losses.ranking_loss(far.bfloat16(), near.bfloat16(), near.bfloat16(), gamma=4.0)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

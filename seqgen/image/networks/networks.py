@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -144,6 +144,8 @@ def default_lr(net: NetConfig) -> float:
 class ImageEncoder(nn.Module):
     """From an image, with a label or an extra vector where there is one, to a vector."""
 
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
+
     def __init__(self, net: NetConfig, shape: Shape, outputs: int, *, classes: int = 0, extra: int = 0):
         super().__init__()
         net = net.sized(shape)
@@ -182,6 +184,8 @@ class ImageEncoder(nn.Module):
 
 class ImageDecoder(nn.Module):
     """From a latent, with a label where there is one, to the logits of an image."""
+
+    compiled: ClassVar[tuple[str, ...]] = ("forward",)
 
     def __init__(self, net: NetConfig, latent_dim: int, shape: Shape, *, classes: int = 0):
         super().__init__()

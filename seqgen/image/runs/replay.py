@@ -16,6 +16,7 @@ def replay_job(
     data: str | None = None,
     init: Path | str | None = None,
     device_name: str = "auto",
+    compile: bool = False,
     trust: bool = False,
 ) -> Job:
     """Ask for a run on images again: its data, settings, seed and length, in a folder of its own.
@@ -36,6 +37,7 @@ def replay_job(
         steps=config["steps"],
         seed=config["seed"],
         device_name=device_name,
+        compile=compile,
         binarise=config["binarise"],
         without=config["without"],
         size=config.get("size"),

@@ -63,6 +63,7 @@ def train_job(
     minutes: float | None = None,
     seed: int = 0,
     device_name: str = "auto",
+    compile: bool = False,
     binarise: str = "none",
     without: int | str | Sequence[int | str] | None = None,
     only: Sequence[int | str] = (),
@@ -83,6 +84,7 @@ def train_job(
         steps: length of training in steps; otherwise `epochs`, otherwise the setting of that name.
         minutes: length of training in minutes, in their place: its first steps are timed, and the number of
             steps is fixed in the configuration of the run, which keeps it when it is resumed.
+        compile: let torch compile the networks, where it can here (`seqgen.core.compiled`).
 
     Raises:
         UserError: the images, a setting or the run folder is not what it must be.
@@ -136,6 +138,7 @@ def train_job(
         ),
         validation=_Validation(opened.valid, device),
         device=device,
+        compile=compile,
         medium=Medium("images", _count_images, plots.REPORT_SAMPLES, _sample_writer(config, opened)),
         notes=[
             _describe(opened),
