@@ -97,7 +97,6 @@ EXAMPLES = {
     "bench": ("seqgen bench speed", "seqgen bench oracle --quick", "seqgen bench text --quick"),
     "bench speed": (
         "seqgen bench speed",
-        "seqgen bench speed --vocab 20000 --threads 2 --json",
         "seqgen bench speed --no-sentence-vae --no-discriminators --sentences 0",
         "seqgen bench speed --sizes medium --cells lstm,gru --out runs/speed",
     ),

@@ -22,8 +22,14 @@ Rules = dict[str, list[tuple[float, tuple[str, ...]]]]
 MOST_SYMBOLS, ARC_SYMBOLS = 1 << 22, 16
 """Symbols of the states that all ways to go on lead to, at most; a way by itself counts as 16."""
 
+MOST_TOKENS = 800
+"""Tokens of a sentence at most: each is a call within the call of the one before it."""
+
 ARTICLE = "a(n)"
 """The terminal that becomes `a` or `an`, depending on the next word."""
+
+
+TOO_DEEP = "the grammar is recursive, or a sentence of it has too many tokens"
 
 
 @dataclass(frozen=True)
@@ -152,9 +158,11 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
     stops: list[float] = []
     left = MOST_SYMBOLS
 
-    def visit(symbols: tuple[str, ...]) -> int:
+    def visit(symbols: tuple[str, ...], depth: int = 0) -> int:
         if symbols in numbers:
             return numbers[symbols]
+        if depth > MOST_TOKENS:  # not left to the interpreter's limit, which others may raise
+            raise UserError(TOO_DEEP)
         merged: dict[tuple[str, tuple[str, ...]], float] = {}
         nonlocal left
         for p, token, rest in _heads(rules, symbols):
@@ -165,7 +173,7 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
         stop = merged.pop(("", ()), 0.0)
         steps: dict[str, list[tuple[int, float]]] = {}
         for (token, rest), p in merged.items():
-            steps.setdefault(token, []).append((visit(rest), p))
+            steps.setdefault(token, []).append((visit(rest, depth + 1), p))
         numbers[symbols] = len(arcs)
         arcs.append(steps)
         stops.append(stop)
@@ -174,7 +182,7 @@ def build_automaton(rules: Rules, start: str) -> Automaton:
     try:
         visit((start,))
     except RecursionError as error:
-        raise UserError("the grammar is recursive, or a sentence of it has too many tokens") from error
+        raise UserError(TOO_DEEP) from error
     return Automaton(arcs, stops)
 
 

@@ -348,10 +348,6 @@ class Residual(TextAlgorithm):
             energies = energies + bonus(drawn.tokens)
         return resampling.chosen(drawn, energies.view(rows, -1), rng=rng)
 
-    def samples(self, n: int) -> Tensor:
-        """Draw n sentences; (n, T)."""
-        return self.sample(n).tokens
-
     def evaluate(self, batches: Iterable[Batch]) -> Metrics:
         """Calibrate on held-out sentences and samples, then measure both and what is chosen."""
         if self._pool is None:

@@ -93,8 +93,9 @@ class _MaxWithin(torch.autograd.Function):
         (rows, length, size), (filters, _, width), windows = ctx.sizes
         of_all = gradient.new_zeros(rows, windows, filters).scatter_(1, at[:, None], gradient[:, None])
         of_activations = of_all.flatten(0, 1).index_select(0, places)
-        to_weight = (of_activations.t() @ within).view(filters, width, size).transpose(1, 2)
-        of_windows = (of_activations @ flat_weight).view(-1, width, size)
+        with torch.autocast("cpu", enabled=False):  # a gradient may be asked for within one, too
+            to_weight = (of_activations.t() @ within).view(filters, width, size).transpose(1, 2)
+            of_windows = (of_activations @ flat_weight).view(-1, width, size)
         to_inputs = gradient.new_zeros(rows * length, size)
         for offset in range(width):
             to_inputs.index_add_(0, firsts + offset, of_windows[:, offset])

@@ -149,7 +149,7 @@ def test_an_error_of_the_network_itself_is_raised():
     layer = build("mle", TRANSFORMER).generator.layers[0]
     compiled.compile_networks(layer, backend="eager")
     with pytest.raises(TypeError, match="must be Tensor"):
-        layer("no tensor", None, None, None, None)
+        layer("no tensor", None, None, None)
 
 
 def test_a_backward_pass_that_cannot_be_compiled_is_one_line():
