@@ -148,7 +148,7 @@ def test_a_network_that_cannot_be_compiled_goes_on_with_one_notice_for_its_class
 def test_an_error_of_the_network_itself_is_raised():
     layer = build("mle", TRANSFORMER).generator.layers[0]
     compiled.compile_networks(layer, backend="eager")
-    with pytest.raises(AttributeError, match="no attribute .shape"):
+    with pytest.raises(AttributeError, match=r"no attribute 'shape'"):
         layer("no tensor", None, None, None)
 
 
