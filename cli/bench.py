@@ -9,139 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli import common
-from seqgen.core.errors import UserError, did_you_mean
+from seqgen.cli.bench_speed import speed
+from seqgen.core.errors import UserError
 
 app = typer.Typer(help="Measure speed, and generators against what they have to beat.", no_args_is_help=True)
-
-
-@app.command()
-def speed(
-    sizes: Annotated[
-        str, typer.Option(help="Sizes of the generator, comma-separated: paper, medium, large.")
-    ] = "paper",
-    cells: Annotated[
-        str, typer.Option(help="Kinds of generator, comma-separated: lstm, gru, transformer.")
-    ] = "lstm",
-    lengths: Annotated[
-        str, typer.Option(help="Lengths of its sentences, comma-separated: fixed, varied.")
-    ] = "fixed,varied",
-    vocab: Annotated[int | None, typer.Option(min=8, help="Tokens in the vocabulary; by size.")] = None,
-    length: Annotated[int | None, typer.Option(min=2, help="Tokens in a sentence; by size.")] = None,
-    embedding: Annotated[
-        int | None, typer.Option(min=1, help="Dimensions of the token embedding; by size.")
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(min=1, help="Hidden units of a layer; by size.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Sentences in a batch; 64.")] = None,
-    rollouts: Annotated[int | None, typer.Option(min=1, help="Rollouts of every prefix; by size.")] = None,
-    naive: Annotated[
-        bool, typer.Option(help="Also the plain loops, of sentences of a fixed length, an LSTM and 'paper'.")
-    ] = True,
-    sentences: Annotated[
-        int, typer.Option(min=0, help="Sentences and references for BLEU; 0 skips it.")
-    ] = 10_000,
-    sentence_vae: Annotated[
-        bool, typer.Option(help="Also a sentence-VAE: V 10,000, E 300, H 256, Z 16, B 32, T 10 to 50.")
-    ] = True,
-    default_step: Annotated[
-        bool, typer.Option(help="Also a step of seqgen pretrain's defaults, beside plain PyTorch.")
-    ] = True,
-    discriminators: Annotated[
-        bool, typer.Option(help="Also an update of each discriminator, and what batches cost a step.")
-    ] = True,
-    repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the median is reported.")] = 3,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
-    out: Annotated[
-        Path | None, typer.Option(help="A folder whose results.json keeps rows by instruction set.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Time a pretraining step, sampling, an adversarial update and a sentence-VAE step.
-
-    The reference is the plain loop of published code on the same models; the lower bound (floor) is the time
-    of all matrix products of the task, and of the passes of its draws, at the speed measured here. Takes a
-    minute or two; all sizes and cells take half an hour.
-    """
-    import torch
-
-    from seqgen.bench import speed as bench
-    from seqgen.bench import speed_results as results
-    from seqgen.bench.timing import table
-    from seqgen.core import device as devices
-
-    chosen = _chosen("size", sizes, tuple(bench.SIZES)), _chosen("cell", cells, bench.CELLS)
-    kinds = [
-        (size, cell, each)
-        for size in chosen[0]
-        for cell in chosen[1]
-        for each in _chosen("kind of lengths", lengths, bench.LENGTHS)
-    ]
-    file = None if out is None else out / "results.json"
-    kept = {} if file is None else results.read(file)
-    devices.prepare(threads)
-    place = devices.pick(device)
-    own = {
-        name: value
-        for name, value in {
-            "vocab": vocab,
-            "length": length,
-            "embedding": embedding,
-            "hidden": hidden,
-            "batch": batch,
-            "rollouts": rollouts,
-        }.items()
-        if value is not None
-    }
-    rows = []
-    for size, cell, each in kinds:
-        rows += bench.run(
-            replace(bench.SIZES[size], **own),
-            place,
-            cell=cell,
-            lengths=each,
-            with_naive=naive and (size, cell) == ("paper", "lstm"),
-            repeats=repeats,
-        )
-        _notify(f"measured: {size} {cell}, {each} lengths")
-    if sentence_vae:
-        from seqgen.bench import latent
-
-        rows += latent.run(place, repeats=repeats)
-    if default_step:
-        from seqgen.bench import default_step as steps
-
-        rows += steps.run(place, repeats=repeats)
-    if discriminators:
-        from seqgen.bench import discriminators as updates
-        from seqgen.bench import loading
-
-        rows += updates.run(place, repeats=repeats) + loading.run(place, repeats=repeats)
-    if sentences:
-        from seqgen.bench import metrics
-
-        rows += metrics.run(*metrics.corpus(sentences), repeats=repeats)
-    about = {
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": str(place),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "repeats": repeats,
-        "options": own,
-    }
-    kept = results.add(kept, rows, about)
-    if file is not None:
-        results.write(file, kept)
-    if as_json:
-        typer.echo(json.dumps(about | {"rows": [row.as_dict() for row in rows]}))
-        return
-    typer.echo(
-        f"{about['instructions']}, {place}, {threads} thread{'s' * (threads > 1)}, "
-        f"torch {torch.__version__}; models by vocabulary / units / tokens; "
-        f"medians of {repeats} interleaved runs or more"
-    )
-    typer.echo(table(rows))
-    typer.echo("\n".join(results.elsewhere(kept, about["instructions"])))
-
+app.command()(speed)
 
 Seeds = Annotated[int, typer.Option(min=1, help="Seeds 0, 1, … of data and trainings.")]
 Algorithms = Annotated[
@@ -196,7 +68,7 @@ def oracle(
 
     options = {
         "lengths": [20] if quick else _lengths(length),
-        "regimes": ["limited"] if quick else _chosen("regime", regime, bench.REGIMES),
+        "regimes": ["limited"] if quick else common.chosen("regime", regime, bench.REGIMES),
         "seeds": 1 if quick else seeds,
         "scale": _scale(quick, algorithms, rewards),
     }
@@ -261,13 +133,13 @@ def images(
     from seqgen.core import device as devices
 
     devices.prepare(threads)
-    chosen = list(image.MODELS) if models is None else _chosen("model", models, tuple(image.MODELS))
+    chosen = list(image.MODELS) if models is None else common.chosen("model", models, tuple(image.MODELS))
     rows = list(
         image_sizes.run(
             chosen,
             _lengths(sizes, "sizes"),
-            kinds=_chosen("kind of pictures", pictures, image_sizes.PICTURES),
-            colours=_chosen("colour", colours, tuple(image_sizes.CHANNELS)),
+            kinds=common.chosen("kind of pictures", pictures, image_sizes.PICTURES),
+            colours=common.chosen("colour", colours, tuple(image_sizes.CHANNELS)),
             steps=steps,
             device=devices.pick(device),
             notify=_notify,
@@ -348,7 +220,7 @@ def scale(
 
     from seqgen.bench import scale as bench
 
-    chosen = _chosen("task", tasks, bench.TASKS)
+    chosen = common.chosen("task", tasks, bench.TASKS)
     if quick:
         chosen = [task for task in chosen if task != "demo"]
     default = bench.QUICK_SIZES if quick else bench.SIZES
@@ -402,7 +274,11 @@ def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
 
     scale = bench.QUICK if quick else bench.Scale()
     if algorithms is not None:
-        chosen = comparable() if algorithms == "all" else _chosen("algorithm", algorithms, tuple(ADVERSARIAL))
+        chosen = (
+            comparable()
+            if algorithms == "all"
+            else common.chosen("algorithm", algorithms, tuple(ADVERSARIAL))
+        )
         for name in chosen:
             if name not in comparable():
                 needs_labels = ADVERSARIAL[name].cls.needs_labels
@@ -412,7 +288,7 @@ def _scale(quick: bool, algorithms: str | None, rewards: str | None) -> Any:
                 )
         scale = replace(scale, adversarial=tuple(chosen))
     if rewards is not None:
-        chosen = [] if rewards == "none" else _chosen("reward", rewards, tuple(controls.REWARDS))
+        chosen = [] if rewards == "none" else common.chosen("reward", rewards, tuple(controls.REWARDS))
         scale = replace(scale, rewards=tuple(chosen))
     return scale
 
@@ -461,12 +337,3 @@ def _lengths(listed: str, option: str = "length") -> list[int]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise UserError(f"--{option} '{listed}': give whole numbers above 0, comma-separated, as in 20,40")
     return [int(part) for part in parts]
-
-
-def _chosen(what: str, listed: str, known: Sequence[str]) -> list[str]:
-    """Parse comma-separated names; UserError where one is unknown."""
-    parts = [part.strip() for part in listed.split(",")]
-    for part in parts:
-        if part not in known:
-            raise UserError(f"no {what} '{part}'{did_you_mean(part, known)}")
-    return parts

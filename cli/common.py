@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ import typer
 from seqgen.cli import streams
 from seqgen.core import launcher
 from seqgen.core.atomic_files import is_written_in_place, write_atomic
-from seqgen.core.errors import Notice, UserError
+from seqgen.core.errors import Notice, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from seqgen.algorithms import Entry
@@ -160,6 +160,15 @@ def _telling_notices(notify: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = shown
+
+
+def chosen(what: str, listed: str, known: Sequence[str]) -> list[str]:
+    """Parse comma-separated names; UserError where one is unknown."""
+    parts = [part.strip() for part in listed.split(",")]
+    for part in parts:
+        if part not in known:
+            raise UserError(f"no {what} '{part}'{did_you_mean(part, known)}")
+    return parts
 
 
 def temperatures(listed: str) -> list[float]:
