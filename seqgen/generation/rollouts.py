@@ -6,7 +6,7 @@ accelerator it stays, masked, so that no shape depends on what was drawn and not
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,14 +16,12 @@ from seqgen.core import cuda_graphs, distributed
 from seqgen.core.device import is_host
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation.categorical import Drawer, drawer
+from seqgen.generation.rollout_readers import Reader, Score, reader_of
 from seqgen.models.base import Generator, evaluating, state_bytes
-from seqgen.models.discriminator import PrefixReader, scores
-from seqgen.models.state import State, concatenate, repeat, select
+from seqgen.models.state import State, branch, keep, roomy, select
 
 MOST_NUMBERS = 2**24
 """Random numbers held at once, 64 MiB; completions that need more are made one part after the other."""
-Score = Callable[[Tensor], Tensor]
-"""Rewards of whole sentences, (R, T) ids, PAD after the end → (R,): without gradient, each row by itself."""
 
 
 def rollout_rewards(
@@ -58,7 +56,7 @@ def rollout_rewards(
     if n < 1:
         raise ValueError(f"n is {n}; it must be at least 1")
     batch, length = tokens.shape
-    reader = _prefix_reader(reward, tokens.device, of_logits)
+    reader = reader_of(reward, tokens.device, of_logits)
     rewards = torch.zeros(batch, length, device=tokens.device)
     how: dict[str, Any] = {"temperature": temperature, "forbid": forbid}
     with evaluating(policy), evaluating(reward):
@@ -137,7 +135,7 @@ class _Compacted:
     def __init__(
         self,
         policy: Generator,
-        reader: "_Reader",
+        reader: Reader,
         tokens: Tensor,
         state: State,
         uniform: Tensor,
@@ -154,7 +152,9 @@ class _Compacted:
         self.slot = torch.arange(self.first, self.first + batch, device=tokens.device)[started]
         self.sentences = len(self.slot)
         """How many of the rows alive are sentences of the batch."""
-        self.state, self.reader_state = select(state, started), reader.initial(len(self.slot))
+        most = len(self.slot) + int((self.lengths - 1).clamp(min=0).sum()) * n
+        self.state = roomy(select(state, started), most, length)
+        self.reader_state = roomy(reader.initial(len(self.slot)), most, length)
         self.newest = torch.full((len(self.slot),), BOS, device=tokens.device)
 
     def run(self) -> tuple[Tensor, Tensor]:
@@ -190,8 +190,8 @@ class _Compacted:
         self.slot = torch.cat((self.slot, slots.flatten()))
         self.newest = torch.cat((self.newest, drawn.flatten()))
         own = slice(self.sentences)
-        self.state = concatenate((self.state, repeat(select(self.state, own), self.n)))
-        self.reader_state = concatenate((self.reader_state, repeat(select(self.reader_state, own), self.n)))
+        self.state = branch(self.state, own, self.n)
+        self.reader_state = branch(self.reader_state, own, self.n)
 
     def _draw(self, hidden: Tensor, slots: Tensor, t: int) -> Tensor:
         """Draw token t of the completions of some slots; (R, H), (R, N) → (R, N)."""
@@ -207,10 +207,25 @@ class _Compacted:
             return
         endings = self.reader.endings(features[ended])
         self.rewards[self.slot[ended]] = self.reader.score(endings).to(self.rewards.dtype)
-        alive = ~ended
-        self.sentences = int(alive[: self.sentences].sum())
-        self.slot, self.newest = self.slot[alive], self.newest[alive]
-        self.state, self.reader_state = select(self.state, alive), select(self.reader_state, alive)
+        rows, self.sentences = _closed_up(~ended, self.sentences)
+        self.slot, self.newest = self.slot[rows], self.newest[rows]
+        self.state, self.reader_state = keep(self.state, rows), keep(self.reader_state, rows)
+
+
+def _closed_up(alive: Tensor, first: int) -> tuple[Tensor, int]:
+    """Return the rows alive, nearly all at their own places, and how many of them are of the first so many.
+
+    Those come first; the last of them, and the last of the others, go where rows have ended.
+    """
+    of_first, total = int(alive[:first].sum()), int(alive.sum())
+    rows = torch.arange(total, device=alive.device)
+    gaps = ~alive[:of_first]
+    rows[:of_first][gaps] = of_first + alive[of_first:first].nonzero()[:, 0]
+    others = alive.clone()
+    others[:first] = False
+    gaps = ~others[of_first:total]
+    rows[of_first:][gaps] = total + others[total:].nonzero()[:, 0]
+    return rows, of_first
 
 
 class _InFull:
@@ -223,7 +238,7 @@ class _InFull:
     def __init__(
         self,
         policy: Generator,
-        reader: "_Reader",
+        reader: Reader,
         tokens: Tensor,
         state: State,
         uniform: Tensor,
@@ -278,8 +293,8 @@ class _InFull:
             branches = self.draw(hidden[:batch], numbers[t - 1])
             self.newest = torch.cat((self.newest, branches.flatten()))
             own, n = slice(batch), self.n
-            self.state = concatenate((self.state, repeat(select(self.state, own), n)))
-            self.reader_state = concatenate((self.reader_state, repeat(select(self.reader_state, own), n)))
+            self.state = branch(self.state, own, n)
+            self.reader_state = branch(self.reader_state, own, n)
             self.alive = torch.cat((self.alive, (self.lengths > t).repeat_interleave(n)))
 
     def _keep(self, endings: Tensor, t: int) -> None:
@@ -295,64 +310,3 @@ class _InFull:
         before = F.pad(self.kept, (0, 0, 0, len(endings) - len(self.kept)))
         self.kept = endings.where((ended & self.alive)[:, None], before)
         self.alive = self.alive & ~ended
-
-
-class _Reader(PrefixReader, Protocol):
-    """A reader whose sentences may end at different times."""
-
-    key: str
-    """What distinguishes it from a reader of other features."""
-    modules: tuple[nn.Module, ...]
-    """What it reads with."""
-
-    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
-        """Take what `score` needs of the features that `read` returned; → (R, F), or (R, length) ids."""
-
-
-def _prefix_reader(
-    reward: nn.Module | Score, device: torch.device, of_logits: Callable[[Tensor], Tensor]
-) -> _Reader:
-    if getattr(reward, "reads_prefixes", False):
-        return _DiscriminatorReader(reward, of_logits)  # type: ignore[arg-type]
-    if isinstance(reward, nn.Module):
-        return _SentenceReader(lambda tokens: of_logits(scores(reward, tokens)), device)
-    return _SentenceReader(reward, device)
-
-
-class _DiscriminatorReader:
-    """A discriminator that needs no more of a prefix than its state."""
-
-    key = "prefixes"
-
-    def __init__(self, discriminator: PrefixReader, of_logits: Callable[[Tensor], Tensor]) -> None:
-        self.initial = discriminator.initial
-        self.read = discriminator.read
-        self.modules: tuple[nn.Module, ...] = (discriminator,)  # type: ignore[assignment]
-        self._discriminator, self._of_logits = discriminator, of_logits
-
-    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
-        return features[:, -1]
-
-    def score(self, features: Tensor) -> Tensor:
-        return self._of_logits(self._discriminator.score(features))
-
-
-class _SentenceReader:
-    """A reward of whole sentences: the state is the tokens so far, (R, t)."""
-
-    key = "sentences"
-    modules: tuple[nn.Module, ...] = ()
-
-    def __init__(self, reward: Score, device: torch.device) -> None:
-        self.score = reward
-        self._device = device
-
-    def initial(self, batch: int) -> State:
-        return (torch.empty(batch, 0, dtype=torch.long, device=self._device),)
-
-    def endings(self, features: Tensor, length: int | None = None) -> Tensor:
-        return F.pad(features, (0, 0 if length is None else length - features.shape[1]), value=PAD)
-
-    def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        prefix = torch.cat((state[0], tokens), dim=1)
-        return prefix, (prefix,)

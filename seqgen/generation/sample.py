@@ -15,7 +15,7 @@ from seqgen.generation.categorical import Drawer, Truncation, drawer
 from seqgen.generation.mixture_draw import MixtureDrawer, mixture_drawer, numbers_of_a_draw
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.ngram_mixture import NGramMixture
-from seqgen.models.state import State, select
+from seqgen.models.state import State, keep, roomy
 from seqgen.models.vocab_head import NEVER, VocabHead
 
 Search = Callable[..., "Samples"]
@@ -178,6 +178,7 @@ class _Draws:
 def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: int) -> tuple[Tensor, Tensor]:
     """Generate after the tokens given (B, P); sentences that end leave the batch."""
     tokens, log_probs = _begun(given, length)
+    state = roomy(state, len(given), length)
     active: Tensor | None = None  # all of them
     for t in range(given.shape[1] - 1, length):
         hidden, state = read(given, state)
@@ -191,7 +192,7 @@ def _compacted(read: Read, draw: _Draws, given: Tensor, state: State, length: in
         alive = drawn != EOS
         if not alive.all():
             places = alive.nonzero()[:, 0]
-            state, drawn = select(state, places), drawn.index_select(0, places)
+            state, drawn = keep(state, places), drawn.index_select(0, places)
             active = places if active is None else active.index_select(0, places)
         if not drawn.shape[0]:
             break

@@ -15,7 +15,7 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.functional.dropout import Dropout
 from seqgen.models.base import Generator, GeneratorConfig
-from seqgen.models.state import State
+from seqgen.models.state import State, append
 
 ROTARY_BASE = 10_000.0
 
@@ -125,11 +125,7 @@ class _Layer(nn.Module):
             turned[:, :, self.heads :],
             projected[..., 2 * width :],
         )
-        if past:
-            keys = torch.cat((keys.to(hidden.dtype), key.flatten(2)), dim=1)
-            values = torch.cat((values.to(hidden.dtype), value), dim=1)
-        else:
-            keys, values = key.flatten(2), value
+        keys, values = append(keys, key.flatten(2)), append(values, value)
         # A token alone sees all before it; several see those up to themselves, which has a switch of its own
         # where nothing was read before.
         mask = None

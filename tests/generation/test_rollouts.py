@@ -1,5 +1,4 @@
 import itertools
-from collections.abc import Sequence
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from seqgen.generation.rollouts import rollout_rewards
 from seqgen.generation.sample import log_prob, sample, shifted
 from seqgen.models.base import Generator, state_bytes
 from seqgen.models.discriminator import CNNDiscriminator, RNNDiscriminator, TrunkDiscriminator, scores
-from seqgen.models.state import State, concatenate
+from seqgen.models.state import State, branch
 
 B, T, N, V, E, H = 7, 5, 3, 13, 2, 11
 
@@ -355,16 +354,30 @@ def test_max_state_bytes_bounds_the_bytes_held_at_once(kind, trunk, monkeypatch)
     policy, reward = writer_of(UNK, kind), discriminator(kind=TrunkDiscriminator, trunk=trunk).eval()
     held: list[int] = []
 
-    def watched(states: Sequence[State]) -> State:
-        together = concatenate(states)
-        held.append(sum(part.numel() * part.element_size() for part in together))
+    def watched(state: State, rows: slice, n: int) -> State:
+        together = branch(state, rows, n)
+        held.append(sum(part.untyped_storage().nbytes() for part in together))
         return together
 
-    monkeypatch.setattr(rollouts, "concatenate", watched)
+    monkeypatch.setattr(rollouts, "branch", watched)
     limit = state_limit(policy, reward, 40)
     rollout_rewards(policy, torch.full((B, T), 4), reward, N, max_state_bytes=limit)
     at_once = [sum(pair) for pair in zip(held[::2], held[1::2], strict=True)]  # the policy's and the reward's
     assert limit / 2 < max(at_once) <= limit
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_rows_that_go_on_stay_where_they_are(seed):
+    rng = torch.Generator().manual_seed(seed)
+    alive, first = torch.rand(23, generator=rng) < torch.rand(1, generator=rng), seed * 3 % 23
+    rows, of_first = rollouts._closed_up(alive, first)
+    assert sorted(rows.tolist()) == alive.nonzero()[:, 0].tolist()
+    assert of_first == int(alive[:first].sum())
+    assert all(row < first for row in rows[:of_first].tolist())
+    assert all(row >= first for row in rows[of_first:].tolist())
+    others = range(max(first, of_first), len(rows))
+    at_home = [row for row in (*range(of_first), *others) if alive[row]]
+    assert all(rows[row] == row for row in at_home)
 
 
 @both

@@ -11,7 +11,7 @@ from seqgen.core import settings
 from seqgen.core.errors import UserError
 from seqgen.models.base import Generator, GeneratorConfig, state_bytes
 from seqgen.models.discriminator import RNNDiscriminator, TrunkDiscriminator
-from seqgen.models.state import concatenate, repeat, select
+from seqgen.models.state import branch, select
 
 B = 5
 KINDS = [{"kind": kind, "latent_dim": z} for kind in GENERATOR_KINDS for z in (0, Z)] + [
@@ -60,8 +60,7 @@ def test_a_later_token_changes_nothing_earlier(options):
 def test_states_branch_by_rows(options):
     net, tokens = generator(**options).eval(), sentences(B)
     _, state = net.hidden(tokens[:, :3], net.initial(B))
-    rows = torch.tensor([2, 0])
-    both = concatenate((select(state, rows), repeat(select(state, slice(1, 2)), 3)))
+    both = branch(select(state, torch.tensor([2, 0, 1])), slice(2, 3), 2)
     after, _ = net.hidden(tokens[:, 3:5], both)
     for place, row in enumerate((2, 0, 1, 1, 1)):
         alone, _ = net.hidden(tokens[place : place + 1, 3:5], select(state, slice(row, row + 1)))

@@ -10,7 +10,7 @@ from seqgen.data.tokenizer import BOS, PAD
 from seqgen.models import recurrent_layers
 from seqgen.models.recurrent_layers import FEW_ROWS
 from seqgen.models.rnn_generator import RNNGenerator
-from seqgen.models.state import concatenate, repeat, select
+from seqgen.models.state import branch, repeat, select
 from seqgen.models.vocab_head import VocabHead
 
 B, T, V, E, H = 3, 5, 23, 7, 11
@@ -82,8 +82,7 @@ def test_steps_without_gradient_equal_teacher_forcing(batch):
 def test_states_branch_by_rows(options):
     g = generator(**options)
     _, state = g.hidden(ids(), g.initial(B))
-    rows = torch.tensor([2, 0])
-    both = concatenate((select(state, rows), repeat(select(state, slice(1, 2)), 3)))
+    both = branch(select(state, torch.tensor([2, 0, 1])), slice(2, 3), 2)
     after, _ = g.hidden(ids(5, 2), both)
     for place, row in enumerate((2, 0, 1, 1, 1)):
         alone, _ = g.hidden(ids(5, 2)[place : place + 1], select(state, slice(row, row + 1)))
