@@ -200,10 +200,11 @@ def scale(
     ] = None,
     tasks: Annotated[
         str, typer.Option(help="What is measured, comma-separated.")
-    ] = "pretrain,sample,evaluate,start,demo",
+    ] = "pretrain,sample,evaluate,start,demo,synthetic",
     steps: Annotated[int | None, typer.Option(min=1, help="Of the longer trainings; 1,000.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A minute or two: 5,000 and 20,000 lines, 20 steps, no demo.")
+        bool,
+        typer.Option("--quick", help="A minute or two: 5,000 and 20,000 lines, 20 steps, no whole training."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/bench-scale, or -quick, if not given.")
@@ -214,7 +215,8 @@ def scale(
     """Measure time and memory of whole commands, each in a process of its own, and how they grow.
 
     Training on texts made by a grammar, sampling to a file and evaluating, at each size; the start of
-    commands; the trainings of 'make demo'. The same command goes on where it stopped.
+    commands; the trainings of 'make demo' and of the SeqGAN paper's synthetic task. The same command goes on
+    where it stopped.
     """
     import torch
 
@@ -222,7 +224,7 @@ def scale(
 
     chosen = common.chosen("task", tasks, bench.TASKS)
     if quick:
-        chosen = [task for task in chosen if task != "demo"]
+        chosen = [task for task in chosen if task not in bench.WHOLE]
     default = bench.QUICK_SIZES if quick else bench.SIZES
     folder = out or Path("runs") / ("bench-scale-quick" if quick else "bench-scale")
     rows = bench.run(

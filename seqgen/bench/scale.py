@@ -11,6 +11,8 @@
 | `--help`             |           | the start of a command, the median of several                          |
 | `sample, 20`         |           | the same, with a run to load                                           |
 | `demo: …`            |           | the trainings of `make demo`, on a cache that is empty                 |
+| `synthetic: …`       |           | the SeqGAN paper's task: 10,000 sequences of an oracle, its generator, |
+|                      |           | until early stop, then 150 updates with 16 rollouts, then measured     |
 
 The text is made by a built-in grammar. There are a tenth as many sentences to `sample` as lines, and a
 hundredth as many to `evaluate`. A row has the `seconds` of the clock, `cpu_seconds` of all threads, which
@@ -37,7 +39,9 @@ from seqgen.core.atomic_files import write_atomic
 from seqgen.core.errors import UserError
 from seqgen.corpora import load as load_grammar
 
-TASKS = ("pretrain", "sample", "evaluate", "start", "demo")
+TASKS = ("pretrain", "sample", "evaluate", "start", "demo", "synthetic")
+WHOLE = TASKS[4:]
+"""Trainings to their ends, the longest tasks."""
 SIZES = (100_000, 1_000_000, 10_000_000)
 """Lines of text."""
 STEPS = 1000
@@ -58,6 +62,20 @@ DEMO = (
     ("demo: adversarial", "adversarial --init runs/demo --run runs/demo-gan --steps 800"),
 )
 """The trainings of `make demo`."""
+SYNTHETIC = (
+    (
+        "synthetic: pretrain",
+        "pretrain --corpus oracle:lstm-0 --run runs/synthetic"
+        " --set generator.embedding=32 --set generator.hidden=32",
+    ),
+    (
+        "synthetic: seqgan",
+        "adversarial seqgan --init runs/synthetic --run runs/synthetic-gan"
+        " --steps 150 --set policy.rollouts=16",
+    ),
+    ("synthetic: evaluate", "evaluate --run runs/synthetic-gan"),
+)
+"""The synthetic experiment of Yu et al. 2017, section 5, with an oracle of a seed in the place of theirs."""
 
 Measure = Callable[[Sequence[str], Path, int], Result]
 """Runs `seqgen` with arguments in a folder with so many threads, and returns what it took."""
@@ -133,7 +151,8 @@ def run(
         "sample": _samples([max(size // OF_SAMPLES, 1) for size in ordered]),
         "evaluate": _evaluations([max(size // OF_EVALUATION, LEAST_SENTENCES) for size in ordered]),
         "start": _starts(),
-        "demo": _demo(),
+        "demo": _one_after_another(DEMO),
+        "synthetic": _one_after_another(SYNTHETIC),
     }
     chosen = [task for name in tasks for task in kinds[name]]
     jobs = [Job(task.job, partial(_result, task, folder, threads, measure)) for task in chosen]
@@ -189,11 +208,13 @@ def _starts() -> Iterator[Task]:
     yield Task("sample, 20", arguments, needs_model=True, repeats=STARTS)
 
 
-def _demo() -> Iterator[Task]:
-    for (name, command), cache in zip(DEMO, (("cache",), ()), strict=True):
+def _one_after_another(commands: Sequence[tuple[str, str]]) -> Iterator[Task]:
+    """Trainings, and what is done with their runs, from an empty cache on."""
+    for i, (name, command) in enumerate(commands):
         arguments = tuple(command.split())
-        path = arguments[arguments.index("--run") + 1]
-        yield Task(name, (*arguments, "--quiet"), removed=(*cache, path))
+        is_training = arguments[0] != "evaluate"
+        made = (arguments[arguments.index("--run") + 1],) if is_training else ()
+        yield Task(name, (*arguments, "--quiet"), removed=made if i else ("cache", *made))
 
 
 def _result(task: Task, folder: Path, threads: int, measure: Measure) -> Result:

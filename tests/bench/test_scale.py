@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from seqgen.bench import scale
+from seqgen.cli import main
 from seqgen.cli.bench import app
 from seqgen.core.errors import UserError
 from seqgen.corpora import load
@@ -155,6 +156,32 @@ def test_the_start_of_a_command_is_a_median(tmp_path: Path) -> None:
 def test_the_demo_is_that_of_the_makefile() -> None:
     shown = re.findall(r"^\t\$\(BIN\)/seqgen (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert [command for _, command in scale.DEMO] == shown[:2]
+
+
+def test_the_synthetic_task_is_three_commands_that_follow_one_another(tmp_path: Path) -> None:
+    for name in ("cache", "runs/synthetic", "runs/synthetic-gan"):
+        (tmp_path / name).mkdir(parents=True)
+    there: list[list[str]] = []
+
+    def measure(arguments: Sequence[str], folder: Path, threads: int) -> dict[str, Any]:
+        there.append(sorted(path.name for path in (folder / "runs").iterdir()))
+        assert (folder / "cache").exists() == (len(there) > 1)
+        for name in ("cache", arguments[arguments.index("--run") + 1]):
+            (folder / name).mkdir(exist_ok=True)
+        return {"seconds": 7.0, "cpu_seconds": 5.0, "peak_mib": 311.0}
+
+    rows = scale.run(tmp_path, tasks=["synthetic"], measure=measure)
+    assert [row["task"] for row in rows] == [name for name, _ in scale.SYNTHETIC]
+    assert there == [["synthetic-gan"], ["synthetic"], ["synthetic", "synthetic-gan"]]
+
+
+def test_the_synthetic_task_has_the_settings_of_the_paper() -> None:
+    pretrain, adversarial, _ = (command.split() for _, command in scale.SYNTHETIC)
+    shown = [CliRunner().invoke(main.app, [*each, "--settings"]).stdout for each in (pretrain, adversarial)]
+    for setting in ("embedding=32", "hidden=32", "layers=1", "cell=lstm"):
+        assert f"\ngenerator.{setting} " in shown[0]
+    assert "\npolicy.rollouts=16 " in shown[1]
+    assert adversarial[adversarial.index("--steps") + 1] == "150"
 
 
 def test_a_command_that_fails_is_named_with_what_it_said(tmp_path: Path) -> None:
