@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqgen.core import settings
 from seqgen.models.base import Generator, GeneratorConfig
 from seqgen.models.recurrent_layers import CELLS, recur
-from seqgen.models.state import State
+from seqgen.models.state import State, append
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class CausalAttention(nn.Module):
         Returns the states with what they attended to added (B, T, H), and the keys and values (B, P + T, H).
         """
         past, new = keys.shape[1], states.shape[1]
-        keys = torch.cat((keys.to(states.dtype), self.key(states)), dim=1)
-        values = torch.cat((values.to(states.dtype), self.value(states)), dim=1)
+        keys, values = append(keys, self.key(states)), append(values, self.value(states))
         visible = torch.ones(new, past + new, dtype=torch.bool, device=states.device).tril(past)
         context = F.scaled_dot_product_attention(self.query(states), keys, values, attn_mask=visible)
         return states + self.merge(context), keys, values

@@ -310,6 +310,21 @@ def test_run_makes_a_row_of_every_task(cell, lengths):
     assert {row.what for row in rows} == {f"{cell}, 23 / {sizes.hidden} / 5, {lengths}"}
 
 
+def test_adversarial_updates_do_the_work_that_their_floor_counts(monkeypatch):
+    found: list[list[torch.Tensor]] = []
+
+    def watched(policy: Generator, tokens: torch.Tensor, *rest: object) -> torch.Tensor:
+        rewards = rollout_rewards(policy, tokens, *rest)
+        found.append([*(part.clone() for part in policy.state_dict().values()), tokens, rewards])
+        return rewards
+
+    monkeypatch.setattr(speed, "rollout_rewards", watched)
+    speed.run(TINY, torch.device("cpu"), lengths="varied", repeats=3)
+    assert len(found) > 3
+    counted, *timed = found
+    assert all(torch.equal(*pair) for each in timed for pair in zip(counted, each, strict=True))
+
+
 def test_command_prints_a_table_or_json(tmp_path):
     sizes = {"vocab": 23, "length": 5, "embedding": 7, "hidden": 11, "batch": 3, "rollouts": 2, "repeats": 1}
     options = [
