@@ -127,9 +127,9 @@ class _Draw:
 class _Compacted:
     """A batch of sentences and n completions of each of their prefixes, advanced together while they last.
 
-    The rows alive are the sentences that have not ended, in order, then the completions, oldest first. A
-    row's `slot` is the place of its reward, so rows need no order: slots of completions come first, (B, T, n)
-    of them, then one for each sentence. uniform: a number for each token of each completion, (B, T, n, T).
+    The rows alive are the sentences that have not ended, then the completions, both in any order: a row's
+    `slot` is the place of its reward. Slots of completions come first, (B, T, n) of them, then one for each
+    sentence. uniform: a number for each token of each completion, (B, T, n, T).
     """
 
     def __init__(

@@ -121,5 +121,6 @@ def _room_of(states: Tensor) -> _Room | None:
 
 
 def _in(room: _Room, states: Tensor) -> Tensor:
+    # An attribute of the tensor, so that models and what calls them have to do with tensors alone.
     states.room = room  # type: ignore[attr-defined]
     return states
