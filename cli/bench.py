@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from seqgen.cli import common
-from seqgen.cli.bench_speed import speed
+from seqgen.cli.bench_speed import AsJson, Threads, speed
 from seqgen.core.errors import UserError
 
 app = typer.Typer(help="Measure speed, and generators against what they have to beat.", no_args_is_help=True)
@@ -26,9 +26,6 @@ Algorithms = Annotated[
 Rewards = Annotated[
     str | None, typer.Option(help="Rewards that know nothing, as controls, comma-separated, or none.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Threads = Annotated[int, typer.Option(help="CPU threads.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
@@ -56,7 +53,7 @@ def oracle(
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/bench-oracle, or -quick, if not given.")
     ] = None,
-    device: Device = "auto",
+    device: common.Device = "auto",
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -91,7 +88,7 @@ def text(
     rewards: Rewards = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small nets, 2,000 samples, one seed.")] = False,
     out: Annotated[Path | None, typer.Option(help="The folder; runs/bench-CORPUS if not given.")] = None,
-    device: Device = "auto",
+    device: common.Device = "auto",
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -120,7 +117,7 @@ def images(
     pictures: Annotated[str, typer.Option(help="What they show, comma-separated.")] = "photographs,noise",
     colours: Annotated[str, typer.Option(help="grey, colour or both, comma-separated.")] = "grey,colour",
     steps: Annotated[int, typer.Option(min=1, help="Steps of each training.")] = 30,
-    device: Device = "auto",
+    device: common.Device = "auto",
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
@@ -168,7 +165,7 @@ def jobs(
     out: Annotated[
         Path | None, typer.Option(help="The folder; runs/bench-jobs, or -quick, if not given.")
     ] = None,
-    device: Device = "auto",
+    device: common.Device = "auto",
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:

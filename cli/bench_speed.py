@@ -10,6 +10,9 @@ import typer
 
 from seqgen.cli import common
 
+Threads = Annotated[int, typer.Option(help="CPU threads.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 
 def speed(
     sizes: Annotated[
@@ -45,12 +48,12 @@ def speed(
         bool, typer.Option(help="Also an update of each discriminator, and what batches cost a step.")
     ] = True,
     repeats: Annotated[int, typer.Option(min=1, help="Repetitions; the median is reported.")] = 3,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "cpu",
+    threads: Threads = 1,
+    device: common.Device = "cpu",
     out: Annotated[
         Path | None, typer.Option(help="A folder whose results.json keeps rows by instruction set.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Time a pretraining step, sampling, an adversarial update and a sentence-VAE step.
 
