@@ -1,6 +1,7 @@
 """A case of the benchmark of generators: a corpus, a regime and a seed; its trainings and samplers."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from seqgen import algorithms, corpora
+from seqgen.algorithms import mle
 from seqgen.algorithms.base import TextAlgorithm
 from seqgen.bench import controls
 from seqgen.bench.controls import MixtureSteps, NetworkSteps, Sampler
@@ -22,9 +24,11 @@ from seqgen.core import settings
 from seqgen.core.atomic_files import write_text
 from seqgen.data.tokenizer import UNK
 from seqgen.generation import oracles
+from seqgen.models.ngram_mixture import NGramMixture
+from seqgen.ngrams import count_tables
 from seqgen.training import load, setup
 from seqgen.training.data_config import DataConfig, open_with_tokenizer
-from seqgen.training.load import Trained
+from seqgen.training.load import Trained, ids_of
 
 SMALL = {
     "generator.embedding": 32,
@@ -187,6 +191,19 @@ class Case:
         done = job.train()
         return {"parameters": parameters(job.algorithm), "steps": done.step}
 
+    def gains_by_ngrams(self) -> bool:
+        """Whether validation sentences are likelier under the training `mle` mixed with n-grams."""
+        first = self.trained("mle")
+        generator = first.algorithm.generator
+        mixture = NGramMixture(generator.head.weight.shape[1], NGRAMS["ngram.order"]).to(first.device)
+        mixture.count(
+            count_tables.stream(ids_of(first, first.corpus.train)), vocab_size=first.tokenizer.vocab_size
+        )
+        valid = ids_of(first, first.corpus.valid)
+        parts = np.array_split(np.arange(len(valid)), math.ceil(len(valid) / controls.ROWS))
+        batches = [valid.batch(rows).to(first.device) for rows in parts]
+        return mle.fit_mixture(generator, mixture, batches)["ngram_weight"] > 0
+
     def _of_mle(self) -> dict[str, Any]:
         """Return the settings of the case's likelihood models."""
         return dict(SMALL if self.regime == "unlimited" else {}) | dict(self.scale.mle or {})
@@ -218,13 +235,14 @@ class Case:
 
     def row(self, group: str, name: str, sampler: Sampler, **facts: Any) -> Result:
         """Measure a sampler as a row of the table."""
-        return self._about(group, name) | {"figures": self.judge.measure(sampler)} | facts
+        return self.about(group, name) | {"figures": self.judge.measure(sampler)} | facts
 
     def reference(self) -> Result:
         """Measure the true distribution, or real text, as a row of the table."""
-        return self._about("truth", self.judge.reference) | {"figures": self.judge.of_reference()}
+        return self.about("truth", self.judge.reference) | {"figures": self.judge.of_reference()}
 
-    def _about(self, group: str, name: str) -> Result:
+    def about(self, group: str, name: str) -> Result:
+        """Return what says which row of the table a result is."""
         return {"case": self.label, "seed": self.seed, "group": group, "name": name}
 
     def steps(self, name: str, **how: Any) -> Steps:

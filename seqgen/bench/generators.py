@@ -95,7 +95,7 @@ def jobs_of(case: Case) -> list[Job]:
     jobs = [
         job("train-mle", lambda: case.pretrain("mle", {})),
         job("train-twin", lambda: case.pretrain("twin", {}, seed=case.seed + 1_000)),
-        job("train-ngram", lambda: case.pretrain("ngram", NGRAMS)),
+        job("train-ngram", lambda: train_ngram(case)),
         *(job(f"train-{name}", lambda name=name: case.adversarial(name, name, {})) for name in names),  # type: ignore[misc]
         *(
             job(
@@ -107,7 +107,7 @@ def jobs_of(case: Case) -> list[Job]:
         *(
             job(
                 f"train-{name}-ngram",
-                lambda name=name: case.adversarial(f"{name}-ngram", name, {}, start="ngram"),  # type: ignore[misc]
+                lambda name=name: train_on_ngrams(case, name),  # type: ignore[misc]
             )
             for name in on_ngrams(names)
         ),
@@ -140,15 +140,36 @@ def _rows(case: Case, job: Callable[[str, Callable[[], Result]], Job], names: Se
     for name in [*names, *mixed, "ngram", *scale.rewards, "longer", "larger"]:
         group = "adversarial" if name in (*names, *mixed) else "control"
         jobs.append(
-            job(f"row-{name}", lambda group=group, name=name: case.row(group, name, case.of_run(name)))  # type: ignore[misc]
+            job(f"row-{name}", lambda group=group, name=name: _row_of_run(case, group, name))  # type: ignore[misc]
         )
     jobs.append(job("row-ensemble", lambda: case.row("control", "ensemble of two", case.ensemble())))
     return jobs
 
 
+def _row_of_run(case: Case, group: str, name: str) -> Result:
+    """Measure a training; one that is the same as another has its figures."""
+    same = result(case.folder, f"{case.key}.train-{name}").get("same_as")
+    if same is None:
+        return case.row(group, name, case.of_run(name))
+    figures = result(case.folder, f"{case.key}.row-{same}")["figures"]
+    return case.about(group, name) | {"figures": figures, "same_as": same}
+
+
 def on_ngrams(names: Sequence[str]) -> list[str]:
     """Return the algorithms that are also trained over the mixture with n-grams, as they keep it."""
     return [name for name in names if algorithms.get(name, algorithms.ADVERSARIAL).cls.keeps_ngrams]
+
+
+def train_ngram(case: Case) -> Result:
+    """Train the likelihood model mixed with n-grams; where validation has no use for them, that is `mle`."""
+    return case.pretrain("ngram", NGRAMS) if case.gains_by_ngrams() else {"same_as": "mle"}
+
+
+def train_on_ngrams(case: Case, name: str) -> Result:
+    """Train an adversarial algorithm over that mixture, where there is one."""
+    if "same_as" in result(case.folder, f"{case.key}.train-ngram"):
+        return {"same_as": name}
+    return case.adversarial(f"{name}-ngram", name, {}, start="ngram")
 
 
 def train_longer(case: Case, adversarial: str) -> Result:

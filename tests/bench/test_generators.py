@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import generator, write_lines
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 from seqgen import algorithms
 from seqgen.bench import controls
 from seqgen.bench import generators as bench
-from seqgen.bench.case import Scale, Text, comparable
+from seqgen.bench.case import Case, Scale, Text, comparable
 from seqgen.bench.controls import NetworkSteps, StepSampler
 from seqgen.bench.frontier import COLUMNS, table
-from seqgen.bench.generators import summary
+from seqgen.bench.generators import jobs_of, summary, train_ngram
+from seqgen.bench.jobs import run_jobs
 from seqgen.bench.truths import KnownDistribution, OracleTruth, figures_of
 from seqgen.cli.bench import app
 from seqgen.core.errors import UserError
@@ -193,6 +195,49 @@ def test_a_grammar_has_valid_samples(tmp_path):
     assert 0 <= figures["mle"]["valid"]["mean"] <= 1
     assert figures["true distribution"]["nll_test"]["mean"] == pytest.approx(19.78, abs=3)  # nats a sentence
     assert "valid" in table(results["summary"])
+
+
+def train(folder, words, passes, scale=TINY):
+    """A case with an `mle` trained on 397 sentences of nine tokens, which `words` makes of numbers."""
+    numbers = np.random.default_rng(5).integers(0, 7, (397, 9))
+    path = write_lines(folder / "text.txt", [" ".join(words(row)) for row in numbers.tolist()])
+    data = DataConfig(str(path), tokenizer="word")
+    scale = replace(scale, mle={**scale.mle, "epochs": passes})
+    case = Case(Text("t", data), "limited", 0, folder, scale, "cpu")
+    run_jobs(folder, jobs_of(case)[:1], {})
+    return case
+
+
+def noise(row):
+    return [f"w{number}" for number in row]
+
+
+def walk(row):
+    """Steps of one or two around a circle of 23 words: what the last word says, 8 units have not learnt."""
+    return [f"w{place % 23}" for place in itertools.accumulate(1 + number % 2 for number in row)]
+
+
+@pytest.mark.parametrize(("words", "passes", "gains"), [(noise, 40, False), (walk, 1, True)])
+def test_n_grams_are_mixed_in_where_validation_gains_by_them(tmp_path, words, passes, gains):
+    case = train(tmp_path, words, passes)
+    assert case.gains_by_ngrams() == gains
+    assert ("same_as" in train_ngram(case)) == (not gains)
+    if gains:
+        *_, last = (json.loads(line) for line in (case.path("ngram") / "metrics.jsonl").open())
+        assert last["ngram_weight"] > 0.1
+
+
+def test_rows_over_n_grams_that_are_left_out_are_those_without_them(tmp_path):
+    scale = replace(TINY, temperatures=(), top_p=(), min_p=(), adversarial=("residual",), rewards=())
+    case = train(tmp_path, noise, 40, scale)
+    found = run_jobs(tmp_path, jobs_of(case), {})
+    for name, same in (("ngram", "mle"), ("residual-ngram", "residual")):
+        assert {k: v for k, v in found[f"{case.key}.train-{name}"].items() if k != "cpu_seconds"} == {
+            "same_as": same
+        }
+        assert not case.path(name).exists()
+        row, other = (found[f"{case.key}.row-{each}"] for each in (name, same))
+        assert (row["name"], row["figures"]) == (name, other["figures"])
 
 
 @pytest.fixture(scope="module")
