@@ -307,7 +307,8 @@ def _run(
     except Interrupted as stop:
         raise _stopped(stop) from stop
     frontier.save(results["summary"], folder / "frontier.png")
-    _write(folder, results, frontier.table(results["summary"]), as_json)
+    laid_out = [frontier.table(results["summary"]), frontier.table(results["comparisons"], null="–")]
+    _write(folder, results, "\n\n".join(laid_out), as_json)
     _notify(f"results.json, table.txt and frontier.png are in {folder}")
 
 

@@ -57,7 +57,7 @@ def make_clients(folder: Path) -> None:
 
 def make_small() -> None:
     """Shrink what no option gives, or what an option of a documented command makes long."""
-    from seqgen.algorithms.residual import ResidualConfig
+    from seqgen.algorithms.residual_config import ResidualConfig
     from seqgen.cli import evaluate, report
     from seqgen.data import corpus
     from seqgen.generation.oracles import OracleSpec

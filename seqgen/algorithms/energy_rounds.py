@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqgen.generation import summaries
 from seqgen.models.base import evaluating
-from seqgen.models.energy import EnergyConfig, SentenceEnergy
+from seqgen.models.energy import EnergyConfig, Read, SentenceEnergy
 
 FIRST = (1.0, *(0.0 for _ in ("negative part", *summaries.NAMES)))
 """The weights of the terms before any calibration: the logit as it is."""
@@ -23,19 +23,17 @@ def uncalibrated(rounds: int) -> tuple[float, ...]:
     return FIRST if rounds == 1 else (*FIRST, 1.0)
 
 
-def logits(discriminator: SentenceEnergy, tokens: Tensor, log_probs: Tensor) -> Tensor:
-    """Return the logits that sentences are real, not calibrated; (B, T), (B, T) → (B,)."""
-    return discriminator(tokens, log_probs, summaries.summarise(tokens, log_probs)).float()
+def logits(discriminator: SentenceEnergy, read: Read) -> Tensor:
+    """Return the logits that B sentences are real, not calibrated; (B,)."""
+    return discriminator(read, summaries.summarise(read.tokens, read.log_probs)).float()
 
 
-def terms(
-    discriminator: SentenceEnergy, logit: Tensor, tokens: Tensor, log_probs: Tensor, before: Tensor | None
-) -> Tensor:
+def terms(discriminator: SentenceEnergy, logit: Tensor, read: Read, before: Tensor | None) -> Tensor:
     """Return what a calibration weights: logit, its negative part, summaries, the energy of earlier rounds.
 
-    logit (B,), tokens and log-probabilities (B, T), before (B,) or None → (B, 2 + S) or (B, 3 + S).
+    Of B sentences; logit (B,), before (B,) or None → (B, 2 + S) or (B, 3 + S).
     """
-    standardised = discriminator.standardised(summaries.summarise(tokens, log_probs))
+    standardised = discriminator.standardised(summaries.summarise(read.tokens, read.log_probs))
     parts = [logit[:, None], logit[:, None].clamp(max=0.0), standardised]
     return torch.cat(parts if before is None else [*parts, before[:, None]], dim=1)
 
@@ -43,8 +41,8 @@ def terms(
 class EarlierRounds(nn.ModuleList):
     """The calibrated energies of rounds that are over, of which no step changes anything."""
 
-    def __init__(self, config: EnergyConfig, vocab_size: int, rounds: int) -> None:
-        built = (config.build(vocab_size, len(summaries.NAMES)) for _ in range(rounds))
+    def __init__(self, config: EnergyConfig, vocab_size: int, state_size: int, rounds: int) -> None:
+        built = (config.build(vocab_size, len(summaries.NAMES), state_size) for _ in range(rounds))
         super().__init__(_Round(each, number) for number, each in enumerate(built, 1))
         self.requires_grad_(False)
 
@@ -55,12 +53,12 @@ class EarlierRounds(nn.ModuleList):
             mine.discriminator.load_state_dict(other.discriminator.state_dict())
             mine.calibration.copy_(other.calibration)
 
-    def forward(self, tokens: Tensor, log_probs: Tensor) -> Tensor | None:
-        """Return f of sentences, in nats; (B, T), (B, T) → (B,), or None where there was no round."""
+    def forward(self, read: Read) -> Tensor | None:
+        """Return f of B sentences, in nats; (B,), or None where there was no round."""
         found = None
         with evaluating(self):
             for energy in self:
-                found = energy(tokens, log_probs, found)
+                found = energy(read, found)
         return found
 
 
@@ -75,7 +73,7 @@ class _Round(nn.Module):
         self.discriminator = discriminator
         self.register_buffer("calibration", torch.tensor(uncalibrated(rounds)))
 
-    def forward(self, tokens: Tensor, log_probs: Tensor, before: Tensor | None) -> Tensor:
-        """Return f of sentences with that of the rounds before it, in nats; (B, T), (B, T), (B,) → (B,)."""
-        logit = logits(self.discriminator, tokens, log_probs)
-        return terms(self.discriminator, logit, tokens, log_probs, before) @ self.calibration
+    def forward(self, read: Read, before: Tensor | None) -> Tensor:
+        """Return f of B sentences with that of the rounds before it, in nats; before (B,) → (B,)."""
+        logit = logits(self.discriminator, read)
+        return terms(self.discriminator, logit, read, before) @ self.calibration

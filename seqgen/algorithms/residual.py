@@ -7,8 +7,9 @@ log(data / g), so nothing has to be pushed through samples to the generator: p g
 discriminator knows (`seqgen.generation.resampling.gain`). A sentence is sampled by drawing K candidates from
 g and choosing one with probability ∝ exp f.
 
-What differs from the papers, and why: the discriminator is small, and reads what g says of each token; f may
-have a linear part over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on
+What differs from the papers, and why: the discriminator is small, and reads what g says of each token and the
+state from which g predicts it, so that what g has learnt need not be learnt again; f may have a linear part
+over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on
 held-out sentences, as what was fitted to training sentences is too sure of itself on others, and takes what g
 has memorised for a sign of real text: f is the logit, its negative part and the summaries, each by a weight
 that a logistic regression on held-out sentences finds. And where g finds the sentences that it was trained on
@@ -27,21 +28,14 @@ sentences chosen among the candidates.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from seqgen.algorithms.base import (
-    Metrics,
-    StepMetrics,
-    TextAlgorithm,
-    TrainingConfig,
-    perplexity,
-)
-from seqgen.algorithms.configs import NGramConfig, default_generator
+from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, perplexity
 from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
+from seqgen.algorithms.residual_config import ResidualConfig
 from seqgen.core import distributed, optim, settings
 from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
@@ -50,9 +44,9 @@ from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
-from seqgen.generation.sample import Samples, log_prob, sample
-from seqgen.models.base import GeneratorConfig, evaluating
-from seqgen.models.energy import EnergyConfig
+from seqgen.generation.sample import Samples, log_prob, sample, shifted
+from seqgen.models.base import evaluating
+from seqgen.models.energy import Read
 from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.state import State, repeat, select
 
@@ -62,55 +56,6 @@ READ = 1024
 """Sentences that networks read at a time: what they keep of all candidates would be the peak of memory."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
-
-
-@dataclass(frozen=True)
-class ResidualConfig(TrainingConfig):
-    """Settings of the residual energy model; the generator's are those of the run that it starts from."""
-
-    generator: GeneratorConfig = field(default_factory=default_generator)
-    ngram: NGramConfig = field(default_factory=NGramConfig)
-    energy: EnergyConfig = field(default_factory=EnergyConfig)
-    rounds: int = 1
-    """discriminators whose energies are added, one more than the run has that training starts from"""
-    steps: int = 3000
-    """updates of the energy at most"""
-    batch_size: int = 64
-    """real sentences of an update, and as many generated ones"""
-    lr: float = 2e-3
-    """learning rate of AdamW at its highest; a cosine to zero follows"""
-    weight_decay: float | None = 1e-4
-    """AdamW's decay of matrices"""
-    warmup: float = 0.02
-    """fraction of training over which the learning rate rises"""
-    report_every: int | None = 200
-    """steps between reports"""
-    patience: int | None = 8
-    """reports without a lower held-out loss before training stops; nothing shows before 200 steps or so"""
-    candidates: int = 8
-    """candidates of which a sentence is chosen (K)"""
-    cross_fitting: Literal["auto", "on", "off"] = "auto"
-    """score training sentences by generators that have not seen them, which are trained first; auto: where
-    the generator finds its training sentences more than 0.05 nats a token likelier than others"""
-    folds: int = 5
-    """parts of the corpus, and generators, of cross-fitting"""
-    held_out_samples: int = 5000
-    """samples of the generator that the energy is calibrated and its normaliser estimated by"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least = {"steps": 1, "rounds": 1, "candidates": 1, "folds": 2, "held_out_samples": 100}
-        settings.bounds(self, **{name: (least, None) for name, least in at_least.items()})
-
-    def cross_fitted(self, is_needed: bool) -> Self:
-        """Return the settings with what was left open decided by whether cross-fitting is needed."""
-        linear = is_needed if self.energy.linear is None else self.energy.linear
-        fitting: Literal["on", "off"] = "on" if is_needed else "off"
-        return replace(self, cross_fitting=fitting, energy=replace(self.energy, linear=linear))
-
-    def total_steps(self, batches: int) -> int:
-        """Return the length of training in steps."""
-        return self.steps
 
 
 class Residual(TextAlgorithm):
@@ -139,8 +84,8 @@ class Residual(TextAlgorithm):
             "generator.kind": "relational-memory",
             "generator.head_size": 5,
         },
-        {"ngram.order": 3},
-        {"rounds": 3, "energy.network": "cnn", "candidates": 2},
+        {"ngram.order": 3, "energy.states": 5},
+        {"rounds": 3, "energy.network": "cnn", "energy.states": 3, "candidates": 2},
     )
     calibration: Tensor
     """Weights of the terms of f (`seqgen.algorithms.energy_rounds.terms`); (2 + S,), or (3 + S,)."""
@@ -150,10 +95,11 @@ class Residual(TextAlgorithm):
     def __init__(self, config: ResidualConfig, *, vocab_size: int, length: int) -> None:
         super().__init__(config, vocab_size=vocab_size, length=length)
         self.generator = config.generator.build(vocab_size).requires_grad_(False)
-        self.discriminator = config.energy.build(vocab_size, len(summaries.NAMES))
-        self.earlier = EarlierRounds(config.energy, vocab_size, config.rounds - 1)
+        state_size = self.generator.head.weight.shape[1]
+        self.discriminator = config.energy.build(vocab_size, len(summaries.NAMES), state_size)
+        self.earlier = EarlierRounds(config.energy, vocab_size, state_size, config.rounds - 1)
         if config.ngram.order:
-            self.mixture = NGramMixture(self.generator.head.weight.shape[1], config.ngram.order)
+            self.mixture = NGramMixture(state_size, config.ngram.order)
         self.folds: list[TextAlgorithm] = []  # of which nothing is saved with the weights
         self._pool: Samples | None = None  # drawn again by a resumed training
         self.register_buffer("calibration", torch.tensor(uncalibrated(config.rounds)))
@@ -182,7 +128,9 @@ class Residual(TextAlgorithm):
         if self.mixture is not None and start.mixture is not None:
             self.mixture.load_state_dict(start.mixture.state_dict())
         self.discriminator.take_over_embedding(self.generator.embedding.weight)
-        self.discriminator.standardise(summaries.summarise(*self.propose(2000)))
+        drawn = self.propose(2000)
+        self.discriminator.standardise(summaries.summarise(*drawn))
+        self.discriminator.standardise_states(self._read(*drawn))
 
     def take_folds(self, folds: list[TextAlgorithm]) -> None:
         """Learn from generators that have not seen the sentences of their fold (`seqgen.data.folds`)."""
@@ -204,7 +152,7 @@ class Residual(TextAlgorithm):
             tokens = stacked([real, *(fake.tokens for fake in fakes)])
             log_probs = stacked([self._log_probs(real), *(fake.log_probs for fake in fakes)])
             self.discriminator.train()
-            logits = self._logits(tokens, log_probs)
+            logits = self._logits(self._read(tokens, log_probs))
             on_real, on_fake = logits[: len(real)], logits[len(real) :]
             loss = cross_entropy(on_real, on_fake)
         optim.update({optimizer: loss}, clip=c.clip)
@@ -223,7 +171,7 @@ class Residual(TextAlgorithm):
         if "prompt" in options:
             options["prompt"] = options["prompt"].repeat(count, 1)
         drawn = self._proposed(of, count * n, self.length, **options)
-        energies = self.earlier(*drawn)
+        energies = self.earlier(self._read(*drawn)) if len(self.earlier) else None
         # A sentence's candidates are n rows apart: so a process that shares the batch has all of its own.
         return drawn if energies is None else resampling.chosen(drawn, energies.view(count, n).t(), apart=n)
 
@@ -249,19 +197,28 @@ class Residual(TextAlgorithm):
             rows = torch.arange(len(real), device=real.device)
             return found[fold_of(real, len(self.folds)), rows]
 
-    def _logits(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        """Return the logits that sentences are real, not calibrated; (B, T), (B, T) → (B,)."""
+    def _read(self, tokens: Tensor, log_probs: Tensor) -> Read:
+        """Return sentences with what the energy reads of them; on a host as wide as the longest of them."""
         if is_host(tokens.device):
             longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
             tokens, log_probs = tokens[:, :longest], log_probs[:, :longest]
-        return logits(self.discriminator, tokens, log_probs)
+        if not self.discriminator.reads_states:
+            return Read(tokens, log_probs)
+        with torch.no_grad(), evaluating(self.generator):
+            states, _ = self.generator.hidden(shifted(tokens), self.generator.initial(len(tokens)))
+            return Read(tokens, log_probs, states, self.generator.head.weight[tokens])
+
+    def _logits(self, read: Read) -> Tensor:
+        """Return the logits that B sentences are real, not calibrated; (B,)."""
+        return logits(self.discriminator, read)
 
     def terms(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
         """Return what calibration weights (`energy_rounds.terms`); (B, T), (B, T) → (B, D)."""
         found = []
         with evaluating(self.discriminator):
             for part in zip(tokens.split(READ), log_probs.split(READ), strict=True):
-                found.append(terms(self.discriminator, self._logits(*part), *part, self.earlier(*part)))
+                read = self._read(*part)
+                found.append(terms(self.discriminator, self._logits(read), read, self.earlier(read)))
         return torch.cat(found)
 
     def weigh(self, tokens: Tensor, log_probs: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Benchmarks: generators against a known distribution, and the speed of training, sampling and measuring.
 
-Imports `training` and the folders above it. Start with `oracle` or `speed`; README.md has the tables.
+Imports `training` and the folders above it. Start with `generators` or `speed`; README.md has the tables.
 
-oracle           generators and controls measured by exact densities: what is run, in which order
+generators       generators and controls beside each other: what is run, in which order
 case             a distribution, a regime and a seed: its trainings and samplers
 truths           true distributions, and how far from them a sampler is
 controls         sharpened, truncated and mixed distributions of known density
+comparisons      rows over seeds, and beside the likelihood model of the same diversity
 jobs             parts of a benchmark whose results are kept
 frontier         its table and picture
 speed            tasks beside plain code and a lower bound

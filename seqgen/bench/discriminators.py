@@ -6,26 +6,26 @@ too, recurrent layers read packed sequences. The floor is the products alone, of
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqgen import algorithms
 from seqgen.algorithms.configs import DiscriminatorConfig, default_generator
+from seqgen.algorithms.residual_config import ResidualConfig
 from seqgen.bench import latent, plain_models
 from seqgen.bench.default_step import Text
 from seqgen.bench.speed import device_clock
 from seqgen.bench.timing import Clock, Row, interleaved
 from seqgen.core import optim
 from seqgen.data.batch import stacked
-from seqgen.data.tokenizer import PAD
+from seqgen.data.tokenizer import PAD, SPECIALS
 from seqgen.functional.gan_losses import cross_entropy
 from seqgen.generation import summaries
 from seqgen.models.discriminator import PAPER_FILTERS, RNNDiscriminator
-from seqgen.models.energy import LOG_PROB_SCALE, EnergyConfig
+from seqgen.models.energy import LOG_PROB_SCALE, EnergyConfig, Read, SentenceEnergy
 
 CAPTIONS = Text("captions", 1_872, 7, 17)
 TEXTS = CAPTIONS, Text("T 20", 5_000, 20, 20), Text("T 32", 5_000, 32, 32)
@@ -43,6 +43,8 @@ class Half:
 
     tokens: Tensor
     log_probs: Tensor
+    states: Tensor
+    rows: Tensor
 
 
 def run(
@@ -63,7 +65,7 @@ def _row(name: str, text: Text, batch: int, device: torch.device, repeats: int, 
     torch.manual_seed(0)
     sizes = latent.Sizes(text.vocab, text.shortest, text.longest, batch=batch)
     tokens = [latent.batch(sizes)[torch.randperm(batch)].to(device) for _ in range(2)]
-    real, fake = (Half(ids, -5 * torch.rand(ids.shape, device=device) * (ids != PAD)) for ids in tokens)
+    real, fake = (_half(ids) for ids in tokens)
     ours, plain = networks(name, text.vocab)
     ours, plain = ours.to(device).train(), plain.to(device).train()
     optimizer = optim.adamw(ours, lr=LR, weight_decay=WEIGHT_DECAY)
@@ -81,11 +83,24 @@ def _row(name: str, text: Text, batch: int, device: torch.device, repeats: int, 
     return Row(task, "sentences", 2 * batch, timings["naive"], timings["ours"], timings["floor"].median)
 
 
+def _half(ids: Tensor) -> Half:
+    """Return sentences with made-up log-probabilities and states of the default generator."""
+    log_probs = -5 * torch.rand(ids.shape, device=ids.device) * (ids != PAD)
+    states, rows = torch.randn(2, *ids.shape, state_size(), device=ids.device)
+    return Half(ids, log_probs, states, rows)
+
+
+def state_size() -> int:
+    """Return the units of the default generator's states."""
+    return replace(default_generator(), dropout=0.0).build(len(SPECIALS)).head.weight.shape[1]
+
+
 def networks(name: str, vocab_size: int) -> tuple[nn.Module, nn.Module]:
     """Return the discriminator of a name, of our default sizes, and the plain one of the same layers."""
     if name == "residual":
-        energy = algorithms.get("residual", algorithms.ADVERSARIAL).config().energy
-        return energy.build(vocab_size, len(summaries.NAMES)), PlainEnergy(vocab_size, energy)
+        energy = ResidualConfig().cross_fitted(False).energy
+        ours: nn.Module = energy.build(vocab_size, len(summaries.NAMES), state_size())
+        return ours, PlainEnergy(vocab_size, energy)
     config = SETTINGS[name]
     ours = config.build(vocab_size, default_generator())
     if not isinstance(ours, RNNDiscriminator):
@@ -96,18 +111,19 @@ def networks(name: str, vocab_size: int) -> tuple[nn.Module, nn.Module]:
 def loss(network: nn.Module, real: Half, fake: Half) -> Tensor:
     """Return the cross entropy of real and generated sentences, read as the algorithms do."""
     tokens = stacked([real.tokens, fake.tokens])
-    given = [tokens]
-    if hasattr(network, "standardise"):
-        log_probs = torch.cat([real.log_probs, fake.log_probs])
-        given += [log_probs, summaries.summarise(tokens, log_probs)]
-    logits = network(*given)
+    if isinstance(network, SentenceEnergy):
+        said = (torch.cat([getattr(half, of) for half in (real, fake)]) for of in Read._fields[1:])
+        read = Read(tokens, *said)
+        logits = network(read, summaries.summarise(tokens, read.log_probs))
+    else:
+        logits = network(tokens)
     return cross_entropy(logits[: len(real.tokens)], logits[len(real.tokens) :])
 
 
 def plain_step(network: nn.Module, optimizer: torch.optim.Optimizer, real: Half, fake: Half) -> None:
     """Update a plain network by the binary cross entropy of either half."""
     optimizer.zero_grad()
-    on_real, on_fake = network(real.tokens, real.log_probs), network(fake.tokens, fake.log_probs)
+    on_real, on_fake = network(real), network(fake)
     of_real = F.binary_cross_entropy_with_logits(on_real, torch.ones_like(on_real))
     of_fake = F.binary_cross_entropy_with_logits(on_fake, torch.zeros_like(on_fake))
     (of_real + of_fake).backward()
@@ -126,7 +142,8 @@ class PlainCNN(nn.Module):
         self.transform, self.gate = nn.Linear(total, total), nn.Linear(total, total)
         self.dropout, self.output = nn.Dropout(dropout), nn.Linear(total, 1)
 
-    def forward(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
+    def forward(self, half: Half) -> Tensor:
+        tokens = half.tokens
         short = max(0, max(PAPER_FILTERS) - tokens.shape[1])
         images = self.embedding(F.pad(tokens, (0, short), value=PAD))[:, None]
         maps = [F.relu(each(images))[..., 0] for each in self.convolutions]
@@ -147,9 +164,9 @@ class PlainRNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(like.hidden_size * (1 + bidirectional), 1)
 
-    def forward(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        inputs = self.dropout(self.embedding(tokens))
-        _, last = self.rnn(_packed(inputs, tokens))
+    def forward(self, half: Half) -> Tensor:
+        inputs = self.dropout(self.embedding(half.tokens))
+        _, last = self.rnn(_packed(inputs, half.tokens))
         last = last[0] if isinstance(last, tuple) else last
         return self.output(self.dropout(torch.cat(list(last), dim=1)))[:, 0]
 
@@ -160,22 +177,33 @@ class PlainEnergy(nn.Module):
     def __init__(self, vocab_size: int, config: EnergyConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, config.embedding)
-        self.rnn = nn.LSTM(config.embedding + 1, config.hidden, batch_first=True, bidirectional=True)
+        inputs, read = config.embedding + 1, config.states or 0
+        self.rnn = nn.LSTM(inputs, config.hidden, batch_first=True, bidirectional=True)
+        self.states, self.products = nn.Linear(state_size(), read), nn.Linear(state_size(), read)
+        layers = nn.Linear(inputs + 2 * read, 128), nn.Linear(128, config.hidden)
+        self.layers = nn.Sequential(layers[0], nn.LeakyReLU(0.1), layers[1], nn.LeakyReLU(0.1))
         self.dropout = nn.Dropout(config.dropout)
-        first, last = nn.Linear(6 * config.hidden + 1, 128), nn.Linear(128, 1)
+        first, last = nn.Linear(8 * config.hidden + 1, 128), nn.Linear(128, 1)
         drops = nn.Dropout(config.dropout), nn.Dropout(config.dropout)
         self.output = nn.Sequential(drops[0], first, nn.LeakyReLU(0.1), drops[1], last)
 
-    def forward(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
+    def forward(self, half: Half) -> Tensor:
+        tokens = half.tokens
         real = (tokens != PAD)[..., None]
-        known = log_probs[..., None] * LOG_PROB_SCALE
+        known = half.log_probs[..., None] * LOG_PROB_SCALE
         inputs = torch.cat((self.dropout(self.embedding(tokens)), known), dim=2)
         packed, (last, _) = self.rnn(_packed(inputs, tokens))
         states, lengths = pad_packed_sequence(packed, batch_first=True, total_length=tokens.shape[1])
         lengths = lengths[:, None].to(states.device)
-        largest = states.masked_fill(~real, -torch.inf).amax(dim=1)
-        parts = (states.sum(dim=1) / lengths, largest, *last, known.sum(dim=(1, 2))[:, None] / lengths.sqrt())
-        return self.output(torch.cat(parts, dim=1))[:, 0]
+        of_states = self.dropout(self.states(half.states))
+        of_products = self.dropout(self.products(half.states * half.rows))
+        weighed = self.layers(torch.cat((inputs, of_states, of_products), dim=2)) * real
+        features = []
+        for each in (states, weighed):
+            largest = each.masked_fill(~real, -torch.inf).amax(dim=1)
+            features += [each.sum(dim=1) / lengths, largest]
+        mean = known.sum(dim=(1, 2))[:, None] / lengths.sqrt()
+        return self.output(torch.cat((*features[:2], *last, mean, *features[2:]), dim=1))[:, 0]
 
 
 def _packed(inputs: Tensor, tokens: Tensor) -> nn.utils.rnn.PackedSequence:
@@ -201,6 +229,13 @@ def _products(name: str, halves: Sequence[Tensor], plain: nn.Module) -> Callable
         steps = [int((lengths > t).sum()) for t in range(int(lengths.max()))]
         one_way = [(sum(steps), rnn.input_size, gates), *((rows, rnn.hidden_size, gates) for rows in steps)]
         sizes = one_way * (1 + rnn.bidirectional)
+        if isinstance(plain, PlainEnergy):
+            linear = [
+                plain.states,
+                plain.products,
+                *(each for each in plain.layers if isinstance(each, nn.Linear)),
+            ]
+            sizes += [(sum(steps), each.in_features, each.out_features) for each in linear]
     device = tokens.device
     shapes = {
         shape: (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from seqgen.bench.comparisons import SWEEPS
 from seqgen.core.atomic_files import write_bytes
 from seqgen.core.figures import render
 
@@ -46,7 +47,6 @@ CAVEAT = (
     "published points: one run each, settings chosen on test data; published NLL_oracle alone (dotted) says "
     "nothing of coverage\n* LeakGAN's code samples at temperature 0.667, its baselines at 1"
 )
-SWEEPS = ("temperature", "top-p", "min-p")
 
 
 class Plane(NamedTuple):
@@ -69,14 +69,17 @@ KNOWN = Plane(
 TEXT = Plane("self_bleu_5", "bleu_5", "self-BLEU-5; left is more diverse", "BLEU-5; higher is closer", "")
 
 
-def table(summary: Sequence[Mapping[str, Any]]) -> str:
-    """Lay the rows of every case out: mean ± standard error; ∞ where a figure is infinite."""
+def table(summary: Sequence[Mapping[str, Any]], *, null: str = "∞") -> str:
+    """Lay the rows of every case out: mean ± standard error; `null` for one that is not finite."""
     blocks = []
     for case in dict.fromkeys(row["case"] for row in summary):
         rows = [row for row in summary if row["case"] == case]
-        columns = [(title, key) for title, key in COLUMNS if any(key in row["figures"] for row in rows)]
+        known = {key for row in rows for key, each in row["figures"].items() if each["mean"] is not None}
+        columns = [(title, key) for title, key in COLUMNS if key in known]
         lines = [[f"{case}", *(title for title, _ in columns)]]
-        lines += [[row["name"], *(_cell(row["figures"].get(key)) for _, key in columns)] for row in rows]
+        lines += [
+            [row["name"], *(_cell(row["figures"].get(key), null) for _, key in columns)] for row in rows
+        ]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         blocks.append(
             "\n".join(
@@ -92,11 +95,11 @@ def table(summary: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(blocks)
 
 
-def _cell(figure: Mapping[str, float | None] | None) -> str:
+def _cell(figure: Mapping[str, float | None] | None, null: str) -> str:
     if figure is None:
         return ""
     if figure["mean"] is None:
-        return "∞"
+        return null
     error = "" if figure["error"] is None else f" ±{figure['error']:.3f}"
     return f"{figure['mean']:.3f}{error}"
 

@@ -7,8 +7,6 @@ A case is a corpus, a regime and a seed. Where the true distribution is known, o
 generator.
 """
 
-import math
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from seqgen import algorithms, corpora
 from seqgen.bench import controls
 from seqgen.bench.case import NGRAMS, Case, Scale, Text, parameters
+from seqgen.bench.comparisons import comparisons, summary
 from seqgen.bench.jobs import Job, Result, result, run_jobs
 from seqgen.generation import oracles
 
@@ -46,7 +45,8 @@ def run(
     device: str = "auto",
     notify: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
-    """Run the benchmark, or what is left of it, and return its results: `cases`, `rows` and `trainings`.
+    """Run the benchmark, or what is left of it, and return its results: `rows`, over seeds `summary` and
+    `comparisons` (`seqgen.bench.comparisons`), and `trainings`.
 
     Args:
         sources: oracles (as `lstm-0`, `seqgan` or a file of weights) and grammars by their names, and texts.
@@ -67,7 +67,8 @@ def run(
     found = run_jobs(out, jobs, options | {"scale": asdict(scale)}, notify=notify)
     rows = [result for result in found.values() if "figures" in result]
     trainings = {name: result for name, result in found.items() if "figures" not in result}
-    return options | {"rows": rows, "summary": summary(rows), "trainings": trainings}
+    averages = {"summary": summary(rows), "comparisons": comparisons(rows)}
+    return options | {"rows": rows, **averages, "trainings": trainings}
 
 
 def _cases(
@@ -195,27 +196,3 @@ def train_larger(case: Case, adversarial: str) -> Result:
 
     chosen = sizes(controls.larger_by(wanted, count))
     return case.pretrain("larger", {f"generator.{key}": size for key, size in chosen.items()})
-
-
-def summary(rows: Sequence[Result]) -> list[Result]:
-    """Average the rows of several seeds: mean over seeds and its standard error; of one seed, over sentences.
-
-    A figure that is infinite with any seed is null.
-    """
-    groups: dict[tuple[str, str, str], list[Result]] = {}
-    for row in rows:
-        groups.setdefault((row["case"], row["group"], row["name"]), []).append(row)
-    found = []
-    for (case, group, name), same in groups.items():
-        figures: dict[str, dict[str, float | None]] = {}
-        for key in same[0]["figures"]:
-            means = [row["figures"][key]["mean"] for row in same]
-            if None in means:
-                figures[key] = {"mean": None, "error": None}
-            elif len(means) == 1:
-                figures[key] = same[0]["figures"][key]
-            else:
-                error = statistics.stdev(means) / math.sqrt(len(means))
-                figures[key] = {"mean": statistics.fmean(means), "error": error}
-        found.append({"case": case, "group": group, "name": name, "seeds": len(same), "figures": figures})
-    return found

@@ -1,12 +1,14 @@
 """The energy of a sentence: the logit by which real sentences are told from a generator's.
 
 f(x) = a linear part over named summaries plus a network as its remainder. Both read what the generator says
-of the sentence: the log-probability of each of its tokens.
+of the sentence: the log-probability of each of its tokens. The network may also read the state from which the
+generator predicts each token, and the products whose sum is the token's logit: what the generator has learnt
+of the sentence so far need not be learnt again, only where it is wrong.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,9 @@ class EnergyConfig:
     likely a generator finds the sentences that it was trained on"""
     embedding: int = 64
     """size of a token's embedding"""
+    states: int | None = None
+    """size of what it reads of the generator's state before each token, and of what makes the token's logit;
+    0 for nothing; none: 64, but 0 where cross-fitted, as states of different generators do not compare"""
     hidden: int = 96
     """units of each direction of an rnn, width of a transformer, filters of each width of a cnn"""
     layers: int = 1
@@ -50,15 +55,29 @@ class EnergyConfig:
         settings.bounds(
             self,
             embedding=(1, None),
+            states=(0, None),
             hidden=(1, None),
             layers=(1, None),
             heads=(1, None),
             dropout=(0.0, 0.99),
         )
 
-    def build(self, vocab_size: int, summaries: int) -> "SentenceEnergy":
-        """Return a fresh energy, 0 for every sentence."""
-        return SentenceEnergy(vocab_size, summaries, self)
+    def build(self, vocab_size: int, summaries: int, state_size: int) -> "SentenceEnergy":
+        """Return a fresh energy, 0 for every sentence; state_size: units of the generator's states."""
+        return SentenceEnergy(vocab_size, summaries, state_size, self)
+
+
+class Read(NamedTuple):
+    """Sentences, and what their generator says of them."""
+
+    tokens: Tensor
+    """(B, T)"""
+    log_probs: Tensor
+    """of the tokens; (B, T)"""
+    states: Tensor | None = None
+    """from which the tokens are predicted; (B, T, H), or None where they are not read"""
+    rows: Tensor | None = None
+    """of the vocabulary head, whose products with the states sum up to the tokens' logits; as the states"""
 
 
 class SentenceEnergy(nn.Module):
@@ -69,7 +88,7 @@ class SentenceEnergy(nn.Module):
     deviation: Tensor
     """Standard deviation of each summary, by which it is divided; (S,)."""
 
-    def __init__(self, vocab_size: int, summaries: int, config: EnergyConfig) -> None:
+    def __init__(self, vocab_size: int, summaries: int, state_size: int, config: EnergyConfig) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(summaries))
         self.register_buffer("deviation", torch.ones(summaries))
@@ -77,10 +96,15 @@ class SentenceEnergy(nn.Module):
         self.embedding: nn.Embedding | None = None
         self.network: _RNN | _Transformer | _CNN | None = None
         last = nn.Linear(128, 1)
+        self.of_states: _OfStates | None = None
         if config.network != "none":
             self.embedding = nn.Embedding(vocab_size, config.embedding)
             self.network = NETWORKS[config.network](config.embedding + 1, config)
-            first = nn.Linear(self.network.features + 1, 128)
+            features = self.network.features
+            if config.states:
+                self.of_states = _OfStates(config.embedding + 1, state_size, config.states, config)
+                features += self.of_states.features
+            first = nn.Linear(features + 1, 128)
             drops = (Dropout(config.dropout) for _ in range(2))
             self.output = nn.Sequential(next(drops), first, nn.LeakyReLU(0.1), next(drops), last)
         self.dropout = Dropout(config.dropout)
@@ -89,8 +113,14 @@ class SentenceEnergy(nn.Module):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, tokens: Tensor, log_probs: Tensor, summaries: Tensor) -> Tensor:
-        """Return the energies of sentences, in nats; (B, T), (B, T), (B, S) → (B,)."""
+    @property
+    def reads_states(self) -> bool:
+        """Whether it reads the states from which the generator predicts the tokens."""
+        return self.of_states is not None
+
+    def forward(self, read: Read, summaries: Tensor) -> Tensor:
+        """Return the energies of B sentences, in nats; summaries (B, S) → (B,)."""
+        tokens, log_probs, states, rows = read
         total = log_probs.new_zeros(len(tokens))
         if self.linear is not None:
             total = total + self.linear(self.standardised(summaries))[:, 0]
@@ -99,9 +129,13 @@ class SentenceEnergy(nn.Module):
             known = log_probs.where(real, 0.0)[..., None] * LOG_PROB_SCALE
             inputs = torch.cat((self.dropout(self.embedding(tokens)), known), dim=2)
             length = real.sum(dim=1, keepdim=True).clamp(min=1)
-            features = self.network(inputs * real[..., None], real)
             mean = known.sum(dim=(1, 2))[:, None] / length.sqrt()
-            total = total + self.output(torch.cat((features, mean), dim=1))[:, 0]
+            features = [self.network(inputs * real[..., None], real), mean]
+            if self.of_states is not None:
+                assert states is not None
+                assert rows is not None
+                features.append(self.of_states(inputs, states, rows, real))
+            total = total + self.output(torch.cat(features, dim=1))[:, 0]
         return total
 
     def standardised(self, summaries: Tensor) -> Tensor:
@@ -119,6 +153,13 @@ class SentenceEnergy(nn.Module):
         self.deviation.copy_(deviation.where(deviation > 1e-3, 1.0))
 
     @torch.no_grad()
+    def standardise_states(self, read: Read) -> None:
+        """Divide states and rows from now on by their standard deviations in many sentences."""
+        if self.of_states is not None and read.states is not None and read.rows is not None:
+            for part, deviation in zip((read.states, read.rows), self.of_states.deviations, strict=True):
+                deviation.copy_(part[read.tokens != PAD].std().clamp(min=1e-6))
+
+    @torch.no_grad()
     def take_over_embedding(self, weight: Tensor) -> None:
         """Start from a generator's embedding (V, E), by its directions of largest variance.
 
@@ -133,6 +174,41 @@ class SentenceEnergy(nn.Module):
         self.embedding.weight[:, :kept] = (
             EMBEDDING_DEVIATION * coordinates / coordinates.std().clamp(min=1e-6)
         )
+
+
+class _OfStates(nn.Module):
+    """What states and logits of the generator say of its tokens: two layers; mean and maximum over tokens.
+
+    Where the states are read by the recurrent layers instead, these learn the grammar of `scenes` far later.
+    """
+
+    state_deviation: Tensor
+    row_deviation: Tensor
+
+    def __init__(self, inputs: int, state_size: int, size: int, config: EnergyConfig) -> None:
+        super().__init__()
+        self.states, self.products = (nn.Linear(state_size, size) for _ in range(2))
+        self.layers = nn.Sequential(
+            nn.Linear(inputs + 2 * size, 128),
+            nn.LeakyReLU(0.1),
+            nn.Linear(128, config.hidden),
+            nn.LeakyReLU(0.1),
+        )
+        self.dropout = Dropout(config.dropout)
+        self.register_buffer("state_deviation", torch.ones(()))
+        self.register_buffer("row_deviation", torch.ones(()))
+        self.features = 2 * config.hidden
+
+    @property
+    def deviations(self) -> tuple[Tensor, Tensor]:
+        """Those by which states and rows of the head are divided."""
+        return self.state_deviation, self.row_deviation
+
+    def forward(self, inputs: Tensor, states: Tensor, rows: Tensor, real: Tensor) -> Tensor:
+        states = states / self.state_deviation
+        products = states * (rows / self.row_deviation)
+        parts = (inputs, self.dropout(self.states(states)), self.dropout(self.products(products)))
+        return _pooled(self.layers(torch.cat(parts, dim=2)), real)
 
 
 class _RNN(nn.Module):

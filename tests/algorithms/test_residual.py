@@ -2,17 +2,20 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers import LENGTH, batch, build, generator, sentences
 
 from seqgen.algorithms import residual
+from seqgen.algorithms.residual_config import STATES
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
 from seqgen.data.tokenizer import EOS, PAD, UNK
 from seqgen.generation import resampling
 from seqgen.generation.sample import sentence_log_prob
+from seqgen.models.energy import EnergyConfig, Read
 
 WORDS = (4, 5, 6)
 SENTENCES = torch.tensor(
@@ -26,10 +29,10 @@ SENTENCES = torch.tensor(
 def enumerated():
     """A model of seven tokens and two positions, its energy of each sentence, and g of each."""
     algorithm = build("residual", vocab_size=7, length=2).eval()
-    algorithm._logits = lambda tokens, log_probs: torch.where(
-        tokens[:, 0] == 5, 1.5, torch.where(tokens[:, 1] == EOS, -1.0, 0.25)
+    algorithm._logits = lambda read: torch.where(
+        read.tokens[:, 0] == 5, 1.5, torch.where(read.tokens[:, 1] == EOS, -1.0, 0.25)
     )
-    energies = algorithm._logits(SENTENCES, None).double()
+    energies = algorithm._logits(Read(SENTENCES, None)).double()
     probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
     assert probs.sum().item() == pytest.approx(1.0, abs=1e-6)
     return algorithm, energies, probs
@@ -68,8 +71,8 @@ def test_a_further_round_learns_from_samples_of_the_one_before(monkeypatch):
     energies = torch.where(SENTENCES[:, 0] == 5, 1.5, torch.where(SENTENCES[:, 1] == EOS, -1.0, 0.25))
     places = {tuple(sentence): place for place, sentence in enumerate(SENTENCES.tolist())}
 
-    def earlier(tokens, log_probs):
-        return energies[[places[tuple(sentence)] for sentence in tokens.tolist()]]
+    def earlier(read):
+        return energies[[places[tuple(sentence)] for sentence in read.tokens.tolist()]]
 
     monkeypatch.setattr(algorithm.earlier, "forward", earlier)
     probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
@@ -82,7 +85,7 @@ def test_a_further_round_learns_from_samples_of_the_one_before(monkeypatch):
     freedom = len(SENTENCES) - 1
     assert statistic < freedom + 5 * math.sqrt(2 * freedom)
     # and what it adds is added to the energy of that
-    algorithm._logits = lambda tokens, log_probs: 0.5 * log_probs.sum(dim=1)
+    algorithm._logits = lambda read: 0.5 * read.log_probs.sum(dim=1)
     log_probs = algorithm._scored(SENTENCES)
     torch.testing.assert_close(algorithm.weigh(SENTENCES, log_probs), energies + 0.5 * log_probs.sum(dim=1))
 
@@ -104,7 +107,47 @@ def test_a_further_round_begins_where_the_one_before_ended():
         for i in range(3):
             later.step(batch(seed=i), i / 3)
         assert float((later.log_weights(sentences())[1] - found[1]).std()) > 0
-        torch.testing.assert_close(later.earlier(sentences(), later._scored(sentences())), found[1])
+        read = later._read(sentences(), later._scored(sentences()))
+        torch.testing.assert_close(later.earlier(read), found[1])
+
+
+@pytest.mark.parametrize("kind", ["rnn", "transformer", "relational-memory"])
+def test_the_states_that_the_energy_reads_are_those_that_predict_the_tokens(kind):
+    more = {"generator.hidden": 12, "generator.heads": 3} if kind == "transformer" else {}
+    settings = {"energy.states": 3, "generator.kind": kind, "generator.dropout": 0.3, **more}
+    algorithm = build("residual", settings).train()
+    tokens = sentences()
+    read = algorithm._read(tokens, algorithm._scored(tokens))
+    weight, bias = algorithm.generator.head.weight, algorithm.generator.head.bias
+    logits = read.states @ weight.t() + bias
+    expected = logits.log_softmax(dim=-1).gather(2, read.tokens[..., None])[..., 0]
+    real = read.tokens != PAD
+    torch.testing.assert_close(read.log_probs[real], expected[real], rtol=1e-4, atol=1e-5)
+    of_products = (read.states * read.rows).sum(dim=2) + bias[read.tokens]
+    torch.testing.assert_close(of_products, logits.gather(2, read.tokens[..., None])[..., 0])
+    assert not read.states.requires_grad
+    assert not read.rows.requires_grad
+
+
+def test_the_energy_begins_with_states_and_rows_of_deviation_1():
+    algorithm = build("residual", {"energy.states": 3})
+    start = build("mle", seed=3)
+    with torch.no_grad():
+        start.generator.head.weight.mul_(0.1)
+    algorithm.start_from(start)
+    drawn = algorithm.propose(503)
+    read = algorithm._read(*drawn)
+    for part, deviation in zip(read[2:], algorithm.discriminator.of_states.deviations, strict=True):
+        own = part[read.tokens != PAD] / deviation
+        assert float(own.std()) == pytest.approx(1, rel=0.05)
+
+
+def test_states_are_read_where_no_folds_are_trained():
+    config = build("residual").config
+    assert replace(config, energy=EnergyConfig()).cross_fitted(False).energy.states == STATES
+    assert replace(config, energy=EnergyConfig()).cross_fitted(True).energy.states == 0
+    for is_needed in (True, False):
+        assert replace(config, energy=EnergyConfig(states=5)).cross_fitted(is_needed).energy.states == 5
 
 
 def test_a_report_fits_calibration_and_normaliser():

@@ -9,6 +9,7 @@ from seqgen.bench import discriminators, latent, loading
 from seqgen.bench.default_step import Text
 from seqgen.data.tokenizer import EOS, PAD
 from seqgen.generation import summaries
+from seqgen.models.energy import Read
 
 NAMES = (*discriminators.SETTINGS, "residual")
 VOCAB = 29
@@ -17,12 +18,15 @@ VOCAB = 29
 def half(seed: int) -> discriminators.Half:
     torch.manual_seed(seed)
     tokens = latent.batch(latent.Sizes(VOCAB, 2, 23, batch=5))
-    return discriminators.Half(tokens, -torch.rand(tokens.shape) * (tokens != PAD))
+    states, rows = torch.randn(2, *tokens.shape, discriminators.state_size())
+    return discriminators.Half(tokens, -torch.rand(tokens.shape) * (tokens != PAD), states, rows)
 
 
 def copy_weights(ours: nn.Module, plain: nn.Module) -> None:
     """Give the plain network our weights: layers that read backwards have other names there."""
-    weights = {name: value for name, value in ours.state_dict().items() if name not in ("mean", "deviation")}
+    left_out = "mean", "deviation", "of_states.state_deviation", "of_states.row_deviation"
+    weights = {name: value for name, value in ours.state_dict().items() if name not in left_out}
+    weights = {name.removeprefix("of_states."): value for name, value in weights.items()}
     renamed: dict[str, Tensor] = {}
     for name, value in weights.items():
         layer, _, last = name.rpartition(".")
@@ -49,11 +53,12 @@ def test_the_plain_network_is_ours(name: str) -> None:
     sentences = half(1)
     given = [sentences.tokens]
     if name == "residual":
-        given += [sentences.log_probs, summaries.summarise(sentences.tokens, sentences.log_probs)]
+        read = Read(sentences.tokens, sentences.log_probs, sentences.states, sentences.rows)
+        given = [read, summaries.summarise(sentences.tokens, sentences.log_probs)]
     rows = slice(0, None)
     if name == "cnn":  # the published one runs over padding: a sentence without any is read alike
         rows = slice(4, 5)
-    found, wanted = ours(*given)[rows], plain(sentences.tokens, sentences.log_probs)[rows]
+    found, wanted = ours(*given)[rows], plain(sentences)[rows]
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -62,7 +67,8 @@ def test_the_loss_is_that_of_both_halves_by_hand() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return tokens[:, 0].float()
 
-    real, fake = (discriminators.Half(torch.tensor(ids), torch.zeros(1, 1)) for ids in ([[2]], [[1, 3]]))
+    nothing = torch.zeros(1, 1)
+    real, fake = (discriminators.Half(torch.tensor(ids), *[nothing] * 3) for ids in ([[2]], [[1, 3]]))
     # softplus(-2) + softplus(1) = 0.126928 + 1.313262, halved or summed as `cross_entropy` does
     found = float(discriminators.loss(First(), real, fake))
     assert found == pytest.approx((0.126928 + 1.313262) / 2, abs=1e-5)
@@ -78,7 +84,7 @@ def test_the_plain_step_lowers_its_loss(name: str) -> None:
     def margin() -> float:
         plain.eval()
         with torch.no_grad():
-            of_real, of_fake = (plain(each.tokens, each.log_probs).mean() for each in (real, fake))
+            of_real, of_fake = (plain(each).mean() for each in (real, fake))
         return float(of_real - of_fake)
 
     before = margin()

@@ -17,7 +17,7 @@ from seqgen.bench import generators as bench
 from seqgen.bench.case import Case, Scale, Text, comparable
 from seqgen.bench.controls import NetworkSteps, StepSampler
 from seqgen.bench.frontier import COLUMNS, table
-from seqgen.bench.generators import jobs_of, summary, train_ngram
+from seqgen.bench.generators import jobs_of, train_ngram
 from seqgen.bench.jobs import run_jobs
 from seqgen.bench.truths import KnownDistribution, OracleTruth, figures_of
 from seqgen.cli.bench import app
@@ -89,24 +89,6 @@ def test_the_true_distribution_has_no_divergence():
     found = KnownDistribution(truth, n=31, seed=2).of_reference()
     for key in ("forward_kl", "reverse_kl", "jeffreys", "jensen_shannon"):
         assert found[key]["mean"] == pytest.approx(0, abs=1e-9)
-
-
-def test_means_over_seeds_by_hand():
-    def row(value, missed=0.0):
-        return {
-            "case": "c",
-            "group": "g",
-            "name": "x",
-            "figures": {"a": {"mean": value, "error": 9.0}, "b": {"mean": missed, "error": None}},
-        }
-
-    (found,) = summary([row(1.0), row(3.0, None)])
-    # mean 2, standard deviation √2 over two seeds: error 1; what is infinite once is infinite
-    assert found["figures"]["a"] == {"mean": 2.0, "error": pytest.approx(1.0)}
-    assert found["figures"]["b"] == {"mean": None, "error": None}
-    assert found["seeds"] == 2
-    (single,) = summary([row(1.0)])
-    assert single["figures"]["a"]["error"] == 9.0
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ from sklearn.linear_model import LogisticRegression
 
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import cross_entropy
-from seqgen.models.energy import NETWORKS, EnergyConfig
+from seqgen.models.energy import NETWORKS, EnergyConfig, Read
 
-S = 7
+S, H = 7, 11
 
 
 def build(network="rnn", **options):
     torch.manual_seed(0)
     config = EnergyConfig(network, linear=True, embedding=5, hidden=12, heads=3, **options)
-    energy = config.build(V, S).eval()
+    energy = config.build(V, S, H).eval()
     with torch.no_grad():  # it starts from 0
         for parameter in energy.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape))
@@ -25,57 +25,88 @@ def build(network="rnn", **options):
 def inputs(rows=6):
     tokens = sentences(rows)
     rng = torch.Generator().manual_seed(2)
-    return tokens, -torch.rand(tokens.shape, generator=rng), torch.randn(rows, S, generator=rng)
+    log_probs = -torch.rand(tokens.shape, generator=rng)
+    states, of_head = torch.randn(2, *tokens.shape, H, generator=rng)
+    return Read(tokens, log_probs, states, of_head), torch.randn(rows, S, generator=rng)
 
 
 @pytest.mark.parametrize("network", ["none", *NETWORKS])
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_fresh_energy_is_0_for_every_sentence(network, linear):
-    energy = EnergyConfig(network, linear, embedding=5, hidden=12, heads=3).build(V, S).eval()
+    energy = EnergyConfig(network, linear, embedding=5, states=3, hidden=12, heads=3).build(V, S, H).eval()
     assert energy(*inputs()).tolist() == [0.0] * 6
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_padding_and_other_sentences_change_nothing(network, layers):
-    energy = build(network, layers=layers)
-    tokens, log_probs, summaries = inputs()
-    together = energy(tokens, log_probs, summaries)
+    energy = build(network, layers=layers, states=3)
+    read, summaries = inputs()
+    together = energy(read, summaries)
     assert together.std() > 1e-3
-    longer = padded(tokens)
-    filled = torch.full(longer.shape, -7.0)
-    filled[:, : tokens.shape[1]] = log_probs
-    torch.testing.assert_close(energy(longer, filled, summaries), together, rtol=1e-4, atol=1e-5)
+    longer, width = padded(read.tokens), read.tokens.shape[1]
+    filled, states = torch.full(longer.shape, -7.0), torch.full((2, *longer.shape, H), 9.0)
+    filled[:, :width] = read.log_probs
+    states[:, :, :width] = torch.stack((read.states, read.rows))
+    states[:, longer == PAD] = 9.0
+    found = energy(Read(longer, filled, *states), summaries)
+    torch.testing.assert_close(found, together, rtol=1e-4, atol=1e-5)
     for i in range(3):
         row = slice(i, i + 1)
-        alone = energy(tokens[row], log_probs[row], summaries[row])
+        alone = energy(Read(*(part[row] for part in read)), summaries[row])
         torch.testing.assert_close(alone, together[row], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_words_their_order_and_their_log_probs_are_read(network):
     energy = build(network)
-    tokens, log_probs, summaries = inputs()
-    base = energy(tokens, log_probs, summaries)
+    (tokens, log_probs, *states), summaries = inputs()
+    base = energy(Read(tokens, log_probs, *states), summaries)
     swapped = tokens.clone()
     swapped[:, [0, 1]] = tokens[:, [1, 0]]
     differs = (tokens[:, 0] != tokens[:, 1]) & (tokens[:, 1] != PAD)
-    assert ((energy(swapped, log_probs, summaries) - base).abs() > 1e-6)[differs].all()
+    assert ((energy(Read(swapped, log_probs), summaries) - base).abs() > 1e-6)[differs].all()
     changed = log_probs.clone()
     changed[:, 0] -= 1
-    assert ((energy(tokens, changed, summaries) - base).abs() > 1e-6).all()
+    assert ((energy(Read(tokens, changed), summaries) - base).abs() > 1e-6).all()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_states_and_rows_of_the_head_are_read_divided_by_their_deviations(network):
+    energy = build(network, states=3)
+    read, summaries = inputs()
+    base = energy(read, summaries)
+    for name in ("states", "rows"):
+        changed = getattr(read, name).clone()
+        changed[:, 0] += 1
+        assert ((energy(read._replace(**{name: changed}), summaries) - base).abs() > 1e-6).all()
+    tokens = torch.tensor([[5, 6, 4], [7, PAD, PAD]]).repeat(251, 1)
+    states, rows = torch.randn(2, *tokens.shape, H)
+    states[tokens == PAD] = 99.0
+    energy.standardise_states(Read(tokens, tokens, 4 * states, 3 * rows))
+    deviations = [float(each) for each in energy.of_states.deviations]
+    assert deviations == pytest.approx([4, 3], rel=0.05)
+    larger = read._replace(states=read.states * deviations[0], rows=read.rows * deviations[1])
+    torch.testing.assert_close(energy(larger, summaries), base, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("states", [None, 0])
+def test_without_states_nothing_of_them_is_kept(states):
+    energy = build(states=states)
+    assert not energy.reads_states
+    assert not [name for name in energy.state_dict() if "state" in name]
 
 
 def test_the_linear_part_fits_as_logistic_regression_does():
     rng = torch.Generator().manual_seed(4)
     real = torch.randn(307, S, generator=rng) * 3 + 1
     fake = torch.randn(307, S, generator=rng) * 2 - torch.arange(S) / S
-    energy = EnergyConfig("none", linear=True).build(V, S)
+    energy = EnergyConfig("none", linear=True).build(V, S, H)
     energy.standardise(torch.cat((real, fake)))
     tokens = torch.full((307, 1), 5)
 
     def loss():
-        logits = [energy(tokens, tokens.float(), part) for part in (real, fake)]
+        logits = [energy(Read(tokens, tokens.float()), part) for part in (real, fake)]
         return cross_entropy(*logits)
 
     optimizer = torch.optim.LBFGS(energy.parameters(), max_iter=500, line_search_fn="strong_wolfe")
@@ -96,7 +127,7 @@ def test_the_linear_part_fits_as_logistic_regression_does():
 
 
 def test_the_embedding_keeps_which_words_of_the_generator_are_alike():
-    energy = EnergyConfig(embedding=5).build(V, S)
+    energy = EnergyConfig(embedding=5).build(V, S, H)
     weight = torch.randn(V, 3, generator=torch.Generator().manual_seed(1))
     energy.take_over_embedding(weight)
     kept = energy.embedding.weight.detach()[:, :3]
@@ -105,7 +136,7 @@ def test_the_embedding_keeps_which_words_of_the_generator_are_alike():
 
 
 def test_a_summary_that_is_alike_for_all_is_not_blown_up():
-    energy = EnergyConfig("none", linear=True).build(V, S)
+    energy = EnergyConfig("none", linear=True).build(V, S, H)
     summaries = torch.randn(307, S, generator=torch.Generator().manual_seed(1))
     summaries[:, 3] = 0.25
     energy.standardise(summaries)
