@@ -37,14 +37,14 @@ from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, perplexi
 from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
 from seqgen.algorithms.residual_config import ResidualConfig
 from seqgen.core import distributed, optim, settings
-from seqgen.core.device import autocast, is_host, widened
+from seqgen.core.device import autocast, is_host, leaves_out, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
 from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
-from seqgen.generation.sample import Samples, log_prob, sample, shifted
+from seqgen.generation.sample import Samples, log_prob_of_states, sample, shifted
 from seqgen.models.base import evaluating
 from seqgen.models.energy import Read
 from seqgen.models.ngram_mixture import NGramMixture
@@ -52,8 +52,8 @@ from seqgen.models.state import State, repeat, select
 
 ROWS = 4096
 """Candidates held at a time."""
-READ = 1024
-"""Sentences that networks read at a time: what they keep of all candidates would be the peak of memory."""
+READ, READ_ON_HOST = 1024, 256
+"""Sentences that networks read at a time; on a host they are of like length."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
 
@@ -150,9 +150,10 @@ class Residual(TextAlgorithm):
         with autocast(real.device, bf16=c.bf16):
             fakes = self._fakes(len(real))
             tokens = stacked([real, *(fake.tokens for fake in fakes)])
-            log_probs = stacked([self._log_probs(real), *(fake.log_probs for fake in fakes)])
+            known = [self._log_probs_of_folds(real)] if self.folds else []
+            read = self._read(tokens, stacked([*known, *(fake.log_probs for fake in fakes)]))
             self.discriminator.train()
-            logits = self._logits(self._read(tokens, log_probs))
+            logits = self._logits(read)
             on_real, on_fake = logits[: len(real)], logits[len(real) :]
             loss = cross_entropy(on_real, on_fake)
         optim.update({optimizer: loss}, clip=c.clip)
@@ -187,59 +188,78 @@ class Residual(TextAlgorithm):
         """Return the n-grams of this model, or of a fold where this model has any."""
         return of.mixed if self.mixed is not None else None
 
-    def _log_probs(self, real: Tensor) -> Tensor:
+    def _log_probs_of_folds(self, real: Tensor) -> Tensor:
         """Return the log-probabilities of real tokens by a generator that has not seen them; (B, T)."""
-        with torch.no_grad():
-            if not self.folds:
-                return self._scored(real)
-            # All generators read all sentences: to give each its own would take shapes that depend on them.
-            found = torch.stack([self._scored(real, fold) for fold in self.folds])
-            rows = torch.arange(len(real), device=real.device)
-            return found[fold_of(real, len(self.folds)), rows]
+        # All generators read all sentences: to give each its own would take shapes that depend on them.
+        found = torch.stack([self._log_probs(fold, real, self._states(fold, real)) for fold in self.folds])
+        return found[fold_of(real, len(self.folds)), torch.arange(len(real), device=real.device)]
 
-    def _read(self, tokens: Tensor, log_probs: Tensor) -> Read:
-        """Return sentences with what the energy reads of them; on a host as wide as the longest of them."""
+    def _states(self, of: TextAlgorithm, tokens: Tensor) -> Tensor:
+        """Return the states from which a generator predicts tokens; (B, T) → (B, T, H)."""
+        with torch.no_grad(), evaluating(of.generator):
+            return of.generator.hidden(shifted(tokens), of.generator.initial(len(tokens)))[0]
+
+    def _log_probs(self, of: TextAlgorithm, tokens: Tensor, states: Tensor) -> Tensor:
+        """Return the log-probability of every token by the generator of those states, in nats; (B, T).
+
+        What a sentence is given has 0, as it has where it is not drawn.
+        """
+        found = log_prob_of_states(of.generator.head, tokens, states, mixture=self._mixture_of(of))
+        return found.masked_fill(~self.of_sentence(tokens), 0)
+
+    def _read(self, tokens: Tensor, known: Tensor | None = None) -> Read:
+        """Return B sentences with what the energy reads of them; on a host as wide as the longest of them.
+
+        known: log-probabilities of the last K of them by what has drawn them, (K, T); others are scored by g.
+        """
         if is_host(tokens.device):
             longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
-            tokens, log_probs = tokens[:, :longest], log_probs[:, :longest]
-        if not self.discriminator.reads_states:
+            tokens, known = tokens[:, :longest], None if known is None else known[:, :longest]
+        reads_states, new = (
+            self.discriminator.reads_states,
+            len(tokens) - (0 if known is None else len(known)),
+        )
+        states = self._states(self, tokens if reads_states else tokens[:new])
+        log_probs = self._log_probs(self, tokens[:new], states[:new])
+        if known is not None:
+            log_probs = torch.cat((log_probs, known))
+        if not reads_states:
             return Read(tokens, log_probs)
-        with torch.no_grad(), evaluating(self.generator):
-            states, _ = self.generator.hidden(shifted(tokens), self.generator.initial(len(tokens)))
-            return Read(tokens, log_probs, states, self.generator.head.weight[tokens])
+        return Read(tokens, log_probs, states, self.generator.head.weight.detach()[tokens])
 
     def _logits(self, read: Read) -> Tensor:
         """Return the logits that B sentences are real, not calibrated; (B,)."""
         return logits(self.discriminator, read)
 
-    def terms(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        """Return what calibration weights (`energy_rounds.terms`); (B, T), (B, T) → (B, D)."""
-        found = []
-        with evaluating(self.discriminator):
-            for part in zip(tokens.split(READ), log_probs.split(READ), strict=True):
-                read = self._read(*part)
-                found.append(terms(self.discriminator, self._logits(read), read, self.earlier(read)))
-        return torch.cat(found)
+    def _weighed(self, tokens: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return log g of sentences, in nats, and the terms of f; (B, T) → (B,) float64, (B, D).
 
-    def weigh(self, tokens: Tensor, log_probs: Tensor) -> Tensor:
-        """Return f of sentences of which g's log-probabilities are known, in nats; (B, T), (B, T) → (B,)."""
-        return self.terms(tokens, log_probs) @ self.calibration
+        known: their log-probabilities by what has drawn them, (B, T); where they are not given, those by g.
+        """
+        of_generator, found = [], []
+        order = self._by_length(tokens)
+        with evaluating(self.discriminator):
+            for rows in order.split(READ_ON_HOST if is_host(tokens.device) else READ):
+                read = self._read(tokens[rows], None if known is None else known[rows])
+                of_generator.append(widened(read.log_probs).sum(dim=1))
+                found.append(terms(self.discriminator, self._logits(read), read, self.earlier(read)))
+        back = order.argsort()
+        return torch.cat(of_generator)[back], torch.cat(found)[back]
+
+    def _by_length(self, tokens: Tensor) -> Tensor:
+        """Return the order in which sentences are read, so that few read the padding of others; (B,)."""
+        if not leaves_out(tokens.device):
+            return torch.arange(len(tokens), device=tokens.device)
+        return (tokens != PAD).sum(dim=1).sort(stable=True).indices
+
+    def weigh(self, tokens: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return f of sentences, in nats; their log-probabilities (B, T) are known or g's; (B, T) → (B,)."""
+        return self._weighed(tokens, known)[1] @ self.calibration
 
     def log_weights(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Return log g and f of sentences, in nats; (B, T) → (B,) float64, (B,)."""
-        log_probs = self._scored(tokens)
-        return widened(log_probs).sum(dim=1), self.weigh(tokens, log_probs)
-
-    def _scored(self, tokens: Tensor, by: TextAlgorithm | None = None) -> Tensor:
-        """Return log g of every token of the sentences, or that of a fold; (B, T) → (B, T).
-
-        What a sentence is given has 0, as it has where it is not drawn.
-        """
-        of = by or self
-        mixture = self._mixture_of(of)
-        with evaluating(of.generator):
-            parts = [log_prob(of.generator, part, mixture=mixture) for part in tokens.split(READ)]
-        return torch.cat(parts).masked_fill(~self.of_sentence(tokens), 0)
+        of_generator, found = self._weighed(tokens)
+        return of_generator, found @ self.calibration
 
     def log_likelihood(self, tokens: Tensor) -> Tensor:
         """Return log p of sentences, in nats, log Z being estimated; (B, T) → (B,).
@@ -300,7 +320,7 @@ class Residual(TextAlgorithm):
         """Choose one of each row's candidates by what the generator, not how it was asked, says of them."""
         if not rows:
             return drawn
-        energies = self.weigh(drawn.tokens, self._scored(drawn.tokens))
+        energies = self.weigh(drawn.tokens)
         if bonus is not None:
             energies = energies + bonus(drawn.tokens)
         return resampling.chosen(drawn, energies.view(rows, -1), rng=rng)
@@ -310,21 +330,20 @@ class Residual(TextAlgorithm):
         if self._pool is None:
             rng = torch.Generator(self.log_z.device).manual_seed(POOL_SEED)
             self._pool = self.propose(self.config.held_out_samples, rng=rng)
-        on_fake = self.terms(*self._pool)
-        of_generator, parts, tokens = [], [], 0
+        on_fake = self._weighed(*self._pool)[1]
+        found, tokens = [], 0
         for batch in batches:
-            log_probs = self._scored(batch.tokens)
-            of_generator.append(widened(log_probs).sum(dim=1))
-            parts.append(self.terms(batch.tokens, log_probs))
+            found.append(self._weighed(batch.tokens))
             tokens += int(self.of_sentence(batch.tokens).sum())
-        on_real = torch.cat(parts) if parts else on_fake[:0]
-        if parts:
+        on_real = torch.cat([part for _, part in found]) if found else on_fake[:0]
+        if found:
             weights, _ = resampling.calibrate(on_real, on_fake, self._uncalibrated())
             self.calibration.copy_(weights)
         self.log_z.copy_(resampling.log_normaliser(on_fake @ self.calibration))
         metrics = self._held_out(on_real, on_fake)
-        if parts:
-            nats = torch.cat(of_generator).sum() + widened(on_real @ self.calibration).sum()
+        if found:
+            of_generator = torch.cat([part for part, _ in found])
+            nats = of_generator.sum() + widened(on_real @ self.calibration).sum()
             nll = -(float(nats) - len(on_real) * float(self.log_z)) / tokens
             metrics |= {
                 "scale": float(self.calibration[:2].sum()),

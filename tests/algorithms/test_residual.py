@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import LENGTH, batch, build, generator, sentences
+from torch.nn.functional import pad
 
 from seqgen.algorithms import residual
 from seqgen.algorithms.residual_config import STATES
@@ -29,10 +30,13 @@ SENTENCES = torch.tensor(
 def enumerated():
     """A model of seven tokens and two positions, its energy of each sentence, and g of each."""
     algorithm = build("residual", vocab_size=7, length=2).eval()
-    algorithm._logits = lambda read: torch.where(
-        read.tokens[:, 0] == 5, 1.5, torch.where(read.tokens[:, 1] == EOS, -1.0, 0.25)
-    )
-    energies = algorithm._logits(Read(SENTENCES, None)).double()
+
+    def logits(read):
+        first, second = pad(read.tokens, (0, 2 - read.tokens.shape[1])).unbind(dim=1)
+        return torch.where(first == 5, 1.5, torch.where(second == EOS, -1.0, 0.25))
+
+    algorithm._logits = logits
+    energies = logits(Read(SENTENCES, None)).double()
     probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
     assert probs.sum().item() == pytest.approx(1.0, abs=1e-6)
     return algorithm, energies, probs
@@ -72,7 +76,8 @@ def test_a_further_round_learns_from_samples_of_the_one_before(monkeypatch):
     places = {tuple(sentence): place for place, sentence in enumerate(SENTENCES.tolist())}
 
     def earlier(read):
-        return energies[[places[tuple(sentence)] for sentence in read.tokens.tolist()]]
+        tokens = pad(read.tokens, (0, 2 - read.tokens.shape[1]))
+        return energies[[places[tuple(sentence)] for sentence in tokens.tolist()]]
 
     monkeypatch.setattr(algorithm.earlier, "forward", earlier)
     probs = sentence_log_prob(algorithm.generator, SENTENCES).exp()
@@ -86,8 +91,8 @@ def test_a_further_round_learns_from_samples_of_the_one_before(monkeypatch):
     assert statistic < freedom + 5 * math.sqrt(2 * freedom)
     # and what it adds is added to the energy of that
     algorithm._logits = lambda read: 0.5 * read.log_probs.sum(dim=1)
-    log_probs = algorithm._scored(SENTENCES)
-    torch.testing.assert_close(algorithm.weigh(SENTENCES, log_probs), energies + 0.5 * log_probs.sum(dim=1))
+    of_generator, found = algorithm.log_weights(SENTENCES)
+    torch.testing.assert_close(found, energies + 0.5 * of_generator.float())
 
 
 def test_a_further_round_begins_where_the_one_before_ended():
@@ -107,7 +112,7 @@ def test_a_further_round_begins_where_the_one_before_ended():
         for i in range(3):
             later.step(batch(seed=i), i / 3)
         assert float((later.log_weights(sentences())[1] - found[1]).std()) > 0
-        read = later._read(sentences(), later._scored(sentences()))
+        read = later._read(sentences())
         torch.testing.assert_close(later.earlier(read), found[1])
 
 
@@ -117,7 +122,7 @@ def test_the_states_that_the_energy_reads_are_those_that_predict_the_tokens(kind
     settings = {"energy.states": 3, "generator.kind": kind, "generator.dropout": 0.3, **more}
     algorithm = build("residual", settings).train()
     tokens = sentences()
-    read = algorithm._read(tokens, algorithm._scored(tokens))
+    read = algorithm._read(tokens)
     weight, bias = algorithm.generator.head.weight, algorithm.generator.head.bias
     logits = read.states @ weight.t() + bias
     expected = logits.log_softmax(dim=-1).gather(2, read.tokens[..., None])[..., 0]
@@ -140,6 +145,22 @@ def test_the_energy_begins_with_states_and_rows_of_deviation_1():
     for part, deviation in zip(read[2:], algorithm.discriminator.of_states.deviations, strict=True):
         own = part[read.tokens != PAD] / deviation
         assert float(own.std()) == pytest.approx(1, rel=0.05)
+
+
+def test_sentences_are_read_by_their_length_and_given_back_in_their_order(monkeypatch):
+    monkeypatch.setattr(residual, "READ_ON_HOST", 2)
+    algorithm = build("residual", {"energy.states": 3, "energy.linear": True}).eval()
+    tokens, widths = sentences(7), []
+    lengths = (tokens != PAD).sum(dim=1)
+    assert len(lengths.unique()) > 2
+    expected = [
+        torch.cat(each) for each in zip(*(algorithm.log_weights(row[None]) for row in tokens), strict=True)
+    ]
+    read = algorithm._read
+    algorithm._read = lambda tokens, known: widths.append(tokens.shape[0]) or read(tokens, known)
+    for found, one_by_one in zip(algorithm.log_weights(tokens), expected, strict=True):
+        torch.testing.assert_close(found, one_by_one, rtol=1e-4, atol=1e-5)
+    assert widths == [2, 2, 2, 1]
 
 
 def test_states_are_read_where_no_folds_are_trained():

@@ -90,7 +90,7 @@ def test_no_generator_has_seen_what_it_scores(start, monkeypatch):
     for row, fold in zip(tokens, fold_of(tokens, 3).tolist(), strict=True):
         trained = load.load(made.run.path / "folds" / str(fold), "cpu")
         own = log_prob(trained.algorithm.generator, row[None])
-        found = algorithm._log_probs(tokens)[(tokens == row).all(dim=1)][:1]
+        found = algorithm._log_probs_of_folds(tokens)[(tokens == row).all(dim=1)][:1]
         torch.testing.assert_close(found, own, rtol=1e-4, atol=1e-5)
 
 
