@@ -34,17 +34,17 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, perplexity
+from seqgen.algorithms.energy_reading import Reader, by_length
 from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
 from seqgen.algorithms.residual_config import ResidualConfig
-from seqgen.core import distributed, optim, settings
-from seqgen.core.device import autocast, is_host, leaves_out, widened
+from seqgen.core import optim, settings
+from seqgen.core.device import autocast, is_host, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
 from seqgen.data.folds import fold_of
-from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
-from seqgen.generation.sample import Samples, log_prob_of_states, sample, shifted
+from seqgen.generation.sample import Samples, sample
 from seqgen.models.base import evaluating
 from seqgen.models.energy import Read
 from seqgen.models.ngram_mixture import NGramMixture
@@ -191,41 +191,15 @@ class Residual(TextAlgorithm):
     def _log_probs_of_folds(self, real: Tensor) -> Tensor:
         """Return the log-probabilities of real tokens by a generator that has not seen them; (B, T)."""
         # All generators read all sentences: to give each its own would take shapes that depend on them.
-        found = torch.stack([self._log_probs(fold, real, self._states(fold, real)) for fold in self.folds])
+        found = torch.stack([self._reader(fold).log_probs(real) for fold in self.folds])
         return found[fold_of(real, len(self.folds)), torch.arange(len(real), device=real.device)]
 
-    def _states(self, of: TextAlgorithm, tokens: Tensor) -> Tensor:
-        """Return the states from which a generator predicts tokens; (B, T) → (B, T, H)."""
-        with torch.no_grad(), evaluating(of.generator):
-            return of.generator.hidden(shifted(tokens), of.generator.initial(len(tokens)))[0]
-
-    def _log_probs(self, of: TextAlgorithm, tokens: Tensor, states: Tensor) -> Tensor:
-        """Return the log-probability of every token by the generator of those states, in nats; (B, T).
-
-        What a sentence is given has 0, as it has where it is not drawn.
-        """
-        found = log_prob_of_states(of.generator.head, tokens, states, mixture=self._mixture_of(of))
-        return found.masked_fill(~self.of_sentence(tokens), 0)
+    def _reader(self, of: TextAlgorithm) -> Reader:
+        return Reader(of.generator, self._mixture_of(of), self.of_sentence)
 
     def _read(self, tokens: Tensor, known: Tensor | None = None) -> Read:
-        """Return B sentences with what the energy reads of them; on a host as wide as the longest of them.
-
-        known: log-probabilities of the last K of them by what has drawn them, (K, T); others are scored by g.
-        """
-        if is_host(tokens.device):
-            longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
-            tokens, known = tokens[:, :longest], None if known is None else known[:, :longest]
-        reads_states, new = (
-            self.discriminator.reads_states,
-            len(tokens) - (0 if known is None else len(known)),
-        )
-        states = self._states(self, tokens if reads_states else tokens[:new])
-        log_probs = self._log_probs(self, tokens[:new], states[:new])
-        if known is not None:
-            log_probs = torch.cat((log_probs, known))
-        if not reads_states:
-            return Read(tokens, log_probs)
-        return Read(tokens, log_probs, states, self.generator.head.weight.detach()[tokens])
+        """Return what the energy reads of sentences, by g (`energy_reading.Reader.read`)."""
+        return self._reader(self).read(tokens, known, states=self.discriminator.reads_states)
 
     def _logits(self, read: Read) -> Tensor:
         """Return the logits that B sentences are real, not calibrated; (B,)."""
@@ -237,7 +211,7 @@ class Residual(TextAlgorithm):
         known: their log-probabilities by what has drawn them, (B, T); where they are not given, those by g.
         """
         of_generator, found = [], []
-        order = self._by_length(tokens)
+        order = by_length(tokens)
         with evaluating(self.discriminator):
             for rows in order.split(READ_ON_HOST if is_host(tokens.device) else READ):
                 read = self._read(tokens[rows], None if known is None else known[rows])
@@ -245,12 +219,6 @@ class Residual(TextAlgorithm):
                 found.append(terms(self.discriminator, self._logits(read), read, self.earlier(read)))
         back = order.argsort()
         return torch.cat(of_generator)[back], torch.cat(found)[back]
-
-    def _by_length(self, tokens: Tensor) -> Tensor:
-        """Return the order in which sentences are read, so that few read the padding of others; (B,)."""
-        if not leaves_out(tokens.device):
-            return torch.arange(len(tokens), device=tokens.device)
-        return (tokens != PAD).sum(dim=1).sort(stable=True).indices
 
     def weigh(self, tokens: Tensor, known: Tensor | None = None) -> Tensor:
         """Return f of sentences, in nats; their log-probabilities (B, T) are known or g's; (B, T) → (B,)."""

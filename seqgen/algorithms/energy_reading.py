@@ -1,0 +1,64 @@
+"""What an energy reads of sentences, by one reading of their generator: log-probabilities and states."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqgen.core import distributed
+from seqgen.core.device import is_host, leaves_out
+from seqgen.data.tokenizer import PAD
+from seqgen.generation.sample import log_prob_of_states, shifted
+from seqgen.models.base import Generator, evaluating
+from seqgen.models.energy import Read
+from seqgen.models.ngram_mixture import NGramMixture
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A generator, or its mixture with n-grams, as what an energy knows of sentences."""
+
+    generator: Generator
+    mixture: NGramMixture | None
+    of_sentence: Callable[[Tensor], Tensor]
+    """which tokens are drawn, (B, T) → bool (B, T); others are padding, or given to a sentence"""
+
+    def read(self, tokens: Tensor, known: Tensor | None = None, *, states: bool) -> Read:
+        """Return B sentences (B, T) with what is known of them; on a host as wide as the longest of them.
+
+        known: log-probabilities of the last K of them by what has drawn them, (K, T); others are scored here.
+        states: whether states and rows of the head are wanted.
+        """
+        if is_host(tokens.device):
+            longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
+            tokens, known = tokens[:, :longest], None if known is None else known[:, :longest]
+        new = len(tokens) - (0 if known is None else len(known))
+        if not states and known is not None and not new:
+            return Read(tokens, known)
+        read = self._states(tokens if states else tokens[:new])
+        parts = [self._log_probs(tokens[:new], read[:new])] if new or known is None else []
+        log_probs = torch.cat(parts if known is None else [*parts, known])
+        if not states:
+            return Read(tokens, log_probs)
+        return Read(tokens, log_probs, read, self.generator.head.weight.detach()[tokens])
+
+    def log_probs(self, tokens: Tensor) -> Tensor:
+        """Return the log-probability of every token, in nats, 0 where none is drawn; (B, T) → (B, T)."""
+        return self._log_probs(tokens, self._states(tokens))
+
+    def _states(self, tokens: Tensor) -> Tensor:
+        """Return the states from which the generator predicts tokens; (B, T) → (B, T, H)."""
+        with torch.no_grad(), evaluating(self.generator):
+            return self.generator.hidden(shifted(tokens), self.generator.initial(len(tokens)))[0]
+
+    def _log_probs(self, tokens: Tensor, states: Tensor) -> Tensor:
+        found = log_prob_of_states(self.generator.head, tokens, states, mixture=self.mixture)
+        return found.masked_fill(~self.of_sentence(tokens), 0)
+
+
+def by_length(tokens: Tensor) -> Tensor:
+    """Return the order to read sentences in, so that few read the padding of others; (B, T) → (B,)."""
+    if not leaves_out(tokens.device):
+        return torch.arange(len(tokens), device=tokens.device)
+    return (tokens != PAD).sum(dim=1).sort(stable=True).indices
