@@ -174,12 +174,12 @@ def train_on_ngrams(case: Case, name: str) -> Result:
 
 
 def train_longer(case: Case, adversarial: str) -> Result:
-    """Train the generator on for as many CPU seconds as an adversarial algorithm took."""
+    """Train the generator on for as many CPU seconds as an adversarial algorithm took, to the best report."""
     first, other = (result(case.folder, f"{case.key}.train-{name}") for name in ("mle", adversarial))
     steps = max(round(first["steps"] * other["cpu_seconds"] / max(first["cpu_seconds"], 0.01)), 1)
-    return case.pretrain("longer", {"lr": 1e-3}, init=case.path("mle"), steps=steps) | {
-        "as_long_as": adversarial
-    }
+    # At first the learning rate is higher than at the end of the first training: that is no reason to stop.
+    values = {"lr": 1e-3, "patience": None}
+    return case.pretrain("longer", values, init=case.path("mle"), steps=steps) | {"as_long_as": adversarial}
 
 
 def train_larger(case: Case, adversarial: str) -> Result:

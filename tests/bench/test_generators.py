@@ -166,7 +166,8 @@ def test_controls_of_training_have_the_sizes_that_they_are_to_match(done):
         counts["larger"]["parameters"] >= 0.8 * counts[reference]["parameters"] > counts["mle"]["parameters"]
     )
     assert counts["longer"]["as_long_as"] == reference
-    assert counts["longer"]["steps"] >= 1
+    seconds = counts[reference]["cpu_seconds"] / counts["mle"]["cpu_seconds"]
+    assert counts["longer"]["steps"] == max(round(counts["mle"]["steps"] * seconds), 1)  # and none fewer
 
 
 def test_a_grammar_has_valid_samples(tmp_path):
