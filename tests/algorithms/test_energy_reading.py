@@ -1,0 +1,57 @@
+"""What an energy reads: who scores which sentence, and what is left out."""
+
+import pytest
+import torch
+from helpers import generator, padded, sentences
+
+from seqgen.algorithms.energy_reading import Reader, by_length
+from seqgen.data.tokenizer import PAD
+from seqgen.generation.sample import log_prob
+
+
+def reader():
+    return Reader(generator(seed=3), None, lambda tokens: tokens != PAD)
+
+
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize("known_rows", [0, 2, 7])
+def test_the_last_sentences_keep_what_is_known_of_them_and_others_are_scored(states, known_rows):
+    of, tokens = reader(), sentences(7)
+    known = torch.arange(tokens.numel()).view(tokens.shape).float()[7 - known_rows :]
+    read = of.read(tokens, known if known_rows else None, states=states)
+    width = int((tokens != PAD).sum(dim=1).max())
+    assert torch.equal(read.tokens, tokens[:, :width])
+    scored = log_prob(of.generator, tokens)
+    expected = torch.cat((scored[: 7 - known_rows], known if known_rows else scored[7:]))
+    torch.testing.assert_close(read.log_probs, expected[:, :width])
+    assert (read.states is not None) == (read.rows is not None) == states
+    torch.testing.assert_close(of.log_probs(tokens), scored)
+
+
+def test_nothing_is_read_again_where_all_is_known(monkeypatch):
+    of, tokens = reader(), sentences(5)
+    monkeypatch.setattr(of.generator, "hidden", lambda *given: pytest.fail("read"))
+    assert of.read(tokens, torch.ones(tokens.shape), states=False).log_probs.min() == 1
+
+
+def test_what_is_given_is_not_scored():
+    of = Reader(generator(seed=3), None, lambda tokens: (tokens != PAD) & (torch.arange(tokens.shape[1]) > 1))
+    tokens = sentences(5)
+    read = of.read(tokens, states=True)
+    assert (read.log_probs[:, :2] == 0).all()
+    later = (read.tokens != PAD)[:, 2:]
+    torch.testing.assert_close(
+        read.log_probs[:, 2:][later], log_prob(of.generator, read.tokens)[:, 2:][later]
+    )
+
+
+def test_padding_is_cut_and_changes_nothing():
+    of, tokens = reader(), sentences(6)
+    narrow, wide = (of.read(each, states=True) for each in (tokens, padded(tokens)))
+    for one, other in zip(narrow, wide, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_sentences_are_ordered_by_their_length():
+    tokens = torch.tensor([[5, 6, 7], [5, PAD, PAD], [8, 6, PAD], [6, PAD, PAD]])
+    assert by_length(tokens).tolist() == [1, 3, 2, 0]
