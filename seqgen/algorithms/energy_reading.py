@@ -28,7 +28,7 @@ class Reader:
         """Return B sentences (B, T) with what is known of them; on a host as wide as the longest of them.
 
         known: log-probabilities of the last K of them by what has drawn them, (K, T); others are scored here.
-        states: whether states and rows of the head are wanted.
+        states: whether states, and the head's weight that gives logits by them, are wanted.
         """
         if is_host(tokens.device):
             longest = max(1, distributed.maximum(int((tokens != PAD).any(dim=0).sum())))
@@ -41,7 +41,7 @@ class Reader:
         log_probs = torch.cat(parts if known is None else [*parts, known])
         if not states:
             return Read(tokens, log_probs)
-        return Read(tokens, log_probs, read, self.generator.head.weight.detach()[tokens])
+        return Read(tokens, log_probs, read, self.generator.head.weight.detach())
 
     def log_probs(self, tokens: Tensor) -> Tensor:
         """Return the log-probability of every token, in nats, 0 where none is drawn; (B, T) → (B, T)."""

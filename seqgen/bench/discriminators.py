@@ -35,6 +35,7 @@ SETTINGS = {
     "rnn both ways": DiscriminatorConfig(kind="rnn", bidirectional=True),
 }
 LR, WEIGHT_DECAY = 1e-3, 0.1
+OF_GENERATOR = "log_probs", "states"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Half:
     tokens: Tensor
     log_probs: Tensor
     states: Tensor
-    rows: Tensor
+    head: Tensor
 
 
 def run(
@@ -65,7 +66,8 @@ def _row(name: str, text: Text, batch: int, device: torch.device, repeats: int, 
     torch.manual_seed(0)
     sizes = latent.Sizes(text.vocab, text.shortest, text.longest, batch=batch)
     tokens = [latent.batch(sizes)[torch.randperm(batch)].to(device) for _ in range(2)]
-    real, fake = (_half(ids) for ids in tokens)
+    head = torch.randn(text.vocab, state_size(), device=device)
+    real, fake = (_half(ids, head) for ids in tokens)
     ours, plain = networks(name, text.vocab)
     ours, plain = ours.to(device).train(), plain.to(device).train()
     optimizer = optim.adamw(ours, lr=LR, weight_decay=WEIGHT_DECAY)
@@ -83,11 +85,10 @@ def _row(name: str, text: Text, batch: int, device: torch.device, repeats: int, 
     return Row(task, "sentences", 2 * batch, timings["naive"], timings["ours"], timings["floor"].median)
 
 
-def _half(ids: Tensor) -> Half:
+def _half(ids: Tensor, head: Tensor) -> Half:
     """Return sentences with made-up log-probabilities and states of the default generator."""
     log_probs = -5 * torch.rand(ids.shape, device=ids.device) * (ids != PAD)
-    states, rows = torch.randn(2, *ids.shape, state_size(), device=ids.device)
-    return Half(ids, log_probs, states, rows)
+    return Half(ids, log_probs, torch.randn(*ids.shape, head.shape[1], device=ids.device), head)
 
 
 def state_size() -> int:
@@ -112,8 +113,8 @@ def loss(network: nn.Module, real: Half, fake: Half) -> Tensor:
     """Return the cross entropy of real and generated sentences, read as the algorithms do."""
     tokens = stacked([real.tokens, fake.tokens])
     if isinstance(network, SentenceEnergy):
-        said = (torch.cat([getattr(half, of) for half in (real, fake)]) for of in Read._fields[1:])
-        read = Read(tokens, *said)
+        log_probs, states = (torch.cat([getattr(half, of) for half in (real, fake)]) for of in OF_GENERATOR)
+        read = Read(tokens, log_probs, states, real.head)
         logits = network(read, summaries.summarise(tokens, read.log_probs))
     else:
         logits = network(tokens)
@@ -196,7 +197,7 @@ class PlainEnergy(nn.Module):
         states, lengths = pad_packed_sequence(packed, batch_first=True, total_length=tokens.shape[1])
         lengths = lengths[:, None].to(states.device)
         of_states = self.dropout(self.states(half.states))
-        of_products = self.dropout(self.products(half.states * half.rows))
+        of_products = self.dropout(self.products(half.states * half.head[tokens]))
         weighed = self.layers(torch.cat((inputs, of_states, of_products), dim=2)) * real
         features = []
         for each in (states, weighed):

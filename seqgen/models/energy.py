@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqgen.core import settings
+from seqgen.core.device import leaves_out
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import reverse
@@ -76,8 +77,8 @@ class Read(NamedTuple):
     """of the tokens; (B, T)"""
     states: Tensor | None = None
     """from which the tokens are predicted; (B, T, H), or None where they are not read"""
-    rows: Tensor | None = None
-    """of the vocabulary head, whose products with the states sum up to the tokens' logits; as the states"""
+    head: Tensor | None = None
+    """the weight by which the states give logits, (V, H), where they are read"""
 
 
 class SentenceEnergy(nn.Module):
@@ -120,7 +121,7 @@ class SentenceEnergy(nn.Module):
 
     def forward(self, read: Read, summaries: Tensor) -> Tensor:
         """Return the energies of B sentences, in nats; summaries (B, S) → (B,)."""
-        tokens, log_probs, states, rows = read
+        tokens, log_probs, *_ = read
         total = log_probs.new_zeros(len(tokens))
         if self.linear is not None:
             total = total + self.linear(self.standardised(summaries))[:, 0]
@@ -132,9 +133,7 @@ class SentenceEnergy(nn.Module):
             mean = known.sum(dim=(1, 2))[:, None] / length.sqrt()
             features = [self.network(inputs * real[..., None], real), mean]
             if self.of_states is not None:
-                assert states is not None
-                assert rows is not None
-                features.append(self.of_states(inputs, states, rows, real))
+                features.append(self.of_states(inputs, read))
             total = total + self.output(torch.cat(features, dim=1))[:, 0]
         return total
 
@@ -154,10 +153,11 @@ class SentenceEnergy(nn.Module):
 
     @torch.no_grad()
     def standardise_states(self, read: Read) -> None:
-        """Divide states and rows from now on by their standard deviations in many sentences."""
-        if self.of_states is not None and read.states is not None and read.rows is not None:
-            for part, deviation in zip((read.states, read.rows), self.of_states.deviations, strict=True):
-                deviation.copy_(part[read.tokens != PAD].std().clamp(min=1e-6))
+        """Divide states and rows of the head from now on by their standard deviations in many sentences."""
+        if self.of_states is not None and read.states is not None and read.head is not None:
+            real = read.tokens != PAD
+            self.of_states.state_deviation.copy_(read.states[real].std().clamp(min=1e-6))
+            self.of_states.row_deviation.copy_(read.head[read.tokens[real]].std().clamp(min=1e-6))
 
     @torch.no_grad()
     def take_over_embedding(self, weight: Tensor) -> None:
@@ -199,16 +199,22 @@ class _OfStates(nn.Module):
         self.register_buffer("row_deviation", torch.ones(()))
         self.features = 2 * config.hidden
 
-    @property
-    def deviations(self) -> tuple[Tensor, Tensor]:
-        """Those by which states and rows of the head are divided."""
-        return self.state_deviation, self.row_deviation
-
-    def forward(self, inputs: Tensor, states: Tensor, rows: Tensor, real: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, read: Read) -> Tensor:
+        tokens, _, states, head = read
+        assert states is not None
+        assert head is not None
+        real = tokens != PAD
+        # Where shapes may depend on what is read, padding is left out: a third of captions of 7 to 17 tokens.
+        kept = real.nonzero(as_tuple=True) if leaves_out(tokens.device) else None
+        if kept is not None:
+            tokens, states, inputs = tokens[kept], states[kept], inputs[kept]
         states = states / self.state_deviation
-        products = states * (rows / self.row_deviation)
+        products = states * (head[tokens] / self.row_deviation)
         parts = (inputs, self.dropout(self.states(states)), self.dropout(self.products(products)))
-        return _pooled(self.layers(torch.cat(parts, dim=2)), real)
+        found = self.layers(torch.cat(parts, dim=-1))
+        if kept is not None:
+            found = found.new_zeros(*real.shape, found.shape[1]).index_put(kept, found)
+        return _pooled(found, real)
 
 
 class _RNN(nn.Module):

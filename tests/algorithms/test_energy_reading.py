@@ -24,7 +24,7 @@ def test_the_last_sentences_keep_what_is_known_of_them_and_others_are_scored(sta
     scored = log_prob(of.generator, tokens)
     expected = torch.cat((scored[: 7 - known_rows], known if known_rows else scored[7:]))
     torch.testing.assert_close(read.log_probs, expected[:, :width])
-    assert (read.states is not None) == (read.rows is not None) == states
+    assert (read.states is not None) == (read.head is not None) == states
     torch.testing.assert_close(of.log_probs(tokens), scored)
 
 

@@ -128,10 +128,10 @@ def test_the_states_that_the_energy_reads_are_those_that_predict_the_tokens(kind
     expected = logits.log_softmax(dim=-1).gather(2, read.tokens[..., None])[..., 0]
     real = read.tokens != PAD
     torch.testing.assert_close(read.log_probs[real], expected[real], rtol=1e-4, atol=1e-5)
-    of_products = (read.states * read.rows).sum(dim=2) + bias[read.tokens]
+    of_products = (read.states * read.head[read.tokens]).sum(dim=2) + bias[read.tokens]
     torch.testing.assert_close(of_products, logits.gather(2, read.tokens[..., None])[..., 0])
     assert not read.states.requires_grad
-    assert not read.rows.requires_grad
+    assert not read.head.requires_grad
 
 
 def test_the_energy_begins_with_states_and_rows_of_deviation_1():
@@ -142,9 +142,9 @@ def test_the_energy_begins_with_states_and_rows_of_deviation_1():
     algorithm.start_from(start)
     drawn = algorithm.propose(503)
     read = algorithm._read(*drawn)
-    for part, deviation in zip(read[2:], algorithm.discriminator.of_states.deviations, strict=True):
-        own = part[read.tokens != PAD] / deviation
-        assert float(own.std()) == pytest.approx(1, rel=0.05)
+    real, of_states = read.tokens != PAD, algorithm.discriminator.of_states
+    assert float(read.states[real].std() / of_states.state_deviation) == pytest.approx(1, rel=0.05)
+    assert float(read.head[read.tokens[real]].std() / of_states.row_deviation) == pytest.approx(1, rel=0.05)
 
 
 def test_sentences_are_read_by_their_length_and_given_back_in_their_order(monkeypatch):

@@ -18,8 +18,9 @@ VOCAB = 29
 def half(seed: int) -> discriminators.Half:
     torch.manual_seed(seed)
     tokens = latent.batch(latent.Sizes(VOCAB, 2, 23, batch=5))
-    states, rows = torch.randn(2, *tokens.shape, discriminators.state_size())
-    return discriminators.Half(tokens, -torch.rand(tokens.shape) * (tokens != PAD), states, rows)
+    size = discriminators.state_size()
+    states, head = torch.randn(*tokens.shape, size), torch.randn(VOCAB, size)
+    return discriminators.Half(tokens, -torch.rand(tokens.shape) * (tokens != PAD), states, head)
 
 
 def copy_weights(ours: nn.Module, plain: nn.Module) -> None:
@@ -53,7 +54,7 @@ def test_the_plain_network_is_ours(name: str) -> None:
     sentences = half(1)
     given = [sentences.tokens]
     if name == "residual":
-        read = Read(sentences.tokens, sentences.log_probs, sentences.states, sentences.rows)
+        read = Read(sentences.tokens, sentences.log_probs, sentences.states, sentences.head)
         given = [read, summaries.summarise(sentences.tokens, sentences.log_probs)]
     rows = slice(0, None)
     if name == "cnn":  # the published one runs over padding: a sentence without any is read alike

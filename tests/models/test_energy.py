@@ -26,8 +26,8 @@ def inputs(rows=6):
     tokens = sentences(rows)
     rng = torch.Generator().manual_seed(2)
     log_probs = -torch.rand(tokens.shape, generator=rng)
-    states, of_head = torch.randn(2, *tokens.shape, H, generator=rng)
-    return Read(tokens, log_probs, states, of_head), torch.randn(rows, S, generator=rng)
+    states, head = torch.randn(*tokens.shape, H, generator=rng), torch.randn(V, H, generator=rng)
+    return Read(tokens, log_probs, states, head), torch.randn(rows, S, generator=rng)
 
 
 @pytest.mark.parametrize("network", ["none", *NETWORKS])
@@ -45,15 +45,14 @@ def test_padding_and_other_sentences_change_nothing(network, layers):
     together = energy(read, summaries)
     assert together.std() > 1e-3
     longer, width = padded(read.tokens), read.tokens.shape[1]
-    filled, states = torch.full(longer.shape, -7.0), torch.full((2, *longer.shape, H), 9.0)
-    filled[:, :width] = read.log_probs
-    states[:, :, :width] = torch.stack((read.states, read.rows))
-    states[:, longer == PAD] = 9.0
-    found = energy(Read(longer, filled, *states), summaries)
+    filled, states = torch.full(longer.shape, -7.0), torch.full((*longer.shape, H), 9.0)
+    filled[:, :width], states[:, :width] = read.log_probs, read.states
+    states[longer == PAD] = 9.0
+    found = energy(Read(longer, filled, states, read.head), summaries)
     torch.testing.assert_close(found, together, rtol=1e-4, atol=1e-5)
     for i in range(3):
         row = slice(i, i + 1)
-        alone = energy(Read(*(part[row] for part in read)), summaries[row])
+        alone = energy(Read(*(part[row] for part in read[:3]), read.head), summaries[row])
         torch.testing.assert_close(alone, together[row], rtol=1e-4, atol=1e-5)
 
 
@@ -76,18 +75,26 @@ def test_states_and_rows_of_the_head_are_read_divided_by_their_deviations(networ
     energy = build(network, states=3)
     read, summaries = inputs()
     base = energy(read, summaries)
-    for name in ("states", "rows"):
-        changed = getattr(read, name).clone()
-        changed[:, 0] += 1
+    for name in ("states", "head"):
+        changed = getattr(read, name) + 1
         assert ((energy(read._replace(**{name: changed}), summaries) - base).abs() > 1e-6).all()
     tokens = torch.tensor([[5, 6, 4], [7, PAD, PAD]]).repeat(251, 1)
-    states, rows = torch.randn(2, *tokens.shape, H)
-    states[tokens == PAD] = 99.0
-    energy.standardise_states(Read(tokens, tokens, 4 * states, 3 * rows))
-    deviations = [float(each) for each in energy.of_states.deviations]
-    assert deviations == pytest.approx([4, 3], rel=0.05)
-    larger = read._replace(states=read.states * deviations[0], rows=read.rows * deviations[1])
+    states, head = torch.randn(*tokens.shape, H), torch.randn(V, 1009)
+    states[tokens == PAD], head[PAD] = 99.0, 99.0
+    energy.standardise_states(Read(tokens, tokens, 4 * states, 3 * head))
+    deviations = float(energy.of_states.state_deviation), float(energy.of_states.row_deviation)
+    assert deviations == pytest.approx((4, 3), rel=0.05)
+    larger = read._replace(states=read.states * deviations[0], head=read.head * deviations[1])
     torch.testing.assert_close(energy(larger, summaries), base, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_energies_are_the_same_where_padding_is_not_left_out(network, monkeypatch):
+    energy = build(network, states=3)
+    given = inputs()
+    found = energy(*given)
+    monkeypatch.setattr("seqgen.models.energy.leaves_out", lambda device: False)
+    torch.testing.assert_close(energy(*given), found, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("states", [None, 0])
