@@ -10,7 +10,7 @@ from seqgen.models.base import GeneratorConfig
 from seqgen.models.energy import EnergyConfig
 
 STATES = 64
-"""Size of what the energy reads of g's states, where all sentences are scored by g itself."""
+"""Size of what the energy reads of g's states, where g is known not to have memorised its sentences."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class ResidualConfig(TrainingConfig):
         """Return the settings with what was left open decided by whether cross-fitting is needed."""
         energy = self.energy
         linear = is_needed if energy.linear is None else energy.linear
-        states = (0 if is_needed else STATES) if energy.states is None else energy.states
+        states = energy.states
+        if states is None:
+            states = STATES if self.cross_fitting == "auto" and not is_needed else 0
         fitting: Literal["on", "off"] = "on" if is_needed else "off"
         return replace(self, cross_fitting=fitting, energy=replace(energy, linear=linear, states=states))
 

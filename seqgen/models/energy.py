@@ -42,7 +42,7 @@ class EnergyConfig:
     """size of a token's embedding"""
     states: int | None = None
     """size of what it reads of the generator's state before each token, and of what makes the token's logit;
-    0 for nothing; none: 64, but 0 where cross-fitted, as states of different generators do not compare"""
+    0 for nothing; none: 64 where `cross_fitting=auto` finds no need of it, else 0"""
     hidden: int = 96
     """units of each direction of an rnn, width of a transformer, filters of each width of a cnn"""
     layers: int = 1
