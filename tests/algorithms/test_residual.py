@@ -167,7 +167,7 @@ def test_states_are_read_where_no_folds_are_trained():
     config = build("residual").config
     assert replace(config, energy=EnergyConfig()).cross_fitted(False).energy.states == STATES
     assert replace(config, energy=EnergyConfig()).cross_fitted(True).energy.states == 0
-    off = replace(config, energy=EnergyConfig(), cross_fitting="off")  # then nobody knows what g has memorised
+    off = replace(config, energy=EnergyConfig(), cross_fitting="off")  # unknown what g has seen
     assert off.cross_fitted(False).energy.states == 0
     for is_needed in (True, False):
         assert replace(config, energy=EnergyConfig(states=5)).cross_fitted(is_needed).energy.states == 5
