@@ -9,10 +9,10 @@ g and choosing one with probability ∝ exp f.
 
 What differs from the papers, and why: the discriminator is small, and reads what g says of each token and the
 state from which g predicts it, so that what g has learnt need not be learnt again; f may have a linear part
-over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on
-held-out sentences, as what was fitted to training sentences is too sure of itself on others, and takes what g
-has memorised for a sign of real text: f is the logit, its negative part and the summaries, each by a weight
-that a logistic regression on held-out sentences finds. And where g finds the sentences that it was trained on
+over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on held-out sentences, as what
+was fitted to training sentences is too sure of itself on others, and takes what g has memorised for a sign of
+real text: f is the logit, its negative part and the summaries, each by a weight that a logistic regression on
+held-out sentences finds. And where g finds the sentences that it was trained on
 much likelier than others, training sentences and samples come from generators that were trained without them
 (`seqgen.training.cross_fitting`): the discriminator would else learn which sentences g has seen. g may be the
 mixture of a network with n-grams. A training that starts from a run of its kind is a further round: its
