@@ -9,11 +9,11 @@ g and choosing one with probability ∝ exp f.
 
 What differs from the papers, and why: the discriminator is small, and reads what g says of each token and the
 state from which g predicts it, so that what g has learnt need not be learnt again; f may have a linear part
-over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on held-out sentences, as what
-was fitted to training sentences is too sure of itself on others, and takes what g has memorised for a sign of
-real text: f is the logit, its negative part and the summaries, each by a weight that a logistic regression on
-held-out sentences finds. And where g finds the sentences that it was trained on
-much likelier than others, training sentences and samples come from generators that were trained without them
+over summaries of the sentence (`seqgen.generation.summaries`). It is calibrated on held-out sentences, as
+what was fitted to training sentences is too sure of itself on others, and takes what g has memorised for a
+sign of real text: f is the logit, its negative part and the summaries, each by a weight that a logistic
+regression on held-out sentences finds. And where g finds the sentences that it was trained on much likelier
+than others, training sentences and samples come from generators that were trained without them
 (`seqgen.training.cross_fitting`): the discriminator would else learn which sentences g has seen. g may be the
 mixture of a network with n-grams. A training that starts from a run of its kind is a further round: its
 discriminator learns from samples of that run, and f is the sum of both (`seqgen.algorithms.energy_rounds`).
@@ -24,7 +24,7 @@ held-out sentences against samples of g, each half of them under a calibration t
 standard error `gain_error`; `effective`, the effective sample size as a fraction of the samples. Of the
 calibration by all of them: `scale`, by which negative logits are multiplied; `log_z`; `valid_nll` and
 `valid_ppl` of p, a token; `unique`, `distinct_tokens` and `sample_nll` of `seqgen.algorithms.base`, of
-sentences chosen among the candidates.
+sentences chosen among those samples of g.
 """
 
 from collections.abc import Callable, Iterable
@@ -318,7 +318,7 @@ class Residual(TextAlgorithm):
                 "valid_nll": nll,
                 "valid_ppl": perplexity(nll),
             }
-        return metrics | {"log_z": float(self.log_z)} | self._sample_metrics()
+        return metrics | {"log_z": float(self.log_z)} | self._sample_metrics(on_fake @ self.calibration)
 
     def _uncalibrated(self) -> Tensor:
         return self.calibration.new_tensor(uncalibrated(self.config.rounds))
@@ -331,9 +331,14 @@ class Residual(TextAlgorithm):
         loss, gain = found
         return {"valid_loss": loss, "gain": gain.nats, "gain_error": gain.error, "effective": gain.effective}
 
-    def _sample_metrics(self) -> Metrics:
-        """Return `sample_metrics` of chosen sentences, their NLL being that under p."""
-        samples = self.sample(1000)
+    def _sample_metrics(self, energies: Tensor) -> Metrics:
+        """Return `sample_metrics` of what is chosen of the pool by its energies, (F,), the NLL under p."""
+        assert self._pool is not None
+        count = min(self.config.candidates, len(energies))
+        kept = len(energies) // count * count
+        drawn = Samples(*(each[:kept] for each in self._pool))
+        rng = torch.Generator(energies.device).manual_seed(POOL_SEED)
+        samples = resampling.chosen(drawn, energies[:kept].view(-1, count), rng=rng)
         nats = -float(self.log_likelihood(samples.tokens).sum())
         return self.sample_metrics(samples) | {
             "sample_nll": nats / int(self.of_sentence(samples.tokens).sum())

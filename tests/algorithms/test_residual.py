@@ -147,6 +147,23 @@ def test_the_energy_begins_with_states_and_rows_of_deviation_1():
     assert float(read.head[read.tokens[real]].std() / of_states.row_deviation) == pytest.approx(1, rel=0.05)
 
 
+def test_a_report_after_the_first_draws_nothing_and_chooses_by_the_energy(monkeypatch):
+    algorithm, *_ = enumerated()
+    algorithm.config = replace(algorithm.config, held_out_samples=3_001, candidates=7)
+    held_out = [Batch(SENTENCES)]
+    first = algorithm.evaluate(held_out)
+    monkeypatch.setattr(residual, "sample", lambda *given, **options: pytest.fail("drawn"))
+    assert algorithm.evaluate(held_out) == first
+    # all sentences that begin with 5, where there are any among seven, once only they have much energy
+    chosen = []
+    monkeypatch.setattr(algorithm, "sample_metrics", lambda samples: chosen.append(samples.tokens) or {})
+    pool = algorithm._pool.tokens[:2996]  # 428 sevens
+    algorithm._sample_metrics(torch.where(algorithm._pool.tokens[:, 0] == 5, 50.0, 0.0))
+    has_five = (pool[:, 0] == 5).view(-1, 7).any(dim=1)
+    assert len(chosen[0]) == 428
+    assert torch.equal(chosen[0][:, 0] == 5, has_five)
+
+
 def test_sentences_are_read_by_their_length_and_given_back_in_their_order(monkeypatch):
     monkeypatch.setattr(residual, "READ_ON_HOST", 2)
     algorithm = build("residual", {"energy.states": 3, "energy.linear": True}).eval()
