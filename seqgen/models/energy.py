@@ -204,8 +204,9 @@ class _OfStates(nn.Module):
         assert states is not None
         assert head is not None
         real = tokens != PAD
-        # Where shapes may depend on what is read, padding is left out: a third of captions of 7 to 17 tokens.
-        kept = real.nonzero(as_tuple=True) if leaves_out(tokens.device) else None
+        # Padding is left out but in training: dropout there is the same where processes share the batch.
+        is_flat = leaves_out(tokens.device) and not self.training
+        kept = real.nonzero(as_tuple=True) if is_flat else None
         if kept is not None:
             tokens, states, inputs = tokens[kept], states[kept], inputs[kept]
         states = states / self.state_deviation
