@@ -1,6 +1,6 @@
 """What an energy reads of sentences, by one reading of their generator: log-probabilities and states."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +8,15 @@ from torch import Tensor
 
 from seqgen.core import distributed
 from seqgen.core.device import is_host, leaves_out
+from seqgen.data.batches import bounded_rows
 from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import log_prob_of_states, shifted
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.energy import Read
 from seqgen.models.ngram_mixture import NGramMixture
+
+READ, READ_ON_HOST = 1024, 256
+"""Sentences that networks read at a time."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,12 @@ class Reader:
         return found.masked_fill(~self.of_sentence(tokens), 0)
 
 
-def by_length(tokens: Tensor) -> Tensor:
-    """Return the order to read sentences in, so that few read the padding of others; (B, T) → (B,)."""
-    if not leaves_out(tokens.device):
-        return torch.arange(len(tokens), device=tokens.device)
-    return (tokens != PAD).sum(dim=1).sort(stable=True).indices
+def parts(tokens: Tensor) -> Sequence[Tensor]:
+    """Return the indices of sentences (B, T) in parts that networks read at a time.
+
+    Sentences of a part are of like length where shapes may depend on it, so that few read others' padding.
+    """
+    if not (leaves_out(tokens.device) and len(tokens)):
+        return torch.arange(len(tokens), device=tokens.device).split(READ)
+    lengths = (tokens != PAD).sum(dim=1).numpy()
+    return [torch.from_numpy(rows) for rows in bounded_rows(lengths, rows=READ_ON_HOST)]

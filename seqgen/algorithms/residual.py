@@ -34,11 +34,11 @@ import torch
 from torch import Tensor
 
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, perplexity
-from seqgen.algorithms.energy_reading import Reader, by_length
+from seqgen.algorithms.energy_reading import Reader, parts
 from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
 from seqgen.algorithms.residual_config import ResidualConfig
 from seqgen.core import optim, settings
-from seqgen.core.device import autocast, is_host, widened
+from seqgen.core.device import autocast, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
 from seqgen.data.folds import fold_of
@@ -52,8 +52,6 @@ from seqgen.models.state import State, repeat, select
 
 ROWS = 4096
 """Candidates held at a time."""
-READ, READ_ON_HOST = 1024, 256
-"""Sentences that networks read at a time; on a host they are of like length."""
 POOL_SEED = 0
 """Of the samples that all reports of a training measure by: between reports only the energy changes."""
 
@@ -211,13 +209,13 @@ class Residual(TextAlgorithm):
         known: their log-probabilities by what has drawn them, (B, T); where they are not given, those by g.
         """
         of_generator, found = [], []
-        order = by_length(tokens)
+        order = parts(tokens)
         with evaluating(self.discriminator):
-            for rows in order.split(READ_ON_HOST if is_host(tokens.device) else READ):
+            for rows in order:
                 read = self._read(tokens[rows], None if known is None else known[rows])
                 of_generator.append(widened(read.log_probs).sum(dim=1))
                 found.append(terms(self.discriminator, self._logits(read), read, self.earlier(read)))
-        back = order.argsort()
+        back = torch.cat(tuple(order)).argsort()
         return torch.cat(of_generator)[back], torch.cat(found)[back]
 
     def weigh(self, tokens: Tensor, known: Tensor | None = None) -> Tensor:
@@ -298,7 +296,7 @@ class Residual(TextAlgorithm):
         if self._pool is None:
             rng = torch.Generator(self.log_z.device).manual_seed(POOL_SEED)
             self._pool = self.propose(self.config.held_out_samples, rng=rng)
-        on_fake = self._weighed(*self._pool)[1]
+        of_pool, on_fake = self._weighed(*self._pool)
         found, tokens = [], 0
         for batch in batches:
             found.append(self._weighed(batch.tokens))
@@ -318,7 +316,9 @@ class Residual(TextAlgorithm):
                 "valid_nll": nll,
                 "valid_ppl": perplexity(nll),
             }
-        return metrics | {"log_z": float(self.log_z)} | self._sample_metrics(on_fake @ self.calibration)
+        return (
+            metrics | {"log_z": float(self.log_z)} | self._sample_metrics(of_pool, on_fake @ self.calibration)
+        )
 
     def _uncalibrated(self) -> Tensor:
         return self.calibration.new_tensor(uncalibrated(self.config.rounds))
@@ -331,15 +331,16 @@ class Residual(TextAlgorithm):
         loss, gain = found
         return {"valid_loss": loss, "gain": gain.nats, "gain_error": gain.error, "effective": gain.effective}
 
-    def _sample_metrics(self, energies: Tensor) -> Metrics:
-        """Return `sample_metrics` of what is chosen of the pool by its energies, (F,), the NLL under p."""
+    def _sample_metrics(self, of_generator: Tensor, energies: Tensor) -> Metrics:
+        """Return `sample_metrics` of what is chosen of the pool, whose log g and f are (F,); NLL under p."""
         assert self._pool is not None
         count = min(self.config.candidates, len(energies))
-        kept = len(energies) // count * count
-        drawn = Samples(*(each[:kept] for each in self._pool))
+        groups = energies[: len(energies) // count * count].view(-1, count)
         rng = torch.Generator(energies.device).manual_seed(POOL_SEED)
-        samples = resampling.chosen(drawn, energies[:kept].view(-1, count), rng=rng)
-        nats = -float(self.log_likelihood(samples.tokens).sum())
+        first = torch.arange(len(groups), device=energies.device) * count
+        places = first + resampling.choose(groups, rng=rng)
+        samples = Samples(*(each[places] for each in self._pool))
+        nats = float(self.log_z) * len(places) - float((of_generator + energies)[places].sum())
         return self.sample_metrics(samples) | {
             "sample_nll": nats / int(self.of_sentence(samples.tokens).sum())
         }

@@ -35,7 +35,6 @@ SETTINGS = {
     "rnn both ways": DiscriminatorConfig(kind="rnn", bidirectional=True),
 }
 LR, WEIGHT_DECAY = 1e-3, 0.1
-OF_GENERATOR = "log_probs", "states"
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,9 @@ def loss(network: nn.Module, real: Half, fake: Half) -> Tensor:
     """Return the cross entropy of real and generated sentences, read as the algorithms do."""
     tokens = stacked([real.tokens, fake.tokens])
     if isinstance(network, SentenceEnergy):
-        log_probs, states = (torch.cat([getattr(half, of) for half in (real, fake)]) for of in OF_GENERATOR)
-        read = Read(tokens, log_probs, states, real.head)
-        logits = network(read, summaries.summarise(tokens, read.log_probs))
+        log_probs = torch.cat([real.log_probs, fake.log_probs])
+        read = Read(tokens, log_probs, torch.cat([real.states, fake.states]), real.head)
+        logits = network(read, summaries.summarise(tokens, log_probs))
     else:
         logits = network(tokens)
     return cross_entropy(logits[: len(real.tokens)], logits[len(real.tokens) :])

@@ -4,7 +4,8 @@ import pytest
 import torch
 from helpers import generator, padded, sentences
 
-from seqgen.algorithms.energy_reading import Reader, by_length
+from seqgen.algorithms import energy_reading
+from seqgen.algorithms.energy_reading import Reader
 from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import log_prob
 
@@ -52,6 +53,11 @@ def test_padding_is_cut_and_changes_nothing():
         torch.testing.assert_close(one, other)
 
 
-def test_sentences_are_ordered_by_their_length():
-    tokens = torch.tensor([[5, 6, 7], [5, PAD, PAD], [8, 6, PAD], [6, PAD, PAD]])
-    assert by_length(tokens).tolist() == [1, 3, 2, 0]
+def test_parts_are_of_like_length_where_shapes_may_depend_on_it(monkeypatch):
+    monkeypatch.setattr(energy_reading, "READ_ON_HOST", 2)
+    monkeypatch.setattr(energy_reading, "READ", 3)
+    tokens = torch.tensor([[5, 6, 7], [5, PAD, PAD], [8, 6, PAD], [6, PAD, PAD], [7, 7, 7]])
+    assert [rows.tolist() for rows in energy_reading.parts(tokens)] == [[1, 3], [2, 0], [4]]
+    assert [rows.tolist() for rows in energy_reading.parts(tokens[:0])] == [[]]
+    monkeypatch.setattr(energy_reading, "leaves_out", lambda device: False)
+    assert [rows.tolist() for rows in energy_reading.parts(tokens)] == [[0, 1, 2], [3, 4]]

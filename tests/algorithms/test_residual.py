@@ -9,7 +9,7 @@ import torch
 from helpers import LENGTH, batch, build, generator, sentences
 from torch.nn.functional import pad
 
-from seqgen.algorithms import residual
+from seqgen.algorithms import energy_reading, residual
 from seqgen.algorithms.residual_config import STATES
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch
@@ -158,14 +158,19 @@ def test_a_report_after_the_first_draws_nothing_and_chooses_by_the_energy(monkey
     chosen = []
     monkeypatch.setattr(algorithm, "sample_metrics", lambda samples: chosen.append(samples.tokens) or {})
     pool = algorithm._pool.tokens[:2996]  # 428 sevens
-    algorithm._sample_metrics(torch.where(algorithm._pool.tokens[:, 0] == 5, 50.0, 0.0))
+    energies = torch.where(algorithm._pool.tokens[:, 0] == 5, 50.0, 0.0)
+    monkeypatch.setattr(algorithm, "_weighed", lambda *given: pytest.fail("weighed again"))
+    found = algorithm._sample_metrics(algorithm._pool.log_probs.sum(dim=1), energies)
     has_five = (pool[:, 0] == 5).view(-1, 7).any(dim=1)
     assert len(chosen[0]) == 428
     assert torch.equal(chosen[0][:, 0] == 5, has_five)
+    nats = -sentence_log_prob(algorithm.generator, chosen[0]).sum() - 50 * has_five.sum()
+    nats = float(nats + 428 * algorithm.log_z) / int((chosen[0] != PAD).sum())
+    assert found["sample_nll"] == pytest.approx(nats, rel=1e-4)
 
 
 def test_sentences_are_read_by_their_length_and_given_back_in_their_order(monkeypatch):
-    monkeypatch.setattr(residual, "READ_ON_HOST", 2)
+    monkeypatch.setattr(energy_reading, "READ_ON_HOST", 2)
     algorithm = build("residual", {"energy.states": 3, "energy.linear": True}).eval()
     tokens, widths = sentences(7), []
     lengths = (tokens != PAD).sum(dim=1)
