@@ -199,7 +199,7 @@ class AEGAN(LatentAlgorithm):
         networks = nn.ModuleList([self.generator, self.encoder])
         betas = (0.5, 0.99)  # a critic's scores change as it learns: the past counts for less
         self.optimizers = {
-            "autoencoder": optim.adamw(networks, lr=c.lr, weight_decay=c.weight_decay or 0.0),
+            "autoencoder": optim.adamw(networks, lr=c.peak_lr, weight_decay=c.weight_decay or 0.0),
             "critics": optim.adamw(
                 self.critics, lr=c.critic.lr, weight_decay=c.critic.weight_decay, betas=betas
             ),

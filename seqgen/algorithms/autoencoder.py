@@ -103,7 +103,7 @@ class Autoencoder(PretrainedAutoencoder):
             "recon": recon.detach() / len(batch),
             "latent_norm": norm.detach() / len(batch),
             "grad_norm": norms[self.optimizers["generator"]],
-            "lr": c.lr * factor,
+            "lr": c.peak_lr * factor,
         }
 
     def corrupted(self, tokens: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class PretrainedAutoencoder(LatentAlgorithm):
         """Create the optimisers; called once the module is on its device."""
         c = self.config
         self.optimizers = {
-            name: optim.adamw(network, lr=c.lr, weight_decay=c.weight_decay or 0.0)
+            name: optim.adamw(network, lr=c.peak_lr, weight_decay=c.weight_decay or 0.0)
             for name, network in (("generator", self.generator), ("encoder", self.encoder))
         }
 

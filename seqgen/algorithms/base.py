@@ -35,13 +35,15 @@ Metrics = dict[str, float]
 """What a report says: a metric's name and value."""
 StepMetrics = dict[str, Tensor | float]
 """What a step says, tensors as they are so that nothing waits for a device."""
+LR_OF_TEXT = 3e-3
+"""Learning rate of likelihood training on text, at its highest."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """The settings of training that every algorithm of text has; one with other defaults states its own."""
 
-    lr: float = 1e-3
+    lr: float | None = 1e-3
     """learning rate of the generator's AdamW at its highest"""
     weight_decay: float | None = 0.0
     """its decay of matrices"""
@@ -86,6 +88,11 @@ class TrainingConfig:
     @abstractmethod
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps; `batches` make an epoch."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate at its highest; the default, or that of text, where it is none."""
+        return (type(self).lr or LR_OF_TEXT) if self.lr is None else self.lr
 
     @property
     def read_size(self) -> int:

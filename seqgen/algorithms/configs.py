@@ -1,7 +1,7 @@
 """The settings that several algorithms share: networks, and how long and how fast they are trained."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import nn
 
@@ -259,12 +259,15 @@ class TokenReaderConfig:
 class PretrainingConfig(TrainingConfig):
     """The settings of generator and training that maximum likelihood and the autoencoders share."""
 
+    most_decay: ClassVar[float] = 0.03
+    """What the default weight decay rises to with the dropout (`seqgen.algorithms.regularisation`)."""
+
     generator: GeneratorConfig = field(default_factory=default_generator)
-    lr: float = 3e-3
+    lr: float | None = 3e-3
     """peak learning rate of AdamW"""
     weight_decay: float | None = None
     """AdamW's decay of matrices (embeddings, recurrent and vocabulary weights; no biases); none: with the
-    dropout, 0.01 at 0.1 to 0.05 at 0.55"""
+    dropout, 0.01 at 0.1 to 0.03 at 0.3"""
     warmup: float = 0.02
     """fraction of training over which the learning rate rises; a cosine to zero follows"""
     epochs: int | None = None
@@ -280,8 +283,10 @@ class PretrainingConfig(TrainingConfig):
         epochs = self.epochs or min(max(round(600_000 / sentences), 3), 25)
         passes = epochs if steps is None else steps * self.batch_size / sentences
         generator = with_dropout(self.generator, text, passes)
-        decay = decay_for(generator.dropout) if self.weight_decay is None else self.weight_decay
-        return replace(self, generator=generator, epochs=epochs, weight_decay=decay)
+        decay = (
+            decay_for(generator.dropout, self.most_decay) if self.weight_decay is None else self.weight_decay
+        )
+        return replace(self, generator=generator, epochs=epochs, weight_decay=decay, lr=self.peak_lr)
 
     def total_steps(self, batches: int) -> int:
         """Return the length of training in steps; `batches` make an epoch."""

@@ -22,6 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -71,8 +72,14 @@ GATE_SENTENCES = 4_000
 class MLEConfig(PretrainingConfig):
     """Settings of maximum-likelihood training."""
 
+    most_decay: ClassVar[float] = 0.3
+
     contrastive: ContrastiveConfig = field(default_factory=ContrastiveConfig)
     ngram: NGramConfig = field(default_factory=NGramConfig)
+    lr: float | None = None
+    """peak learning rate of AdamW; none: 0.003, of a recurrent generator on samples of an oracle 0.02"""
+    weight_decay: float | None = None
+    """AdamW's decay of matrices; none: with the dropout, 0.01 at 0.1 to 0.3 at 0.3"""
     patience: int | None = 4
     """reports without a better validation NLL before training stops"""
     calibration: float = 0.75
@@ -143,7 +150,7 @@ class MLE(TextAlgorithm):
         """Create the optimiser; called once the module is on its device."""
         c = self.config
         self.optimizers = {
-            "generator": optim.adamw(self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0)
+            "generator": optim.adamw(self.generator, lr=c.peak_lr, weight_decay=c.weight_decay or 0.0)
         }
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:
@@ -161,7 +168,11 @@ class MLE(TextAlgorithm):
         fine_tuning, more = self._fine_tuning(batch)
         loss = nll * (tokens / mean_tokens) + contrastive + fine_tuning
         norms = optim.update({optimizer: loss}, clip=self.config.clip)
-        metrics |= more | {"nll": nll.detach(), "grad_norm": norms[optimizer], "lr": self.config.lr * factor}
+        metrics |= more | {
+            "nll": nll.detach(),
+            "grad_norm": norms[optimizer],
+            "lr": self.config.peak_lr * factor,
+        }
         return metrics
 
     def _contrastive(self, states: Tensor, mask: Tensor) -> tuple[Tensor | float, StepMetrics]:

@@ -26,6 +26,8 @@ FIRST_PASSES = 6.0, 10.0
 """Where it rises from none to the least."""
 OF_VOCABULARY = 2
 """How much a parameter of the vocabulary's rows counts."""
+LEAST_DECAY, MOST_DECAY_AT = 0.01, 0.3
+"""Weight decay at the least dropout and below; the dropout from which on it is the most."""
 
 
 class TextSize(NamedTuple):
@@ -52,9 +54,10 @@ def _rise(value: float, between: tuple[float, float]) -> float:
     return min(max(math.log(max(value, low) / low) / math.log(high / low), 0.0), 1.0)
 
 
-def decay_for(dropout: float | None) -> float:
-    """Return the weight decay that goes with a dropout: 0.01 at 0.1 and below, 0.05 at 0.55."""
-    return round(0.01 + 0.04 * max((dropout or 0.0) - LEAST, 0.0) / 0.45, 4)
+def decay_for(dropout: float | None, most: float) -> float:
+    """Return the weight decay that goes with a dropout: 0.01 at 0.1 and below, the most at 0.3 and above."""
+    rise = (min(max(dropout or 0.0, LEAST), MOST_DECAY_AT) - LEAST) / (MOST_DECAY_AT - LEAST)
+    return round(LEAST_DECAY * (most / LEAST_DECAY) ** rise, 4)
 
 
 def _parameters(generator: GeneratorConfig, vocab_size: int) -> int:

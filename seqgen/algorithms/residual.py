@@ -138,7 +138,7 @@ class Residual(TextAlgorithm):
         """Create the optimiser; called once the module is on its device."""
         c = self.config
         decay = c.weight_decay or 0.0
-        self.optimizers = {"discriminator": optim.adamw(self.discriminator, lr=c.lr, weight_decay=decay)}
+        self.optimizers = {"discriminator": optim.adamw(self.discriminator, lr=c.peak_lr, weight_decay=decay)}
 
     def step(self, batch: Batch, progress: float) -> StepMetrics:
         """Update the energy by a batch of real sentences and as many of the generator."""

@@ -82,7 +82,7 @@ class SentenceAVB(SentenceVAE):
         super().configure()
         c = self.config
         self.optimizers["encoder"] = optim.adamw(
-            nn.ModuleList([self.encoder, self.loadings]), lr=c.lr, weight_decay=c.weight_decay or 0.0
+            nn.ModuleList([self.encoder, self.loadings]), lr=c.peak_lr, weight_decay=c.weight_decay or 0.0
         )
         self.optimizers["critic"] = optim.adamw(self.critic, lr=c.critic.lr, betas=(0.9, 0.99))
 

@@ -174,7 +174,7 @@ class SentenceVAE(PretrainedAutoencoder):
             norms = optim.update(dict.fromkeys(both, loss), clip=c.clip)
             metrics["grad_norm"] = norms[self.optimizers["generator"]]
             window = _LossWindow(c.aggressive_window)
-        return metrics | {"beta": beta, "lr": c.lr * factor}
+        return metrics | {"beta": beta, "lr": c.peak_lr * factor}
 
     def _schedule(self, progress: float) -> tuple[float, float]:
         """Return the learning rate's factor and the KL term's weight; end the warm start in time."""

@@ -50,7 +50,7 @@ class TunedGenerator(TextAlgorithm):
         c = self.config
         self.optimizers = {
             "generator": optim.adamw(
-                self.generator, lr=c.lr, weight_decay=c.weight_decay or 0.0, betas=(0.9, 0.99)
+                self.generator, lr=c.peak_lr, weight_decay=c.weight_decay or 0.0, betas=(0.9, 0.99)
             )
         }
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from seqgen.algorithms.configs import decay_for
+from seqgen.algorithms.mle import MLEConfig
+from seqgen.algorithms.regularisation import decay_for
 from seqgen.bench import plain_models
 from seqgen.bench.case import Text
 from seqgen.bench.jobs import Job, Result, result, run_jobs
@@ -136,7 +137,7 @@ class _Case:
         steps = result(self.folder, self._job(OURS))["steps"]
         return self._trained(
             _searched(dropout),
-            {"generator.dropout": dropout, "weight_decay": decay_for(dropout)},
+            {"generator.dropout": dropout, "weight_decay": decay_for(dropout, MLEConfig.most_decay)},
             steps=steps,
         )
 

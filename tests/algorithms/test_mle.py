@@ -98,15 +98,15 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
         return config.generator.dropout, config.weight_decay, config.epochs
 
     assert fitted(100, 900)[2] == fitted(10_000, 100_000)[2] == 25
-    assert fitted(30_000, 330_000) == (0.27, 0.0251, 20)
+    assert fitted(30_000, 330_000) == (0.27, 0.1801, 20)
     assert fitted(60_000, 700_000) == (0.1, 0.01, 10)
     assert fitted(10_000_000, 10**8) == (0.0, 0.01, 3)
     # fewer passes need less of it, of 469 steps each
     assert fitted(30_000, 330_000, 10 * 469)[0] == 0.1
     assert fitted(30_000, 330_000, epochs=7)[0] == 0.03
-    assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.27, 0.0251)
+    assert fitted(30_000, 330_000, 20 * 469)[:2] == (0.27, 0.1801)
     # weight decay goes with the dropout, whoever chose that
-    assert fitted(30_000, 330_000, dropout=0.325)[:2] == (0.325, 0.03)
+    assert fitted(30_000, 330_000, dropout=0.325)[:2] == (0.325, 0.3)
     assert fitted(30_000, 330_000, dropout=0.0)[:2] == (0.0, 0.01)
     assert fitted(30_000, 330_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
     with pytest.raises(UserError, match="dropout is not set"):

@@ -80,5 +80,7 @@ def test_a_network_that_is_too_large_to_be_built_is_counted():
 
 
 def test_weight_decay_goes_with_dropout():
-    assert [decay_for(each) for each in (None, 0.0, 0.1)] == [0.01, 0.01, 0.01]
-    assert (decay_for(0.25), decay_for(0.55)) == (0.0233, 0.05)
+    assert [decay_for(each, 0.3) for each in (None, 0.0, 0.1)] == [0.01, 0.01, 0.01]
+    # half way from 0.1 to 0.3 it is the geometric mean of 0.01 and the most
+    assert (decay_for(0.2, 0.3), decay_for(0.2, 0.04)) == (0.0548, 0.02)
+    assert (decay_for(0.3, 0.3), decay_for(0.55, 0.3), decay_for(0.55, 0.04)) == (0.3, 0.3, 0.04)

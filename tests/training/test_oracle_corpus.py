@@ -100,17 +100,21 @@ def test_the_same_command_resumes_and_adversarial_training_starts_from_it(run, t
     assert not (gan.algorithm.sample(53).tokens == EOS).any()
 
 
-def test_its_samples_need_more_dropout_than_text_where_they_need_any(tmp_path):
+def test_its_samples_need_more_dropout_and_a_higher_rate_than_text_where_they_need_any(tmp_path):
     def regularisation(verb=pretrain_job, **options):
         data = DataConfig(corpus="oracle:lstm-2,vocab=31,hidden=7,sentences=103")
         config = verb(data=data, path=tmp_path / "run", **options).algorithm.config
-        return config.generator.dropout, getattr(config, "weight_decay", None)
+        return config.generator.dropout, config.weight_decay, config.lr
 
-    assert regularisation() == (0.55, 0.05)
-    assert regularisation(values={"weight_decay": 0.0}) == (0.55, 0.0)
-    assert regularisation(values={"generator.dropout": 0.3}) == (0.3, 0.0278)
+    assert regularisation() == (0.55, 0.3, 0.02)
+    assert regularisation(values={"weight_decay": 0.0}) == (0.55, 0.0, 0.02)
+    assert regularisation(values={"lr": 0.003}) == (0.55, 0.3, 0.003)
+    assert regularisation(values={"generator.dropout": 0.3}) == (0.3, 0.3, 0.02)
+    transformer = {"generator.kind": "transformer", "generator.hidden": 12, "generator.heads": 3}
+    assert regularisation(values=transformer) == (0.55, 0.3, 0.003)
+    assert regularisation(algorithm="sentence-vae") == (0.55, 0.03, 0.003)
     few = {"generator.hidden": 7, "generator.embedding": 5}
-    assert regularisation(values=few, steps=2) == (0.0, 0.01)  # each parameter hardly fits a token
+    assert regularisation(values=few, steps=2) == (0.0, 0.01, 0.003)  # each parameter hardly fits a token
     without = object()  # as the settings of an algorithm without a generator
     assert regularised(without, without) is without
     assert regularisation(adversarial_job, algorithm="scratchgan")[0] == 0.55
