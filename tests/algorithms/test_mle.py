@@ -8,6 +8,7 @@ from helpers import LENGTH, V, batch, build, padded, run, same, sentences, witho
 
 from seqgen import algorithms
 from seqgen.algorithms import mle
+from seqgen.algorithms.base import TrainingConfig
 from seqgen.algorithms.mle import (
     MLE,
     MLEConfig,
@@ -111,6 +112,18 @@ def test_what_is_left_to_the_corpus_is_fitted_to_its_size():
     assert fitted(30_000, 330_000, dropout=0.3, epochs=2, weight_decay=0.0) == (0.3, 0.0, 2)
     with pytest.raises(UserError, match="dropout is not set"):
         MLE(MLEConfig(), vocab_size=V, length=LENGTH)
+
+
+def test_a_learning_rate_that_is_left_open_is_that_of_text():
+    open_, none_at_all = MLEConfig(), MLEConfig(lr=0.0)
+    assert open_.peak_lr == open_.fitted(TextSize(100, 900, 53)).lr == 0.003
+    assert none_at_all.peak_lr == none_at_all.fitted(TextSize(100, 900, 53)).lr == 0.0
+
+    class OfUsers(TrainingConfig):
+        def total_steps(self, batches):
+            return batches
+
+    assert OfUsers(lr=None).peak_lr == OfUsers().lr == 0.001  # where there is another default, that
 
 
 def test_a_token_weighs_the_same_in_batches_of_short_and_of_long_sentences():
