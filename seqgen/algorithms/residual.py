@@ -121,6 +121,7 @@ class Residual(TextAlgorithm):
                 f"setting rounds={self.config.rounds} does not fit the run to start from, after which it is "
                 f"{len(before) + 1}; leave it out"
             )
+        self._check_ngrams(start)
         self.earlier.take_over(before)
         self.generator.load_state_dict(start.generator.state_dict())
         if self.mixture is not None and start.mixture is not None:
@@ -129,6 +130,17 @@ class Residual(TextAlgorithm):
         drawn = self.propose(2000)
         self.discriminator.standardise(summaries.summarise(*drawn))
         self.discriminator.standardise_states(self._read(*drawn))
+
+    def _check_ngrams(self, start: TextAlgorithm) -> None:
+        """Raise UserError where the settings want other n-grams than those of the run to start from."""
+        wanted = self.config.ngram.order
+        if not wanted or (start.mixed is not None and start.mixed.order == wanted):
+            return
+        has = "samples without n-grams" if start.mixed is None else f"has ngram.order={start.mixed.order}"
+        raise UserError(
+            f"setting ngram.order={wanted} does not fit the run to start from, which {has}; leave it out, or "
+            f"start from one that was trained by 'seqgen pretrain --set ngram.order={wanted}'"
+        )
 
     def take_folds(self, folds: list[TextAlgorithm]) -> None:
         """Learn from generators that have not seen the sentences of their fold (`seqgen.data.folds`)."""
@@ -237,7 +249,8 @@ class Residual(TextAlgorithm):
 
     def energy(self, tokens: Tensor) -> Tensor:
         """Return -log p but for log Z, lower is more real; (B, T) → (B,)."""
-        return self.log_z - self.log_likelihood(tokens)
+        of_generator, energies = self.log_weights(tokens)
+        return -(of_generator + energies)
 
     def sample(
         self,

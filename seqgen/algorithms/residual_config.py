@@ -6,6 +6,7 @@ from typing import Literal, Self
 from seqgen.algorithms.base import TrainingConfig
 from seqgen.algorithms.configs import NGramConfig, default_generator
 from seqgen.core import settings
+from seqgen.core.errors import UserError
 from seqgen.models.base import GeneratorConfig
 from seqgen.models.energy import EnergyConfig
 
@@ -52,12 +53,21 @@ class ResidualConfig(TrainingConfig):
         settings.bounds(self, **{name: (least, None) for name, least in at_least.items()})
 
     def cross_fitted(self, is_needed: bool) -> Self:
-        """Return the settings with what was left open decided by whether cross-fitting is needed."""
+        """Return the settings with what was left open decided by whether cross-fitting is needed.
+
+        UserError for states that no network reads.
+        """
         energy = self.energy
-        linear = is_needed if energy.linear is None else energy.linear
+        has_network = energy.network != "none"
+        linear = is_needed or not has_network if energy.linear is None else energy.linear
         states = energy.states
+        if states and not has_network:
+            raise UserError(
+                f"energy.states={states}: states are read by a network, and energy.network=none has none; "
+                "leave one of them out"
+            )
         if states is None:
-            states = STATES if self.cross_fitting == "auto" and not is_needed else 0
+            states = STATES if has_network and self.cross_fitting == "auto" and not is_needed else 0
         fitting: Literal["on", "off"] = "on" if is_needed else "off"
         return replace(self, cross_fitting=fitting, energy=replace(energy, linear=linear, states=states))
 

@@ -14,7 +14,7 @@ import torch
 from seqgen import algorithms, corpora
 from seqgen.algorithms import mle
 from seqgen.algorithms.base import TextAlgorithm
-from seqgen.bench import controls
+from seqgen.bench import controls, trainings
 from seqgen.bench.controls import MixtureSteps, NetworkSteps, Sampler
 from seqgen.bench.controls import StepSampler as Steps
 from seqgen.bench.held_out_text import HeldOutText
@@ -28,6 +28,7 @@ from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.ngrams import count_tables
 from seqgen.training import load, setup
 from seqgen.training.data_config import DataConfig, open_with_tokenizer
+from seqgen.training.job import Job
 from seqgen.training.load import Trained, ids_of
 
 SMALL = {
@@ -110,7 +111,10 @@ class Case:
         if not oracles.is_oracle(self.source):
             return self.source
         spec = oracles.parse(self.source)
-        return f"{setup.short_name(self.source)}, T {spec.length}, {self.regime}"
+        default = oracles.OracleSpec(spec.name)
+        sizes = {key: getattr(spec, key) for key in ("vocab", "hidden")}
+        own = [f"{key} {size}" for key, size in sizes.items() if size != getattr(default, key)]
+        return ", ".join([setup.short_name(self.source), *own, f"T {spec.length}", self.regime])
 
     @property
     def key(self) -> str:
@@ -181,21 +185,21 @@ class Case:
         return HeldOutText(first, base, **how)
 
     def pretrain(self, name: str, values: Mapping[str, Any], **options: Any) -> Result:
-        """Train a likelihood model; → its parameters and steps."""
+        """Train a likelihood model; → its parameters, steps and seconds."""
         given = self._of_mle() | dict(values)
         seed = options.pop("seed", self.seed)
         data = self.data(fresh="init" not in options)
         job = setup.pretrain_job(
             data, "mle", path=self.path(name), values=given, seed=seed, device_name=self.device, **options
         )
-        done = job.train()
-        return {"parameters": parameters(job.algorithm), "steps": done.step}
+        return self._train(job)
 
     def gains_by_ngrams(self) -> bool:
         """Whether validation sentences are likelier under the training `mle` mixed with n-grams."""
         first = self.trained("mle")
         generator = first.algorithm.generator
         mixture = NGramMixture(generator.head.weight.shape[1], NGRAMS["ngram.order"]).to(first.device)
+        mixture.rule_out(generator.head.ruled_out.nonzero()[:, 0].tolist())
         mixture.count(
             count_tables.stream(ids_of(first, first.corpus.train)), vocab_size=first.tokenizer.vocab_size
         )
@@ -230,8 +234,12 @@ class Case:
             job = setup.adversarial_job(self.path(start), algorithm, **options)
         else:
             job = setup.adversarial_job(None, algorithm, data=self.data(), seed=self.seed, **options)
-        done = job.train()
-        return {"parameters": parameters(job.algorithm), "steps": done.step}
+        return self._train(job)
+
+    def _train(self, job: Job) -> Result:
+        done, seconds = trainings.train(job)
+        found = {"parameters": parameters(job.algorithm), "steps": done.step}
+        return found | {"cpu_seconds": round(seconds, 2)}
 
     def row(self, group: str, name: str, sampler: Sampler, **facts: Any) -> Result:
         """Measure a sampler as a row of the table."""

@@ -106,6 +106,7 @@ class StepSampler:
     """Sentences drawn token by token, after a temperature and a truncation of every distribution."""
 
     steps: StepModel
+    """of networks that agree on where no sentence ends (`VocabHead.never_ends_at`)"""
     length: int
     temperature: float = 1.0
     top_p: float | None = None
@@ -129,11 +130,19 @@ class StepSampler:
         last, state = torch.full((len(tokens),), BOS), self.steps.initial(len(tokens))
         with self._evaluating():
             for t in range(int((tokens != PAD).sum(dim=1).max())):
-                probs, state = self.steps.step(last, state)
+                probs, state = self._next(last, state, t)
                 last = tokens[:, t]
                 own = truncate(probs, self.temperature, self.top_p, self.min_p).gather(1, last[:, None])[:, 0]
                 found[:, t] = own.double().log().masked_fill(last == PAD, 0.0)
         return found
+
+    def _next(self, last: Tensor, state: Any, t: int) -> tuple[Tensor, Any]:
+        """Return the probabilities of the token at position t, without EOS where no sentence ends."""
+        probs, state = self.steps.step(last, state)
+        if any(each.head.never_ends_at == t for each in networks(self.steps)):
+            probs = probs.clone()
+            probs[:, EOS] = 0.0
+        return probs, state
 
     def _draw(self, batch: int, rng: torch.Generator) -> Tensor:
         tokens = torch.full((batch, self.length), PAD)
@@ -141,7 +150,7 @@ class StepSampler:
         ended = torch.zeros(batch, dtype=torch.bool)
         with self._evaluating():
             for t in range(self.length):
-                probs, state = self.steps.step(last, state)
+                probs, state = self._next(last, state, t)
                 cdf = truncate(probs, self.temperature, self.top_p, self.min_p).double().cumsum(dim=1)
                 target = torch.rand(batch, 1, generator=rng, dtype=torch.float64) * cdf[:, -1:]
                 last = torch.searchsorted(cdf, target, right=True)[:, 0].clamp_(max=cdf.shape[1] - 1)

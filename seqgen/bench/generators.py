@@ -17,6 +17,7 @@ from seqgen.bench import controls
 from seqgen.bench.case import NGRAMS, Case, Scale, Text, parameters
 from seqgen.bench.comparisons import comparisons, summary
 from seqgen.bench.jobs import Job, Result, result, run_jobs
+from seqgen.core.errors import UserError
 from seqgen.generation import oracles
 
 REGIMES = ("limited", "unlimited")
@@ -86,11 +87,18 @@ def _cases(
 ) -> list[tuple[str | Text, str]]:
     """Return the corpus, by its name, and the regime of every case."""
     found: list[tuple[str | Text, str]] = []
+    default = oracles.OracleSpec("")
     for source in sources:
         if isinstance(source, Text) or source in corpora.names():
             found.append((source, "limited"))
             continue
         spec = oracles.parse(oracles.PREFIX + source.removeprefix(oracles.PREFIX))
+        chosen = replace(spec, length=default.length, sentences=default.sentences, seed=default.seed)
+        if spec != chosen:
+            raise UserError(
+                f"the oracle '{source}' says a length, a number of sentences or a seed, which the benchmark "
+                "chooses: leave these options out, and give --length, --regime and --seeds"
+            )
         found += [(str(replace(spec, length=length)), regime) for length in lengths for regime in regimes]
     return found
 

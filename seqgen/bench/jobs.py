@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,14 @@ def run_jobs(
 
     A result is written once its job is done, with its CPU seconds as `cpu_seconds`, unless it has its own of
     another process. UserError where the folder holds a benchmark of other options, or another process is at
-    work in it.
+    work in it, or two jobs have the same name.
     """
+    names = Counter(job.name for job in jobs)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise UserError(
+            f"two of the corpora have the same name in the results, as in '{twice}'; give each an --out of "
+            "its own"
+        )
     with locked(folder):
         _check_options(folder / OPTIONS, options)
         results: dict[str, Result] = {}

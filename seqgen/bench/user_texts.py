@@ -7,22 +7,17 @@ of the validation sentences, by which the search chooses. Every training is a jo
 """
 
 import shlex
-import shutil
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from seqgen.algorithms.mle import MLEConfig
 from seqgen.algorithms.regularisation import decay_for
-from seqgen.bench import plain_models
+from seqgen.bench import plain_models, trainings
 from seqgen.bench.case import Text
 from seqgen.bench.jobs import Job, Result, result, run_jobs
-from seqgen.bench.speed import device_clock
 from seqgen.core import cache
 from seqgen.core import device as devices
 from seqgen.core.random_state import own_randomness
@@ -145,8 +140,6 @@ class _Case:
         return self.folder / "runs" / self._job(name)
 
     def _trained(self, name: str, values: Mapping[str, Any], **length: Any) -> Result:
-        if self._path(name).exists():  # begun by a process that was interrupted: its time is not known
-            shutil.rmtree(self._path(name))
         job = setup.pretrain_job(
             self.text.data,
             "mle",
@@ -156,10 +149,7 @@ class _Case:
             device_name=self.device,
             **length,
         )
-        clock = _clock(job.device)
-        start = clock()
-        done = job.train()
-        seconds = clock() - start
+        done, seconds = trainings.train(job)
         trained = load.load(job.run, self.device)
         likelihood = likelihood_of_test(trained)
         assert likelihood is not None
@@ -190,7 +180,13 @@ class _Case:
         with own_randomness(self.seed):
             model = plain_models.MODELS[name](ours.tokenizer.vocab_size, longest).to(device)
             steps = plain_models.train(
-                model, train, valid, seconds=seconds, seed=self.seed, device=device, clock=_clock(device)
+                model,
+                train,
+                valid,
+                seconds=seconds,
+                seed=self.seed,
+                device=device,
+                clock=trainings.clock(device),
             )
         return {
             "nll": plain_models.mean_nll(model, test, device),
@@ -202,11 +198,6 @@ class _Case:
 
 def _searched(dropout: float) -> str:
     return f"dropout {dropout:g}"
-
-
-def _clock(device: torch.device) -> Callable[[], float]:
-    """Return a clock of CPU seconds, which other work on the machine does not change, or of wall time."""
-    return time.process_time if device.type == "cpu" else device_clock(device)
 
 
 def table(rows: Sequence[Result]) -> str:

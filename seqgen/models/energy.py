@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from seqgen.core import settings
 from seqgen.core.device import leaves_out
+from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.dropout import Dropout
 from seqgen.models.discriminator import reverse
@@ -62,6 +63,10 @@ class EnergyConfig:
             heads=(1, None),
             dropout=(0.0, 0.99),
         )
+        if self.network == "none" and self.linear is False:
+            raise UserError(
+                "energy.network=none with energy.linear=false leaves nothing to learn; leave one of them out"
+            )
 
     def build(self, vocab_size: int, summaries: int, state_size: int) -> "SentenceEnergy":
         """Return a fresh energy, 0 for every sentence; state_size: units of the generator's states."""

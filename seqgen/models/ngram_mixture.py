@@ -8,12 +8,14 @@ to held-out text after the network, and it is kept only where that text becomes 
 counted, Kneser–Ney looks so good that a gate fitted to it would leave the network out.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqgen.models.vocab_head import ruled_out
 from seqgen.ngrams import count_tables
 from seqgen.ngrams.count_tables import NGramCounts, NGramTables
 from seqgen.ngrams.ngrams import Ints
@@ -75,6 +77,8 @@ class NGramMixture(nn.Module):
         self.widths: tuple[int, ...] = ()
         self.is_used = False
         """Whether held-out text is likelier under the mixture than under the network; False until fitted."""
+        self.never: tuple[int, ...] = ()
+        """Token ids that no sentence holds, as `VocabHead.rule_out` has them; Kneser–Ney has some of each."""
         whole = torch.zeros(0, dtype=torch.long)
         self.register_buffer("keys", whole)
         self.register_buffer("counts", whole.int())
@@ -86,6 +90,10 @@ class NGramMixture(nn.Module):
         self.register_buffer("first", whole, persistent=False)
         self.register_buffer("unigrams", torch.zeros(0), persistent=False)
 
+    def rule_out(self, ids: Sequence[int]) -> None:
+        """Give tokens that no sentence holds probability 0 in the counts as well, before there are any."""
+        self.never = tuple(ids)
+
     def count(self, stream: Ints, vocab_size: int) -> None:
         """Count the sentences of a stream of token ids (P,), each of which BOS begins."""
         self._hold(count_tables.count(stream, vocab_size, self.order))
@@ -95,7 +103,11 @@ class NGramMixture(nn.Module):
         tables = count_tables.tables(counted)
         self.keys, self.counts, self.sizes = (part.to(device) for part in counted)
         self.cumulative, self.first = tables.cumulative.to(device), tables.first.to(device)
-        self.unigrams, self.widths = tables.unigrams.to(self.gate_weight), tables.widths
+        unigrams = tables.unigrams
+        if self.never:
+            unigrams = ruled_out(unigrams, self.never, 0.0)
+            unigrams = unigrams / unigrams.sum()
+        self.unigrams, self.widths = unigrams.to(self.gate_weight), tables.widths
 
     @property
     def tables(self) -> NGramTables:

@@ -8,6 +8,7 @@ learning").
 """
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,11 @@ from seqgen.core.errors import UserError
 from seqgen.data.batches import bounded_rows, encode_lines
 from seqgen.data.folds import outside
 from seqgen.data.token_ids import Ids
-from seqgen.data.tokenizer import PAD
 from seqgen.training import load, run_folder
 from seqgen.training.data_config import length_limit
 from seqgen.training.job import Job, request
 from seqgen.training.load import Trained
-from seqgen.training.start import start_of
+from seqgen.training.start import start_of, teacher_of
 from seqgen.training.text_job import config_keys, text_job
 
 LIKELIER = 0.05
@@ -46,7 +46,7 @@ def _nats_per_token(start: Trained, ids: Ids) -> float:
     for part in bounded_rows(chosen.lengths(), rows=256):
         batch = chosen.batch(part).to(start.device)
         nats -= float(start.algorithm.log_likelihood(batch).sum())
-        tokens += int((batch != PAD).sum())
+        tokens += int(start.algorithm.of_sentence(batch).sum())
     return nats / max(tokens, 1)
 
 
@@ -61,14 +61,18 @@ def check(start: Trained) -> None:
         )
 
 
-def note(start: Trained, gap: float, folds: int) -> str:
-    """Say why generators are trained first, and what that costs."""
+def note(start: Trained, gap: float | None, folds: int) -> str:
+    """Say that generators are trained first, why unless it was asked for, and what that costs."""
     rows: list[dict[str, Any]] = start.run.metrics()
     seconds = float(rows[-1].get("seconds", 0.0)) * (folds - 1) if rows else 0.0
+    found = (
+        ""
+        if gap is None
+        else (f"the generator finds its training sentences {gap:.2f} nats a token likelier than others, so ")
+    )
     return (
-        f"cross-fitting: the generator finds its training sentences {gap:.2f} nats a token likelier than "
-        f"others, so {folds} are trained first, each without a part of the corpus (about {seconds:,.0f} s "
-        "where the start was trained; --set cross_fitting=off leaves that out)"
+        f"cross-fitting: {found}{folds} generators are trained first, each without a part of the corpus "
+        f"(about {seconds:,.0f} s where the start was trained; --set cross_fitting=off leaves that out)"
     )
 
 
@@ -95,26 +99,35 @@ def cross_fitted(
         compile: as of `seqgen.training.job.assemble`; so do the generators of the folds.
     """
     decided = config.cross_fitting if config.cross_fitting != "auto" else _decided(folder)
-    first, place, gap = start, folder, 0.0
+    first, place, gap = start, folder, None
     if decided != "off":
         first, place = _first_round(start, folder, config.folds, trust=trust)
+    if decided == "auto":
         gap = _memorised_by(first)
-    is_needed = decided == "on" or gap > LIKELIER
+    is_needed = decided == "on" or (gap is not None and gap > LIKELIER)
     config = config.cross_fitted(is_needed)
     asked = request(folder, keys | {"settings": settings.to_dict(config)}, config)
-    job = build(config, asked, start.corpus, start.tokenizer)
     if not is_needed:
-        return job
+        return build(config, asked, start.corpus, start.tokenizer)
     check(first)
+    stand_in = deepcopy(first.algorithm).to(device)
+
+    def adopt(fresh: Any) -> None:
+        fresh.start_from(start.algorithm)
+        # Until the generators of the folds are there: steps that are timed take as long as later ones.
+        fresh.take_folds([stand_in] * config.folds)
+
+    job = build(config, asked, start.corpus, start.tokenizer, adopt=adopt)
     algorithm: Any = job.algorithm
     job.folds = [
         partial(_fold_job, first, fold, config.folds, folder=place, device=device, compile=compile)
         for fold in range(config.folds)
     ]
     job.use_folds = lambda runs: algorithm.take_folds(
-        [load.load(run, str(device), trust=True).algorithm for run in runs]
+        # Of several processes each has a device of its own, which `load` would not take by its number.
+        [load.load(run, "cpu", trust=True).algorithm.to(device) for run in runs]
     )
-    if place == folder:
+    if place == folder and asked.existing is None:
         job.notes = [*job.notes, note(first, gap, config.folds)]
     return job
 
@@ -155,6 +168,7 @@ def _fold_job(
     entry = load.entry_of(start.run, trust=True)
     config = settings.from_dict(entry.cls.Config, given["settings"])
     place = folder / "folds" / str(fold)
+    teacher = load.load(teacher_of(start.run), "cpu", trust=True) if given.get("teacher") else None
     keys = config_keys(
         "pretrain",
         given["algorithm"],
@@ -164,6 +178,7 @@ def _fold_job(
         folder=place,
         seed=given["seed"],
         init=None,
+        teacher=teacher.run.path if teacher else None,
     )
     asked = request(place, keys | {"fold": fold, "folds": folds}, config)
 
@@ -185,6 +200,7 @@ def _fold_job(
         device=device,
         start=None,
         adopt=lambda fresh: None,
+        teacher=teacher,
         select=others,
         compile=compile,
     )

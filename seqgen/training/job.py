@@ -82,7 +82,7 @@ class Job:
             distributed.wait_for_all()
             self.check()  # another process may have trained here since this one looked
             is_done = loop.has_done(self.run, self.plan)
-            if self.folds:
+            if self.folds and not is_done:
                 runs = []
                 for make in self.folds:
                     job = make()

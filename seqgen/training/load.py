@@ -26,6 +26,7 @@ from seqgen.data.tokenizer import EOS, UNK, Tokenizer
 from seqgen.generation import oracles
 from seqgen.generation.condition import Condition
 from seqgen.models.base import KINDS
+from seqgen.models.ngram_mixture import NGramMixture
 from seqgen.models.vocab_head import VocabHead
 from seqgen.training import run_config, run_folder, sentence_ends
 from seqgen.training.data_config import DataConfig, from_store, open_with_tokenizer
@@ -145,8 +146,9 @@ def entry_of(found: Run, *, trust: bool = False, given: str | None = None) -> En
 def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
     """Return the algorithm that a run's configuration describes, with fresh weights.
 
-    What is known of the ends of its sentences (`seqgen.training.sentence_ends`) its heads are told: where all
-    have the same number of tokens, an end has no probability, nor has an unknown word of an oracle.
+    What is known of the ends of its sentences (`seqgen.training.sentence_ends`) its heads and its n-grams are
+    told: where all have the same number of tokens, an end has no probability, nor has an unknown word of an
+    oracle.
     """
     more = {"tokenizer": tokenizer} if entry.cls.needs_tokenizer else {}
     algorithm = entry.cls(
@@ -157,11 +159,12 @@ def build(config: dict[str, Any], entry: Entry, tokenizer: Tokenizer) -> Any:
     )
     algorithm.condition = _condition(config, tokenizer)
     ends = sentence_ends.recorded(config)
-    for head in (module for module in algorithm.modules() if isinstance(module, VocabHead)):
-        if ends.fixed_length:
-            head.rule_out((EOS, UNK) if oracles.is_oracle(config["data"]["corpus"]) else (EOS,))
-        elif ends.never_empty:
-            head.never_ends_at = int(bool(config.get("labels")))
+    never = (EOS, UNK) if oracles.is_oracle(config["data"]["corpus"]) else (EOS,)
+    for module in algorithm.modules():
+        if ends.fixed_length and isinstance(module, VocabHead | NGramMixture):
+            module.rule_out(never)
+        elif ends.never_empty and isinstance(module, VocabHead):
+            module.never_ends_at = int(bool(config.get("labels")))
     return algorithm
 
 

@@ -74,8 +74,9 @@ def regularised(config: Any, fitted: Any) -> Any:
         more["lr"] = LR
     if generator.dropout is None:
         more["generator"] = replace(fitted.generator, dropout=DROPOUT)
-        if getattr(config, "weight_decay", 0) is None:
-            more["weight_decay"] = decay_for(DROPOUT, config.most_decay)
+        most_decay = getattr(config, "most_decay", None)  # of algorithms that leave their decay to the text
+        if most_decay is not None and config.weight_decay is None:
+            more["weight_decay"] = decay_for(DROPOUT, most_decay)
     return replace(fitted, **more)
 
 

@@ -91,9 +91,10 @@ def _data(options: dict[str, Any]) -> tuple[DataConfig | None, list[str] | None]
     """Return what options ask for, and the sentences of a corpus that is given as a list of them."""
     if not options:
         return None, None
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
     corpus = options.get("corpus", DataConfig.corpus)
-    if isinstance(corpus, str | Path):
-        return DataConfig(**options | {"corpus": str(corpus)}), None
+    if isinstance(corpus, str):
+        return DataConfig(**options), None
     texts = list(corpus)
     for each in texts:
         if not isinstance(each, str):

@@ -87,6 +87,25 @@ def test_the_network_alone_is_the_generator():
     assert found.tolist() == pytest.approx(sentence_log_prob(model.generator, rows).tolist(), abs=1e-5)
 
 
+@pytest.mark.parametrize("model", ["network", "mixture"])
+def test_no_sentence_ends_where_none_does(model):
+    parts = network(), network(5)
+    for part in parts:
+        part.generator.head.never_ends_at = 1
+    sampler = StepSampler(parts[0] if model == "network" else MixtureSteps(parts, (0.7, 0.3)), T)
+    sentences = every()
+    probs = sampler.log_likelihood(sentences).exp()
+    one_word = sentences[:, 1] == EOS
+    assert float(probs.sum()) == pytest.approx(1, abs=1e-5)
+    assert not probs[one_word].any()
+    assert float(probs[sentences[:, 0] == EOS]) > 0.01  # at position 0 one may
+    assert not (sampler.sample(500, seed=1)[:, 1] == EOS).any()
+    if model == "network":
+        parts[0].generator.head.rule_out([UNK])
+        expected = sentence_log_prob(parts[0].generator, sentences)
+        torch.testing.assert_close(probs[~one_word].log(), expected[~one_word].double(), atol=1e-5, rtol=0)
+
+
 def test_dropout_is_off_and_the_mode_is_kept():
     own = generator(vocab_size=V, dropout=0.5).train()
     sampler = StepSampler(NetworkSteps(own), T)

@@ -328,6 +328,23 @@ def test_wrong_options(arguments, message, tmp_path):
     assert message in str(result.exception)
 
 
+def test_oracles_of_other_sizes_are_other_cases(tmp_path):
+    def keys(*names):
+        cases = bench._cases(names, (T,), ("limited",))
+        return [Case(source, regime, 0, tmp_path, TINY, "cpu").key for source, regime in cases]
+
+    assert keys("lstm-1", "lstm-1,vocab=11", "lstm-1,vocab=11,hidden=5") == [
+        "lstm-1-T3-limited-seed0",
+        "lstm-1-vocab11-T3-limited-seed0",
+        "lstm-1-vocab11-hidden5-T3-limited-seed0",
+    ]
+    with pytest.raises(UserError, match="two of the corpora have the same name in the results"):
+        bench.run(("/one/weights.npz", "/other/weights.npz"), tmp_path, lengths=(T,), scale=TINY)
+    for option in ("length=5", "sentences=70", "seed=3"):
+        with pytest.raises(UserError, match=f"'lstm-1,{option}' says a length, a number of sentences or"):
+            keys(f"lstm-1,{option}")
+
+
 def test_all_are_the_algorithms_but_those_of_labels_and_autoencoders(monkeypatch):
     assert set(algorithms.ADVERSARIAL) - set(comparable()) == {"sentigan", "aegan"}
     assert Scale().adversarial == comparable()

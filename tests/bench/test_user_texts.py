@@ -16,8 +16,6 @@ from seqgen.core.errors import UserError
 from seqgen.corpora.recipes import get_recipe
 from seqgen.data.batches import pack
 from seqgen.data.tokenizer import EOS
-from seqgen.training import setup
-from seqgen.training.data_config import DataConfig
 
 V = 11
 LINES = [f"{a} {b}{c}" for a in ("the", "one") for b in "abcdefg" for c in "hijklmn"]
@@ -127,14 +125,12 @@ def test_trainings_stand_side_by_side_and_are_kept(text, tmp_path):
         user_texts.run(**run, search=False)
 
 
-def test_a_training_that_was_interrupted_begins_anew_as_its_time_counts(text, tmp_path):
-    begun = tmp_path / "bench" / "runs" / "letters-seed0.seqgen"
-    job = setup.pretrain_job(DataConfig(corpus=text), path=begun, steps=3)
-    job.train()
-    (begun / "state.pt").rename(begun / "of-before.pt")
-    (row,) = user_texts.run([user_texts.own_text(text)], tmp_path / "bench", minutes=0.05)
-    assert not (begun / "of-before.pt").exists()
-    assert row["trainings"]["seqgen"]["steps"] > 3
+def test_two_texts_of_one_name_are_refused(text, tmp_path):
+    other = write_lines(tmp_path / "letters.txt", LINES[:50])
+    texts = [user_texts.own_text(each) for each in (text, str(other))]
+    with pytest.raises(UserError, match="two of the corpora have the same name in the results, as in 'lett"):
+        user_texts.run(texts, tmp_path / "bench")
+    assert not (tmp_path / "bench" / "jobs").exists()
 
 
 def row_of(text, seed, dropouts, **nll):

@@ -5,6 +5,7 @@ import torch
 from helpers import V, padded, sentences
 from sklearn.linear_model import LogisticRegression
 
+from seqgen.core.errors import UserError
 from seqgen.data.tokenizer import PAD
 from seqgen.functional.gan_losses import cross_entropy
 from seqgen.models.energy import NETWORKS, EnergyConfig, Read
@@ -33,6 +34,10 @@ def inputs(rows=6):
 @pytest.mark.parametrize("network", ["none", *NETWORKS])
 @pytest.mark.parametrize("linear", [True, False])
 def test_a_fresh_energy_is_0_for_every_sentence(network, linear):
+    if network == "none" and not linear:
+        with pytest.raises(UserError, match=r"network=none with energy.linear=false leaves nothing to learn"):
+            EnergyConfig(network, linear)
+        return
     energy = EnergyConfig(network, linear, embedding=5, states=3, hidden=12, heads=3).build(V, S, H).eval()
     assert energy(*inputs()).tolist() == [0.0] * 6
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from seqgen.data.tokenizer import BOS, EOS, UNK
 from seqgen.models.ngram_mixture import HeldOut, NGramMixture
-from seqgen.ngrams.count_tables import BOS
 
 H, V, ORDER = 5, 11, 3
 LINES = ([4, 5, 6, 2], [4, 5, 7, 2], [8, 5, 6, 2], [9, 2], [4, 10, 3, 2])
@@ -126,6 +126,21 @@ def test_log_probs_are_those_of_the_weighted_sum():
         tokens = torch.full((3,), token)
         found = made.log_probs(hidden, network[:, token], contexts, tokens)
         torch.testing.assert_close(found.exp(), expected[:, token], atol=1e-10, rtol=0)
+
+
+def test_tokens_that_no_sentence_holds_have_no_probability_in_the_counts_either():
+    lines = ([4, 5, 6], [4, 5, 7], [8, 5, 6])
+    plain, made = mixture(torch.float64, lines), NGramMixture(H, ORDER).double()
+    made.rule_out((EOS, UNK))
+    made.count(np.array([token for line in lines for token in (BOS, *line)]), V)
+    contexts = made.tables.read(torch.tensor([[BOS, 4, 5], [BOS, 9, 9]]), made.tables.begin(2))[:, -1]
+    found = made.tables.distribution(contexts)
+    assert (plain.tables.distribution(contexts)[:, [EOS, UNK]] > 1e-3).all()
+    assert not found[:, [EOS, UNK]].any()
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(2, dtype=torch.float64), atol=1e-10, rtol=0)
+    rest = [token for token in range(V) if token not in (EOS, UNK)]
+    ratio = made.unigrams[rest] / plain.unigrams[rest].clamp(min=1e-30)
+    torch.testing.assert_close(ratio[2:], ratio[2:].mean().expand(7), atol=1e-10, rtol=0)
 
 
 def test_counts_of_any_size_come_back_with_the_state():

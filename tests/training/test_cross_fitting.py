@@ -1,6 +1,7 @@
 """Cross-fitting: when it is needed, that no generator has seen what it scores, and that it resumes."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from helpers import write_lines
 
 from seqgen.algorithms.residual import Residual
 from seqgen.core.errors import UserError
+from seqgen.data.batches import encode_lines
 from seqgen.data.folds import fold_of
 from seqgen.generation.sample import log_prob
-from seqgen.training import cross_fitting, load
+from seqgen.training import cross_fitting, load, setup
 from seqgen.training.setup import adversarial, adversarial_job, pretrain
 
 SMALL = {"generator.embedding": 7, "generator.hidden": 11, "generator.dropout": 0.0, "batch_size": 16}
@@ -52,7 +54,7 @@ def test_it_is_needed_where_the_generator_has_memorised(start):
     assert made.run.config["settings"]["energy"]["linear"] is True
     assert len(made.folds) == 3
     (note,) = [note for note in made.notes if note.startswith("cross-fitting")]
-    assert "so 3 are trained first" in note
+    assert "nats a token likelier than others, so 3 generators are trained first" in note
     off = job(start, cross_fitting="off")
     assert not off.folds
     assert off.run.config["settings"]["energy"]["linear"] is False
@@ -61,7 +63,96 @@ def test_it_is_needed_where_the_generator_has_memorised(start):
 def test_it_is_not_needed_where_the_generator_has_not(start, monkeypatch):
     monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid: 0.049)
     assert job(start).run.config["settings"]["cross_fitting"] == "off"
-    assert job(start, cross_fitting="on").folds
+    asked = job(start, cross_fitting="on")
+    assert asked.folds
+    (note,) = [note for note in asked.notes if note.startswith("cross-fitting")]
+    assert note.startswith("cross-fitting: 3 generators are trained first")
+
+
+def test_what_was_asked_for_or_decided_before_is_not_measured(start, monkeypatch):
+    adversarial(start.path, "residual", run="r", steps=2, values=ENERGY)
+    measured = []
+    monkeypatch.setattr(cross_fitting, "memorised", lambda *given: measured.append(given) or 9.0)
+    assert job(start, "other", cross_fitting="on").folds
+    again = job(start, "r")
+    assert again.folds
+    assert not [note for note in again.notes if note.startswith("cross-fitting")]  # they have been trained
+    assert not measured
+
+
+def test_nats_a_token_are_those_of_tokens_that_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{a} {b} {c}\t{b}" for a in "abc" for b in "defg" for c in "hijkl"]
+    corpus = write_lines(tmp_path / "pairs.tsv", ["source\ttarget", *lines])
+    options = {"column": "target", "source_column": "source", "run": "pairs", "steps": 5, "values": SMALL}
+    trained = load.load(pretrain(corpus, **options), "cpu")
+    ids = encode_lines(trained.corpus.train, trained.tokenizer, max_length=20)
+    tokens = ids.batch(np.arange(len(ids)))
+    # An answer is a word and its end; before it stand three words of the source and what separates them.
+    expected = -float(trained.algorithm.log_likelihood(tokens).sum()) / (2 * len(ids))
+    assert cross_fitting._nats_per_token(trained, ids) == pytest.approx(expected, rel=1e-6)
+
+
+def test_steps_are_timed_with_as_many_generators_as_there_will_be(start):
+    made = job(start)
+    assert len(made.algorithm.folds) == 3
+    made.train()
+    assert len(set(map(id, made.algorithm.folds))) == 3
+
+
+def test_the_generators_of_the_folds_go_to_the_device_of_the_training(start, monkeypatch):
+    monkeypatch.setattr(setup.devices, "pick", lambda name: torch.device("cpu" if name == "cpu" else "meta"))
+    monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid: 9.0)
+    made = adversarial_job(start.path, path="r", values=ENERGY, device_name="auto")
+    made.use_folds([start] * 3)
+    assert all(each.is_meta for fold in made.algorithm.folds for each in fold.parameters())
+
+
+def test_a_finished_training_does_not_need_its_folds_again(start):
+    run = adversarial(start.path, "residual", run="r", steps=2, values=ENERGY)
+    shutil.rmtree(run.path / "folds")
+    made = job(start, "r", 2)
+    made.train(train_fold=lambda fold: pytest.fail("a fold is trained again"))
+    made.train()
+    assert not (run.path / "folds").exists()
+    longer = adversarial(start.path, "residual", run="r", steps=3, values=ENERGY)
+    assert (run.path / "folds" / "2").exists()
+    assert longer.metrics()[-1]["step"] == 3
+
+
+def test_the_generators_of_the_folds_learn_from_the_teacher_of_the_start(start):
+    corpus = start.path.parent / "corpus.txt"
+    taught = pretrain(corpus, run="taught", steps=4, values=SMALL, teacher=start.path, tokenizer=start.path)
+    made = job(taught, cross_fitting="on")
+    made.train()
+    for fold in range(3):
+        config = load.load(made.run.path / "folds" / str(fold), "cpu").run.config
+        assert config["teacher_hash"] == taught.config["teacher_hash"]
+        assert config["teacher_hash"] is not None
+
+
+@pytest.mark.parametrize("cross_fitting", ["on", "off"])
+def test_the_linear_part_alone_is_an_energy(start, cross_fitting):
+    made = job(start, cross_fitting=cross_fitting, **{"energy.network": "none"})
+    energy = made.run.config["settings"]["energy"]
+    assert (energy["linear"], energy["states"]) == (True, 0)
+    if cross_fitting == "off":
+        made.train()
+        assert load.load(made.run, "cpu").algorithm.discriminator.linear.weight.any()
+    with pytest.raises(UserError, match=r"energy.states=5: states are read by a network"):
+        job(start, "other", cross_fitting=cross_fitting, **{"energy.network": "none", "energy.states": 5})
+
+
+def test_the_n_grams_are_those_of_the_start(start):
+    with pytest.raises(UserError, match=r"ngram.order=5 does not fit the run .* samples without n-grams"):
+        job(start, "r", **{"ngram.order": 5})
+    corpus = start.path.parent / "corpus.txt"
+    mixed = pretrain(corpus, run="mixed", steps=4, values=SMALL | {"ngram.order": 5})
+    assert load.load(mixed, "cpu").algorithm.mixed is not None
+    with pytest.raises(UserError, match=r"ngram.order=3 does not fit the run .* has ngram.order=5"):
+        job(mixed, "r", **{"ngram.order": 3})
+    assert job(mixed, "r").algorithm.mixed is not None
+    assert job(mixed, "r", **{"ngram.order": 0}).algorithm.mixed is None
 
 
 def test_no_generator_has_seen_what_it_scores(start, monkeypatch):

@@ -119,6 +119,8 @@ def test_its_samples_need_more_dropout_and_a_higher_rate_than_text_where_they_ne
     assert regularised(without, without) is without
     assert regularisation(adversarial_job, algorithm="scratchgan")[0] == 0.55
     assert regularisation(adversarial_job, algorithm="scratchgan", values=few, steps=1)[0] == 0.0
+    none = {"weight_decay": None}
+    assert regularisation(adversarial_job, algorithm="scratchgan", values=none)[:2] == (0.55, None)
 
 
 def test_options_that_an_oracle_decides_are_refused(tmp_path):

@@ -11,7 +11,7 @@ from helpers import GENERATOR_KINDS, GENERATORS, write_lines
 import seqgen
 from seqgen.core.errors import UserError
 from seqgen.data.token_ids import encode_lines
-from seqgen.data.tokenizer import EOS, UNK
+from seqgen.data.tokenizer import BOS, EOS, PAD, UNK
 from seqgen.training import load, run_folder, sentence_ends
 from seqgen.training.data_config import DataConfig, open_with_tokenizer, with_conditions
 from seqgen.training.sentence_ends import SentenceEnds
@@ -107,6 +107,14 @@ def test_evaluation_and_scores_count_no_end(run) -> None:
     assert [each.tokens for each in seqgen.score(run, ["abc"])] == [3]
     with pytest.raises(UserError, match="the sentence 'ab' has 2 tokens, and every sentence of"):
         list(seqgen.score(run, ["abc", "ab"]))
+
+
+def test_the_n_grams_of_a_run_keep_to_it(tmp_path: Path) -> None:
+    mixed = values("rnn") | {"ngram.order": 3}
+    run = seqgen.pretrain(LINES, run=tmp_path / "run", values=mixed, steps=2, device="cpu")
+    mixture = load.load(run, "cpu").algorithm.mixture
+    assert not mixture.unigrams[[PAD, BOS, EOS]].any()
+    assert float(mixture.unigrams.sum()) == pytest.approx(1, abs=1e-6)
 
 
 def test_adversarial_training_keeps_to_it(run, tmp_path: Path) -> None:
