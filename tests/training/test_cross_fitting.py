@@ -101,7 +101,9 @@ def test_steps_are_timed_with_as_many_generators_as_there_will_be(start):
 
 
 def test_the_generators_of_the_folds_go_to_the_device_of_the_training(start, monkeypatch):
-    monkeypatch.setattr(setup.devices, "pick", lambda name: torch.device("cpu" if name == "cpu" else "meta"))
+    # Of several processes each has its own, which cannot be named.
+    places = {"cpu": torch.device("cpu"), "auto": torch.device("meta")}
+    monkeypatch.setattr(setup.devices, "pick", lambda name: places[name])
     monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid: 9.0)
     made = adversarial_job(start.path, path="r", values=ENERGY, device_name="auto")
     made.use_folds([start] * 3)
@@ -126,21 +128,23 @@ def test_the_generators_of_the_folds_learn_from_the_teacher_of_the_start(start):
     made = job(taught, cross_fitting="on")
     made.train()
     for fold in range(3):
-        config = load.load(made.run.path / "folds" / str(fold), "cpu").run.config
-        assert config["teacher_hash"] == taught.config["teacher_hash"]
-        assert config["teacher_hash"] is not None
+        run = load.load(made.run.path / "folds" / str(fold), "cpu").run
+        assert run.config["teacher_hash"] == taught.config["teacher_hash"]
+        assert run.config["teacher_hash"] is not None
+        assert "teacher_loss" in run.metrics()[-1]
 
 
-@pytest.mark.parametrize("cross_fitting", ["on", "off"])
-def test_the_linear_part_alone_is_an_energy(start, cross_fitting):
-    made = job(start, cross_fitting=cross_fitting, **{"energy.network": "none"})
+@pytest.mark.parametrize("fitting", ["on", "off", "auto"])
+def test_the_linear_part_alone_is_an_energy(start, fitting, monkeypatch):
+    monkeypatch.setattr(cross_fitting, "memorised", lambda start, train, valid: 0.0)
+    made = job(start, cross_fitting=fitting, **{"energy.network": "none"})
     energy = made.run.config["settings"]["energy"]
     assert (energy["linear"], energy["states"]) == (True, 0)
-    if cross_fitting == "off":
+    if fitting == "off":
         made.train()
         assert load.load(made.run, "cpu").algorithm.discriminator.linear.weight.any()
     with pytest.raises(UserError, match=r"energy.states=5: states are read by a network"):
-        job(start, "other", cross_fitting=cross_fitting, **{"energy.network": "none", "energy.states": 5})
+        job(start, "other", cross_fitting=fitting, **{"energy.network": "none", "energy.states": 5})
 
 
 def test_the_n_grams_are_those_of_the_start(start):
