@@ -1,8 +1,8 @@
 """Anomaly scores of sentences under a run, and how well they detect corrupted copies of sentences.
 
 The scores are the log-probability of a sentence, exact or importance-weighted, if the model has a likelihood,
-and its energy, if it has latents: the algorithm's own energy, else the reconstruction loss. A corruption
-changes a sentence or replaces it:
+and its energy: the algorithm's own, as a residual model's, else the reconstruction loss if it has latents. A
+corruption changes a sentence or replaces it:
 
 | name       | the corrupted copy                                                  |
 |------------|---------------------------------------------------------------------|
@@ -47,7 +47,7 @@ class Score:
     log_prob: float | None
     """Nats, or None without a likelihood."""
     energy: float | None
-    """Higher is more anomalous; None without latents. A reconstruction loss is in nats."""
+    """Higher is more anomalous; None without energy and latents. A reconstruction loss is in nats."""
 
 
 def score(
@@ -94,7 +94,7 @@ def _score_functions(trained: Trained, samples: int, seed: int) -> dict[str, Cal
 
 
 def energy_of(algorithm: Any) -> Callable[[Tensor], Tensor] | None:
-    """Return the energy of an algorithm, (B, T) → (B,); None if it has no latents."""
+    """Return the energy of an algorithm, (B, T) → (B,); None if it has neither one nor latents."""
     if hasattr(algorithm, "energy"):
         return algorithm.energy
     if getattr(algorithm, "latent", False):

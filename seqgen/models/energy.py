@@ -26,6 +26,8 @@ LOG_PROB_SCALE = 0.3
 """Factor of a token's log-probability beside its embedding: nats are larger than embeddings."""
 EMBEDDING_DEVIATION = 0.4
 """Standard deviation of the embedding that is taken over from a generator."""
+REST = 0.1
+"""Standard deviation of what an embedding has beyond that: noise as large would hide what words are alike."""
 WIDTHS = (1, 2, 3, 4, 5)
 """Tokens that a filter of the convolutional network covers."""
 
@@ -176,9 +178,9 @@ class SentenceEnergy(nn.Module):
         left, values, _ = torch.linalg.svd(centred, full_matrices=False)
         kept = min(self.embedding.embedding_dim, len(values))
         coordinates = left[:, :kept] * values[:kept]
-        self.embedding.weight[:, :kept] = (
-            EMBEDDING_DEVIATION * coordinates / coordinates.std().clamp(min=1e-6)
-        )
+        scale = EMBEDDING_DEVIATION / coordinates.std().clamp(min=1e-6)
+        self.embedding.weight[:, :kept] = scale * coordinates
+        self.embedding.weight[:, kept:] *= REST  # drawn from N(0, 1)
 
 
 class _OfStates(nn.Module):

@@ -145,6 +145,9 @@ def test_the_embedding_keeps_which_words_of_the_generator_are_alike():
     kept = energy.embedding.weight.detach()[:, :3]
     ratio = torch.pdist(kept) / torch.pdist(weight)  # a rotation of three dimensions, and one scale
     torch.testing.assert_close(ratio, torch.full_like(ratio, ratio.mean().item()), rtol=1e-4, atol=0)
+    # what it has more of does not hide it
+    together = torch.pdist(energy.embedding.weight.detach())
+    assert torch.corrcoef(torch.stack((together, torch.pdist(weight))))[0, 1] > 0.9
 
 
 def test_a_summary_that_is_alike_for_all_is_not_blown_up():
