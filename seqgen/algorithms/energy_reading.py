@@ -9,6 +9,7 @@ from torch import Tensor
 from seqgen.core import distributed
 from seqgen.core.device import is_host, leaves_out
 from seqgen.data.batches import bounded_rows
+from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import log_prob_of_states, shifted
 from seqgen.models.base import Generator, evaluating
@@ -59,6 +60,18 @@ class Reader:
     def _log_probs(self, tokens: Tensor, states: Tensor) -> Tensor:
         found = log_prob_of_states(self.generator.head, tokens, states, mixture=self.mixture)
         return found.masked_fill(~self.of_sentence(tokens), 0)
+
+
+def log_probs_of_folds(readers: Sequence[Reader], tokens: Tensor) -> Tensor:
+    """Return the log-probabilities of tokens, each sentence by the reader of its fold; (B, T) → same."""
+    fold = fold_of(tokens, len(readers))
+    if not leaves_out(tokens.device):  # shapes must not depend on the sentences: all readers read all
+        found = torch.stack([reader.log_probs(tokens) for reader in readers])
+        return found[fold, torch.arange(len(tokens), device=tokens.device)]
+    rows = [(fold == number).nonzero()[:, 0] for number in range(len(readers))]
+    pairs = zip(readers, rows, strict=True)
+    found = torch.cat([reader.log_probs(tokens[own]) for reader, own in pairs if len(own)])
+    return found[torch.cat(rows).argsort()]
 
 
 def parts(tokens: Tensor) -> Sequence[Tensor]:

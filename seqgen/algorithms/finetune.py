@@ -19,6 +19,7 @@ from seqgen.data.tokenizer import PAD, UNK
 from seqgen.functional.contrastive_losses import symmetric_info_nce
 from seqgen.generation.embeddings import sentence_embeddings
 from seqgen.models.base import Generator, evaluating
+from seqgen.models.ngram_mixture import NGramMixture
 
 SHAPES = ("generator", "encoder", "latent_dim", "energy")
 """Settings that say what shapes a model's weights have; a model that starts from a run has the run's."""
@@ -69,6 +70,16 @@ def check(config: Any, before: dict[str, Any]) -> None:
                 f"setting {name}={value} does not fit the run to start from, which has {name}={have[name]}; "
                 "leave it out"
             )
+
+
+def check_ngrams(order: int, ngrams: NGramMixture | None) -> None:
+    """Raise UserError where settings want n-grams of an order that are not those of the run to start from."""
+    if ngrams is None or ngrams.order != order:
+        has = "samples without n-grams" if ngrams is None else f"has ngram.order={ngrams.order}"
+        raise UserError(
+            f"setting ngram.order={order} does not fit the run to start from, which {has}; leave it out, or "
+            f"start from one that was trained by 'seqgen pretrain --set ngram.order={order}'"
+        )
 
 
 @torch.no_grad()

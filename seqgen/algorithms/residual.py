@@ -33,15 +33,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from seqgen.algorithms import finetune
 from seqgen.algorithms.base import Metrics, StepMetrics, TextAlgorithm, perplexity
-from seqgen.algorithms.energy_reading import Reader, parts
+from seqgen.algorithms.energy_reading import Reader, log_probs_of_folds, parts
 from seqgen.algorithms.energy_rounds import EarlierRounds, logits, terms, uncalibrated
 from seqgen.algorithms.residual_config import ResidualConfig
 from seqgen.core import optim, settings
 from seqgen.core.device import autocast, widened
 from seqgen.core.errors import UserError
 from seqgen.data.batch import Batch, stacked
-from seqgen.data.folds import fold_of
 from seqgen.functional.gan_losses import accuracy, cross_entropy
 from seqgen.generation import resampling, summaries
 from seqgen.generation.sample import Samples, sample
@@ -121,7 +121,8 @@ class Residual(TextAlgorithm):
                 f"setting rounds={self.config.rounds} does not fit the run to start from, after which it is "
                 f"{len(before) + 1}; leave it out"
             )
-        self._check_ngrams(start)
+        if order := self.config.ngram.order:
+            finetune.check_ngrams(order, start.mixed)
         self.earlier.take_over(before)
         self.generator.load_state_dict(start.generator.state_dict())
         if self.mixture is not None and start.mixture is not None:
@@ -130,17 +131,6 @@ class Residual(TextAlgorithm):
         drawn = self.propose(2000)
         self.discriminator.standardise(summaries.summarise(*drawn))
         self.discriminator.standardise_states(self._read(*drawn))
-
-    def _check_ngrams(self, start: TextAlgorithm) -> None:
-        """Raise UserError where the settings want other n-grams than those of the run to start from."""
-        wanted = self.config.ngram.order
-        if not wanted or (start.mixed is not None and start.mixed.order == wanted):
-            return
-        has = "samples without n-grams" if start.mixed is None else f"has ngram.order={start.mixed.order}"
-        raise UserError(
-            f"setting ngram.order={wanted} does not fit the run to start from, which {has}; leave it out, or "
-            f"start from one that was trained by 'seqgen pretrain --set ngram.order={wanted}'"
-        )
 
     def take_folds(self, folds: list[TextAlgorithm]) -> None:
         """Learn from generators that have not seen the sentences of their fold (`seqgen.data.folds`)."""
@@ -200,9 +190,7 @@ class Residual(TextAlgorithm):
 
     def _log_probs_of_folds(self, real: Tensor) -> Tensor:
         """Return the log-probabilities of real tokens by a generator that has not seen them; (B, T)."""
-        # All generators read all sentences: to give each its own would take shapes that depend on them.
-        found = torch.stack([self._reader(fold).log_probs(real) for fold in self.folds])
-        return found[fold_of(real, len(self.folds)), torch.arange(len(real), device=real.device)]
+        return log_probs_of_folds([self._reader(fold) for fold in self.folds], real)
 
     def _reader(self, of: TextAlgorithm) -> Reader:
         return Reader(of.generator, self._mixture_of(of), self.of_sentence)

@@ -17,6 +17,7 @@ from torch import Tensor
 from seqgen.algorithms.base import TextAlgorithm
 from seqgen.data.tokenizer import BOS, EOS, PAD
 from seqgen.generation import resampling
+from seqgen.generation.categorical import nucleus
 from seqgen.models.base import Generator, evaluating
 from seqgen.models.state import State
 
@@ -181,9 +182,7 @@ def truncate(probs: Tensor, temperature: float, top_p: float | None, min_p: floa
         probs = probs.masked_fill(probs < min_p * probs.amax(dim=-1, keepdim=True), 0.0)
     probs = probs / probs.sum(dim=-1, keepdim=True)
     if top_p is not None:
-        ordered, ids = probs.sort(dim=-1, descending=True)
-        ordered = ordered.masked_fill(ordered.cumsum(dim=-1) - ordered >= top_p, 0.0)
-        probs = torch.zeros_like(probs).scatter_(1, ids, ordered)
+        probs = probs.masked_fill(~nucleus(probs, top_p), 0.0)
         probs = probs / probs.sum(dim=-1, keepdim=True)
     return probs
 

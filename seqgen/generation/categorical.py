@@ -5,10 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seqgen.core import distributed
+from seqgen.core.device import is_host
 from seqgen.core.errors import UserError
 from seqgen.functional.vocab_projection import (
     Project,
@@ -246,18 +248,34 @@ def sums_of_blocks(exps: Tensor) -> Tensor:
     return torch.cat((sums, exps[:, even:].sum(dim=-1, keepdim=True)), dim=1)
 
 
+def nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """Say which tokens are in the smallest set of the likeliest with at least top_p; (R, V) → bool (R, V).
+
+    Of equally likely ones the first are (Holtzman et al. 2020, arXiv:1904.09751, equation 2).
+    """
+    on_host = is_host(probs.device)  # where NumPy sorts by vector instructions, and ties are looked for first
+    ordered = torch.from_numpy(np.sort(probs.numpy(), axis=-1)) if on_host else probs.sort(dim=-1).values
+    so_far = ordered.cumsum(dim=-1)
+    first = (so_far[:, -1:] - so_far >= top_p).sum(dim=-1, keepdim=True)  # of those that are kept
+    size, least = ordered.shape[1] - first, ordered.gather(-1, first)
+    kept = probs >= least
+    if on_host and not (kept.sum(dim=-1, keepdim=True) > size).any():
+        return kept
+    above, equal = probs > least, probs == least
+    return above | (equal & (equal.cumsum(dim=-1) <= size - above.sum(dim=-1, keepdim=True)))
+
+
 def _draw_truncated(log2_logits: Tensor, uniform: Tensor, cut: Truncation) -> tuple[Tensor, Tensor]:
     """Draw from what is left of 2^logits / Σ 2^logits: (R, V), uniform (R, N) in [0, 1) → (R, N), (R, N)."""
     kept, ids = log2_logits, None
-    if cut.top_k is not None or cut.top_p is not None:  # in order; min-p needs none
-        kept, ids = kept.topk(min(cut.top_k or kept.shape[1], kept.shape[1]), dim=-1)
+    if cut.top_k is not None:
+        kept, ids = kept.topk(min(cut.top_k, kept.shape[1]), dim=-1)
     if cut.min_p is not None:
         least = kept.amax(dim=-1, keepdim=True) + math.log2(cut.min_p)
         kept = kept.masked_fill(kept < least, -math.inf)
     probs = torch.softmax(kept * math.log(2), dim=-1)
     if cut.top_p is not None:
-        before = probs.cumsum(dim=-1) - probs
-        probs = probs.masked_fill(before >= cut.top_p, 0)
+        probs = probs.masked_fill(~nucleus(probs, cut.top_p), 0)
         probs /= probs.sum(dim=-1, keepdim=True)
     cdf = probs.cumsum(dim=-1)
     place = invert(probs, cdf, uniform * cdf[:, -1:])

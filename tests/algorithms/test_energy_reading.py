@@ -6,6 +6,7 @@ from helpers import generator, padded, sentences
 
 from seqgen.algorithms import energy_reading
 from seqgen.algorithms.energy_reading import Reader
+from seqgen.data.folds import fold_of
 from seqgen.data.tokenizer import PAD
 from seqgen.generation.sample import log_prob
 
@@ -33,6 +34,19 @@ def test_nothing_is_read_again_where_all_is_known(monkeypatch):
     of, tokens = reader(), sentences(5)
     monkeypatch.setattr(of.generator, "hidden", lambda *given: pytest.fail("read"))
     assert of.read(tokens, torch.ones(tokens.shape), states=False).log_probs.min() == 1
+
+
+@pytest.mark.parametrize("leaves_out", [True, False])
+def test_a_sentence_is_scored_by_the_reader_of_its_fold(leaves_out, monkeypatch):
+    monkeypatch.setattr(energy_reading, "leaves_out", lambda device: leaves_out)
+    readers = [Reader(generator(seed=seed), None, lambda tokens: tokens != PAD) for seed in range(5)]
+    for tokens in (sentences(11), sentences(2)):  # of two sentences some folds have none
+        found = energy_reading.log_probs_of_folds(readers, tokens)
+        assert len(found) == len(tokens)
+        for row, fold, scores in zip(tokens, fold_of(tokens, 5).tolist(), found, strict=True):
+            expected = log_prob(readers[fold].generator, row[None])[0]
+            torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+    assert len(set(fold_of(sentences(11), 5).tolist())) > 1
 
 
 def test_what_is_given_is_not_scored():

@@ -167,6 +167,26 @@ def test_top_p_by_hand():
     assert set(draw(*parts, count=100, top_p=1e-9, rng=rng())[0][0].tolist()) == {3}
 
 
+@pytest.mark.parametrize("on_host", [True, False])
+@pytest.mark.parametrize("top_p", [1e-9, 0.3, 0.9, 1.0])
+def test_a_nucleus_is_the_smallest_set_of_the_likeliest(top_p, on_host, monkeypatch):
+    monkeypatch.setattr(categorical, "is_host", lambda device: on_host)
+    counts = torch.randint(0, 7, (53, V), generator=rng(1)).double()  # many are equal, some are 0
+    counts[:, 3] = 11
+    probs = counts / counts.sum(dim=1, keepdim=True)
+    found = categorical.nucleus(probs, top_p)
+    for row, kept, own in zip(counts.tolist(), found.tolist(), probs, strict=True):
+        order = sorted(range(V), key=lambda i, row=row: -row[i])  # stable: the first of equal ones
+        mass = own[order].cumsum(dim=0)
+        size = min(int((mass < top_p - 1e-12).sum()) + 1, sum(count > 0 for count in row))
+        assert [i for i in range(V) if kept[i] and row[i]] == sorted(order[:size])
+    distinct = torch.softmax(torch.randn(5, V, generator=rng(2), dtype=torch.float64), dim=1)
+    assert not torch.equal(categorical.nucleus(distinct, 0.5), torch.ones(5, V, dtype=torch.bool))
+    mass = torch.where(categorical.nucleus(distinct, 0.5), distinct, 0.0)
+    assert (mass.sum(dim=1) >= 0.5).all()
+    assert (mass.sum(dim=1) - mass.masked_fill(mass == 0, 9.0).amin(dim=1) < 0.5).all()
+
+
 def test_min_p_by_hand():
     # Half of the likeliest one's .4 is .2: three remain, and of them top-p .75 leaves two.
     parts = torch.ones(1, 1), torch.tensor([0.1, 0.2001, 0.3, 0.4]).log()[:, None], torch.zeros(4)
