@@ -119,7 +119,11 @@ def run_job(make: Callable[[], "Job"], *, threads: int | None, quiet: bool, then
     notify = (lambda message: None) if quiet else (lambda message: typer.echo(message, err=True))
     for note in job.notes:
         notify(note)
-    notify(f"run: {job.run.path} ({job.run.config['algorithm']}, {job.plan.steps:,} steps, {job.device})")
+    alone = getattr(getattr(job.algorithm, "config", None), "discriminator_pretraining_steps", 0)
+    steps = f"{job.run.config['steps']:,} steps" + (
+        f", {alone:,} of the discriminator alone" if alone else ""
+    )
+    notify(f"run: {job.run.path} ({job.run.config['algorithm']}, {steps}, {job.device})")
 
     def train_fold(fold: "Job") -> None:
         notify(f"run: {fold.run.path} ({fold.plan.steps:,} steps)")

@@ -103,6 +103,16 @@ def evaluate(
     two-sample test, likelihood.
     """
     _check(run, hyp, ref, train, n)
+    _check_of_files(
+        bool(hyp),
+        column=column,
+        ref_column=ref_column,
+        train_column=train_column,
+        encoding=encoding,
+        ref_encoding=ref_encoding,
+        train_encoding=train_encoding,
+        separator=separator,
+    )
     estimate = {"sentences": nll_sentences, "samples": nll_samples}
     if hyp and label is not None:
         raise UserError("--label is for a run with labels; score a file of the sentences of one label")
@@ -164,6 +174,17 @@ def _check(
         twice = [path for i, path in enumerate(paths or []) if path in (paths or [])[:i]]
         if twice:
             raise UserError(f"{option} '{twice[0]}' is given twice; name each once")
+
+
+def _check_of_files(are_files: bool, **options: str | None) -> None:
+    """Raise UserError for an option that says how files are read, where a run is scored."""
+    for name, value in options.items():
+        if value is not None and not are_files:
+            option = "--" + name.replace("_", "-")
+            raise UserError(
+                f"{option} {value} says how a file of --hyp, --ref or --train is read; a run knows how its "
+                "corpus is, leave it out"
+            )
 
 
 def _check_names(protocol: str, tokenisation: str, plot: Path | None) -> None:

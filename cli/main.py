@@ -5,6 +5,7 @@ Command modules import torch only when a command runs, so that `seqgen --help` i
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +84,11 @@ def _version(
         raise typer.Exit
 
 
+PATHS = (
+    *("--run", "--init", "--teacher", "--out", "--corpus", "--valid", "--test", "--config"),
+    *("--hyp", "--ref", "--train", "--plot"),
+)
+"""Options that name a file or a folder."""
 SPINS = "10000"
 """Spins of an idle OpenMP thread before it sleeps, about 30 µs: the default of GNU OpenMP, 300,000, halves
 the speed of two threads if other processes use the cores, and is not faster if none do."""
@@ -97,8 +103,17 @@ def main() -> None:
     output_encoding.prepare()
     with signals.raising(), streams.guarded(), one_line_errors():
         with processes.joined(), one_line_errors():
+            _check_no_path_is_empty(sys.argv[1:])
             code = app(standalone_mode=False) or 0
         sys.exit(code)
+
+
+def _check_no_path_is_empty(arguments: list[str]) -> None:
+    """Raise UserError for a path that is empty, as an unset variable is: it would mean this folder."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        option, equals, value = argument.partition("=")
+        if option in PATHS and (value if equals else following) == "":
+            raise UserError(f"{option} is empty; name a path, or leave it out")
 
 
 @contextmanager
@@ -117,10 +132,21 @@ def one_line_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = next(iter(str(error).splitlines()), "out of memory.")  # Python's own error is empty
-        _end(f"{reason} Use a smaller batch (--set batch_size=16) or --device cpu", USER_ERROR)
+        _end(_out_of_memory(str(error)), USER_ERROR)
     except FloatingPointError as error:
         _end(f"training diverged: {error}; the last checkpoint is kept, try a lower --set lr=…", USER_ERROR)
+
+
+def _out_of_memory(reason: str) -> str:
+    """Say how much memory was wanted, if torch says it, and what to do."""
+    asked = re.search(r"you tried to allocate (\d+) bytes", reason)
+    if asked:
+        return (
+            f"the machine has no {int(asked[1]) / 1e9:,.1f} GB for one tensor more; use a smaller batch "
+            "(--set batch_size=16), or smaller networks where they were made larger"
+        )
+    first = next(iter(reason.splitlines()), "out of memory.")  # Python's own error is empty
+    return f"{first} Use a smaller batch (--set batch_size=16) or --device cpu"
 
 
 def _end(message: str, code: int) -> None:
@@ -138,7 +164,22 @@ def _end_usage(error: Exception) -> None:
         typer.echo(message, err=True)
         sys.exit(USER_ERROR)
     where = context.command_path if context is not None else "seqgen"
-    _end(f"{message} See '{where} --help'.", USER_ERROR)
+    options = getattr(getattr(error, "param", None), "opts", ())
+    given = next((found for option in options if (found := _given(option)) is not None), None)
+    if given is not None:
+        reason = str(getattr(error, "message", message)).replace("Input should be", "it should be")
+        message = f"{given}: {reason}"
+    _end(f"{message.rstrip('.')}. See '{where} --help'.", USER_ERROR)
+
+
+def _given(option: str) -> str | None:
+    """Return an option of the command line with its value; None where it is not there."""
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if argument == option:
+            return f"{option} {following}"
+        if argument.startswith(f"{option}="):
+            return argument
+    return None
 
 
 def _os_error(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from seqgen import corpora
 from seqgen.core.errors import UserError, did_you_mean
 
 
@@ -351,4 +352,6 @@ def get_recipe(name: str) -> Recipe:
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
+    if name in corpora.names():
+        raise UserError(f"'{name}' is built in and needs no download: give --corpus {name}")
     raise UserError(f"no recipe '{name}'{did_you_mean(name, [recipe.name for recipe in RECIPES])}")

@@ -73,7 +73,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UserError(f"cannot read the settings file '{path}': {error.strerror}") from error
+        raise UserError(
+            f"cannot read the settings file '{path}': {error.strerror}; give a TOML file with --config"
+        ) from error
     if len(content) > MOST_BYTES:
         raise UserError(f"the settings file '{path}' has more than {MOST_BYTES:,} bytes; give another")
     try:

@@ -217,9 +217,14 @@ class Tokenizer:
         except UserError:
             raise
         except OSError as error:
-            raise UserError(f"cannot read the tokenizer {path}: {error.strerror}") from error
+            raise UserError(
+                f"cannot read the tokenizer {path}: {error.strerror}; restore it, or train the run again"
+            ) from error
         except ValueError as error:
-            raise UserError(f"{path} is no tokenizer of seqgen: {error}") from error
+            raise UserError(
+                f"{path} is no tokenizer of seqgen: {error}; name a run, its tokenizer.json, or a kind of "
+                "tokenizer, and restore the file if it is damaged"
+            ) from error
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":

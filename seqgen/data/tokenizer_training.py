@@ -109,6 +109,8 @@ def _train(
         counts = count_tokens(batches, inner, tokenizer_pipelines.splitting_of(json.loads(inner.to_str())))
         least = default_min_count(counts) if min_count is None else min_count
         known = sorted((token for token in counts if counts[token] >= least), key=lambda t: (-counts[t], t))
+        if not known:
+            raise UserError(f"no token is in the corpus {least:,} times; lower --min-count")
         entries = [*SPECIALS, *known][:max_vocab]
         inner.model = word_level(entries)
         inner.add_special_tokens(special)

@@ -89,7 +89,8 @@ def generate(
         length = length_limit(trained, max_length, min_length)
         if len(ids) >= length:
             raise UserError(
-                f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten the prompt"
+                f"the prompt has {len(ids)} tokens and a sentence at most {length}; shorten it"
+                + (", or give a higher --max-length" if not trained.run.config.get("fixed_length") else "")
             )
         sample = trained.algorithm.sample
         if steering is not None:

@@ -18,7 +18,7 @@ without spaces, a character is a word.
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ class Score:
     tokens: int
     """EOS included."""
     log_prob: float | None
-    """Nats, or None without a likelihood."""
+    """Nats, or None without a likelihood, or of an empty sentence where none was empty."""
     energy: float | None
     """Higher is more anomalous; None without energy and latents. A reconstruction loss is in nats."""
 
@@ -67,7 +67,9 @@ def score(
                 f"the sentence '{each.text}' has {each.tokens} tokens, and every sentence of "
                 f"'{trained.run.path}' has {fixed}; it has no probability, leave it out"
             )
-        yield each
+        # Where no sentence is empty, one has no probability, and the finite logit that says so means nothing.
+        is_none = trained.run.config.get("never_empty") and not each.text.strip()
+        yield replace(each, log_prob=None) if is_none else each
 
 
 def _scored(trained: Trained, sentences: Sequence[str], *, samples: int, seed: int) -> Iterator[Score]:

@@ -79,6 +79,11 @@ def absolute(data: DataConfig, folder: Path, texts: Sequence[str] | None = None)
         _check_oracle(data)
         return replace(data, corpus=str(oracles.parse(data.corpus)))
     names = {*built_in_names(), *KINDS}
+    if Path(data.corpus).is_dir() and folder.resolve().is_relative_to(Path(data.corpus).resolve()):
+        raise UserError(
+            f"the run folder '{folder}' is in the folder '{data.corpus}' of the corpus, and would be read as "
+            "a part of it; choose another --run"
+        )
     return _with_paths(data, lambda spec: resolved(spec) if spec not in names else spec)
 
 
@@ -321,7 +326,7 @@ def describe(
     if train.unknown or valid.unknown:
         named = (("training", train), ("validation", valid))
         counts = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in named)
-        parts.append(f"unknown tokens (rarer than --min-count): {counts}")
+        parts.append(f"unknown tokens (rarer than --min-count, or beyond --max-vocab): {counts}")
     return ["; ".join(parts), *_empty_splits(corpus)]
 
 

@@ -158,6 +158,7 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
             f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; "
             "choose another --run"
         ) from error
+    run_folder.check_is_free(folder)
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
         return Request(folder, config, defaults, None)

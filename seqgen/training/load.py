@@ -192,7 +192,7 @@ def open_corpus(found: Run, data: DataConfig) -> Corpus:
     if opened.hash != found.config["corpus_hash"]:
         raise UserError(
             f"the corpus '{data.corpus}' is no longer the one that run '{found.path}' was trained on, or its "
-            "held-out files are not; if that is elsewhere now, name it with --corpus"
+            "held-out files are not; --corpus says where that is now, and is left out where it has not moved"
         )
     return opened
 

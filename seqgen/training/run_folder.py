@@ -114,6 +114,24 @@ def write_config(run: Run) -> None:
     write_text(run.writable(CONFIG), json.dumps(run.config, indent=2, ensure_ascii=False) + "\n")
 
 
+def check_is_free(path: Path) -> None:
+    """Raise UserError where a new run in a folder would replace files that are not those of a run."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"'{path}' is a file, and --run names a folder; choose another --run")
+    theirs = [name for name in (TOKENIZER, METRICS) if (path / name).exists()]
+    if (path / CONFIG).exists():
+        try:
+            config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
+        except (OSError, ValueError):
+            config = None
+        theirs = [] if isinstance(config, dict) and "algorithm" in config else [CONFIG]
+    if theirs and not any((path / name).exists() for name in (STATE, WEIGHTS)):
+        raise UserError(
+            f"'{path}' holds a {theirs[0]} that is not a run's, which training would replace; choose another "
+            "--run"
+        )
+
+
 def open_run(path: Path) -> Run:
     """Open a run folder, or the one that a `latest` names; UserError where it is missing or not a run."""
     path = _named_in(path) or path
@@ -122,11 +140,13 @@ def open_run(path: Path) -> Run:
             f"'{path}' is a link to '{path.readlink()}', which is not there any more; name the run itself "
             "with --run"
         )
+    if path.exists() and not path.is_dir():
+        raise UserError(f"'{path}' is a file, and a run is a folder; name the folder of a run")
     if not path.is_dir():
         option = f"--run {shlex.quote(str(path))}"
         raise UserError(
-            f"no run at '{path}'; train one there, as with: seqgen pretrain {option}, or: "
-            f"seqgen image train {option}; or name another with --run"
+            f"no run at '{path}'; name the folder of one, which 'seqgen runs' lists, or "
+            f"train one there, as with: seqgen pretrain {option}, or: seqgen image train {option}"
         )
     try:
         config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))

@@ -145,6 +145,8 @@ def pretrain_job(
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
     _check_length(minutes, values, {"--steps ": steps, "--epochs ": epochs})
+    if steps is not None and epochs is not None:
+        raise UserError(f"--steps {steps} and --epochs {epochs} both say how long to train; give one of them")
     entry = algorithms.get(algorithm, algorithms.PRETRAIN)
     if entry.cls.needs_start:
         raise UserError(f"{algorithm} starts from a run; give 'seqgen adversarial {algorithm} --init RUN'")

@@ -120,7 +120,11 @@ def _misfit(found: Run, cls: Any, *, trust: bool) -> str | None:
         return str(error)
     start = load.entry_of(found, trust=trust).cls
     if missing := [part for part in cls.inherits if part not in found.config["settings"]]:
-        return f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}"
+        trained = "autoencoder" if "encoder" in missing else "mle"
+        return (
+            f"a run of {found.config['algorithm']} has no {' and no '.join(missing)}; start from one of "
+            f"'seqgen pretrain {trained}'"
+        )
     if cls.needs_labels and not found.config.get("labels"):
         return "its text has no labels; pretrain one with --label-column"
     if start.takes_candidates and not cls.takes_candidates:

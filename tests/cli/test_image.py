@@ -321,7 +321,7 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
             "is neither a .png file",
         ),
         (["sample", "--run", "labels", "--label", "3"], "was trained without label 3"),
-        (["sample", "--run", "plane", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["sample", "--run", "plane", "--seed", "-1"], "--seed -1: it should be"),
         (["denoise", "--run", "clean", "--noise", "inf"], "--noise inf is not a standard deviation"),
         (["latent", "--run", "plane", "--view", "pca", "--label", "3"], "--label goes with --view manifold"),
         (["few-labels", "--run", "labels"], "is conditional: its encoder gets the labels"),

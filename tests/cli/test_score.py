@@ -39,7 +39,10 @@ def lines(tmp_path: Path) -> Path:
 def test_a_line_for_each_line(call: Callable[..., Result], lines: Path, small_runs: dict[str, Path]) -> None:
     expected = list(scoring.score(load.load(small_runs["mle"], "cpu"), LINES))
     printed = call(lines).stdout
-    assert printed == "".join(f"{each.log_prob:.4f}\t\t{each.tokens}\t{each.text}\n" for each in expected)
+    log_probs = ["" if each.log_prob is None else f"{each.log_prob:.4f}" for each in expected]
+    assert log_probs.count("") == LINES.count("")
+    rows = zip(log_probs, expected, strict=True)
+    assert printed == "".join(f"{log_prob}\t\t{each.tokens}\t{each.text}\n" for log_prob, each in rows)
     assert call("-", stdin="\n".join(LINES)).stdout == printed
     found = [json.loads(line) for line in call(lines, "--format", "jsonl").stdout.splitlines()]
     assert found == [vars(each) for each in expected]
@@ -52,7 +55,8 @@ def test_a_line_for_each_line(call: Callable[..., Result], lines: Path, small_ru
 def test_only_the_scores_that_a_run_has_are_printed(call: Callable[..., Result], lines: Path) -> None:
     result = call(lines, "--samples", 3, runs=("sentence-vae",))
     assert "log-probabilities are estimated with 3 latents per sentence" in result.stderr
-    assert all(all(row.split("\t")[:3]) for row in result.stdout.splitlines())
+    rows = [row.split("\t") for row in result.stdout.splitlines()]
+    assert all(bool(log_prob) == bool(text) and energy for log_prob, energy, _, text in rows)
     assert all(row.startswith("\t") for row in call(lines, runs=("autoencoder",)).stdout.splitlines())
 
 

@@ -11,11 +11,12 @@ import time
 import pytest
 import tokenizers
 import torch
+from helpers import write_lines
 
 from seqgen import algorithms
 from seqgen.cli import learning_curve
 from seqgen.data.tokenizer_training import train_tokenizer
-from seqgen.training import run_folder
+from seqgen.training import run_folder, setup
 
 CORPUS = "".join(
     f"{a} {b} {c}.\n"
@@ -256,7 +257,27 @@ def one_line(err):
         (["pretrain", "--tokenizer", "wrod"], "did you mean 'word'"),
         (["pretrain", "--device", "gpu"], "no device 'gpu'; allowed: auto, cpu, cuda"),
         (["pretrain", "--threads", "0"], "--threads 0"),
-        (["pretrain", "--steps", "0"], "'--steps'"),
+        (["pretrain", "--steps", "0"], "--steps 0: it should be greater than or equal to 1. See"),
+        (["pretrain", "--steps", "5", "--epochs", "2"], "--steps 5 and --epochs 2 both say how long"),
+        (["pretrain", "--run", ""], "--run is empty; name a path, or leave it out"),
+        (["sample", "--run="], "--run is empty"),
+        (["sample", "--run", "latin.txt"], "'latin.txt' is a file, and a run is a folder"),
+        (
+            ["pretrain", "--corpus", "few.txt", "--run", "latin.txt"],
+            "'latin.txt' is a file, and --run names a",
+        ),
+        (["pretrain", "--corpus", ".", "--run", "runs/r"], "the run folder 'runs/r' is in the folder '.' of"),
+        (
+            ["pretrain", "--corpus", "few.txt", "--run", "foreign"],
+            "'foreign' holds a config.json that is not a",
+        ),
+        (
+            ["pretrain", "--corpus", "few.txt", "--run", "other"],
+            "'other' holds a metrics.jsonl that is not a",
+        ),
+        (["pretrain", "--corpus", "few.txt", "--min-count", "9"], "no token is in the corpus 9 times; lower"),
+        (["corpora", "fetch", "scenes"], "'scenes' is built in and needs no download: give --corpus scenes"),
+        (["evaluate", "--column", "x"], "--column x says how a file of --hyp, --ref or --train is read"),
         (["pretrain", "--hepochs", "3"], "No such option"),
         (["pretrain", "--minutes", "0"], "--minutes 0: give a number above 0 and at most 525,600"),
         (["pretrain", "--minutes", "nan"], "--minutes nan: give a number above 0"),
@@ -271,10 +292,11 @@ def one_line(err):
         (["sample", "--run", "."], "not a run folder"),
         (["sample", "--format", "xml"], "no format 'xml'"),
         (["sample", "--top-p", "1.5"], "--top-p 1.5"),
-        (["sample", "--temperature", "-1"], "'--temperature'"),
+        (["sample", "--temperature", "-1"], "--temperature -1: it should be greater than or equal to 0"),
+        (["sample", "--temperature=nan"], "--temperature=nan: it should be greater than or equal to 0"),
         (["sample", "--penalty", "0.5"], "--penalty 0.5 is for a search; add --search contrastive"),
         (["sample", "--search", "contrastiv"], "no search 'contrastiv'; did you mean 'contrastive'"),
-        (["sample", "--search", "contrastive", "--penalty", "2"], "'--penalty'"),
+        (["sample", "--search", "contrastive", "--penalty", "2"], "--penalty 2: it should be"),
         (["evaluate"], "run 'seqgen pretrain' first"),
     ],
 )
@@ -282,11 +304,50 @@ def test_user_errors_are_one_line_and_exit_code_2(cli, tmp_path, args, message):
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "latin.txt").write_bytes("one\nça va\n".encode("latin-1"))
     (tmp_path / "binary.txt").write_bytes(b"\x00\x01\x02")
+    write_lines(tmp_path / "few.txt", ["a cat sat", "a dog ran"])
+    for folder, name in (("foreign", "config.json"), ("other", "metrics.jsonl")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text('{"mine": 1}')
     code, out, err = cli(*args)
     assert (code, out) == (2, "")
     assert one_line(err), err
     assert message in err
     assert not (tmp_path / "runs").exists()
+    assert (tmp_path / "foreign/config.json").read_text() == '{"mine": 1}'
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (
+            "[enforce fail] can't allocate memory: you tried to allocate 409600000000 bytes. Error",
+            "no 409.6 GB",
+        ),
+        (
+            "CUDA out of memory. Tried to allocate 2 GiB.\nmore",
+            "CUDA out of memory. Tried to allocate 2 GiB. Use",
+        ),
+        ("", "out of memory. Use a smaller batch"),
+    ],
+)
+def test_too_little_memory_is_one_line(cli, monkeypatch, reason, message):
+    def fail(*given, **options):
+        raise MemoryError(reason)
+
+    monkeypatch.setattr(setup, "pretrain_job", fail)
+    code, _, err = cli("pretrain")
+    assert code == 2
+    assert one_line(err), err
+    assert message in err
+
+
+def test_the_run_line_says_how_long_the_training_is(cli, trained, corpus):
+    loud = [each for each in GAME if each != "--quiet"]
+    err = cli("adversarial", "seqgan", "--steps", 1, *loud)[2]
+    assert "(seqgan, 3 steps, 2 of the discriminator alone, cpu)" in err
+    again = [each for each in SMALL if each != "--quiet"]
+    err = cli("pretrain", "--corpus", corpus, "--steps", 1, *again)[2]
+    assert "(mle, 6 steps, cpu)" in err  # that it has
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -357,7 +418,7 @@ def test_a_full_disk_leaves_what_was_there(cli, trained, corpus, monkeypatch):
 def test_a_prompt_that_is_too_long(cli, trained):
     code, _, err = cli("sample", "--prompt", "a cat " * 50)
     assert code == 2
-    assert "shorten the prompt" in err.splitlines()[-1]
+    assert "shorten it, or give a higher --max-length" in err.splitlines()[-1]
 
 
 def seqgen(*args, **options):

@@ -73,7 +73,8 @@ def test_an_exact_score_is_the_log_probability(small_runs: dict[str, Path]) -> N
     lines = ["two dogs sat by a tree.", "a cat sat.", ""]
     scores = list(score(found, lines))
     assert [each.text for each in scores] == lines
-    for each in scores:
+    assert (scores[2].tokens, scores[2].log_prob) == (1, None)  # no sentence of its corpus is empty
+    for each in scores[:2]:
         ids = torch.tensor([[*found.tokenizer.encode(each.text), EOS]])
         assert each.tokens == ids.shape[1]
         assert each.log_prob == pytest.approx(
