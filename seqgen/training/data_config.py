@@ -326,7 +326,7 @@ def describe(
     if train.unknown or valid.unknown:
         named = (("training", train), ("validation", valid))
         counts = ", ".join(f"{ids.unknown:,} of {len(ids.tokens):,} in {name}" for name, ids in named)
-        parts.append(f"unknown tokens (rarer than --min-count, or beyond --max-vocab): {counts}")
+        parts.append(f"unknown tokens (by --min-count or --max-vocab): {counts}")
     return ["; ".join(parts), *_empty_splits(corpus)]
 
 

@@ -97,7 +97,7 @@ def test_what_the_files_held_is_told_in_the_line_that_names_the_corpus(tmp_path:
         "left out: 1 with another number of fields, 1 blank, 1 of train also held out",
         "every run of white space is one space, which changed 60 sentences (--tokenizer bpe keeps it)",
         "57 training sentences were cut to 3 tokens (--max-length raises this)",
-        "unknown tokens (rarer than --min-count, or beyond --max-vocab): 57 of 171 in training, 2 of 6 in validation",
+        "unknown tokens (by --min-count or --max-vocab): 57 of 171 in training, 2 of 6 in validation",
     ]
 
 
