@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 
 import typer
 
@@ -110,7 +111,7 @@ def main() -> None:
 
 def _check_no_path_is_empty(arguments: list[str]) -> None:
     """Raise UserError for a path that is empty, as an unset variable is: it would mean this folder."""
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:]):
         option, equals, value = argument.partition("=")
         if option in PATHS and (value if equals else following) == "":
             raise UserError(f"{option} is empty; name a path, or leave it out")
@@ -174,7 +175,7 @@ def _end_usage(error: Exception) -> None:
 
 def _given(option: str) -> str | None:
     """Return an option of the command line with its value; None where it is not there."""
-    for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+    for argument, following in zip_longest(sys.argv, sys.argv[1:], fillvalue=""):
         if argument == option:
             return f"{option} {following}"
         if argument.startswith(f"{option}="):
