@@ -262,3 +262,8 @@ def without_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("seqgen.") and hasattr(module, "is_host"):
             monkeypatch.setattr(module, "is_host", lambda device: False)
+
+
+def one_line(err: str) -> bool:
+    """Whether a command has printed an error as one line and nothing else."""
+    return err.startswith("seqgen: ") and err.count("\n") == 1

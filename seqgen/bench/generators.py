@@ -39,7 +39,7 @@ QUICK = Scale(
     from_nothing={"steps": 300, "report_every": 100},
     energy={"steps": 300, "report_every": 100, "held_out_samples": 2_000},
 )
-"""Small nets and short training, of the algorithm that gains by it: five minutes on a CPU.
+"""Small nets and short training, of the algorithm that gains by it: minutes on a CPU.
 
 Learning rate and decay are those that the tables in this folder's README were measured with.
 """

@@ -65,11 +65,9 @@ def note(start: Trained, gap: float | None, folds: int) -> str:
     """Say that generators are trained first, why unless it was asked for, and what that costs."""
     rows: list[dict[str, Any]] = start.run.metrics()
     seconds = float(rows[-1].get("seconds", 0.0)) * (folds - 1) if rows else 0.0
-    found = (
-        ""
-        if gap is None
-        else (f"the generator finds its training sentences {gap:.2f} nats a token likelier than others, so ")
-    )
+    found = ""
+    if gap is not None:
+        found = f"the generator finds its training sentences {gap:.2f} nats a token likelier than others, so "
     return (
         f"cross-fitting: {found}{folds} generators are trained first, each without a part of the corpus "
         f"(about {seconds:,.0f} s where the start was trained; --set cross_fitting=off leaves that out)"
@@ -102,9 +100,10 @@ def cross_fitted(
     first, place, gap = start, folder, None
     if decided != "off":
         first, place = _first_round(start, folder, config.folds, trust=trust)
+    is_needed = decided == "on"
     if decided == "auto":
         gap = _memorised_by(first)
-    is_needed = decided == "on" or (gap is not None and gap > LIKELIER)
+        is_needed = gap > LIKELIER
     config = config.cross_fitted(is_needed)
     asked = request(folder, keys | {"settings": settings.to_dict(config)}, config)
     if not is_needed:

@@ -18,7 +18,7 @@ from seqgen.core import compiled, distributed, settings
 from seqgen.core.atomic_files import write_text
 from seqgen.core.errors import UserError
 from seqgen.core.random_state import RandomStream
-from seqgen.training import loop, paths, run_folder, time_budget
+from seqgen.training import latest_link, loop, paths, run_folder, time_budget
 from seqgen.training.loop import Medium, Plan, Progress, Stream
 from seqgen.training.run_folder import Run
 
@@ -117,7 +117,7 @@ class Job:
             run_folder.write_config(self.run)
             for name, content in self.files.items():
                 write_text(self.run.writable(name), content)
-        run_folder.mark_latest(self.run.path)
+        latest_link.mark_latest(self.run.path)
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,9 @@ def request(folder: Path, config: Mapping[str, Any], defaults: Any) -> Request:
             f"the name of the run folder '{folder}' is not UTF-8, which the format of the weights needs; "
             "choose another --run"
         ) from error
-    run_folder.check_is_free(folder)
     begun = [name for name in (run_folder.STATE, run_folder.WEIGHTS) if (folder / name).exists()]
     if not begun:
+        run_folder.check_is_free(folder)
         return Request(folder, config, defaults, None)
     if not (folder / run_folder.CONFIG).exists():
         raise UserError(

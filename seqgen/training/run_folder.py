@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from seqgen.core.atomic_files import write_atomic, write_bytes, write_text
 from seqgen.core.errors import UserError, is_out_of_memory
 from seqgen.core.settings import LARGEST
-from seqgen.core.temporary_files import replace_link
 from seqgen.core.untrusted import check_regular, is_of, parse_nested, read_regular
-from seqgen.training import checkpoint, run_config
+from seqgen.training import checkpoint, latest_link, run_config
 from seqgen.training.folder_lock import LOCK, check_link, is_at, take_lock
 
 CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS = (
@@ -43,9 +42,6 @@ MOST_CONFIG, MOST_METRICS = 1 << 22, 1 << 30
 
 FORMAT = 1
 """The format of a run folder; raise it when a run of an earlier version could not be read or resumed."""
-NAMED = "# The newest run beside this file, written by seqgen where no link can be made:"
-"""The first line of the file `latest` that stands for a link; the second is the name of the run."""
-MOST_NAMED = 4096
 READ_BYTES = 1 << 20
 WRITTEN = (CONFIG, TOKENIZER, WEIGHTS, STATE, METRICS, "samples", "tensorboard", "folds", LOCK)
 """The parts of a run folder that training writes."""
@@ -115,17 +111,17 @@ def write_config(run: Run) -> None:
 
 
 def check_is_free(path: Path) -> None:
-    """Raise UserError where a new run in a folder would replace files that are not those of a run."""
+    """Raise UserError where a run that begins in a folder would replace files that are not those of a run."""
     if path.exists() and not path.is_dir():
         raise UserError(f"'{path}' is a file, and --run names a folder; choose another --run")
     theirs = [name for name in (TOKENIZER, METRICS) if (path / name).exists()]
     if (path / CONFIG).exists():
         try:
-            config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
+            _read_config(path)
+            theirs = []
         except (OSError, ValueError):
-            config = None
-        theirs = [] if isinstance(config, dict) and "algorithm" in config else [CONFIG]
-    if theirs and not any((path / name).exists() for name in (STATE, WEIGHTS)):
+            theirs = [CONFIG]
+    if theirs:
         raise UserError(
             f"'{path}' holds a {theirs[0]} that is not a run's, which training would replace; choose another "
             "--run"
@@ -134,7 +130,7 @@ def check_is_free(path: Path) -> None:
 
 def open_run(path: Path) -> Run:
     """Open a run folder, or the one that a `latest` names; UserError where it is missing or not a run."""
-    path = _named_in(path) or path
+    path = latest_link.named_in(path) or path
     if path.is_symlink() and not path.exists():
         raise UserError(
             f"'{path}' is a link to '{path.readlink()}', which is not there any more; name the run itself "
@@ -149,9 +145,7 @@ def open_run(path: Path) -> Run:
             f"train one there, as with: seqgen pretrain {option}, or: seqgen image train {option}"
         )
     try:
-        config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
-        if not isinstance(config, dict) or not {"algorithm", "verb"} <= config.keys():
-            raise ValueError("it names no algorithm or no verb")
+        config = _read_config(path)
         if config.get("format") != FORMAT:
             raise UserError(
                 f"'{path}' is a run of format {config.get('format')}, and this version of seqgen reads "
@@ -169,6 +163,14 @@ def open_run(path: Path) -> Run:
             f"'{path / CONFIG}' is not a seqgen configuration: {error}; restore it or train again"
         ) from error
     return Run(path, run_config.completed(config))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of the run in a folder; ValueError where it is that of something else."""
+    config = parse_nested(json.loads, read_regular(path / CONFIG, most=MOST_CONFIG))
+    if not isinstance(config, dict) or not {"algorithm", "verb"} <= config.keys():
+        raise ValueError("it names no algorithm or no verb")
+    return config
 
 
 @contextlib.contextmanager
@@ -193,33 +195,13 @@ def locked(path: Path) -> Iterator[int | None]:
         yield held
 
 
-def latest(root: Path) -> Path | None:
-    """Return the run that `root/latest` names, or None."""
-    link = root / "latest"
-    if link.is_symlink():
-        return root / os.readlink(link) if link.exists() else None
-    named = _named_in(link)
-    return named if named is not None and named.is_dir() else None
-
-
-def _named_in(path: Path) -> Path | None:
-    """Return the run that a file names in place of a link; None where the path is anything else."""
-    if path.name != "latest" or path.is_symlink() or not path.is_file():
-        return None
-    with path.open("rb") as file:  # which may be anything of the user's
-        head, _, name = file.read(MOST_NAMED).decode(errors="replace").partition("\n")
-    name = name.removesuffix("\n")
-    is_ours = head == NAMED and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
-    return path.parent / name if is_ours else None
-
-
 def newest(root: Path, fits: Callable[[Run], bool]) -> Run | None:
     """Return the run under a folder that was trained last of those that fit; None where there is none.
 
     It is what `latest` names if that fits, else the one whose weights are the last written. A broken run does
     not hide the others.
     """
-    named = latest(root)
+    named = latest_link.latest(root)
     if named is not None:
         with contextlib.suppress(UserError):
             found = open_run(named)
@@ -237,20 +219,6 @@ def newest_first(root: Path) -> list[Run]:
         with contextlib.suppress(UserError):
             found.append(open_run(root / folder.name))
     return found
-
-
-def mark_latest(path: Path) -> None:
-    """Point the `latest` beside a run at it: a link, or where none can be made, a file with its name."""
-    link = path.parent / "latest"
-    if link.exists() and not link.is_symlink() and _named_in(link) is None:
-        return  # a folder or file of the user's own bears the name
-    try:
-        replace_link(link, path.name)
-    except (OSError, NotImplementedError):  # Windows asks for a privilege, and some disks have no links
-        with contextlib.suppress(OSError, UserError):  # without either, commands go by the files' times
-            if link.is_symlink():
-                link.unlink()  # a write would follow it
-            write_text(link, f"{NAMED}\n{path.name}\n")
 
 
 def save_weights(run: Run, weights: dict[str, Tensor]) -> None:

@@ -145,8 +145,6 @@ def pretrain_job(
         UserError: the corpus, a setting or the run folder is not what it must be.
     """
     _check_length(minutes, values, {"--steps ": steps, "--epochs ": epochs})
-    if steps is not None and epochs is not None:
-        raise UserError(f"--steps {steps} and --epochs {epochs} both say how long to train; give one of them")
     entry = algorithms.get(algorithm, algorithms.PRETRAIN)
     if entry.cls.needs_start:
         raise UserError(f"{algorithm} starts from a run; give 'seqgen adversarial {algorithm} --init RUN'")
@@ -350,7 +348,7 @@ def _job_from_corpus(
 def _check_length(
     minutes: float | None, values: Mapping[str, Any] | None, lengths: Mapping[str, int | None]
 ) -> None:
-    """Raise UserError where minutes are not a length of training, or not the only one that is given."""
+    """Raise UserError where what says the length of training is out of range, or is said twice."""
     by_settings = {f"--set {name}=": (values or {}).get(name) for name in ("steps", "epochs")}
     time_budget.check(minutes, {**lengths, **by_settings})
 

@@ -60,10 +60,14 @@ class Timing:
 
 
 def check(minutes: float | None, lengths: Mapping[str, Any]) -> None:
-    """Raise UserError where minutes are out of range, or another option gives the length as well.
+    """Raise UserError where minutes are out of range, or two options give the length.
 
-    lengths: the other options that give it, as `--steps `, and their values; None where one is not given.
+    lengths: the other options that give it, as `--steps `, and their values; None where one is not given. An
+    option may stand beside a setting of the same meaning, which a file of settings may have, but no other.
     """
+    options = [f"{name}{value}" for name, value in lengths.items() if value is not None and name[-1] == " "]
+    if len(options) > 1:
+        raise UserError(f"{options[0]} and {options[1]} both say how long to train; give one of them")
     if minutes is None:
         return
     if not 0 < minutes <= LONGEST:

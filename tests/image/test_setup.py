@@ -375,6 +375,8 @@ def test_a_length_in_minutes_fixes_the_steps_and_resumes(tmp_path, monkeypatch):
     for given in ({"steps": 3}, {"epochs": 3}, {"values": {"epochs": 3}}):
         with pytest.raises(UserError, match="both say how long to train"):
             setup.train_job(path=tmp_path / "other", minutes=1, **given)
+    with pytest.raises(UserError, match="--steps 3 and --epochs 2 both say how long to train"):
+        setup.train_job(path=tmp_path / "other", steps=3, epochs=2)
 
 
 def test_a_training_starts_from_the_networks_of_a_run_that_fit(tmp_path):

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from seqgen.core.errors import UserError
-from seqgen.training import run_folder
+from seqgen.training import latest_link, run_folder
 
 CONFIG = {"algorithm": "mle", "verb": "pretrain", "format": run_folder.FORMAT}
 
 
 def test_latest_names_the_newest_run(tmp_path):
-    assert run_folder.latest(tmp_path) is None
+    assert latest_link.latest(tmp_path) is None
     for name in ("one", "two"):
         run_folder.create(tmp_path / name, {"algorithm": "mle"})
-        run_folder.mark_latest(tmp_path / name)
-    assert run_folder.latest(tmp_path) == tmp_path / "two"
+        latest_link.mark_latest(tmp_path / name)
+    assert latest_link.latest(tmp_path) == tmp_path / "two"
     (tmp_path / "two" / run_folder.CONFIG).unlink()
     (tmp_path / "two").rmdir()
-    assert run_folder.latest(tmp_path) is None
+    assert latest_link.latest(tmp_path) is None
 
 
 def test_a_broken_run_does_not_hide_the_others(tmp_path):
@@ -37,7 +37,7 @@ def test_the_newest_run_that_fits_is_found_where_latest_dangles(tmp_path):
         run_folder.save_weights(made, {"w": torch.ones(2)})
         os.utime(made.path / run_folder.WEIGHTS, (1000 + age, 1000 + age))
     text, images = (lambda run: run.config["verb"] != "image"), (lambda run: run.config["verb"] == "image")
-    run_folder.mark_latest(tmp_path / "a")
+    latest_link.mark_latest(tmp_path / "a")
     assert run_folder.newest(tmp_path, text).name == "a"  # it is named, though "c" is newer
     assert run_folder.newest(tmp_path, images).name == "b"
     (tmp_path / "a").rename(tmp_path / "renamed")
@@ -62,13 +62,13 @@ def without_links(monkeypatch):
 def test_where_no_link_can_be_made_latest_is_a_file_that_names_the_run(tmp_path, without_links):
     for name in ("one", "two 2"):
         run_folder.create(tmp_path / name, CONFIG)
-        run_folder.mark_latest(tmp_path / name)
+        latest_link.mark_latest(tmp_path / name)
         assert not (tmp_path / "latest").is_symlink()
-        assert run_folder.latest(tmp_path) == tmp_path / name
+        assert latest_link.latest(tmp_path) == tmp_path / name
         assert run_folder.open_run(tmp_path / "latest").path == tmp_path / name
-    assert (tmp_path / "latest").read_text() == f"{run_folder.NAMED}\ntwo 2\n"
+    assert (tmp_path / "latest").read_text() == f"{latest_link.NAMED}\ntwo 2\n"
     (tmp_path / "two 2").rename(tmp_path / "renamed")
-    assert run_folder.latest(tmp_path) is None
+    assert latest_link.latest(tmp_path) is None
     with pytest.raises(UserError, match=r"no run at '.*two 2'"):
         run_folder.open_run(tmp_path / "latest")
 
@@ -77,24 +77,24 @@ def test_a_file_that_names_the_run_becomes_a_link_where_one_can_be_made(tmp_path
     run_folder.create(tmp_path / "one", CONFIG)
     with monkeypatch.context() as patch:
         patch.delattr(os, "symlink")  # as where Python itself knows of none
-        run_folder.mark_latest(tmp_path / "one")
+        latest_link.mark_latest(tmp_path / "one")
     assert (tmp_path / "latest").is_file()
-    run_folder.mark_latest(tmp_path / "one")
+    latest_link.mark_latest(tmp_path / "one")
     assert os.readlink(tmp_path / "latest") == "one"
 
 
 def test_a_link_that_cannot_be_replaced_becomes_a_file(tmp_path, monkeypatch):
     for name in ("one", "two"):
         run_folder.create(tmp_path / name, CONFIG)
-    run_folder.mark_latest(tmp_path / "one")
+    latest_link.mark_latest(tmp_path / "one")
 
     def refused(*args):  # Windows renames nothing to the name of a link to a folder
         raise PermissionError(errno.EACCES, "Access is denied")
 
-    monkeypatch.setattr(run_folder, "replace_link", refused)
-    run_folder.mark_latest(tmp_path / "two")
+    monkeypatch.setattr(latest_link, "replace_link", refused)
+    latest_link.mark_latest(tmp_path / "two")
     assert not (tmp_path / "latest").is_symlink()
-    assert run_folder.latest(tmp_path) == tmp_path / "two"
+    assert latest_link.latest(tmp_path) == tmp_path / "two"
     assert not (tmp_path / "one" / "latest").exists()
 
 
@@ -103,17 +103,17 @@ def test_a_link_that_cannot_be_replaced_becomes_a_file(tmp_path, monkeypatch):
     [
         "one\n",
         "",
-        f"{run_folder.NAMED}\n",
-        f"{run_folder.NAMED}\n../elsewhere\n",
-        f"{run_folder.NAMED}\n..\n",
+        f"{latest_link.NAMED}\n",
+        f"{latest_link.NAMED}\n../elsewhere\n",
+        f"{latest_link.NAMED}\n..\n",
     ],
 )
 def test_a_file_of_the_users_own_named_latest_stays(tmp_path, without_links, content):
     run_folder.create(tmp_path / "one", CONFIG)
     (tmp_path / "latest").write_text(content)
-    run_folder.mark_latest(tmp_path / "one")
+    latest_link.mark_latest(tmp_path / "one")
     assert (tmp_path / "latest").read_text() == content
-    assert run_folder.latest(tmp_path) is None
+    assert latest_link.latest(tmp_path) is None
 
 
 def test_where_neither_link_nor_file_can_be_written_only_the_latest_lacks(
@@ -123,5 +123,5 @@ def test_where_neither_link_nor_file_can_be_written_only_the_latest_lacks(
         raise UserError("no space left on the disk")
 
     monkeypatch.setattr(run_folder, "write_text", full)
-    run_folder.mark_latest(tmp_path / "r")
-    assert run_folder.latest(tmp_path) is None
+    latest_link.mark_latest(tmp_path / "r")
+    assert latest_link.latest(tmp_path) is None
