@@ -1,4 +1,4 @@
-"""What users get wrong in commands that train, sample and evaluate: one line, exit code 2, nothing written."""
+"""What users get wrong in commands: one line, exit code 2, nothing written."""
 
 import pytest
 from helpers import one_line, write_lines
